@@ -1,0 +1,1 @@
+"""The `ciris-mesh` command: parse, call, render."""

@@ -1,0 +1,1 @@
+"""Several real nodes on one machine, converging while the terminal shows it."""

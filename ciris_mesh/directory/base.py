@@ -1,0 +1,155 @@
+"""The record store's interface: in memory and on SQLite behave the same, one test suite says so.
+
+Shelves say where a row stands *here*; the attestation's signed column `tier` is another thing.
+`holdings` is what this node has; what it may offer to whom is the bridge's question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+from ciris_mesh.records.hybrid import HybridPublicKey
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.outcome import Verdict
+from ciris_mesh.wire.messages import EnvelopeRef
+
+
+class Shelf(IntEnum):
+    """Where a row stands. Only FEDERATION is ever listed to or fetched by a peer."""
+
+    LOCAL = 0
+    BRIDGED = 1
+    FEDERATION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an envelope came from.
+
+    Attributes:
+        path: "peer", "own", "import" or "unattributed"; a counter label.
+        peer: the attributed key id when the path is "peer"; bounds are per peer.
+    """
+
+    path: str
+    peer: str = ""
+
+
+OWN = Source("own")
+UNATTRIBUTED = Source("unattributed")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """One row as held.
+
+    Attributes:
+        envelope: the exact bytes received or authored; what is served again.
+        signers: key ids whose signatures were verified before the row was written.
+        admitted_at_ms: this node's clock; never enters a hash.
+    """
+
+    kind: EnvelopeKind
+    envelope_id: bytes
+    shelf: Shelf
+    seq: int
+    subject: str
+    signers: tuple[str, ...]
+    envelope: bytes
+    admitted_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetDigest:
+    """What a set of envelope ids hashes to. Equal digests mean equal sets (SHA-256)."""
+
+    count: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSizes:
+    """How full the bounded pools are."""
+
+    deferred: int
+    first_contact: int
+    refused: int
+
+
+class ReplicationDirectory(Protocol):
+    """A store of verified records. All methods are thread-safe; `close` once."""
+
+    def admit(
+        self, kind: EnvelopeKind, envelope: bytes, source: Source, *, now_ms: int
+    ) -> Verdict:
+        """Verify, then store. Returns only after the write is durable.
+
+        A key that arrives may release deferred records; they are admitted in the same call.
+        """
+        ...
+
+    def admit_many(
+        self, kind: EnvelopeKind, envelopes: Sequence[bytes], source: Source, *, now_ms: int
+    ) -> list[Verdict]:
+        """As `admit`, one verdict each in order, with one commit for the batch."""
+        ...
+
+    def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
+        """Point read by envelope id, any shelf."""
+        ...
+
+    def holdings(self, kind: EnvelopeKind) -> list[EnvelopeRef]:
+        """Refs of every federation-shelf row, newest `seq` first."""
+        ...
+
+    def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:
+        """Envelope id -> verified signers, federation shelf. For deciding what to offer."""
+        ...
+
+    def unknown(self, kind: EnvelopeKind, ids: Iterable[bytes]) -> list[bytes]:
+        """Those of `ids` neither held on any shelf nor deferred here, in the order given."""
+        ...
+
+    def digest(self, kind: EnvelopeKind) -> SetDigest:
+        """Digest of the federation shelf; kept incrementally, reads no table when unchanged."""
+        ...
+
+    def generation(self, kind: EnvelopeKind) -> int:
+        """Grows whenever a row of `kind` changes on the federation shelf. For caches."""
+        ...
+
+    def public_key(self, key_id: str) -> HybridPublicKey | None:
+        """The verified key behind `key_id`, federation shelf or first contact."""
+        ...
+
+    def rows(
+        self, kind: EnvelopeKind | None = None, *, limit: int, after: int = 0
+    ) -> Iterator[tuple[int, StoredRow]]:
+        """(position, row) in admission order after position `after`, at most `limit`."""
+        ...
+
+    def counts(self) -> dict[tuple[EnvelopeKind, Shelf], int]:
+        """Rows per kind and shelf; zero rows are left out."""
+        ...
+
+    def pools(self) -> PoolSizes:
+        """How full the bounded pools are."""
+        ...
+
+    def outcome_counts(self) -> dict[tuple[str, str, str], int]:
+        """(path, outcome, reason) -> how often, since start."""
+        ...
+
+    def promote_first_contact(self, key_id: str, *, now_ms: int) -> Verdict | None:
+        """Move a first-contact key onto the federation shelf (its owner became a peer).
+
+        None when no such key waits.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the store. Idempotent."""
+        ...

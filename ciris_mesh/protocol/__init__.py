@@ -1,0 +1,1 @@
+"""Anti-entropy rounds as pure state machines, with the limits that bound them."""

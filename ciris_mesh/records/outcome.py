@@ -1,0 +1,89 @@
+"""What became of a record offered to this node: one outcome, one stable reason.
+
+Every path (peer, import, restore, command line) ends in one `Verdict`. Counters, logs, screens and
+`--json` all use these names, so none of them may change meaning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ciris_mesh.records.kinds import EnvelopeKind
+
+
+class Outcome(StrEnum):
+    """What `admit` did. Only ADMITTED and UPGRADED changed the directory's shelves."""
+
+    ADMITTED = "admitted"
+    UPGRADED = "upgraded"
+    DUPLICATE = "duplicate"
+    SUPERSEDED = "superseded"
+    DEFERRED = "deferred"
+    REFUSED = "refused"
+    MALFORMED = "malformed"
+
+    @property
+    def is_held(self) -> bool:
+        """True when the record is known here afterwards and need not be asked for again."""
+        return self in (
+            Outcome.ADMITTED,
+            Outcome.UPGRADED,
+            Outcome.DUPLICATE,
+            Outcome.SUPERSEDED,
+            Outcome.DEFERRED,
+        )
+
+
+class Reason(StrEnum):
+    """Why. Closed set: a metric label, a word on the screen, an `explain` page."""
+
+    NONE = ""
+
+    # malformed: the bytes are no record of this kind
+    TOO_LARGE = "too_large"
+    NOT_JSON = "not_json"
+    DUPLICATE_MEMBER = "duplicate_member"
+    TOO_DEEP = "too_deep"
+    WRONG_WRAPPER = "wrong_wrapper"
+    UNKNOWN_MEMBER = "unknown_member"
+    MISSING_MEMBER = "missing_member"
+    WRONG_TYPE = "wrong_type"
+    VALUE_NOT_ALLOWED = "value_not_allowed"
+    NOT_ONE_SPELLING = "not_one_spelling"
+
+    # refused: a record, but not one this node takes
+    UNKNOWN_KIND = "unknown_kind"
+    KEY_ID_NOT_SELF_CERTIFYING = "key_id_not_self_certifying"
+    CONTENT_HASH_MISMATCH = "content_hash_mismatch"
+    COLUMNS_NOT_SIGNED = "columns_not_signed"
+    SIGNATURE_MISSING = "signature_missing"
+    PQC_SIGNATURE_MISSING = "pqc_signature_missing"
+    CLASSICAL_SIGNATURE_INVALID = "classical_signature_invalid"
+    PQC_SIGNATURE_INVALID = "pqc_signature_invalid"
+    SIGNER_NOT_ALLOWED = "signer_not_allowed"
+    UNATTRIBUTED = "unattributed"
+    KEY_CONFLICT = "key_conflict"
+    POOL_FULL = "pool_full"
+
+    # deferred: valid as far as can be seen; something is missing here
+    SIGNER_UNKNOWN = "signer_unknown"
+    TIME_AHEAD = "time_ahead"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The one answer to "may this come in?".
+
+    Attributes:
+        envelope_id: 32 bytes, recomputed from the record; None when it could not be read.
+        detail: for people and logs; never parsed, never a metric label.
+        waits_for: key ids whose arrival makes a deferred record worth another look.
+    """
+
+    outcome: Outcome
+    reason: Reason = Reason.NONE
+    kind: EnvelopeKind | None = None
+    envelope_id: bytes | None = None
+    detail: str = ""
+    waits_for: tuple[str, ...] = ()

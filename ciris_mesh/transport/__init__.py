@@ -1,0 +1,1 @@
+"""Links between nodes: Reticulum, and a loopback with the same guarantees."""

@@ -1,0 +1,186 @@
+"""What the runtime may assume of any transport.
+
+A transport carries whole frames over links between nodes, in order, and reports what happens as
+events. It knows addresses (16-byte Reticulum identity hashes), never key ids: who a link belongs
+to in the federation is the runtime's to decide, from the hello and its signed binding.
+
+Guarantees, the same for Reticulum and loopback:
+
+* Frames of one link arrive in the order they were sent, each once, or the link goes down.
+* Every `dial` ends in exactly one LinkUp or DialFailed, within its own deadline.
+* After LinkDown nothing more is reported for that link.
+* The sink is called from transport threads and returns at once (it enqueues).
+* Nothing here blocks the caller for longer than handing bytes to a queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NewType, Protocol, TypeAlias
+
+from ciris_mesh.records.kinds import EnvelopeKind
+
+#: SHA-256 of a node's RNS public key, truncated to 16 bytes: Reticulum's identity hash.
+Address = NewType("Address", bytes)
+ADDRESS_BYTES: Final = 16
+
+#: Names one link while this process lives. Never reused.
+LinkId = NewType("LinkId", int)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """A link is ready to carry frames.
+
+    Attributes:
+        address: who is at the other end; None on an inbound link until LinkIdentified.
+        medium: "tcp", "serial", "radio", "loopback" or "unknown": what the first hop is.
+    """
+
+    link: LinkId
+    inbound: bool
+    address: Address | None
+    medium: str = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkIdentified:
+    """The other end of an inbound link proved which identity it holds."""
+
+    link: LinkId
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class FrameReceived:
+    """One whole frame, as sent."""
+
+    link: LinkId
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """The link is gone. `reason` is one of a closed set, e.g. "closed", "stalled", "flooded"."""
+
+    link: LinkId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DialFailed:
+    """No link came up. `reason` is one of "no_path", "timeout", "too_many_links", "stopped"."""
+
+    address: Address
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHeard:
+    """A `ciris.mesh` announce passed validation by Reticulum. `app_data` is unverified."""
+
+    address: Address
+    public_key: bytes
+    app_data: bytes
+    hops: int
+
+
+TransportEvent: TypeAlias = (
+    LinkUp | LinkIdentified | FrameReceived | LinkDown | DialFailed | NodeHeard
+)
+EventHandler: TypeAlias = Callable[[TransportEvent], None]
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceRow:
+    """One Reticulum interface as `status` shows it."""
+
+    name: str
+    medium: str
+    online: bool
+    bitrate_bps: int | None
+    rx_bytes: int
+    tx_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransportStats:
+    """Counters since start. `dropped` maps a stable reason to a count: no drop is silent."""
+
+    rx_bytes: int
+    tx_bytes: int
+    links: int
+    interfaces: tuple[InterfaceRow, ...]
+    dropped: dict[str, int]
+
+
+class Transport(Protocol):
+    """A carrier of frames. `start` and `stop` once each; all methods are thread-safe."""
+
+    @property
+    def address(self) -> Address:
+        """This node's own address."""
+        ...
+
+    @property
+    def public_key(self) -> bytes:
+        """This node's 64-byte RNS public key, as the binding names it."""
+        ...
+
+    def start(self, handler: EventHandler) -> None:
+        """Begin. Events may reach `handler` before this returns."""
+        ...
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Close every link and end every thread. Idempotent.
+
+        Raises:
+            ShutdownTimeout: a thread did not end in time.
+        """
+        ...
+
+    def dial(self, address: Address, kind: EnvelopeKind | None = None) -> None:
+        """Ask for a link to `address`; the answer is LinkUp or DialFailed.
+
+        Args:
+            kind: prefer that kind's own destination when a path to it is known.
+        """
+        ...
+
+    def send(self, link: LinkId, frame: bytes) -> None:
+        """Queue one frame.
+
+        Raises:
+            BackPressure: the link's bounded queue is full.
+            PayloadTooLarge: over the frame limit.
+            LinkGone: the link is down or was never up.
+        """
+        ...
+
+    def hang_up(self, link: LinkId) -> None:
+        """Close a link. Unknown links are ignored; LinkDown("closed") follows for known ones."""
+        ...
+
+    def permit(self, addresses: frozenset[Address]) -> None:
+        """Replace the set of identities whose links may carry frames up to the full limit.
+
+        All others may send only what first contact needs.
+        """
+        ...
+
+    def announce(self, app_data: bytes) -> None:
+        """Announce `ciris.mesh` (and the kinds' destinations where configured) now.
+
+        Raises:
+            PayloadTooLarge: `app_data` over 32 bytes.
+        """
+        ...
+
+    def progress_s(self, link: LinkId) -> float | None:
+        """Monotonic time at which bytes last moved on `link`, either way; None when unknown."""
+        ...
+
+    def stats(self) -> TransportStats:
+        """A snapshot of the counters."""
+        ...

@@ -1,0 +1,1 @@
+"""CRPL frames: messages to bytes and back. Pure: no I/O, clock or threads."""
