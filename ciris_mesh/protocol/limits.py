@@ -1,0 +1,32 @@
+"""Every number that bounds a round, with its reason. Measured in the unit its name ends in."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Envelopes in one Deliver. CIRISEdge's own budget since 15.2: one frame then stays far below the
+#: 8 MiB frame limit even in JSON, where a byte costs up to four characters. The rest spills.
+DELIVER_BUDGET_BYTES: Final = 512 * 1024
+
+#: Refs in one Summary, newest first. A ref of a random id is 154 characters of JSON on average, so
+#: 50,000 make 7.7 MB: just under the 8 MiB frame limit.
+SUMMARY_REFS_MAX: Final = 50_000
+
+#: Ids in one Diff; a Diff answers one Summary, so it can never need more.
+DIFF_WANT_MAX: Final = SUMMARY_REFS_MAX
+
+#: Diffs a peer may send in one round. Each is answered by up to 512 KiB, so 1,024 move 512 MiB:
+#: more than a full directory of a million records needs between two confirmations.
+DIFFS_PER_ROUND_MAX: Final = 1024
+
+#: Seconds without any progress after which a round is given up (design: CIRISEdge's 10 s).
+NO_PROGRESS_TIMEOUT_S: Final = 10.0
+
+#: Seconds between rounds with one peer.
+CADENCE_S: Final = 30.0
+
+#: A confirmation older than this no longer counts as fresh on TCP (tau_partial of CEG).
+TAU_PARTIAL_S: Final = 300.0
+
+#: Messages one coordinator holds before its peer is told to wait (CIRISEdge's channel size).
+INBOUND_QUEUE_MESSAGES: Final = 8

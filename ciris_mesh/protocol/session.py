@@ -1,0 +1,242 @@
+"""One anti-entropy round with a mesh peer for one kind, as a pure state machine.
+
+No clock, thread, socket or database: `step` maps (session, input) to (next session, actions).
+
+    initiator                          responder
+    Summary  ------------------------>
+             <------------------------ Summary, Diff(want)
+    Deliver, Diff(want) ------------->
+             <------------------------ Deliver
+        ... each side asks with Diff until nothing is left ...
+    Diff()   ------------------------>
+             <------------------------ Diff()
+
+The empty Diff is the confirmation: "I hold or know all you offered and could serve". A round is
+complete when both sides have said so. After the Summaries the flow is symmetric, so two nodes that
+open the same round at the same moment take each other's Summary as the answer and share one round.
+
+    IDLE -> AWAIT_SUMMARY -> COMPARING -> EXCHANGE -> IDLE        (responder skips AWAIT_SUMMARY)
+
+The next Diff goes out when a Deliver arrives, not when it has been applied: the transfer of one
+batch overlaps the verification of the one before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from ciris_mesh.errors import LocalProtocolError, ProtocolError, UnexpectedMessage
+from ciris_mesh.protocol.events import (
+    Applied,
+    Apply,
+    Compare,
+    Compared,
+    Finish,
+    NotServed,
+    Received,
+    Send,
+    SendEnvelopes,
+    SendSummary,
+    Served,
+    SessionAction,
+    SessionInput,
+    Start,
+)
+from ciris_mesh.protocol.limits import DIFFS_PER_ROUND_MAX
+from ciris_mesh.protocol.report import (
+    BoundedBy,
+    InSync,
+    RoundReport,
+    SessionRole,
+    StalenessSignal,
+    Tally,
+)
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.wire.messages import Deliver, Diff, Fetch, Summary
+
+
+class Phase(Enum):
+    """Where a round stands; see the diagram above."""
+
+    IDLE = "idle"
+    AWAIT_SUMMARY = "await_summary"
+    COMPARING = "comparing"
+    EXCHANGE = "exchange"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """State of one round. Immutable: a failed step leaves the old value intact.
+
+    Attributes:
+        asked: ids lacking here when the Summaries were compared.
+        wanted: those of `asked` not delivered yet.
+        delivered: ids that came, whatever `admit` said of them.
+        known: those of them that are held or known here now.
+        applying: Delivers handed to `admit` whose answer is still out.
+        diffs: Diffs the peer sent in this round.
+        confirmed_here: our empty Diff is out.
+        confirmed_there: the peer's empty Diff came.
+    """
+
+    role: SessionRole
+    kind: EnvelopeKind
+    phase: Phase = Phase.IDLE
+    asked: frozenset[bytes] = frozenset()
+    wanted: tuple[bytes, ...] = ()
+    delivered: frozenset[bytes] = frozenset()
+    known: frozenset[bytes] = frozenset()
+    tally: Tally = field(default_factory=Tally)
+    applying: int = 0
+    diffs: int = 0
+    sent: int = 0
+    unserved: int = 0
+    confirmed_here: bool = False
+    confirmed_there: bool = False
+
+    def reset(self) -> Session:
+        """Forget the round (timeout, link loss, restart). Role and kind stay."""
+        return Session(self.role, self.kind)
+
+
+Step = tuple[Session, tuple[SessionAction, ...]]
+
+
+def step(session: Session, event: SessionInput) -> Step:
+    """Advance one round by one input.
+
+    Returns:
+        The next session and the actions to perform, in order. After Finish the session is IDLE.
+
+    Raises:
+        UnexpectedMessage: the peer sent what this phase, role or kind does not allow. `session`
+            is unchanged; the caller resets it and drops the link, so no stale message of this
+            round can be taken for an answer in the next.
+        LocalProtocolError: the runtime fed an answer nobody asked for: our bug.
+    """
+    if isinstance(event, Received):
+        return _received(session, event)
+    match session.phase, event:
+        case Phase.IDLE, Start() if session.role is SessionRole.INITIATOR:
+            return replace(session, phase=Phase.AWAIT_SUMMARY), (SendSummary(),)
+        case Phase.COMPARING, Compared(want=want):
+            return _compared(session, want)
+        case Phase.EXCHANGE, Served(sent=sent, unserved=unserved):
+            served = replace(
+                session, sent=session.sent + sent, unserved=session.unserved + unserved
+            )
+            return served, ()
+        case Phase.EXCHANGE, Applied() if session.applying:
+            return _applied(session, event)
+        case _:
+            raise LocalProtocolError(
+                f"runtime fed {type(event).__name__} in phase {session.phase.value}"
+            )
+
+
+def _received(session: Session, event: Received) -> Step:
+    message = event.message
+    if message.kind is not session.kind:
+        raise _unexpected(session, event)
+    match session.phase, message:
+        case _, Fetch(want=want):  # outside the round: answered in any phase
+            return session, (SendEnvelopes(want, in_round=False),)
+        case Phase.IDLE, Deliver(envelopes=envelopes):  # a push: welcome, but no round
+            return session, (Apply(envelopes, in_round=False),)
+        case Phase.IDLE, Summary(refs=refs) if session.role is SessionRole.RESPONDER:
+            return replace(session, phase=Phase.COMPARING), (SendSummary(), Compare(refs))
+        case Phase.AWAIT_SUMMARY, Summary(refs=refs):
+            return replace(session, phase=Phase.COMPARING), (Compare(refs),)
+        case Phase.EXCHANGE, Diff(want=want):
+            return _asked(session, event, want)
+        case Phase.EXCHANGE, Deliver(envelopes=envelopes) if session.wanted:
+            return _delivered(session, envelopes)
+        case _:
+            raise _unexpected(session, event)
+
+
+def _compared(session: Session, want: tuple[bytes, ...]) -> Step:
+    """Ask for what is lacking; lacking nothing, the empty Diff confirms at once."""
+    exchange = replace(session, phase=Phase.EXCHANGE, asked=frozenset(want), wanted=want)
+    if not want:
+        return _confirm(exchange)
+    return exchange, (Send(Diff(session.kind, want)),)
+
+
+def _asked(session: Session, event: Received, want: tuple[bytes, ...]) -> Step:
+    """Serve a Diff; an empty one is the peer's confirmation, and its last."""
+    if session.confirmed_there or session.diffs >= DIFFS_PER_ROUND_MAX:
+        raise _unexpected(session, event)
+    if want:
+        return replace(session, diffs=session.diffs + 1), (SendEnvelopes(want),)
+    return _finish_if_done(replace(session, confirmed_there=True))
+
+
+def _delivered(session: Session, envelopes: tuple[bytes, ...]) -> Step:
+    """Take a batch. Envelopes come in the order asked for, so the rest is what follows them.
+
+    A peer that skips some only makes us ask for a few twice. One that sends none has none left.
+    """
+    if not envelopes:
+        return _conclude_if_quiet(replace(session, wanted=()))
+    rest = session.wanted[len(envelopes) :]
+    taken = replace(session, wanted=rest, applying=session.applying + 1)
+    if not rest:
+        return taken, (Apply(envelopes),)
+    return taken, (Send(Diff(session.kind, rest)), Apply(envelopes))
+
+
+def _applied(session: Session, done: Applied) -> Step:
+    came = {envelope_id: outcome for envelope_id, outcome in done.results if envelope_id}
+    applied = replace(
+        session,
+        applying=session.applying - 1,
+        delivered=session.delivered | came.keys(),
+        known=session.known | {id_ for id_, outcome in came.items() if outcome.is_held},
+        tally=session.tally.plus(outcome for _, outcome in done.results),
+    )
+    return _conclude_if_quiet(applied)
+
+
+def _conclude_if_quiet(session: Session) -> Step:
+    """When nothing is under way any more: say so, and name what was offered but never came."""
+    if session.wanted or session.applying:
+        return session, ()
+    never_came = tuple(sorted(session.asked - session.delivered))
+    confirmed, actions = _confirm(session)
+    return confirmed, (NotServed(never_came), *actions) if never_came else actions
+
+
+def _confirm(session: Session) -> Step:
+    done, actions = _finish_if_done(replace(session, confirmed_here=True))
+    return done, (Send(Diff(session.kind, ())), *actions)
+
+
+def _finish_if_done(session: Session) -> Step:
+    if not (session.confirmed_here and session.confirmed_there):
+        return session, ()
+    return session.reset(), (Finish(_report(session)),)
+
+
+def _report(session: Session) -> RoundReport:
+    missing = len(session.asked - session.known)
+    staleness: StalenessSignal = BoundedBy(missing) if missing else InSync()
+    tally = session.tally
+    return RoundReport(
+        kind=session.kind,
+        role=session.role,
+        staleness=staleness,
+        admitted=tally.admitted,
+        held=tally.held,
+        deferred=tally.deferred,
+        refused=tally.refused,
+        missing=missing,
+        sent=session.sent,
+        unserved=session.unserved,
+        confirmed=session.unserved == 0,
+    )
+
+
+def _unexpected(session: Session, event: Received) -> ProtocolError:
+    return UnexpectedMessage(got=type(event.message).__name__, phase=session.phase.value)
