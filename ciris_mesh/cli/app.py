@@ -1,0 +1,56 @@
+"""What every command knows about how it was called. Nothing here imports more than click."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@dataclass(slots=True)
+class App:
+    """The global options. Options given after the verb overwrite those before it.
+
+    Attributes:
+        config_dir: the node's home; None means the usual search.
+        rns_config_dir: Reticulum's configuration directory; None means its own search.
+        verbosity: 0 is normal; each -v adds one, each -q takes one away.
+    """
+
+    config_dir: Path | None = None
+    rns_config_dir: Path | None = None
+    verbosity: int = 0
+
+    def talk(self, text: str) -> None:
+        """Say something to the person, on stderr, unless they asked for quiet."""
+        if self.verbosity >= 0:
+            click.echo(text, err=True)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value on one line of stdout."""
+    click.echo(json.dumps(value, separators=(",", ":")))
+
+
+def wants_colour(stream: Any) -> bool:
+    """True when `stream` is a terminal and nobody asked for plain text (NO_COLOR, TERM=dumb)."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return bool(getattr(stream, "isatty", lambda: False)())
+
+
+class Failure(click.ClickException):
+    """A command that could not do its work: one red line on stderr, exit code 1."""
+
+    def show(self, file: Any = None) -> None:
+        """Print the line."""
+        stream = file or sys.stderr
+        line = "ciris-mesh: " + " ".join(self.message.split())
+        click.echo(
+            click.style(line, fg="red") if wants_colour(stream) else line, file=stream, color=True
+        )

@@ -1,0 +1,96 @@
+"""Dataclasses to plain JSON values and back, driven by the type annotations.
+
+`dump` is what every `--json` prints: the dataclass, member by member. `load` is its strict
+inverse for values that come from a person: a missing, unknown or ill-typed member is named.
+Bytes are hex digits, enums their value, tuples arrays.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any, Final
+
+#: Resolving annotations costs 30 us a class; a summary holds 50,000 values of one class.
+_HINTS: Final[dict[type[Any], dict[str, Any]]] = {}
+
+
+def dump(value: Any) -> Any:
+    """Return `value` as dicts, lists, strings, numbers, booleans and None."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(dump(key)): dump(member) for key, member in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [dump(item) for item in value]
+    if is_dataclass(value):
+        return {field.name: dump(getattr(value, field.name)) for field in fields(value)}
+    return value
+
+
+def load(cls: type[Any], value: Any, where: str = "") -> Any:
+    """Build the dataclass `cls` from a JSON object.
+
+    Raises:
+        ValueError: the text names the member that is missing, unknown or of the wrong type.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"{where or 'the value'} is not an object")
+    hints = _hints(cls)
+    if unknown := sorted(value.keys() - hints.keys()):
+        raise ValueError(f"unknown member {unknown[0]!r}")
+    if lacking := sorted(hints.keys() - value.keys()):
+        raise ValueError(f"member {lacking[0]!r} is missing")
+    return cls(**{name: _load(hint, value[name], name) for name, hint in hints.items()})
+
+
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    if cls not in _HINTS:
+        _HINTS[cls] = typing.get_type_hints(cls)
+    return _HINTS[cls]
+
+
+def _load(hint: Any, value: Any, where: str) -> Any:
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{where} is not an array")
+        item = typing.get_args(hint)[0]
+        return tuple(_load(item, member, where) for member in value)
+    if is_dataclass(hint):
+        assert isinstance(hint, type), "dataclass instances are no type hints"
+        return load(hint, value, where)
+    if hint is bytes:
+        return from_hex(value, where)
+    if issubclass(hint, Enum):
+        return _member(hint, value, where)
+    if type(value) is not hint:  # bool is an int and must not pass for one
+        raise ValueError(f"{where} is not of type {hint.__name__}")
+    return value
+
+
+def _member(hint: type[Enum], value: Any, where: str) -> Enum:
+    try:
+        return hint(value)
+    except ValueError:
+        raise ValueError(f"unknown {where} {value!r}") from None
+
+
+def from_hex(value: Any, where: str) -> bytes:
+    """Return the bytes behind hex digits, upper or lower case, without any separator.
+
+    Raises:
+        ValueError: not a string of digit pairs.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"{where} is not a string of hex digits")
+    try:
+        raw = bytes.fromhex(value)
+    except ValueError:
+        raise ValueError(f"{where} is not hex") from None
+    if 2 * len(raw) != len(value):  # bytes.fromhex skips spaces
+        raise ValueError(f"{where} is not hex")
+    return raw

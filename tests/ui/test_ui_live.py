@@ -1,0 +1,82 @@
+"""The live view draws what it is given and stops when told."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import pytest
+
+from ciris_mesh.runtime.status import NodeStatus
+from ciris_mesh.ui.console import make_console
+from ciris_mesh.ui.live import EVENT_LINES, Snapshot, event_line, watch
+
+
+def status(version: str = "0.1.0") -> NodeStatus:
+    return NodeStatus(
+        schema=1,
+        version=version,
+        key_id="alice-abcdefghijklmnop",
+        address="11" * 16,
+        fingerprint="22" * 32,
+        uptime_s=1.0,
+        clock="trusted",
+        health=(),
+        peers=(),
+        candidates=(),
+        kinds=(),
+        deferred=0,
+        first_contact=0,
+        refused_remembered=0,
+        outcomes=(),
+        interfaces=(),
+        drops={},
+        rss_bytes=1,
+    )
+
+
+def times(number: int) -> Callable[[], bool]:
+    left = iter([True] * number)
+    return lambda: next(left, False)
+
+
+def event(number: int) -> dict[str, object]:
+    return {"sequence": number, "outcome": "completed", "peer": f"bob-{number}", "reason": ""}
+
+
+def test_without_a_terminal_the_status_comes_once_and_then_events() -> None:
+    out = io.StringIO()
+    shots = iter(Snapshot(status(), (event(number),)) for number in range(3))
+    watch(make_console(out), lambda: next(shots), times(2))
+    text = out.getvalue()
+    assert text.count("alice-abcdefghijklmnop") == 1
+    assert text.endswith("round.completed peer=bob-1\nround.completed peer=bob-2\n")
+    assert "\x1b" not in text
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_the_screen_is_redrawn_with_the_latest_events(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "40")
+    out = Terminal()
+    many = tuple(event(number) for number in range(EVENT_LINES + 3))
+    shots = iter([Snapshot(status("1.0"), ()), Snapshot(status("2.0"), many)])
+    watch(make_console(out), lambda: next(shots), times(1))
+    text = out.getvalue()
+    assert "ciris-mesh 1.0" in text
+    assert "ciris-mesh 2.0" in text
+    assert f"peer=bob-{EVENT_LINES + 2}" in text
+    assert "peer=bob-2\n" not in text
+
+
+def test_an_event_line_is_a_name_and_pairs() -> None:
+    fields = {"sequence": 7, "peer": "bob", "outcome": "error", "admitted": 0, "reason": "no_path"}
+    assert event_line(fields) == "round.error peer=bob admitted=0 reason=no_path"
+    assert event_line({"outcome": "completed", "peer": "b\x1bob"}) == "round.completed peer=b?ob"

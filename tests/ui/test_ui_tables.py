@@ -1,0 +1,136 @@
+"""Screens read well at 80 columns, without colour, in ASCII."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import RenderableType
+
+from ciris_mesh.runtime.status import (
+    CandidateStatus,
+    InterfaceStatus,
+    KindCounts,
+    KindFreshness,
+    NodeStatus,
+    PeerStatus,
+)
+from ciris_mesh.ui.console import make_console
+from ciris_mesh.ui.tables import RecordRow, freshness_table, pairs, records_table, status_view
+
+STALE = KindFreshness("key", "bounded", 3, 400.0, fresh=False)
+FRESH = KindFreshness("attestation", "in_sync", 0, 5.0, fresh=True)
+PEER = PeerStatus(
+    key_id="bob-abcdefghijklmnop",
+    alias="",
+    address="00" * 16,
+    state="unreachable",
+    medium="tcp",
+    reason="no_path",
+    last_heard_s=None,
+    fresh=False,
+    missing=3,
+    rounds={"completed": 2},
+    kinds=(STALE, FRESH),
+)
+STATUS = NodeStatus(
+    schema=1,
+    version="0.1.0",
+    key_id="alice-abcdefghijklmnop",
+    address="11" * 16,
+    fingerprint="22" * 32,
+    uptime_s=200.0,
+    clock="trusted",
+    health=("Interface lab is down: check the cable.",),
+    peers=(PEER,),
+    candidates=(),
+    kinds=(KindCounts("key", 3, 1, 0),),
+    deferred=4,
+    first_contact=1,
+    refused_remembered=0,
+    outcomes=(),
+    interfaces=(
+        InterfaceStatus("lab", "tcp", online=False, bitrate_bps=None, rx_bytes=1500, tx_bytes=7),
+    ),
+    drops={"unattributed": 9},
+    rss_bytes=41_000_000,
+)
+
+
+def text_of(view: RenderableType) -> str:
+    out = io.StringIO()
+    make_console(out).print(view)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "alice-abcdefghijklmnop",
+        "! Interface lab is down: check the cable.",
+        "waiting for a key: 4, first contact: 1",
+        "bob-abcdefghijklmnop  unreachable: no_path  tcp",
+        "stale: 1 kind",
+        "lab        tcp   down     1.5 kB   7 B",
+        "unattributed      9",
+        "41.0 MB in memory",
+    ],
+)
+def test_status_says(words: str) -> None:
+    assert words in text_of(status_view(STATUS))
+
+
+def test_status_works_without_peers_and_says_the_next_step() -> None:
+    text = text_of(status_view(replace(STATUS, peers=(), health=(), interfaces=(), drops={})))
+    assert "healthy" in text
+    assert "ciris-mesh invite" in text
+
+
+def test_nodes_heard_are_counted() -> None:
+    heard = CandidateStatus("33" * 16, "", 1, 3.0)
+    assert "1 node heard that are not peers" in text_of(
+        status_view(replace(STATUS, candidates=(heard,)))
+    )
+
+
+def test_an_alias_stands_for_the_key_id_and_a_fresh_peer_is_called_so() -> None:
+    peer = replace(PEER, alias="bob", fresh=True, reason="", state="connected", missing=None)
+    text = text_of(status_view(replace(STATUS, peers=(peer,))))
+    assert "bob   connected  tcp   never        ?  fresh" in text
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        status_view(STATUS),
+        status_view(replace(STATUS, peers=(replace(PEER, alias="x" * 120),) * 3)),
+        freshness_table(PEER),
+        records_table([RecordRow(1, "key", "ab" * 32, "federation", 0, "s" * 99, ("a", "b"))]),
+        pairs([("key id", "k" * 200)]),
+    ],
+)
+def test_every_view_is_ascii_within_80_columns_and_plain(view: RenderableType) -> None:
+    text = text_of(view)
+    assert text.isascii()
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_freshness_of_each_kind() -> None:
+    lines = text_of(freshness_table(PEER)).splitlines()
+    assert lines[1].split() == ["key", "bounded", "3", "7", "min"]
+    assert lines[2].split() == ["attestation", "in", "sync", "0", "5", "s"]
+
+
+def test_records_from_strangers_cannot_move_the_cursor_or_use_markup() -> None:
+    row = RecordRow(1, "key", "ab" * 32, "federation", 0, "\x1b[2Jx[red]", ("[bold]y\n",))
+    text = text_of(records_table([row]))
+    assert "\x1b" not in text
+    assert "[red]" in text
+    assert "[bold]y?" in text
+
+
+def test_long_values_are_shown_whole() -> None:
+    text = text_of(pairs([("key id", "k" * 200)]))
+    assert text.count("k") == 201

@@ -1,0 +1,57 @@
+"""Numbers as people say them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ciris_mesh.ui.words import age, count, instant, printable, size
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "never"),
+        (-3.0, "0 s"),
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (60.0, "1 min"),
+        (3_600.0, "1 h"),
+        (200_000.0, "2 d"),
+    ],
+)
+def test_age(seconds: float | None, text: str) -> None:
+    assert age(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (3_449, "3.4 kB"), (12_000_000, "12.0 MB")],
+)
+def test_size(number: int, text: str) -> None:
+    assert size(number) == text
+
+
+def test_count() -> None:
+    assert (count(1, "peer"), count(0, "peer"), count(2, "peer")) == (
+        "1 peer",
+        "0 peers",
+        "2 peers",
+    )
+
+
+def test_instant() -> None:
+    assert instant(1_795_335_302_999) == "2026-11-22 08:15:02Z"
+
+
+@given(st.integers(min_value=0, max_value=2**64 - 1))
+def test_any_seq_can_be_shown(seq: int) -> None:
+    assert instant(seq).isascii()
+
+
+@given(st.text())
+def test_nothing_a_stranger_wrote_moves_the_cursor(text: str) -> None:
+    shown = printable(text)
+    assert shown.isprintable()
+    assert len(shown) == len(text)
