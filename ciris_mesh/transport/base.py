@@ -7,8 +7,9 @@ to in the federation is the runtime's to decide, from the hello and its signed b
 Guarantees, the same for Reticulum and loopback:
 
 * Frames of one link arrive in the order they were sent, each once, or the link goes down.
-* Every `dial` ends in exactly one LinkUp or DialFailed, within its own deadline.
-* After LinkDown nothing more is reported for that link.
+* Every `dial` ends in exactly one LinkUp or DialFailed, within its own deadline; dials to an
+  address that is being dialled already join that one and end with it.
+* After LinkDown nothing more is reported for that link; after `stop` returned, nothing at all.
 * The sink is called from transport threads and returns at once (it enqueues).
 * Nothing here blocks the caller for longer than handing bytes to a queue.
 """
@@ -62,7 +63,7 @@ class FrameReceived:
 
 @dataclass(frozen=True, slots=True)
 class LinkDown:
-    """The link is gone. `reason` is one of a closed set, e.g. "closed", "stalled", "flooded"."""
+    """The link is gone. `reason` is a value of `reasons.DownReason`."""
 
     link: LinkId
     reason: str
@@ -70,7 +71,7 @@ class LinkDown:
 
 @dataclass(frozen=True, slots=True)
 class DialFailed:
-    """No link came up. `reason` is one of "no_path", "timeout", "too_many_links", "stopped"."""
+    """No link came up. `reason` is a value of `reasons.DialReason`."""
 
     address: Address
     reason: str
@@ -106,7 +107,7 @@ class InterfaceRow:
 
 @dataclass(frozen=True, slots=True)
 class TransportStats:
-    """Counters since start. `dropped` maps a stable reason to a count: no drop is silent."""
+    """Counters since start. `dropped` maps a `reasons.DropReason` to a count: no drop is silent."""
 
     rx_bytes: int
     tx_bytes: int

@@ -1,0 +1,41 @@
+"""What a transport holds at most, and why. Loopback and Reticulum keep the same limits."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: The wire's own frame limit; a frame of one byte more is refused before it is read.
+FRAME_BYTES_MAX: Final = 8 * 1024 * 1024
+
+#: What an identity that is no peer may send in one frame: the largest offer of a binding (4 KiB)
+#: with its key envelope (16 KiB) and their framing. Nothing else is needed to meet.
+FIRST_CONTACT_FRAME_BYTES_MAX: Final = 24 * 1024
+
+#: Frames an identity that is no peer may send on one link: hello, wish, offer, refusal, and as
+#: many again for retries of either side.
+FIRST_CONTACT_FRAMES_MAX: Final = 16
+
+#: app_data of an announce: design.md uses 23 bytes; 32 leaves room and keeps it cheap on radio.
+APP_DATA_BYTES_MAX: Final = 32
+
+#: Frames waiting to be sent on one link: two rounds' worth of messages.
+SEND_QUEUE_FRAMES_MAX: Final = 64
+
+#: Bytes waiting to be sent on one link: one frame of the full limit and a few Delivers beside it.
+SEND_QUEUE_BYTES_MAX: Final = 2 * FRAME_BYTES_MAX
+
+#: Inbound frames of all links being put together or waiting for the handler.
+REASSEMBLY_BYTES_MAX: Final = 32 * 1024 * 1024
+
+#: Links other nodes hold to this one. A Reticulum link costs a thread and about 60 kB.
+INBOUND_LINKS_MAX: Final = 128
+
+#: Links one identity may hold to this node: one in use, one dialled at the same moment by the
+#: other side, and two that a restart left behind.
+INBOUND_LINKS_PER_IDENTITY_MAX: Final = 4
+
+#: Links this node holds to others, pending ones included; same cost as above.
+OUTBOUND_LINKS_MAX: Final = 128
+
+#: Announces waiting for the handler. More are dropped and counted; they come again.
+ANNOUNCES_WAITING_MAX: Final = 256

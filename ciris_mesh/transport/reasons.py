@@ -1,0 +1,48 @@
+"""The closed sets of names a transport reports: why links end, dials fail, bytes are dropped.
+
+They are members of events and of `TransportStats.dropped`, so they never change meaning.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class DownReason(StrEnum):
+    """Why a link is gone (`LinkDown.reason`)."""
+
+    CLOSED = "closed"  # this side hung up
+    PEER_CLOSED = "peer_closed"  # the other side hung up
+    TIMEOUT = "timeout"  # nothing was heard of the other side
+    STALLED = "stalled"  # a frame made no progress
+    REFUSED = "refused"  # a frame was more than the receiving side lets this identity send
+    FLOODED = "flooded"  # more arrived than this side had agreed to hold
+    UNIDENTIFIED = "unidentified"  # the other side did not say who it is in time
+    TOO_MANY_LINKS = "too_many_links"  # more links than one identity, or all of them, may hold
+    STOPPED = "stopped"  # this transport was stopped
+
+
+class DialReason(StrEnum):
+    """Why no link came up (`DialFailed.reason`)."""
+
+    NO_PATH = "no_path"
+    TIMEOUT = "timeout"
+    TOO_MANY_LINKS = "too_many_links"
+    STOPPED = "stopped"
+
+
+class DropReason(StrEnum):
+    """What was dropped or turned away (`TransportStats.dropped`)."""
+
+    FRAME_NOT_PERMITTED = "frame_not_permitted"  # larger than an unknown identity may send
+    FRAME_TOO_LARGE = "frame_too_large"  # larger than anyone may send
+    FRAMES_NOT_PERMITTED = "frames_not_permitted"  # more frames than an unknown identity may send
+    FRAME_UNREADABLE = "frame_unreadable"  # the carrier delivered something that is no frame
+    REASSEMBLY_FULL = "reassembly_full"  # too many bytes are being put together already
+    INBOUND_BUSY = "inbound_busy"  # answered "busy"; the sender tries again
+    LINK_NOT_READY = "link_not_ready"  # bytes on a link that nobody owns, or not yet
+    UNIDENTIFIED = "unidentified"  # inbound links closed for want of an identity
+    TOO_MANY_LINKS = "too_many_links"
+    ANNOUNCE_FLOOD = "announce_flood"  # announces beyond the rate of one address, or of all
+    ANNOUNCE_UNREADABLE = "announce_unreadable"
+    RNS_INBOUND = "rns_inbound_dropped"  # packets Reticulum's own inbound queues dropped
