@@ -1,0 +1,181 @@
+"""From a fresh link to a known peer: hello, binding, attribution.
+
+    either side            Hello: versions, kinds, nonce, hash of my binding
+    who lacks the binding  BindingWanted
+    the other              BindingOffer: binding, and my key record for a first contact
+    who dislikes it        Refusal: a stable reason, then the link is closed
+
+A frame's sender is link -> RNS identity -> verified binding -> key id, never something in a frame.
+Any error is "not attributed".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from ciris_mesh.directory.base import UNATTRIBUTED, ReplicationDirectory
+from ciris_mesh.errors import MeshError
+from ciris_mesh.records.binding import Binding, verify_binding
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.outcome import Reason
+from ciris_mesh.runtime.bindings import BindingStore
+from ciris_mesh.transport.base import ADDRESS_BYTES, Address, LinkId
+from ciris_mesh.wire.mesh import (
+    BindingOffer,
+    BindingWanted,
+    Digests,
+    Hello,
+    MeshMessage,
+    Refusal,
+)
+
+#: Wire versions this build speaks, as the hello states them.
+WIRE_VERSIONS: Final = (0x01, 0x02, 0x81)
+
+#: What "everything" hashes to as a scope; partial scopes come with their own hash.
+SCOPE_ALL: Final = hashlib.sha256(b"all").digest()[:8]
+
+NO_DIGEST: Final = bytes(8)
+
+_DAY_MS: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSelf:
+    """What this node shows of itself on every link."""
+
+    binding: Binding
+    key_envelope: bytes
+    kinds: tuple[EnvelopeKind, ...]
+    capabilities: int = 0
+
+
+@dataclass(slots=True)
+class LinkState:
+    """What is known of the other end of one link. Touched only on the link's strand.
+
+    Attributes:
+        key_id: who it is, once a binding was verified; None until then.
+        nonce: ours; drawn for this link alone.
+        early: a comparison the peer sent before we had its binding.
+    """
+
+    link: LinkId
+    inbound: bool
+    nonce: bytes
+    address: Address | None = None
+    medium: str = "unknown"
+    key_id: str | None = None
+    hello_sent: bool = False
+    hello: Hello | None = None
+    binding_wanted: bool = False
+    binding_sent: bool = False
+    unattributed_frames: int = 0
+    early: Digests | None = None
+    kinds: frozenset[EnvelopeKind] = field(default_factory=frozenset)
+
+    def salt(self) -> bytes:
+        """Both hello nonces, in an order both ends agree on. For salted digests."""
+        theirs = self.hello.nonce if self.hello is not None else bytes(8)
+        return b"".join(sorted((self.nonce, theirs)))
+
+
+def address_of(public_key: bytes) -> Address:
+    """Reticulum's identity hash of a 64-byte RNS public key."""
+    return Address(hashlib.sha256(public_key).digest()[:ADDRESS_BYTES])
+
+
+class Greeter:
+    """Answers the handshake messages of one node. Stateless but for the bindings it keeps."""
+
+    def __init__(
+        self,
+        own: OwnSelf,
+        bindings: BindingStore,
+        directory: ReplicationDirectory,
+        *,
+        wall_ms: Callable[[], int],
+    ) -> None:
+        self._own = own
+        self._bindings = bindings
+        self._directory = directory
+        self._wall_ms = wall_ms
+
+    def hello(self, state: LinkState) -> Hello:
+        """This node's hello on that link."""
+        state.hello_sent = True
+        return Hello(
+            wire_versions=WIRE_VERSIONS,
+            capabilities=self._own.capabilities,
+            kinds=self._own.kinds,
+            scope_hash=SCOPE_ALL,
+            nonce=state.nonce,
+            day=max(0, self._wall_ms() // _DAY_MS),
+            view_digest=NO_DIGEST,
+            binding_hash=self._own.binding.hash8,
+        )
+
+    def received(self, state: LinkState, message: MeshMessage) -> list[MeshMessage]:
+        """Work off one handshake message; `state.key_id` is set when the peer is known.
+
+        Returns:
+            Messages to send, in order. A Refusal among them ends the link.
+        """
+        match message:
+            case Hello():
+                return self._greeted(state, message)
+            case BindingWanted() if not state.binding_sent:
+                state.binding_sent = True
+                return [BindingOffer(self._own.binding.encode(), self._own.key_envelope)]
+            case BindingOffer() if state.binding_wanted and state.key_id is None:
+                reason = self._judge(state, message)
+                return [Refusal(reason)] if reason else []
+            case _:
+                return [Refusal("out_of_turn")]
+
+    def _greeted(self, state: LinkState, hello: Hello) -> list[MeshMessage]:
+        if state.hello is not None:
+            return [Refusal("out_of_turn")]
+        state.hello = hello
+        state.kinds = frozenset(hello.kinds) & frozenset(self._own.kinds)
+        replies: list[MeshMessage] = [] if state.hello_sent else [self.hello(state)]
+        if not set(hello.wire_versions) & set(WIRE_VERSIONS):
+            return [*replies, Refusal("no_common_version")]
+        known = self._bindings.get(state.address) if state.address is not None else None
+        if known is not None and known.hash8 == hello.binding_hash and self._holds(known):
+            state.key_id = known.key_id
+            return replies
+        state.binding_wanted = True
+        return [*replies, BindingWanted()]
+
+    def _holds(self, binding: Binding) -> bool:
+        """Is a remembered binding still good? Its signature is checked again: files can rot."""
+        public = self._directory.public_key(binding.key_id)
+        if public is None:
+            return False
+        return verify_binding(binding, public, now_s=self._wall_ms() // 1000) is Reason.NONE
+
+    def _judge(self, state: LinkState, offer: BindingOffer) -> str:
+        """Verify a binding; "" when it holds, else the stable reason why not."""
+        if state.address is None:
+            return "not_identified"
+        try:
+            binding = Binding.decode(offer.binding)
+        except MeshError:
+            return "binding_malformed"
+        if address_of(binding.rns_public_key) != state.address:
+            return "binding_of_another"
+        if binding.epoch < self._bindings.epoch(binding.key_id):
+            return "binding_rolled_back"
+        if self._directory.public_key(binding.key_id) is None and offer.key_envelope:
+            self._directory.admit(
+                EnvelopeKind.KEY, offer.key_envelope, UNATTRIBUTED, now_ms=self._wall_ms()
+            )
+        if not self._holds(binding):
+            return "binding_invalid"
+        self._bindings.put(state.address, binding)
+        state.key_id = binding.key_id
+        return ""

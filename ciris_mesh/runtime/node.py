@@ -1,0 +1,138 @@
+"""`Node`: a small facade for programs that embed a mesh node, and what the daemon is built on."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from ciris_mesh.directory.base import ReplicationDirectory, StoredRow
+from ciris_mesh.directory.memory import MemoryDirectory
+from ciris_mesh.errors import OperatorError
+from ciris_mesh.records.authoring import author, author_key
+from ciris_mesh.records.binding import sign_binding
+from ciris_mesh.records.hybrid import FederationKey
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.outcome import Verdict
+from ciris_mesh.runtime.bindings import BindingStore
+from ciris_mesh.runtime.events import EventSink
+from ciris_mesh.runtime.handshake import OwnSelf
+from ciris_mesh.runtime.peers import PeerConfig
+from ciris_mesh.runtime.runtime import ReplicationHandle, ReplicationRuntime, RuntimeConfig
+from ciris_mesh.transport.base import Transport
+
+#: How long a binding made at start is good for: a year, so that a node without a clock that comes
+#: back after a winter is still believed.
+BINDING_LIFE_S = 366 * 86_400
+
+
+class Node:
+    """A federation key, a directory, a transport, and the runtime that joins them.
+
+    Args:
+        key: this node's federation key; its key record is signed and admitted at start.
+        transport: not started yet; the node starts and stops it.
+        directory: kept open; in memory when left out.
+    """
+
+    def __init__(
+        self,
+        key: FederationKey,
+        transport: Transport,
+        *,
+        directory: ReplicationDirectory | None = None,
+        kinds: Sequence[EnvelopeKind] = tuple(EnvelopeKind),
+        config: RuntimeConfig | None = None,
+        bindings: BindingStore | None = None,
+        key_envelope: bytes | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._key = key
+        self._wall_ms = wall_ms
+        self._clock = clock
+        self.directory = directory if directory is not None else MemoryDirectory()
+        now_ms = wall_ms()
+        self.key_envelope = key_envelope or author_key(key, identity_ref=key.name, at_ms=now_ms)
+        binding = sign_binding(key, transport.public_key, now_ms, now_ms // 1000 + BINDING_LIFE_S)
+        self.runtime = ReplicationRuntime(
+            directory=self.directory,
+            transport=transport,
+            own=OwnSelf(binding, self.key_envelope, tuple(kinds)),
+            bindings=bindings,
+            config=config,
+            clock=clock,
+            wall_ms=wall_ms,
+            rng=rng,
+        )
+        self.handle = ReplicationHandle(self.runtime)
+
+    @property
+    def key_id(self) -> str:
+        """This node's key id."""
+        return self._key.key_id
+
+    def start(self) -> None:
+        """Begin.
+
+        Raises:
+            OperatorError: the node's own key record is not accepted by its directory.
+        """
+        verdict = self.runtime.admit_own(EnvelopeKind.KEY, self.key_envelope)
+        if not verdict.outcome.is_held:
+            raise OperatorError(
+                f"own key record {verdict.outcome}: {verdict.reason} {verdict.detail}; "
+                "is the database another node's? restore the right federation.key"
+            )
+        self.runtime.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End replication. The directory stays open. Idempotent."""
+        self.runtime.shutdown(timeout_s)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def add_peer(self, config: PeerConfig) -> None:
+        """Converge with this peer from now on."""
+        self.runtime.register_peer(config)
+
+    def put(self, kind: EnvelopeKind, columns: dict[str, object]) -> Verdict:
+        """Sign a record with this node's key and admit it.
+
+        Raises:
+            MalformedRecord: the columns are no record of that kind.
+        """
+        envelope = author(kind, columns, self._key, at_ms=self._wall_ms())
+        return self.runtime.admit_own(kind, envelope)
+
+    def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
+        """One record as held; None when it is not here."""
+        return self.directory.get(kind, envelope_id)
+
+    def subscribe(self, sink: EventSink) -> Callable[[], None]:
+        """Get every RoundEvent; the function returned ends it."""
+        return self.handle.subscribe(sink)
+
+    def is_fresh(self, kind: EnvelopeKind) -> bool:
+        """True when some peer confirmed `kind` within tau_partial and nothing is missing."""
+        return self.handle.is_fresh(kind)
+
+    def wait_converged(self, timeout_s: float) -> list[str]:
+        """Wait until every peer agrees, or the time is over; returns what is still missing."""
+        deadline_s = self._clock() + timeout_s
+        while (waiting := self.handle.waiting_for()) and self._clock() < deadline_s:
+            time.sleep(0.02)
+        return waiting

@@ -1,0 +1,154 @@
+"""The peers this node converges with, and the state of each: link, last word, last agreement."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.handshake import LinkState
+from ciris_mesh.transport.base import Address
+
+#: Nodes remembered that are not peers, for `peers` to list. The oldest goes first.
+CANDIDATES_MAX: Final = 256
+
+#: After this many rounds in a row that moved nothing though digests differ, a kind is tried only
+#: every 2**6 checks: half an hour at the default cadence.
+FRUITLESS_SHIFT_MAX: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConfig:
+    """One configured peer. `kinds` limits what is exchanged with it."""
+
+    key_id: str
+    address: Address
+    alias: str = ""
+    kinds: frozenset[EnvelopeKind] = frozenset(EnvelopeKind)
+
+
+@dataclass(slots=True)
+class Peer:
+    """A configured peer and what is going on with it. Changed only on the peer's strand.
+
+    Attributes:
+        link: the link in use; None while there is none.
+        reason: why the last dial, check or round failed; "" when it did not.
+        heard_s: monotonic time of the last frame or announce.
+        check_out: number of the digest comparison that waits for its answer; 0 for none.
+        moved: a round since the last comparison moved records, so compare again at the end.
+        agreed: kind -> this directory's generation when the peer's digest last equalled ours.
+        fruitless: kind -> rounds in a row that moved nothing though digests differed.
+    """
+
+    config: PeerConfig
+    link: LinkState | None = None
+    dialing: bool = False
+    reason: str = ""
+    heard_s: float | None = None
+    checks: int = 0
+    check_out: int = 0
+    spreading: bool = False
+    moved: bool = False
+    agreed: dict[EnvelopeKind, int] = field(default_factory=dict)
+    fruitless: dict[EnvelopeKind, int] = field(default_factory=dict)
+
+    @property
+    def state(self) -> str:
+        """One word for `status`."""
+        if self.link is not None:
+            return "connected"
+        if self.dialing:
+            return "dialing"
+        return "unreachable" if self.reason else "idle"
+
+    def worth_a_round(self, kind: EnvelopeKind) -> bool:
+        """False while a kind that never comes to agree is backed off."""
+        shift = min(self.fruitless.get(kind, 0), FRUITLESS_SHIFT_MAX)
+        return self.checks % (1 << shift) == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A node that is no peer: heard by announce, or attributed on a link and turned away."""
+
+    address: Address
+    key_id: str
+    hops: int | None
+    heard_s: float
+
+
+class PeerTable:
+    """Peers by key id and by address, and candidates. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards the three tables
+        self._peers: dict[str, Peer] = {}
+        self._by_address: dict[Address, str] = {}
+        self._candidates: dict[Address, Candidate] = {}
+
+    def put(self, config: PeerConfig) -> Peer:
+        """Add a peer, or change the configuration of one."""
+        with self._lock:
+            peer = self._peers.get(config.key_id)
+            if peer is None:
+                peer = self._peers[config.key_id] = Peer(config)
+            else:
+                self._by_address.pop(peer.config.address, None)
+                peer.config = config
+            self._by_address[config.address] = config.key_id
+            self._candidates.pop(config.address, None)
+            return peer
+
+    def remove(self, key_id: str) -> Peer | None:
+        """Take a peer out; None when it was not there."""
+        with self._lock:
+            peer = self._peers.pop(key_id, None)
+            if peer is not None:
+                self._by_address.pop(peer.config.address, None)
+            return peer
+
+    def get(self, key_id: str | None) -> Peer | None:
+        """The peer with this key id."""
+        with self._lock:
+            return self._peers.get(key_id) if key_id is not None else None
+
+    def at(self, address: Address | None) -> Peer | None:
+        """The peer configured for this address."""
+        with self._lock:
+            key_id = self._by_address.get(address) if address is not None else None
+            return self._peers.get(key_id) if key_id is not None else None
+
+    def all(self) -> list[Peer]:
+        """Every peer, in order of key id."""
+        with self._lock:
+            return [self._peers[key_id] for key_id in sorted(self._peers)]
+
+    def key_ids(self) -> frozenset[str]:
+        """Every peer's key id."""
+        with self._lock:
+            return frozenset(self._peers)
+
+    def addresses(self) -> frozenset[Address]:
+        """Every peer's address."""
+        with self._lock:
+            return frozenset(self._by_address)
+
+    def note_candidate(self, candidate: Candidate) -> None:
+        """Remember a node that is no peer."""
+        with self._lock:
+            known = self._candidates.pop(candidate.address, None)
+            if known is not None and not candidate.key_id:
+                candidate = Candidate(
+                    candidate.address, known.key_id, candidate.hops, candidate.heard_s
+                )
+            while len(self._candidates) >= CANDIDATES_MAX:
+                del self._candidates[next(iter(self._candidates))]
+            self._candidates[candidate.address] = candidate
+
+    def candidates(self) -> Iterable[Candidate]:
+        """Those remembered, latest last."""
+        with self._lock:
+            return tuple(self._candidates.values())

@@ -1,0 +1,282 @@
+"""`ReplicationRuntime`: builds every part of replication, owns its threads, starts and ends them.
+
+Directory and transport are given; they do not know each other, and only this package knows both.
+The runtime starts the transport and stops it; the directory is closed by whoever opened it.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from ciris_mesh.directory.base import OWN, ReplicationDirectory
+from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
+from ciris_mesh.errors import LifecycleError
+from ciris_mesh.protocol.limits import TAU_PARTIAL_S
+from ciris_mesh.protocol.report import SessionRole
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.outcome import Outcome, Verdict
+from ciris_mesh.runtime.bindings import BindingStore
+from ciris_mesh.runtime.conversation import Conversation
+from ciris_mesh.runtime.coordinator import ReplicationCoordinator, RoundKey
+from ciris_mesh.runtime.counters import DropCounter
+from ciris_mesh.runtime.events import EventHub, EventSink, log_sink
+from ciris_mesh.runtime.handshake import Greeter, OwnSelf
+from ciris_mesh.runtime.peers import PeerConfig, PeerTable
+from ciris_mesh.runtime.registry import ReplicationRegistry
+from ciris_mesh.runtime.scheduler import ReplicationScheduler, SchedulerConfig
+from ciris_mesh.runtime.staleness import StalenessBoard
+from ciris_mesh.runtime.worker import Timer, WorkerPool
+from ciris_mesh.transport.base import Transport
+
+#: Threads that verify and answer. Two per core of the smallest board worth having would be eight;
+#: four keep a Pi's other work alive, and verification releases the interpreter.
+WORKER_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeConfig:
+    """What a person may set. Defaults are for TCP."""
+
+    rounds: SchedulerConfig = field(default_factory=SchedulerConfig)
+    tau_partial_s: float = TAU_PARTIAL_S
+    pinned: frozenset[str] = frozenset()
+    worker_threads: int = WORKER_THREADS
+
+
+class ReplicationRuntime:
+    """Replication with a set of peers, from start() to shutdown().
+
+    Args:
+        own: what this node shows on links; `own.binding.key_id` is its key id.
+        wall_ms: Unix milliseconds, for admission and hellos. `clock` is monotonic seconds.
+        rng: jitter and nonces; seed it in tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        directory: ReplicationDirectory,
+        transport: Transport,
+        own: OwnSelf,
+        bindings: BindingStore | None = None,
+        config: RuntimeConfig | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.config = config or RuntimeConfig()
+        self.key_id = own.binding.key_id
+        self.kinds = frozenset(own.kinds)
+        self.directory = directory
+        self.transport = transport
+        self.clock = clock
+        self._wall_ms = wall_ms
+        self.peers = PeerTable()
+        self.events = EventHub()
+        self.drops = DropCounter()
+        self.board = StalenessBoard(clock, tau_partial_s=self.config.tau_partial_s)
+        self.bridge = FederationDirectoryReplicationBridge(directory, self._trusted)
+        self.registry = ReplicationRegistry(self._make_responder)
+        self._pool = WorkerPool(self.config.worker_threads)
+        self._timer = Timer(clock)
+        randomness = rng or random.SystemRandom()
+        self._conversation = Conversation(
+            transport=transport,
+            directory=directory,
+            bridge=self.bridge,
+            registry=self.registry,
+            peers=self.peers,
+            greeter=Greeter(own, bindings or BindingStore(), directory, wall_ms=wall_ms),
+            board=self.board,
+            drops=self.drops,
+            pool=self._pool,
+            timer=self._timer,
+            clock=clock,
+            wall_ms=wall_ms,
+            rng=randomness,
+        )
+        self.scheduler = ReplicationScheduler(
+            pool=self._pool,
+            timer=self._timer,
+            events=self.events,
+            clock=clock,
+            rng=randomness,
+            config=self.config.rounds,
+            check=self._conversation.check,
+            on_stalled=self._conversation.drop_link,
+            progress_s=self._progress_s,
+        )
+        self._conversation.scheduler = self.scheduler
+        self._rng = randomness
+        self._lock = threading.Lock()  # guards the two flags
+        self._started = False
+        self._stopped = False
+
+    # -- life ------------------------------------------------------------------------------
+
+    def start(self) -> ReplicationHandle:
+        """Start threads and transport; peers registered before are dialled within a second.
+
+        Raises:
+            LifecycleError: started before; a runtime is used once.
+        """
+        with self._lock:
+            if self._started:
+                raise LifecycleError("the runtime was started before; make a new one")
+            self._started = True
+        self.events.subscribe(log_sink)
+        self._pool.start()
+        self._timer.start()
+        self.transport.permit(self.peers.addresses())
+        self.install_replication_routing()
+        self.scheduler.start()
+        for peer in self.peers.all():
+            self.scheduler.trigger(peer.config.key_id, self._rng.random())
+        return ReplicationHandle(self)
+
+    def install_replication_routing(self) -> None:
+        """Let the transport's events reach the registry and the coordinators."""
+        self.transport.start(self._conversation.handle)
+
+    def shutdown(self, timeout_s: float = 5.0) -> None:
+        """Stop everything this runtime started. Idempotent.
+
+        Raises:
+            ShutdownTimeout: a thread did not end within `timeout_s` seconds in all.
+        """
+        with self._lock:
+            if self._stopped or not self._started:
+                self._stopped = True
+                return
+            self._stopped = True
+        deadline_s = time.monotonic() + timeout_s
+        self.scheduler.stop()
+        self.transport.stop(max(0.1, deadline_s - time.monotonic()))
+        self._timer.stop(max(0.1, deadline_s - time.monotonic()))
+        self._pool.stop(max(0.1, deadline_s - time.monotonic()))
+
+    # -- peers -----------------------------------------------------------------------------
+
+    def register_peer(self, config: PeerConfig) -> None:
+        """Add an *active* peer, running or not: it is dialled, compared with, and answered."""
+        self.peers.put(config)
+        for kind in sorted(self.kinds & config.kinds):
+            coordinator = self._make(RoundKey(config.key_id, kind, SessionRole.INITIATOR))
+            self.registry.register(coordinator)
+            self.scheduler.add_initiator(coordinator)
+        if self._started and not self._stopped:
+            self.transport.permit(self.peers.addresses())
+            self.scheduler.trigger(config.key_id)
+
+    def remove_peer(self, key_id: str) -> bool:
+        """Stop converging with a peer; False when it was none."""
+        peer = self.peers.remove(key_id)
+        if peer is None:
+            return False
+        for coordinator in self.registry.of_peer(key_id):
+            self.scheduler.remove_initiator(coordinator.key)
+            self.registry.deregister(coordinator.key)
+        self.scheduler.forget(key_id)
+        self.board.forget(key_id)
+        self.events.forget(key_id)
+        if self._started and not self._stopped:
+            self.transport.permit(self.peers.addresses())
+        if peer.link is not None:
+            self.transport.hang_up(peer.link.link)
+        return True
+
+    def set_peers(self, configs: Iterable[PeerConfig]) -> None:
+        """Make the set of peers exactly this, touching only what differs."""
+        wanted = {config.key_id: config for config in configs}
+        for key_id in self.peers.key_ids() - wanted.keys():
+            self.remove_peer(key_id)
+        for key_id, config in wanted.items():
+            known = self.peers.get(key_id)
+            if known is None or known.config != config:
+                self.register_peer(config)
+
+    # -- records -----------------------------------------------------------------------------
+
+    def admit_own(self, kind: EnvelopeKind, envelope: bytes) -> Verdict:
+        """Admit a record made here; peers are told at once, not at their cadence."""
+        verdict = self.directory.admit(kind, envelope, OWN, now_ms=self._wall_ms())
+        if verdict.outcome in (Outcome.ADMITTED, Outcome.UPGRADED):
+            self._conversation.spread()
+        return verdict
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def _trusted(self) -> frozenset[str]:
+        """Whose records may be offered: this node's, its peers', and the pinned ones'."""
+        return self.peers.key_ids() | self.config.pinned | {self.key_id}
+
+    def _make_responder(self, peer: str, kind: EnvelopeKind) -> ReplicationCoordinator | None:
+        if self.peers.get(peer) is None or kind not in self.kinds:
+            return None
+        return self._make(RoundKey(peer, kind, SessionRole.RESPONDER))
+
+    def _make(self, key: RoundKey) -> ReplicationCoordinator:
+        return ReplicationCoordinator(
+            key,
+            bridge=self.bridge,
+            send=lambda message: self._conversation.tell(key.peer, message),
+            wall_ms=self._wall_ms,
+        )
+
+    def _progress_s(self, key_id: str) -> float | None:
+        peer = self.peers.get(key_id)
+        if peer is None or peer.link is None:
+            return None
+        return self.transport.progress_s(peer.link.link)
+
+
+class ReplicationHandle:
+    """What a program that embeds a runtime holds on to. Thread-safe."""
+
+    def __init__(self, runtime: ReplicationRuntime) -> None:
+        self._runtime = runtime
+
+    def subscribe(self, sink: EventSink) -> Callable[[], None]:
+        """Get every RoundEvent; the function returned ends it."""
+        return self._runtime.events.subscribe(sink)
+
+    def sync(self, key_id: str | None = None) -> int:
+        """Compare with one peer, or all, now. Returns how many comparisons were queued."""
+        peers = self._runtime.peers
+        targets = [peer.config.key_id for peer in peers.all()]
+        if key_id is not None:
+            targets = [target for target in targets if target == key_id]
+        for target in targets:
+            self._runtime.scheduler.trigger(target)
+        return len(targets)
+
+    def is_fresh(self, kind: EnvelopeKind) -> bool:
+        """True when some peer confirmed `kind` within tau_partial and nothing is missing."""
+        return self._runtime.board.is_fresh(kind)
+
+    def waiting_for(self) -> list[str]:
+        """Why this node is not converged with all its peers, one phrase each; [] when it is."""
+        reasons: list[str] = []
+        for peer in self._runtime.peers.all():
+            name = peer.config.alias or peer.config.key_id
+            if peer.link is None:
+                reasons.append(f"{name}: not connected ({peer.reason or peer.state})")
+                continue
+            kinds = self._runtime.kinds & peer.config.kinds & peer.link.kinds
+            behind = [
+                kind.value
+                for kind in EnvelopeKind
+                if kind in kinds
+                and peer.agreed.get(kind) != self._runtime.directory.generation(kind)
+            ]
+            if behind:
+                reasons.append(f"{name}: not compared equal yet: {', '.join(behind)}")
+        return reasons
+
+    def shutdown(self, timeout_s: float = 5.0) -> None:
+        """End the runtime. Idempotent."""
+        self._runtime.shutdown(timeout_s)
