@@ -20,7 +20,10 @@
         ├── KeyFileError
         ├── DirectoryError
         ├── ClockUntrusted
-        └── NodeNotRunning
+        ├── AlreadyRunning
+        ├── NodeNotRunning
+        ├── ControlError
+        └── InviteError
 
 The branch says who must act, the leaf says what happened, the attributes carry the numbers.
 """
@@ -138,3 +141,39 @@ class ClockUntrusted(OperatorError):
 
 class NodeNotRunning(OperatorError):
     """The command needs a running node and none answers."""
+
+
+class AlreadyRunning(OperatorError):
+    """Another process holds this home; one node per home.
+
+    Attributes:
+        pid: the process that holds it, None when it did not say.
+    """
+
+    def __init__(self, text: str, pid: int | None = None) -> None:
+        super().__init__(text)
+        self.pid = pid
+
+
+class ControlError(OperatorError):
+    """A running node answered a control request with an error, or is about to.
+
+    Attributes:
+        name: stable, lowercase with underscores, e.g. "denied"; scripts read it, not the text.
+    """
+
+    def __init__(self, text: str, name: str = "failed") -> None:
+        super().__init__(text)
+        self.name = name
+
+
+class InviteError(OperatorError):
+    """The text is no invite that can be used.
+
+    Attributes:
+        reason: "not_an_invite", "truncated", "mistyped", "newer_version" or "too_long".
+    """
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(text)
+        self.reason = reason

@@ -1,0 +1,382 @@
+"""The directory a node lives in: where it is, what is in it, and who may hold it.
+
+    config            ConfigObj text; the directory that holds it is a home
+    identity          the 64 secret bytes of the node's Reticulum identity
+    federation.key    the seeds it signs with
+    peers             whom it exchanges with
+    storage/          the record store
+    logfile, lock, control.sock
+
+Reticulum's own configuration is not here and is never written by this program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+import shlex
+import shutil
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from ciris_mesh.errors import AlreadyRunning, ConfigError, KeyFileError
+from ciris_mesh.runtime.files import (
+    UNALTERED,
+    UnsafeMode,
+    refuse_mode,
+    sync_directory,
+    why,
+    write_atomic,
+)
+from ciris_mesh.runtime.keyfiles import KEY_FILE_BYTES_MAX, read_secret
+
+#: An RNS identity file: 32 bytes of X25519 and 32 of Ed25519 private key.
+IDENTITY_BYTES: Final = 64
+#: `sun_path` holds 104 bytes on the BSDs and 108 on Linux, one of them for the final zero.
+SOCKET_PATH_BYTES_MAX: Final = 99
+
+_SYSTEM_HOME: Final = Path("/etc/ciris-mesh")
+_CONFIG: Final = "config"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The paths inside one home. Nothing is opened or created by having one."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The settings; also what makes a directory a home."""
+        return self.path / _CONFIG
+
+    @property
+    def identity(self) -> Path:
+        """The Reticulum identity. Secret."""
+        return self.path / "identity"
+
+    @property
+    def federation_key(self) -> Path:
+        """The signing seeds. Secret."""
+        return self.path / "federation.key"
+
+    @property
+    def peers(self) -> Path:
+        """The peer book."""
+        return self.path / "peers"
+
+    @property
+    def storage(self) -> Path:
+        """The directory of everything replicated."""
+        return self.path / "storage"
+
+    @property
+    def database(self) -> Path:
+        """The record store."""
+        return self.storage / "directory.db"
+
+    @property
+    def logfile(self) -> Path:
+        """Where a service logs when it does not log to stderr."""
+        return self.path / "logfile"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the running node; holds its process id."""
+        return self.path / "lock"
+
+    @property
+    def exists(self) -> bool:
+        """True when this directory holds a `config` this user can see."""
+        return _is_file(self.config)
+
+    def require(self) -> Self:
+        """Return self.
+
+        Raises:
+            ConfigError: there is no home here.
+        """
+        if self.exists:
+            return self
+        command = f"ciris-mesh init --name NAME --config {shlex.quote(str(self.path))}"
+        if self.path == usual_places()[-1]:
+            command = "ciris-mesh init --name NAME"
+        raise ConfigError(f"no node lives in {self.path}; create one with: {command}")
+
+    def check(self) -> None:
+        """Look at who may touch the files that matter.
+
+        Raises:
+            ConfigError: not a home, or others can change what is in it.
+            KeyFileError: a secret is missing, cut short or readable by others.
+        """
+        self.require()
+        try:
+            for path in (self.path, self.config):
+                refuse_mode(path, path.stat().st_mode, UNALTERED)
+        except UnsafeMode as error:
+            raise ConfigError(str(error)) from None
+        except OSError as error:
+            raise ConfigError(f"cannot look into {self.path}: {why(error)}") from None
+        read_secret(self.federation_key, bytes_max=KEY_FILE_BYTES_MAX)
+        self.identity_bytes()
+
+    def identity_bytes(self) -> bytes:
+        """The 64 secret bytes of the Reticulum identity.
+
+        Raises:
+            KeyFileError: missing, of another length or readable by others.
+        """
+        data = read_secret(self.identity, bytes_max=IDENTITY_BYTES)
+        if len(data) != IDENTITY_BYTES:
+            raise KeyFileError(
+                f"{self.identity} has {len(data)} bytes, not {IDENTITY_BYTES}; "
+                "restore it from your backup"
+            )
+        return data
+
+    def socket_path(self, *, for_group: bool = False, env: Mapping[str, str] = os.environ) -> Path:
+        """Where a node of this home listens for control.
+
+        Args:
+            for_group: other users shall reach it, so not in the private runtime directory.
+
+        Raises:
+            ConfigError: every place has a path too long for a socket.
+        """
+        places = [path for path in self._socket_paths(env) if _fits(path)]
+        if for_group:
+            places = [path for path in places if path.parent == self.path]
+        if not places:
+            raise ConfigError(
+                f"{self.path} is too deep for a control socket (its path may have "
+                f"{SOCKET_PATH_BYTES_MAX} bytes); set XDG_RUNTIME_DIR or move the home"
+            )
+        return places[0]
+
+    def find_socket(self, env: Mapping[str, str] = os.environ) -> Path:
+        """Where to call a node of this home: the place that has a socket, else the usual one.
+
+        The node may have been started with another environment than the one asking.
+
+        Raises:
+            ConfigError: as `socket_path`.
+        """
+        for path in self._socket_paths(env):
+            with contextlib.suppress(OSError):
+                if _fits(path) and stat.S_ISSOCK(path.stat().st_mode):
+                    return path
+        return self.socket_path(env=env)
+
+    def _socket_paths(self, env: Mapping[str, str]) -> list[Path]:
+        paths = [self.path / "control.sock"]
+        runtime = _runtime_directory(env)
+        if runtime is not None:
+            # One user may have several homes, so the name says which.
+            digest = hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()[:8]
+            paths.insert(0, runtime / f"ciris-mesh-{digest}.sock")
+        return paths
+
+
+def find_home(explicit: Path | None = None, *, env: Mapping[str, str] = os.environ) -> Home:
+    """The home to use: `explicit`, else the first usual place that holds `config`.
+
+    When none does, the last place: the one `init` creates. Call `require` before using it.
+    """
+    if explicit is not None:
+        return Home(Path(os.path.abspath(explicit.expanduser())))
+    homes = usual_places(env)
+    return Home(next((path for path in homes if _is_file(path / _CONFIG)), homes[-1]))
+
+
+def usual_places(env: Mapping[str, str] = os.environ) -> tuple[Path, Path, Path]:
+    """Where a home is looked for, in order: the convention of the Reticulum programs."""
+    user = Path(env.get("HOME") or Path.home())
+    return _SYSTEM_HOME, user / ".config" / "ciris-mesh", user / ".ciris-mesh"
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a directory this user may not look into holds nothing for this user
+        return False
+
+
+def _fits(path: Path) -> bool:
+    return len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX
+
+
+def _runtime_directory(env: Mapping[str, str]) -> Path | None:
+    """`$XDG_RUNTIME_DIR` when it is what its specification demands: absolute, ours, private."""
+    path = Path(env.get("XDG_RUNTIME_DIR") or ".")
+    if not path.is_absolute():
+        return None
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+            return path if not found.st_mode & 0o077 else None
+    return None
+
+
+def create_home(path: Path, files: Mapping[str, bytes], *, replace: bool = False) -> Home:
+    """Make a home holding `files`, whole or not at all.
+
+    A new directory is built beside its place and renamed. An empty one that exists (a mounted
+    volume, `/etc/ciris-mesh` made by a package) is filled, `config` last: without it the
+    directory is no home yet.
+
+    Args:
+        files: name -> contents; must hold "config". Every file is 0600.
+        replace: move a home that is there aside, to `<path>.old-<n>`; it is never deleted.
+
+    Raises:
+        ConfigError: there is something already, or the disk said no.
+        AlreadyRunning: the home to replace has a running node.
+    """
+    assert _CONFIG in files, "a home is a directory with a config"
+    path = Path(os.path.abspath(path))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(path):
+            _create_beside(path, files)
+        elif path.is_dir() and not any(path.iterdir()):
+            _fill(path, files)
+        elif replace and path.is_dir():
+            _replace(path, files)
+        else:
+            raise ConfigError(_occupied(path))
+    except OSError as error:
+        raise ConfigError(f"cannot create {path}: {why(error)}") from None
+    return Home(path)
+
+
+def new_identity() -> bytes:
+    """64 fresh secret bytes: any such bytes are a Reticulum identity."""
+    return secrets.token_bytes(IDENTITY_BYTES)
+
+
+def _occupied(path: Path) -> str:
+    if _is_file(path / _CONFIG):
+        return f"{path} holds a node already; use it, or choose another directory with --config"
+    return f"{path} exists and is not an empty directory; choose another one with --config"
+
+
+def _create_beside(path: Path, files: Mapping[str, bytes]) -> None:
+    staged = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
+    staged.mkdir(mode=0o700)
+    try:
+        _fill(staged, files)
+        os.rename(staged, path)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+    sync_directory(path.parent)
+
+
+def _fill(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write `files` into an empty directory; on failure it is empty again."""
+    refuse = path.stat().st_mode & 0o022
+    if refuse:
+        raise ConfigError(
+            f"{path} can be changed by others; run: chmod go-w {shlex.quote(str(path))}"
+        )
+    try:
+        (path / "storage").mkdir(mode=0o700)
+        for name in sorted(files, key=lambda name: name == _CONFIG):
+            write_atomic(path / name, files[name], replace=False)
+    except BaseException:
+        for name in files:
+            with contextlib.suppress(OSError):
+                (path / name).unlink()
+        with contextlib.suppress(OSError):
+            (path / "storage").rmdir()
+        raise
+
+
+def _replace(path: Path, files: Mapping[str, bytes]) -> None:
+    with HomeLock(Home(path)):
+        aside = _free_name(path)
+        os.rename(path, aside)
+        try:
+            _create_beside(path, files)
+        except BaseException:
+            os.rename(aside, path)
+            raise
+
+
+def _free_name(path: Path) -> Path:
+    taken = 1
+    while os.path.lexists(path.with_name(f"{path.name}.old-{taken}")):
+        taken += 1
+    return path.with_name(f"{path.name}.old-{taken}")
+
+
+class HomeLock:
+    """One node per home. Use as a context manager, or `acquire` and `release`.
+
+    The kernel drops the lock when the process ends, however it ends, so there is no stale lock.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._fd: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock and write this process's id into it.
+
+        Raises:
+            AlreadyRunning: another process holds it; the text names its id.
+            ConfigError: the lock file cannot be opened.
+        """
+        assert self._fd is None, "a lock is taken once"
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(self._home.lock, flags, 0o600)
+        except OSError as error:
+            raise ConfigError(f"cannot open {self._home.lock}: {why(error)}") from None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = _read_pid(fd)
+            os.close(fd)
+            holder = f"process {pid}" if pid else "another process"
+            raise AlreadyRunning(
+                f"a node already runs in {self._home.path} ({holder}); "
+                "stop it first, or use another home with --config",
+                pid,
+            ) from None
+        self._fd = fd
+        with contextlib.suppress(OSError):  # a full disk must not keep a node from starting
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Give the lock back. Idempotent. The file stays: removing it would race."""
+        if self._fd is not None:
+            os.ftruncate(self._fd, 0)
+            os.close(self._fd)
+            self._fd = None
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+def _read_pid(fd: int) -> int | None:
+    text = os.pread(fd, 16, 0).strip()
+    return int(text) if text.isdigit() else None
