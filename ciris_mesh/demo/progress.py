@@ -1,0 +1,64 @@
+"""What a demo reports while it runs and when it ends. Values only; `ui` draws them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """Where the demo stands. The values are what a person reads."""
+
+    PREPARING = "making keys and configurations"
+    STARTING = "starting nodes"
+    SIGNING = "signing records"
+    CONVERGING = "converging"
+    COMPARING = "comparing envelope ids"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeProgress:
+    """One node. `held` maps each kind to the records on the federation shelf."""
+
+    name: str
+    held: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """Records of all kinds."""
+        return sum(self.held.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One moment of the demo.
+
+    Attributes:
+        signed: records signed so far by all nodes; each node should end up with all of them.
+        elapsed_s: seconds since the demo began.
+    """
+
+    phase: Phase
+    elapsed_s: float
+    signed: int
+    nodes: tuple[NodeProgress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """How it ended. `demo --json` prints exactly this as its last line.
+
+    Attributes:
+        converged: every envelope id of every kind is equal on all nodes, and none is missing.
+        kinds: kinds of which every node holds at least one record.
+        records: distinct envelope ids over all nodes.
+        seconds: from the first key to the comparison.
+        bytes: sent by all Reticulum interfaces of all nodes.
+    """
+
+    converged: bool
+    nodes: int
+    kinds: int
+    records: int
+    seconds: float
+    bytes: int

@@ -1,0 +1,86 @@
+"""The demo's table and its sentence."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from ciris_mesh.demo.progress import DemoResult, NodeProgress, Phase, Progress
+from ciris_mesh.ui.console import make_console
+from ciris_mesh.ui.demo import follow, progress_line, progress_view, result_text
+
+
+def progress(nodes: int = 3, held: int = 2, phase: Phase = Phase.CONVERGING) -> Progress:
+    counts = {"revocation": held, "key": 3, "identity_occurrence_revocation": 1}
+    rows = tuple(NodeProgress(f"node{number}", counts) for number in range(nodes))
+    return Progress(phase, 4.4, 9, rows)
+
+
+def shown(view: Progress) -> str:
+    out = io.StringIO()
+    make_console(out).print(progress_view(view))
+    return out.getvalue()
+
+
+def test_a_small_mesh_is_kinds_by_nodes_in_wire_order() -> None:
+    lines = shown(progress()).splitlines()
+    assert lines[0] == "converging (4 s)"
+    assert lines[2].split() == ["kind", "node0", "node1", "node2"]
+    assert [line.split("  ")[0] for line in lines[3:]] == [
+        "key",
+        "revocation",
+        "identity occurrence removal",
+        "total",
+    ]
+    assert lines[6].split() == ["total", "6/9", "6/9", "6/9"]
+
+
+def test_a_large_mesh_is_nodes_with_totals() -> None:
+    lines = shown(progress(nodes=12)).splitlines()
+    assert lines[2].split() == ["node", "records"]
+    assert len(lines) == 15
+    assert lines[3].split() == ["node0", "6/9"]
+
+
+@pytest.mark.parametrize("nodes", [0, 1, 6, 64])
+def test_it_fits_80_columns_in_ascii(nodes: int) -> None:
+    text = shown(progress(nodes))
+    assert text.isascii()
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_one_line_form() -> None:
+    assert progress_line(progress(2)) == "  4.4 s  converging: node0 6, node1 6 of 9"
+    assert progress_line(progress(0, phase=Phase.STARTING)) == "  4.4 s  starting nodes"
+
+
+def test_a_pipe_gets_a_line_only_when_something_changed() -> None:
+    out = io.StringIO()
+    with follow(make_console(out)) as show:
+        for held in (1, 1, 2):
+            show(progress(held=held))
+    assert out.getvalue().count("\n") == 2
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    out = Terminal()
+    with follow(make_console(out)) as show:
+        show(progress())
+    assert "identity occurrence removal" in out.getvalue()
+
+
+def test_the_result_says_whether_it_worked() -> None:
+    good = DemoResult(converged=True, nodes=3, kinds=13, records=39, seconds=9.04, bytes=410_000)
+    assert str(result_text(good)) == (
+        "Converged: 3 nodes, 39 records of 13 kinds, 410.0 kB sent, 9.0 s. "
+        "Every envelope id is equal on all nodes."
+    )
+    bad = DemoResult(converged=False, nodes=3, kinds=12, records=38, seconds=90, bytes=1)
+    assert str(result_text(bad)).startswith("Not converged: 3 nodes, 38 records of 12 kinds")
