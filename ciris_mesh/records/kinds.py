@@ -210,7 +210,15 @@ _ATTESTATION_FIELDS: Final = (
         Presence.OMIT_DEFAULT,
         "federation",
         frozenset(
-            "self family community affiliations species biosphere federation".split()
+            {
+                "self",
+                "family",
+                "community",
+                "affiliations",
+                "species",
+                "biosphere",
+                "federation",
+            }
         ),
     ),
     Field(

@@ -1,0 +1,157 @@
+"""Row hashes and envelope ids.
+
+A row hash is taken over the record as upstream's typed structs would print it: unknown members
+gone, nulls and defaults left out, times in UTC, typed floats in Rust's spelling. That view is
+`as_persisted`. It validates nothing: what doesn't fit its column's type is hashed as it stands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from decimal import Decimal
+from typing import Final
+
+from ciris_mesh.errors import MalformedRecord
+from ciris_mesh.records import timestamps
+from ciris_mesh.records.canonical import jcs, v1python
+from ciris_mesh.records.jsontext import JsonNumber, JsonValue
+from ciris_mesh.records.kinds import (
+    KINDS,
+    EnvelopeKind,
+    Field,
+    FieldType,
+    Presence,
+    SignatureStyle,
+)
+from ciris_mesh.records.outcome import Reason
+
+ROW_HASH_FIELD: Final = "persist_row_hash"
+
+#: What an entry of a `members` column holds; `role` is optional.
+MEMBER_FIELDS: Final[tuple[str, ...]] = ("key_id", "joined_at", "role")
+
+#: Rust prints a double without an exponent while its point sits in this range.
+_POINT_MIN: Final = -4
+_POINT_MAX: Final = 16
+
+
+def as_persisted(kind: EnvelopeKind, record: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """The record as a typed row prints it, members in the order of the kind's table.
+
+    `persist_row_hash` is carried over as sent, "" when absent. Idempotent.
+    """
+    row: dict[str, JsonValue] = {}
+    for field in KINDS[kind].fields:
+        if field.name in record:
+            value = _typed(field.type, record[field.name])
+            if not _is_left_out(field, value):
+                row[field.name] = value
+        elif field.presence is Presence.MATERIALIZED:
+            row[field.name] = default_value(field)
+    return row
+
+
+def persist_row_hash(kind: EnvelopeKind, record: dict[str, JsonValue]) -> str:
+    """Lowercase hex SHA-256 over the V1Python bytes of the row without `persist_row_hash`."""
+    row = as_persisted(kind, record)
+    row.pop(ROW_HASH_FIELD, None)
+    return hashlib.sha256(v1python(row)).hexdigest()
+
+
+def envelope_id(kind: EnvelopeKind, wrapper: dict[str, JsonValue]) -> bytes:
+    """The 32 bytes that name an envelope: one function of the kind and what is in it.
+
+    Raises:
+        MalformedRecord: `wrong_wrapper` when the kind's member is missing; `value_not_allowed`
+            for a number in kinds 11 to 13 that no double can hold.
+    """
+    spec = KINDS[kind]
+    record = wrapper.get(spec.wrapper_field)
+    if not isinstance(record, dict):
+        raise MalformedRecord(Reason.WRONG_WRAPPER, f'expected {{"{spec.wrapper_field}": {{...}}}}')
+    if is_wrapper_named(kind):
+        return hashlib.sha256(jcs(wrapper)).digest()
+    return bytes.fromhex(persist_row_hash(kind, record))
+
+
+def is_wrapper_named(kind: EnvelopeKind) -> bool:
+    """True for kinds 11 to 13, whose id covers the whole wrapper instead of the row."""
+    return KINDS[kind].style in (SignatureStyle.OPERATIONAL, SignatureStyle.STEWARDS)
+
+
+def original_content_hash(inner: JsonValue) -> str:
+    """Lowercase hex SHA-256 over JCS: what producers write from persist 4.15.0 on.
+
+    Raises:
+        MalformedRecord: `value_not_allowed`, as `jcs`.
+    """
+    return hashlib.sha256(jcs(inner)).hexdigest()
+
+
+def original_content_hash_v1python(inner: JsonValue) -> str:
+    """The same over V1Python bytes: what rows older than persist 4.15.0 carry."""
+    return hashlib.sha256(v1python(inner)).hexdigest()
+
+
+def default_value(field: Field) -> JsonValue:
+    """A column's default as JSON."""
+    return list(field.default) if isinstance(field.default, tuple) else field.default
+
+
+def rust_float(value: float) -> str:
+    """A finite double as serde_json prints and re-reads it: `1.0`, `0.00001`, `1e-7`, `1e+16`."""
+    sign, digit_tuple, exponent = Decimal(repr(value)).as_tuple()
+    if not isinstance(exponent, int):
+        raise ValueError("the number is not finite")
+    minus = "-" if sign else ""
+    shown = "".join(map(str, digit_tuple))
+    digits = shown.rstrip("0")
+    if not digits:
+        return minus + "0.0"
+    point = len(shown) + exponent
+    if 0 < point <= _POINT_MAX:
+        whole = digits[:point].ljust(point, "0")
+        return f"{minus}{whole}.{digits[point:] or '0'}"
+    if _POINT_MIN <= point <= 0:
+        return f"{minus}0.{'0' * -point}{digits}"
+    tail = f".{digits[1:]}" if len(digits) > 1 else ""
+    return f"{minus}{digits[0]}{tail}e{point - 1:+d}"
+
+
+def _is_left_out(field: Field, value: JsonValue) -> bool:
+    if field.presence is Presence.OPTIONAL:
+        return value is None
+    return field.presence is Presence.OMIT_DEFAULT and value == default_value(field)
+
+
+def _typed(type_: FieldType, value: JsonValue) -> JsonValue:
+    match type_, value:
+        case FieldType.TIMESTAMP, str():
+            return _normalized(value)
+        case FieldType.FLOAT, JsonNumber(token):
+            number = float(token)
+            return JsonNumber(rust_float(number)) if math.isfinite(number) else value
+        case FieldType.MEMBERS, list():
+            return [_member(entry) for entry in value]
+        case _:
+            return value
+
+
+def _member(entry: JsonValue) -> JsonValue:
+    if not isinstance(entry, dict):
+        return entry
+    known = {name: entry[name] for name in MEMBER_FIELDS if name in entry}
+    if known.get("role", "") is None:
+        del known["role"]
+    joined_at = known.get("joined_at")
+    if isinstance(joined_at, str):
+        known["joined_at"] = _normalized(joined_at)
+    return known
+
+
+def _normalized(text: str) -> str:
+    try:
+        return timestamps.normalize(text)
+    except ValueError:
+        return text
