@@ -1,0 +1,43 @@
+"""Shared fixtures: no thread of ours may outlive a test, and simulations are seeded."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+#: How long a thread that was told to stop may take to be gone.
+THREAD_END_TIMEOUT_S = 5.0
+
+settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+settings.load_profile("ci")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--sim-seed", type=int, default=None, help="replay one simulated history")
+    parser.addoption("--sim-seeds", type=int, default=200, help="how many histories to simulate")
+    parser.addoption("--rewrite", action="store_true", help="write golden files anew")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "sim_seed" in metafunc.fixturenames:
+        only = metafunc.config.getoption("--sim-seed")
+        count = metafunc.config.getoption("--sim-seeds")
+        metafunc.parametrize("sim_seed", [only] if only is not None else range(count))
+
+
+@pytest.fixture(autouse=True)
+def no_thread_outlives_its_owner() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    ours = [
+        thread
+        for thread in threading.enumerate()
+        if thread not in before and thread.name.startswith("ciris-")
+    ]
+    for thread in ours:
+        thread.join(THREAD_END_TIMEOUT_S)
+    alive = [thread.name for thread in ours if thread.is_alive()]
+    assert not alive, f"still running after the test: {alive}"
