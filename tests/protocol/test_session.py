@@ -244,7 +244,7 @@ def test_any_two_sets_converge_in_one_round_up_to_what_cannot_be_served(
     theirs: frozenset[bytes],
     hidden: set[int],
     budget: int,
-    both_open: bool,  # noqa: FBT001
+    both_open: bool,
 ) -> None:
     alice = host(SessionRole.INITIATOR, *sorted(mine))
     bob = host(SessionRole.INITIATOR if both_open else SessionRole.RESPONDER, *sorted(theirs))
