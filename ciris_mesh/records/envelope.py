@@ -323,8 +323,9 @@ def _spelling_problems(envelope: Envelope) -> Iterator[str]:
 
 def _wrapper_problems(spec: KindSpec, envelope: Envelope) -> Iterator[str]:
     known = {spec.wrapper_field, *_WRAPPER_MEMBERS[spec.style]}
-    for name in envelope.wrapper.keys() - known:
-        yield f"unknown wrapper member {name!r}"
+    for name in envelope.wrapper:
+        if name not in known:
+            yield f"unknown wrapper member {name!r}"
     problem = claims_problem(envelope)
     if problem is not None:
         yield problem
@@ -351,9 +352,10 @@ def _entry_problems(member: str, entries: list[JsonValue]) -> Iterator[str]:
 def _row_problems(spec: KindSpec, envelope: Envelope) -> Iterator[str]:
     record = envelope.record
     row = as_persisted(envelope.kind, record)
-    for name in record.keys() - row.keys():
-        known = spec.field(name) is not None
-        yield f"{name} must be left out here" if known else f"unknown member {name!r}"
+    for name in record:
+        if name not in row:
+            known = spec.field(name) is not None
+            yield f"{name} must be left out here" if known else f"unknown member {name!r}"
     for name in row:
         if name == ROW_HASH_FIELD:
             continue

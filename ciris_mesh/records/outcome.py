@@ -63,12 +63,15 @@ class Reason(StrEnum):
     PQC_SIGNATURE_INVALID = "pqc_signature_invalid"
     SIGNER_NOT_ALLOWED = "signer_not_allowed"
     UNATTRIBUTED = "unattributed"
+    LOCAL_TIER = "local_tier"
     KEY_CONFLICT = "key_conflict"
     POOL_FULL = "pool_full"
+    BINDING_EXPIRED = "binding_expired"
 
     # deferred: valid as far as can be seen; something is missing here
     SIGNER_UNKNOWN = "signer_unknown"
     TIME_AHEAD = "time_ahead"
+    FIRST_CONTACT = "first_contact"
 
 
 @dataclass(frozen=True, slots=True)

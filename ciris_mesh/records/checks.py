@@ -1,0 +1,300 @@
+"""May this record stand as federation truth? Pure: the keys come in as a lookup.
+
+The checks run in a fixed order, cheap ones first, and stop at the first that fails:
+
+    structure, one_spelling          only when starting from bytes
+    row_hash                         never fails; says when the hash sent along was wrong
+    content_hash, columns_signed     the signed envelope is this record, all of it
+    key_id, signer_allowed           who this is and whether they may say this
+    signer_known                     else the record waits for the key
+    ed25519, ml_dsa_65               every signer, both halves
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from ciris_mesh.errors import MalformedRecord
+from ciris_mesh.records.envelope import (
+    Claim,
+    Envelope,
+    claims_problem,
+    decode_base64,
+    one_spelling_problem,
+    parse_envelope,
+)
+from ciris_mesh.records.hybrid import (
+    HybridPolicy,
+    HybridPublicKey,
+    is_self_certifying,
+    verify_hybrid,
+)
+from ciris_mesh.records.kinds import KINDS, EnvelopeKind, SignatureStyle
+from ciris_mesh.records.outcome import Outcome, Reason, Verdict
+from ciris_mesh.records.rows import ROW_HASH_FIELD, original_content_hash
+from ciris_mesh.records.signing import mirror_problem, signed_message
+
+#: Key id -> the verified key behind it, or None.
+KeyLookup: TypeAlias = Callable[[str], HybridPublicKey | None]
+
+#: Columns that name who speaks; they must name the signer, or anyone could speak for anyone.
+_SPEAKER_COLUMNS: Final[Mapping[EnvelopeKind, str]] = {
+    EnvelopeKind.ATTESTATION: "attesting_key_id",
+    EnvelopeKind.REVOCATION: "revoking_key_id",
+}
+
+_MALFORMED: Final = frozenset(
+    {
+        Reason.TOO_LARGE,
+        Reason.NOT_JSON,
+        Reason.DUPLICATE_MEMBER,
+        Reason.TOO_DEEP,
+        Reason.WRONG_WRAPPER,
+        Reason.UNKNOWN_MEMBER,
+        Reason.MISSING_MEMBER,
+        Reason.WRONG_TYPE,
+        Reason.VALUE_NOT_ALLOWED,
+        Reason.NOT_ONE_SPELLING,
+    }
+)
+_DEFERRED: Final = frozenset({Reason.SIGNER_UNKNOWN, Reason.TIME_AHEAD})
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at. `name` is stable; `detail` is for people."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The verdict, what led to it in order, and whose signatures were verified.
+
+    `signers` is empty unless the verdict is ADMITTED.
+    """
+
+    verdict: Verdict
+    checks: tuple[Check, ...]
+    signers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """A check's result; a reason other than NONE ends the verification."""
+
+    name: str
+    reason: Reason = Reason.NONE
+    detail: str = ""
+    waits_for: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    envelope: Envelope
+    keys: KeyLookup
+    policy: HybridPolicy
+    pinned: Mapping[str, bytes]
+
+
+def outcome_of(reason: Reason) -> Outcome:
+    """The outcome a reason leads to: its group in `Reason`."""
+    if reason is Reason.NONE:
+        return Outcome.ADMITTED
+    if reason in _MALFORMED:
+        return Outcome.MALFORMED
+    return Outcome.DEFERRED if reason in _DEFERRED else Outcome.REFUSED
+
+
+def verify(
+    envelope: Envelope,
+    keys: KeyLookup,
+    *,
+    policy: HybridPolicy = HybridPolicy.REQUIRE_HYBRID,
+    pinned: Mapping[str, bytes] | None = None,
+) -> Verification:
+    """Judge a parsed envelope. Spelling is not looked at: see `one_spelling_problem`.
+
+    Args:
+        keys: must return verified keys only.
+        policy: ALLOW_CLASSICAL_PENDING applies to attestations of tier `local` alone; everything
+            else needs both halves whatever is asked for.
+        pinned: key id -> 32-byte fingerprint, for ids that don't certify themselves.
+
+    Returns:
+        ADMITTED, REFUSED, DEFERRED (with `waits_for`) or MALFORMED. Never raises.
+    """
+    effective = policy if envelope.tier_local else HybridPolicy.REQUIRE_HYBRID
+    question = _Question(envelope, keys, effective, pinned or {})
+    return _conclude(envelope.kind, envelope, _findings(question))
+
+
+def verify_bytes(
+    kind: EnvelopeKind,
+    raw: bytes,
+    keys: KeyLookup,
+    *,
+    policy: HybridPolicy = HybridPolicy.REQUIRE_HYBRID,
+    pinned: Mapping[str, bytes] | None = None,
+) -> Verification:
+    """Parse, check the spelling, verify. Arguments and result as `verify`."""
+    try:
+        envelope = parse_envelope(kind, raw)
+    except MalformedRecord as error:
+        finding = _Finding("structure", Reason(error.reason), error.detail)
+        return _conclude(kind, None, iter([finding]))
+    passed = [Check("structure", ok=True)]
+    problem = one_spelling_problem(envelope)
+    if problem is not None:
+        finding = _Finding("one_spelling", Reason.NOT_ONE_SPELLING, problem)
+        return _conclude(kind, envelope, iter([finding]), passed)
+    passed.append(Check("one_spelling", ok=True))
+    result = verify(envelope, keys, policy=policy, pinned=pinned)
+    return Verification(result.verdict, (*passed, *result.checks), result.signers)
+
+
+def public_key_of(envelope: Envelope) -> HybridPublicKey | None:
+    """The key a `key` record publishes; None for other kinds and without an ML-DSA-65 half.
+
+    Unverified: ask `verify` before trusting it.
+    """
+    if envelope.kind is not EnvelopeKind.KEY:
+        return None
+    ed25519 = envelope.record.get("pubkey_ed25519_base64")
+    mldsa65 = envelope.record.get("pubkey_ml_dsa_65_base64")
+    if not isinstance(ed25519, str) or not isinstance(mldsa65, str):
+        return None
+    return HybridPublicKey(decode_base64(ed25519), decode_base64(mldsa65))
+
+
+def _conclude(
+    kind: EnvelopeKind,
+    envelope: Envelope | None,
+    findings: Iterator[_Finding],
+    passed: list[Check] | None = None,
+) -> Verification:
+    checks = list(passed or ())
+    last = _Finding("")
+    for last in findings:
+        checks.append(Check(last.name, last.reason is Reason.NONE, last.detail))
+        if last.reason is not Reason.NONE:
+            break
+    failed = last.reason is not Reason.NONE
+    verdict = Verdict(
+        outcome_of(last.reason),
+        last.reason,
+        kind,
+        envelope.envelope_id if envelope is not None else None,
+        f"{last.name}: {last.detail}" if failed and last.detail else "",
+        last.waits_for,
+    )
+    signers = envelope.signers if envelope is not None and not failed else ()
+    return Verification(verdict, tuple(checks), signers)
+
+
+def _findings(question: _Question) -> Iterator[_Finding]:
+    envelope = question.envelope
+    yield _row_hash(envelope)
+    if KINDS[envelope.kind].style is SignatureStyle.SCRUB:
+        yield _content_hash(envelope)
+    if KINDS[envelope.kind].envelope_field is not None:
+        problem = mirror_problem(envelope.kind, envelope.record)
+        reason = Reason.NONE if problem is None else Reason.COLUMNS_NOT_SIGNED
+        yield _Finding("columns_signed", reason, problem or "")
+    if envelope.kind is EnvelopeKind.KEY:
+        yield _key_id(question)
+    yield _signer_allowed(envelope)
+    missing = tuple(name for name in envelope.signers if _signer_key(question, name) is None)
+    if missing:
+        yield _Finding("signer_known", Reason.SIGNER_UNKNOWN, ", ".join(missing), missing)
+    yield _Finding("signer_known")
+    yield from _signatures(question)
+
+
+def _row_hash(envelope: Envelope) -> _Finding:
+    sent = envelope.record.get(ROW_HASH_FIELD)
+    is_other = sent not in (None, "", envelope.row_hash.hex())
+    return _Finding("row_hash", detail="the hash sent along is wrong and ignored" * is_other)
+
+
+def _content_hash(envelope: Envelope) -> _Finding:
+    # JCS alone. Rows older than persist 4.15.0 used V1Python, but this column is not signed, so
+    # taking either would give one signed content two ids.
+    inner = envelope.record[KINDS[envelope.kind].envelope_field or ""]
+    try:
+        computed = original_content_hash(inner)
+    except MalformedRecord as error:
+        return _Finding("content_hash", Reason(error.reason), error.detail)
+    if envelope.record["original_content_hash"] != computed:
+        return _Finding("content_hash", Reason.CONTENT_HASH_MISMATCH, f"computed {computed}")
+    return _Finding("content_hash")
+
+
+def _key_id(question: _Question) -> _Finding:
+    public = public_key_of(question.envelope)
+    key_id = str(question.envelope.record["key_id"])
+    if public is None:
+        return _Finding(
+            "key_id", Reason.KEY_ID_NOT_SELF_CERTIFYING, "there is no ML-DSA-65 public key"
+        )
+    pinned = question.pinned.get(key_id)
+    if pinned is not None:
+        if pinned != public.fingerprint:
+            return _Finding("key_id", Reason.KEY_CONFLICT, "another key is pinned for this id")
+        return _Finding("key_id", detail="pinned")
+    if not is_self_certifying(key_id, public):
+        return _Finding(
+            "key_id",
+            Reason.KEY_ID_NOT_SELF_CERTIFYING,
+            "the id is not that of these keys, and nothing is pinned for it",
+        )
+    return _Finding("key_id")
+
+
+def _signer_allowed(envelope: Envelope) -> _Finding:
+    if not envelope.claims:
+        return _Finding("signer_allowed", Reason.SIGNATURE_MISSING, "nobody signed this")
+    problem = claims_problem(envelope)
+    if problem is not None:
+        return _Finding("signer_allowed", Reason.NOT_ONE_SPELLING, problem)
+    speaker = _SPEAKER_COLUMNS.get(envelope.kind)
+    if speaker is not None and envelope.record[speaker] != envelope.claims[0].key_id:
+        return _Finding("signer_allowed", Reason.SIGNER_NOT_ALLOWED, f"{speaker} did not sign")
+    return _Finding("signer_allowed")
+
+
+def _signer_key(question: _Question, key_id: str) -> HybridPublicKey | None:
+    if question.envelope.kind is EnvelopeKind.KEY and key_id == question.envelope.record["key_id"]:
+        return public_key_of(question.envelope)
+    return question.keys(key_id)
+
+
+def _signatures(question: _Question) -> Iterator[_Finding]:
+    envelope = question.envelope
+    try:
+        message = signed_message(envelope.kind, envelope.record, envelope.row_hash)
+    except MalformedRecord as error:
+        yield _Finding("ed25519", Reason(error.reason), error.detail)
+        return
+    is_pending = False
+    for claim in envelope.claims:
+        reason = _signature_reason(question, claim, message)
+        if reason is Reason.CLASSICAL_SIGNATURE_INVALID:
+            yield _Finding("ed25519", reason, claim.key_id)
+        elif reason is not Reason.NONE:
+            yield _Finding("ed25519")
+            yield _Finding("ml_dsa_65", reason, claim.key_id)
+        is_pending |= claim.signature.mldsa65 is None
+    yield _Finding("ed25519")
+    yield _Finding("ml_dsa_65", detail="pending" * is_pending)
+
+
+def _signature_reason(question: _Question, claim: Claim, message: bytes) -> Reason:
+    public = _signer_key(question, claim.key_id)
+    if public is None:
+        return Reason.SIGNER_UNKNOWN
+    return verify_hybrid(public, message, claim.signature, question.policy)
