@@ -20,11 +20,13 @@ from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Verdict
 from ciris_mesh.runtime.bindings import BindingStore
-from ciris_mesh.runtime.conversation import Conversation
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator, RoundKey
 from ciris_mesh.runtime.counters import DropCounter
 from ciris_mesh.runtime.events import EventHub, EventSink, log_sink
+from ciris_mesh.runtime.exchange import Exchange
 from ciris_mesh.runtime.handshake import Greeter, OwnSelf
+from ciris_mesh.runtime.links import Links
+from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import PeerConfig, PeerTable
 from ciris_mesh.runtime.registry import ReplicationRegistry
 from ciris_mesh.runtime.scheduler import ReplicationScheduler, SchedulerConfig
@@ -83,35 +85,36 @@ class ReplicationRuntime:
         self.registry = ReplicationRegistry(self._make_responder)
         self._pool = WorkerPool(self.config.worker_threads)
         self._timer = Timer(clock)
-        randomness = rng or random.SystemRandom()
-        self._conversation = Conversation(
+        self._rng = rng or random.SystemRandom()
+        parts = Parts(
             transport=transport,
             directory=directory,
             bridge=self.bridge,
             registry=self.registry,
             peers=self.peers,
-            greeter=Greeter(own, bindings or BindingStore(), directory, wall_ms=wall_ms),
             board=self.board,
             drops=self.drops,
             pool=self._pool,
             timer=self._timer,
             clock=clock,
             wall_ms=wall_ms,
-            rng=randomness,
+            rng=self._rng,
         )
+        self._exchange = Exchange(parts)
         self.scheduler = ReplicationScheduler(
             pool=self._pool,
             timer=self._timer,
             events=self.events,
             clock=clock,
-            rng=randomness,
+            rng=self._rng,
             config=self.config.rounds,
-            check=self._conversation.check,
-            on_stalled=self._conversation.drop_link,
+            check=self._exchange.check,
+            on_stalled=self._exchange.give_up,
             progress_s=self._progress_s,
         )
-        self._conversation.scheduler = self.scheduler
-        self._rng = randomness
+        self._exchange.scheduler = self.scheduler
+        greeter = Greeter(own, bindings or BindingStore(), directory, wall_ms=wall_ms)
+        self._links = Links(parts, greeter, self._exchange, self.scheduler)
         self._lock = threading.Lock()  # guards the two flags
         self._started = False
         self._stopped = False
@@ -140,7 +143,7 @@ class ReplicationRuntime:
 
     def install_replication_routing(self) -> None:
         """Let the transport's events reach the registry and the coordinators."""
-        self.transport.start(self._conversation.handle)
+        self.transport.start(self._links.handle)
 
     def shutdown(self, timeout_s: float = 5.0) -> None:
         """Stop everything this runtime started. Idempotent.
@@ -205,7 +208,7 @@ class ReplicationRuntime:
         """Admit a record made here; peers are told at once, not at their cadence."""
         verdict = self.directory.admit(kind, envelope, OWN, now_ms=self._wall_ms())
         if verdict.outcome in (Outcome.ADMITTED, Outcome.UPGRADED):
-            self._conversation.spread()
+            self._exchange.spread()
         return verdict
 
     # -- inside ----------------------------------------------------------------------------
@@ -223,7 +226,7 @@ class ReplicationRuntime:
         return ReplicationCoordinator(
             key,
             bridge=self.bridge,
-            send=lambda message: self._conversation.tell(key.peer, message),
+            send=lambda message: self._exchange.tell(key.peer, message),
             wall_ms=self._wall_ms,
         )
 

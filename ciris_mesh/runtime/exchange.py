@@ -1,0 +1,176 @@
+"""What two peers do on a link: compare all kinds in one exchange, then repair those that differ.
+
+Runs on the peers' strands. Comparing is cheap and happens every cadence; a round happens only for
+a kind whose digests differ, and something new here is compared with the others at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from ciris_mesh.errors import MeshError, TransportError
+from ciris_mesh.protocol.report import InSync, RoundReport
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.comparison import own_digests, split
+from ciris_mesh.runtime.coordinator import ReplicationCoordinator
+from ciris_mesh.runtime.handshake import LinkState
+from ciris_mesh.runtime.parts import Parts
+from ciris_mesh.runtime.peers import Peer
+from ciris_mesh.runtime.registry import NoCoordinatorRegistered, Routed
+from ciris_mesh.runtime.scheduler import ReplicationScheduler
+from ciris_mesh.wire.mesh import Digests
+from ciris_mesh.wire.messages import ReplicationMessage
+
+logger = logging.getLogger(__name__)
+
+#: News is told after this plus a random part of SPREAD_JITTER_S: records written together travel
+#: together, and a node's peers don't all answer in the same instant.
+SPREAD_DELAY_S: Final = 0.1
+SPREAD_JITTER_S: Final = 0.4
+
+
+class Exchange:
+    """Comparisons and rounds with every peer. Built and owned by ReplicationRuntime."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.scheduler: ReplicationScheduler  # set by the runtime: the two call each other
+
+    def tell(self, key_id: str, message: ReplicationMessage) -> None:
+        """Put one message of a round on the peer's link.
+
+        Raises:
+            TransportError, BackPressure: it can't go out, or there is no link.
+        """
+        peer = self._parts.peers.get(key_id)
+        if peer is None or peer.link is None:
+            raise TransportError(f"no link to {key_id}")
+        self._parts.say(peer.link, message)
+
+    def give_up(self, key_id: str, reason: str) -> None:
+        """A round broke or stalled: close the link, so that its frames reach no later round."""
+        peer = self._parts.peers.get(key_id)
+        if peer is not None:
+            self._parts.drop_link(peer, reason)
+
+    def check(self, key_id: str) -> None:
+        """Compare with one peer, or dial it first. Called by the scheduler on its strand."""
+        peer = self._parts.peers.get(key_id)
+        if peer is None:
+            return
+        peer.spreading = False
+        if peer.link is None:
+            if not peer.dialing:
+                peer.dialing = True
+                self._parts.transport.dial(peer.config.address)
+            return
+        if peer.check_out:
+            return
+        peer.checks += 1
+        peer.check_out = peer.checks
+        self._parts.try_say(peer.link, self._own_digests(peer, peer.link, reply=False))
+        self._expect_answer(peer, peer.link, peer.checks)
+
+    def _expect_answer(self, peer: Peer, state: LinkState, number: int) -> None:
+        """A comparison nobody answers is a dead link, however alive it looks."""
+
+        limit_s = self.scheduler.config.no_progress_timeout_s
+        asked_s = self._parts.clock()
+
+        def look() -> None:
+            if peer.link is not state or peer.check_out != number:
+                return
+            moved_s = max(self._parts.transport.progress_s(state.link) or 0.0, asked_s)
+            if moved_s + limit_s > self._parts.clock():
+                look_again(moved_s + limit_s)
+                return
+            self._parts.drops.count("check_unanswered", peer.config.key_id)
+            self._parts.drop_link(peer, "no_answer")
+
+        def look_again(due_s: float) -> None:
+            self._parts.timer.at(due_s, lambda: self._parts.submit(peer.config.key_id, look))
+
+        look_again(asked_s + limit_s)
+
+    def _own_digests(self, peer: Peer, state: LinkState, *, reply: bool) -> Digests:
+        kinds = state.kinds & peer.config.kinds
+        return own_digests(self._parts.bridge, peer.config.key_id, kinds, state.salt(), reply=reply)
+
+    def compared(self, state: LinkState, theirs: Digests) -> None:
+        """The peer's digests came: answer them, or take what differs through a round."""
+        peer = self._parts.peers.get(state.key_id)
+        if peer is None or peer.link is not state:
+            return
+        if theirs.reply and not peer.check_out:
+            self._parts.drops.count("digests_unasked")
+            return
+        ours = self._own_digests(peer, state, reply=not theirs.reply)
+        equal, differ = split(ours, theirs)
+        for kind in equal:
+            self._agree(peer, kind)
+        if not theirs.reply:
+            self._parts.try_say(state, ours)
+            self.scheduler.postpone(peer.config.key_id)
+            return
+        peer.check_out = 0
+        self.scheduler.run(
+            peer.config.key_id, [kind for kind in differ if peer.worth_a_round(kind)]
+        )
+
+    def _agree(self, peer: Peer, kind: EnvelopeKind) -> None:
+        peer.agreed[kind] = self._parts.directory.generation(kind)
+        peer.fruitless.pop(kind, None)
+        self._parts.board.post(peer.config.key_id, kind, InSync())
+
+    def received(self, peer: Peer, state: LinkState, message: ReplicationMessage) -> None:
+        """Take one message of a round from an attributed peer."""
+        if peer.link is not state:
+            self._parts.drops.count("frame_on_spare_link")
+        elif message.kind not in state.kinds & peer.config.kinds:
+            self._parts.drops.count("kind_not_served", message.kind)
+        else:
+            self._route(peer, message)
+
+    def _route(self, peer: Peer, message: ReplicationMessage) -> None:
+        outcome = self._parts.registry.route(peer.config.key_id, message)
+        match outcome:
+            case Routed(key=key):
+                coordinator = self._parts.registry.lookup(key)
+                if coordinator is not None:
+                    self._drive(peer, coordinator)
+            case NoCoordinatorRegistered(kind=kind):
+                self._parts.drops.count("no_coordinator", kind)
+
+    def _drive(self, peer: Peer, coordinator: ReplicationCoordinator) -> None:
+        before = self._parts.directory.generation(coordinator.key.kind)
+        try:
+            reports = coordinator.drive()
+        except MeshError as error:
+            self._parts.drops.count(f"round_{type(error).__name__.lower()}", str(error))
+            self.scheduler.failed(coordinator, error)
+            return
+        for report in reports:
+            self._note(peer, report)
+        if self._parts.directory.generation(coordinator.key.kind) != before:
+            self.spread(exclude=peer.config.key_id)
+        self.scheduler.drove(coordinator, reports)
+        if peer.moved and not self.scheduler.is_busy(peer.config.key_id):
+            peer.moved = False
+            self.check(peer.config.key_id)
+
+    def _note(self, peer: Peer, report: RoundReport) -> None:
+        self._parts.board.post(peer.config.key_id, report.kind, report.staleness)
+        if report.admitted or report.sent or report.deferred:
+            peer.moved = True
+        else:
+            peer.fruitless[report.kind] = peer.fruitless.get(report.kind, 0) + 1
+
+    def spread(self, exclude: str = "") -> None:
+        """Something new is here: compare with the other peers soon, not at their cadence."""
+        for peer in self._parts.peers.all():
+            if peer.config.key_id != exclude and not peer.spreading:
+                peer.spreading = True
+                self.scheduler.trigger(
+                    peer.config.key_id, SPREAD_DELAY_S + SPREAD_JITTER_S * self._parts.rng.random()
+                )

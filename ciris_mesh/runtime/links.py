@@ -1,0 +1,310 @@
+"""Links come up, are greeted, get a key id, and go down.
+
+Transport events arrive on transport threads; `handle` only notes the link and queues a task on the
+peer's strand. Everything else in this class runs on strands: one peer's messages in order, peers
+beside each other. What peers say in rounds is for `Exchange`; strangers are heard out here.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Hashable
+from typing import Final
+
+from ciris_mesh.directory.base import UNATTRIBUTED
+from ciris_mesh.errors import BackPressure, MeshError, RemoteProtocolError
+from ciris_mesh.records.kinds import BOOTSTRAP_KINDS
+from ciris_mesh.runtime.exchange import Exchange
+from ciris_mesh.runtime.handshake import Greeter, LinkState
+from ciris_mesh.runtime.parts import Parts
+from ciris_mesh.runtime.peers import Candidate, Peer
+from ciris_mesh.runtime.scheduler import ReplicationScheduler
+from ciris_mesh.transport.base import (
+    DialFailed,
+    FrameReceived,
+    LinkDown,
+    LinkId,
+    LinkIdentified,
+    LinkUp,
+    NodeHeard,
+    TransportEvent,
+)
+from ciris_mesh.wire.frame import try_unwrap
+from ciris_mesh.wire.mesh import Digests, MeshMessage, Refusal
+from ciris_mesh.wire.messages import Deliver, ReplicationMessage
+
+logger = logging.getLogger(__name__)
+
+#: Bytes of frames that may wait for a worker, all links together: eight frames of the largest
+#: size. Beyond it a sender is told to wait, so a Pi's memory is never a peer's to fill.
+QUEUED_BYTES_MAX: Final = 64 * 1024 * 1024
+
+#: Frames an unattributed link may send that are looked at: a key and an occurrence, with room.
+UNATTRIBUTED_FRAMES_MAX: Final = 8
+
+#: Envelopes of an unattributed Deliver that are looked at.
+UNATTRIBUTED_ENVELOPES_MAX: Final = 4
+
+#: Time a refused peer's link stays open so that the refusal can be read, in seconds.
+REFUSAL_LINGER_S: Final = 3.0
+
+#: A lost link is dialled again after this plus a random second. The node with the larger address
+#: waits REDIAL_YIELD_S more, so that the two seldom dial each other at once.
+REDIAL_S: Final = 1.0
+REDIAL_YIELD_S: Final = 2.0
+
+
+class Links:
+    """One node's links. Built and owned by ReplicationRuntime."""
+
+    def __init__(
+        self, parts: Parts, greeter: Greeter, exchange: Exchange, scheduler: ReplicationScheduler
+    ) -> None:
+        self._parts = parts
+        self._greeter = greeter
+        self._exchange = exchange
+        self._scheduler = scheduler
+        self._lock = threading.Lock()  # guards the two fields below
+        self._links: dict[LinkId, LinkState] = {}
+        self._queued_bytes = 0
+
+    # -- transport threads: note and queue ---------------------------------------------------
+
+    def handle(self, event: TransportEvent) -> None:
+        """Take one transport event.
+
+        Raises:
+            BackPressure: a frame for which there is no room; the transport tells the sender.
+        """
+        match event:
+            case LinkUp():
+                self._link_up(event)
+            case LinkIdentified(link=link, address=address):
+                state = self._state(link)
+                if state is not None:
+                    state.address = address
+                    self._queue(state, lambda: self._greet(state))
+            case FrameReceived(link=link, frame=frame):
+                self._frame_received(link, frame)
+            case LinkDown(link=link, reason=reason):
+                with self._lock:
+                    gone = self._links.pop(link, None)
+                if gone is not None:
+                    self._queue(gone, lambda: self._link_down(gone, reason))
+            case DialFailed(address=address, reason=reason):
+                peer = self._parts.peers.at(address)
+                if peer is not None:
+                    self._parts.submit(peer.config.key_id, lambda: self._dial_failed(peer, reason))
+            case NodeHeard():
+                self._node_heard(event)
+
+    def _link_up(self, event: LinkUp) -> None:
+        state = LinkState(
+            event.link,
+            event.inbound,
+            self._parts.rng.randbytes(8),
+            address=event.address,
+            medium=event.medium,
+        )
+        with self._lock:
+            self._links[event.link] = state
+        if state.address is not None:
+            self._queue(state, lambda: self._greet(state))
+
+    def _frame_received(self, link: LinkId, frame: bytes) -> None:
+        state = self._state(link)
+        if state is None:
+            self._parts.drops.count("frame_of_unknown_link")
+            return
+        with self._lock:
+            if self._queued_bytes + len(frame) > QUEUED_BYTES_MAX:
+                raise BackPressure(f"{QUEUED_BYTES_MAX} bytes of frames wait")
+            self._queued_bytes += len(frame)
+        try:
+            self._parts.pool.submit(self._strand(state), lambda: self._work_off(state, frame))
+        except MeshError:
+            with self._lock:
+                self._queued_bytes -= len(frame)
+            raise
+
+    def _work_off(self, state: LinkState, frame: bytes) -> None:
+        with self._lock:
+            self._queued_bytes -= len(frame)
+        self._frame(state, frame)
+
+    def _node_heard(self, event: NodeHeard) -> None:
+        now_s = self._parts.clock()
+        peer = self._parts.peers.at(event.address)
+        if peer is None:
+            self._parts.peers.note_candidate(Candidate(event.address, "", event.hops, now_s))
+            return
+        peer.heard_s = now_s
+        if peer.link is None and not peer.dialing:
+            self._scheduler.trigger(peer.config.key_id, self._parts.rng.random())
+
+    def _state(self, link: LinkId) -> LinkState | None:
+        with self._lock:
+            return self._links.get(link)
+
+    def _strand(self, state: LinkState) -> Hashable:
+        peer = self._parts.peers.at(state.address)
+        return peer.config.key_id if peer is not None else ("link", state.link)
+
+    def _queue(self, state: LinkState, task: Callable[[], None]) -> None:
+        self._parts.submit(self._strand(state), task)
+
+    # -- strands: links ------------------------------------------------------------------------
+
+    def _greet(self, state: LinkState) -> None:
+        if not state.hello_sent:
+            self._parts.try_say(state, self._greeter.hello(state))
+
+    def _link_down(self, state: LinkState, reason: str) -> None:
+        peer = self._parts.peers.get(state.key_id) or self._parts.peers.at(state.address)
+        if peer is None:
+            return
+        peer.dialing = False
+        if peer.link is None and not state.inbound and not peer.reason:
+            peer.reason = reason
+        if peer.link is not state:
+            return
+        peer.link = None
+        peer.check_out = 0
+        peer.reason = peer.reason or reason
+        key_id = peer.config.key_id
+        logger.info("link.down peer=%s reason=%s", key_id, reason)
+        self._scheduler.abort_peer(key_id, "link_down")
+        yields = self._parts.transport.address > peer.config.address
+        delay_s = REDIAL_S + self._parts.rng.random() + (REDIAL_YIELD_S if yields else 0.0)
+        self._scheduler.trigger(key_id, delay_s)
+
+    def _dial_failed(self, peer: Peer, reason: str) -> None:
+        peer.dialing = False
+        if peer.link is None:
+            peer.reason = reason
+
+    # -- strands: frames -------------------------------------------------------------------------
+
+    def _frame(self, state: LinkState, frame: bytes) -> None:
+        peer = self._parts.peers.get(state.key_id)
+        if peer is not None:
+            peer.heard_s = self._parts.clock()
+        try:
+            unwrapped = try_unwrap(frame)
+        except RemoteProtocolError as error:
+            self._garbage(state, type(error).__name__, str(error))
+            return
+        if unwrapped is None:
+            self._garbage(state, "NotAReplicationFrame", f"{len(frame)} bytes")
+        elif isinstance(unwrapped.message, ReplicationMessage):
+            self._replication(state, peer, unwrapped.message)
+        else:
+            self._mesh(state, unwrapped.message)
+
+    def _garbage(self, state: LinkState, name: str, detail: str) -> None:
+        """Unreadable bytes on an ordered, checked link are a bug or an attack: drop the link."""
+        self._parts.drops.count(f"frame_{name.lower()}", detail)
+        peer = self._parts.peers.get(state.key_id)
+        if peer is not None and peer.link is state:
+            peer.reason = "sent_garbage"
+        self._parts.transport.hang_up(state.link)
+
+    def _mesh(self, state: LinkState, message: MeshMessage) -> None:
+        match message:
+            case Refusal(reason=reason):
+                self._refused(state, reason)
+            case Digests() if state.key_id is None:
+                state.early = message  # the peer knows us already; we wait for its binding
+            case Digests():
+                self._exchange.compared(state, message)
+            case _:
+                for reply in self._greeter.received(state, message):
+                    self._parts.try_say(state, reply)
+                    if isinstance(reply, Refusal):
+                        self._turn_away(state, reply.reason)
+                        return
+                if state.key_id is not None:
+                    self._attributed(state, state.key_id)
+
+    def _refused(self, state: LinkState, reason: str) -> None:
+        peer = self._parts.peers.get(state.key_id) or self._parts.peers.at(state.address)
+        logger.warning("link.refused_by_peer link=%d reason=%s", state.link, reason)
+        if peer is not None:
+            peer.reason = f"refused_{reason}"
+        self._parts.transport.hang_up(state.link)
+
+    def _turn_away(self, state: LinkState, reason: str) -> None:
+        """Let the refusal be read, then close."""
+        self._parts.drops.count(f"link_{reason}")
+        self._parts.timer.after(REFUSAL_LINGER_S, lambda: self._parts.transport.hang_up(state.link))
+
+    def _attributed(self, state: LinkState, key_id: str) -> None:
+        """The link has a key id. A peer's link is put to use; a stranger is shown and let go."""
+        peer = self._parts.peers.get(key_id)
+        if peer is None:
+            if state.address is not None:
+                self._parts.peers.note_candidate(
+                    Candidate(state.address, key_id, None, self._parts.clock())
+                )
+            self._parts.try_say(state, Refusal("not_a_peer"))
+            self._turn_away(state, "not_a_peer")
+            return
+        if peer.link is state:
+            return
+        self._parts.directory.promote_first_contact(key_id, now_ms=self._parts.wall_ms())
+        if self._settle_on(peer, state):
+            self._start_talking(peer, state)
+
+    def _settle_on(self, peer: Peer, new: LinkState) -> bool:
+        """Choose between two links to one peer; both ends come to the same choice.
+
+        Of two the same side dialled the newer counts: the older is a corpse its dialler gave up.
+        Of two dialled at once, the one dialled by the smaller address stays.
+        """
+        old = peer.link
+        if old is not None:
+            mine_is_smaller = self._parts.transport.address < peer.config.address
+            dialled_by_smaller = mine_is_smaller is not new.inbound
+            if old.inbound is not new.inbound and not dialled_by_smaller:
+                self._parts.transport.hang_up(new.link)
+                return False
+            peer.link = None
+            self._scheduler.abort_peer(peer.config.key_id, "link_replaced")
+            self._parts.transport.hang_up(old.link)
+        peer.link = new
+        return True
+
+    def _start_talking(self, peer: Peer, state: LinkState) -> None:
+        peer.dialing = False
+        peer.reason = ""
+        peer.check_out = 0
+        logger.info("link.ready peer=%s medium=%s", peer.config.key_id, state.medium)
+        early, state.early = state.early, None
+        if early is not None:
+            self._exchange.compared(state, early)
+        if not state.inbound:
+            self._exchange.check(peer.config.key_id)
+
+    def _unattributed(self, state: LinkState, message: ReplicationMessage) -> None:
+        """What a stranger may say: here is my key. Verified, pooled, bounded; all else counted."""
+        state.unattributed_frames += 1
+        if (
+            state.unattributed_frames > UNATTRIBUTED_FRAMES_MAX
+            or not isinstance(message, Deliver)
+            or message.kind not in BOOTSTRAP_KINDS
+        ):
+            self._parts.drops.count("frame_unattributed")
+            return
+        for envelope in message.envelopes[:UNATTRIBUTED_ENVELOPES_MAX]:
+            self._parts.directory.admit(
+                message.kind, envelope, UNATTRIBUTED, now_ms=self._parts.wall_ms()
+            )
+
+    def _replication(
+        self, state: LinkState, peer: Peer | None, message: ReplicationMessage
+    ) -> None:
+        if peer is None:
+            self._unattributed(state, message)
+        else:
+            self._exchange.received(peer, state, message)
