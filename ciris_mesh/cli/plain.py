@@ -7,6 +7,7 @@ Bytes are hex digits, enums their value, tuples arrays.
 
 from __future__ import annotations
 
+import types
 import typing
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -32,8 +33,12 @@ def dump(value: Any) -> Any:
     return value
 
 
-def load(cls: type[Any], value: Any, where: str = "") -> Any:
+def load(cls: type[Any], value: Any, where: str = "", *, strict: bool = True) -> Any:
     """Build the dataclass `cls` from a JSON object.
+
+    Args:
+        strict: refuse members the dataclass does not have; otherwise they are passed over, for
+            answers of a node that is newer than this command.
 
     Raises:
         ValueError: the text names the member that is missing, unknown or of the wrong type.
@@ -41,11 +46,14 @@ def load(cls: type[Any], value: Any, where: str = "") -> Any:
     if not isinstance(value, dict):
         raise ValueError(f"{where or 'the value'} is not an object")
     hints = _hints(cls)
-    if unknown := sorted(value.keys() - hints.keys()):
+    if strict and (unknown := sorted(value.keys() - hints.keys())):
         raise ValueError(f"unknown member {unknown[0]!r}")
     if lacking := sorted(hints.keys() - value.keys()):
         raise ValueError(f"member {lacking[0]!r} is missing")
-    return cls(**{name: _load(hint, value[name], name) for name, hint in hints.items()})
+    members = {
+        name: _load(hint, value[name], name, strict=strict) for name, hint in hints.items()
+    }
+    return cls(**members)
 
 
 def _hints(cls: type[Any]) -> dict[str, Any]:
@@ -54,22 +62,38 @@ def _hints(cls: type[Any]) -> dict[str, Any]:
     return _HINTS[cls]
 
 
-def _load(hint: Any, value: Any, where: str) -> Any:
-    if typing.get_origin(hint) is tuple:
-        if not isinstance(value, list):
-            raise ValueError(f"{where} is not an array")
-        item = typing.get_args(hint)[0]
-        return tuple(_load(item, member, where) for member in value)
+def _load(hint: Any, value: Any, where: str, *, strict: bool) -> Any:
+    origin = typing.get_origin(hint)
+    if origin is not None:
+        return _load_generic(origin, typing.get_args(hint), value, where, strict=strict)
     if is_dataclass(hint):
-        assert isinstance(hint, type), "dataclass instances are no type hints"
-        return load(hint, value, where)
+        assert isinstance(hint, type), "a type hint is a class, not an instance"
+        return load(hint, value, where, strict=strict)
     if hint is bytes:
         return from_hex(value, where)
     if issubclass(hint, Enum):
         return _member(hint, value, where)
+    if hint is float and type(value) is int:
+        return float(value)
     if type(value) is not hint:  # bool is an int and must not pass for one
         raise ValueError(f"{where} is not of type {hint.__name__}")
     return value
+
+
+def _load_generic(
+    origin: Any, args: tuple[Any, ...], value: Any, where: str, *, strict: bool
+) -> Any:
+    if origin is types.UnionType:
+        inner, nothing = args
+        assert nothing is types.NoneType, "the only union in use is `X | None`"
+        return None if value is None else _load(inner, value, where, strict=strict)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} is not an object")
+        return {name: _load(args[1], item, where, strict=strict) for name, item in value.items()}
+    if not isinstance(value, list):
+        raise ValueError(f"{where} is not an array")
+    return tuple(_load(args[0], item, where, strict=strict) for item in value)
 
 
 def _member(hint: type[Enum], value: Any, where: str) -> Enum:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ciris_mesh.runtime.status import InterfaceStatus, KindCounts, NodeStatus, PeerStatus
-from ciris_mesh.ui.words import age, count, instant, printable, size
+from ciris_mesh.ui.words import age, count, instant, printable, printable_lines, size
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,33 @@ def records_table(rows: Iterable[RecordRow]) -> Table:
             printable(", ".join(row.signers)),
         )
     return table
+
+
+def record_view(record: Mapping[str, Any]) -> RenderableType:
+    """Return one record whole: what is known about it, then its JSON.
+
+    Args:
+        record: a row of `records --json` with the member "envelope", the envelope's text.
+    """
+    about = pairs(
+        [
+            ("id", record["envelope_id"]),
+            ("kind", record["kind"]),
+            ("shelf", record["shelf"]),
+            ("time", instant(record["seq"])),
+            ("admitted", instant(record["admitted_at_ms"])),
+            ("subject", record["subject"]),
+            ("signed by", ", ".join(record["signers"])),
+        ]
+    )
+    return Group(about, Text(), Text(printable_lines(_indented(record["envelope"]))))
+
+
+def _indented(text: str) -> str:
+    try:
+        return json.dumps(json.loads(text), indent=2)
+    except ValueError:
+        return text
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> Table:

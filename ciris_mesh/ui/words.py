@@ -42,3 +42,8 @@ def instant(unix_ms: int) -> str:
 def printable(text: str) -> str:
     """Return `text` with control characters shown as "?": records come from strangers."""
     return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return `text` with its line ends kept and other control characters shown as "?"."""
+    return "\n".join(map(printable, text.split("\n")))
