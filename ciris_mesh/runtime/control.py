@@ -24,7 +24,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -38,6 +37,7 @@ from ciris_mesh.errors import (
     NodeNotRunning,
     ShutdownTimeout,
 )
+from ciris_mesh.runtime.access import OWNER_ONLY, Access
 
 logger = logging.getLogger(__name__)
 
@@ -59,32 +59,6 @@ _ACCEPT_PAUSE_S: Final = 0.2  # after the system ran out of file descriptors or 
 
 Request = dict[str, Any]
 Handler = Callable[[Request], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Who may do what. The node's own user and root may do everything.
-
-    Attributes:
-        group_id: members of this group may connect; None lets in nobody else.
-        acting_uids: other users who may call every operation.
-        read_ops: the operations every other user who can connect may call.
-    """
-
-    group_id: int | None = None
-    acting_uids: frozenset[int] = frozenset()
-    read_ops: frozenset[str] = frozenset()
-
-    def allows(self, uid: int, op: str) -> bool:
-        """True when the user `uid` may call `op`."""
-        if uid in (0, os.geteuid()):
-            return True
-        if self.group_id is None:
-            return False
-        return op in self.read_ops or uid in self.acting_uids
-
-
-OWNER_ONLY: Final = Access()
 
 
 class ControlServer:
