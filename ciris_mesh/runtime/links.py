@@ -252,6 +252,12 @@ class Links:
             return
         if peer.link is state:
             return
+        public = self._parts.directory.public_key(key_id)
+        expected = peer.config.fingerprint
+        if public is None or expected not in (None, public.fingerprint):
+            self._parts.try_say(state, Refusal("fingerprint_mismatch"))
+            self._turn_away(state, "fingerprint_mismatch")
+            return
         self._parts.directory.promote_first_contact(key_id, now_ms=self._parts.wall_ms())
         if self._settle_on(peer, state):
             self._start_talking(peer, state)

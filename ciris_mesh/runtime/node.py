@@ -75,6 +75,11 @@ class Node:
         """This node's key id."""
         return self._key.key_id
 
+    @property
+    def fingerprint(self) -> bytes:
+        """sha256 of both public keys, 32 bytes, as invites carry it."""
+        return self._key.public.fingerprint
+
     def start(self) -> None:
         """Begin.
 

@@ -21,12 +21,19 @@ FRUITLESS_SHIFT_MAX: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class PeerConfig:
-    """One configured peer. `kinds` limits what is exchanged with it."""
+    """One configured peer.
+
+    Attributes:
+        kinds: what is exchanged with it.
+        fingerprint: sha256 of both public keys, from its invite; None trusts a self-certifying
+            key id alone (80 bits of the same hash).
+    """
 
     key_id: str
     address: Address
     alias: str = ""
     kinds: frozenset[EnvelopeKind] = frozenset(EnvelopeKind)
+    fingerprint: bytes | None = None
 
 
 @dataclass(slots=True)

@@ -1,0 +1,139 @@
+"""`ciris-mesh run`: one node from its home directory, until it is told to end.
+
+Order matters: Reticulum is started on the main thread and takes the signal handlers, so ours are
+set afterwards; its exit handler is called last, because after it nothing can be printed.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from ciris_mesh.directory.sqlite import SqliteDirectory
+from ciris_mesh.errors import ClockUntrusted, KeyFileError
+from ciris_mesh.records.authoring import author_key
+from ciris_mesh.records.hybrid import FederationKey
+from ciris_mesh.runtime.announcing import Announcer
+from ciris_mesh.runtime.bindings import BindingStore
+from ciris_mesh.runtime.clock import Clock, SystemClock, ensure_signing_allowed
+from ciris_mesh.runtime.config import NodeConfig, load_config
+from ciris_mesh.runtime.control import ControlServer
+from ciris_mesh.runtime.files import write_atomic
+from ciris_mesh.runtime.home import Home, HomeLock
+from ciris_mesh.runtime.keyfiles import load_key_file
+from ciris_mesh.runtime.node import Node
+from ciris_mesh.runtime.operations import Operations, peer_config
+from ciris_mesh.runtime.peerbook import PeerBook
+from ciris_mesh.runtime.runtime import RuntimeConfig
+from ciris_mesh.runtime.scheduler import SchedulerConfig
+from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum
+
+logger = logging.getLogger(__name__)
+
+#: All of a shutdown: five seconds is what systemd and people give a process before killing it.
+STOP_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command line adds to the configuration file."""
+
+    rns_config_dir: Path | None = None
+    verbosity: int = 0
+
+
+def run(home: Home, options: RunOptions | None = None) -> int:
+    """Run the node of `home` until SIGINT or SIGTERM. Main thread only. Returns the exit code.
+
+    Raises:
+        OperatorError: something a person must put right; nothing was left half done.
+    """
+    options = options or RunOptions()
+    home.require().check()
+    config = load_config(home.config)
+    stopping = threading.Event()
+    with ExitStack() as stack:
+        stack.enter_context(HomeLock(home))
+        node, operations = _build(home, config, options, stack)
+        _end_on_signals(stopping)
+        control = ControlServer(home.socket_path(), operations.table())
+        control.start()
+        stack.callback(control.stop)
+        node.start()
+        stack.callback(node.stop, STOP_TIMEOUT_S)
+        announcer = Announcer(node, interval_s=config.announce_interval_s)
+        announcer.start()
+        stack.callback(announcer.stop)
+        logger.info("node.ready key_id=%s", node.key_id)
+        print(f"ready {node.key_id}", file=sys.stderr, flush=True)  # noqa: T201 (for whoever waits)
+        stopping.wait()
+        logger.info("node.stopping")
+    shutdown_reticulum()
+    return 0
+
+
+def _build(
+    home: Home, config: NodeConfig, options: RunOptions, stack: ExitStack
+) -> tuple[Node, Operations]:
+    clock = SystemClock()
+    key = load_key_file(home.federation_key).key()
+    pinned = dict(config.pinned)
+    directory = SqliteDirectory(home.database, pinned=pinned)
+    stack.callback(directory.close)
+    book = PeerBook.load(home.peers)
+    transport = RnsTransport(
+        options.rns_config_dir or config.rns_config_dir,
+        home.identity,
+        announce_kinds=config.announce_kinds,
+        kinds=config.kinds,
+    )
+    node = Node(
+        key,
+        transport,
+        directory=directory,
+        kinds=tuple(kind for kind in config.kinds_in_order),
+        bindings=BindingStore(home.storage / "bindings"),
+        key_envelope=own_key_record(home, key, clock),
+        config=RuntimeConfig(
+            rounds=SchedulerConfig(config.cadence_s, config.no_progress_timeout_s),
+            tau_partial_s=config.tau_partial_s,
+            pinned=frozenset(pinned),
+        ),
+    )
+    for peer in book.peers():
+        node.add_peer(peer_config(peer))
+    return node, Operations(node, book, clock, clock.monotonic_s())
+
+
+def own_key_record(home: Home, key: FederationKey, clock: Clock) -> bytes:
+    """The node's signed key record: made once, then the same bytes for ever.
+
+    Raises:
+        ClockUntrusted: it has to be made now, and the clock is before the build date.
+        KeyFileError: the file on disk cannot be read.
+    """
+    path = home.storage / "own-key-record"
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        ensure_signing_allowed(clock)
+    except OSError as error:
+        raise KeyFileError(f"cannot read {path}: {error.strerror}") from error
+    envelope = author_key(key, identity_ref=key.name, at_ms=clock.wall_ms())
+    write_atomic(path, envelope)
+    return envelope
+
+
+def _end_on_signals(stopping: threading.Event) -> None:
+    def end(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)

@@ -1,0 +1,174 @@
+"""What a running node does when asked over its control socket: one row per operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ciris_mesh.directory.base import StoredRow
+from ciris_mesh.errors import OperatorError
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.clock import Clock, signing_allowed
+from ciris_mesh.runtime.invite import parse_invite
+from ciris_mesh.runtime.node import Node
+from ciris_mesh.runtime.peerbook import PeerBook
+from ciris_mesh.runtime.peerbook import Peer as BookPeer
+from ciris_mesh.runtime.peers import PeerConfig
+from ciris_mesh.runtime.reporting import node_status, peer_status
+from ciris_mesh.transport.base import Address
+
+#: Rows in one answer; a page of records is asked for by position.
+ROWS_MAX: Final = 1000
+
+Arguments = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """The handlers of one node.
+
+    Args:
+        started_s: monotonic time at which the node was started.
+    """
+
+    node: Node
+    book: PeerBook
+    clock: Clock
+    started_s: float
+
+    def table(self) -> Mapping[str, Callable[[Arguments], object]]:
+        """Operation -> handler, for the control server."""
+        return {
+            "status": self._status,
+            "admit": self._admit,
+            "peers": self._peers,
+            "peer_add": self._peer_add,
+            "peer_remove": self._peer_remove,
+            "sync": self._sync,
+            "converged": self._converged,
+            "ids": self._ids,
+            "records": self._records,
+            "record": self._record,
+            "events": self._events,
+        }
+
+    def _status(self, _: Arguments) -> object:
+        uptime_s = self.clock.monotonic_s() - self.started_s
+        trusted = signing_allowed(self.clock)
+        word = "trusted" if trusted else "before the build date; set it, nothing is signed"
+        return node_status(self.node, uptime_s=uptime_s, clock=word)
+
+    def _admit(self, arguments: Arguments) -> object:
+        envelope = _hex(arguments, "envelope_hex")
+        verdict = self.node.runtime.admit_own(_kind(arguments), envelope)
+        return {
+            "outcome": verdict.outcome.value,
+            "reason": verdict.reason.value,
+            "envelope_id": verdict.envelope_id.hex() if verdict.envelope_id else None,
+            "detail": verdict.detail,
+        }
+
+    def _peers(self, _: Arguments) -> object:
+        return [peer_status(self.node, peer) for peer in self.node.runtime.peers.all()]
+
+    def _peer_add(self, arguments: Arguments) -> object:
+        invite = parse_invite(_text(arguments, "invite"))
+        if invite.key_id == self.node.key_id:
+            raise OperatorError("this invite is this node's own: give it to the other node")
+        added = self.book.add(
+            BookPeer(
+                invite.key_id,
+                invite.fingerprint,
+                invite.address,
+                alias=str(arguments.get("alias") or ""),
+                added_at_ms=self.clock.wall_ms(),
+            )
+        )
+        config = peer_config(added)
+        self.node.add_peer(config)
+        peer = self.node.runtime.peers.get(config.key_id)
+        return peer_status(self.node, peer) if peer is not None else None
+
+    def _peer_remove(self, arguments: Arguments) -> object:
+        key_id = self.book.find(_text(arguments, "key_id")).key_id
+        self.book.remove(key_id)
+        self.node.runtime.remove_peer(key_id)
+        return {"removed": key_id}
+
+    def _sync(self, arguments: Arguments) -> object:
+        name = arguments.get("peer")
+        key_id = self.book.find(str(name)).key_id if name else None
+        return {"queued": self.node.handle.sync(key_id)}
+
+    def _converged(self, _: Arguments) -> object:
+        waiting = self.node.handle.waiting_for()
+        return {"converged": not waiting, "waiting": waiting}
+
+    def _ids(self, arguments: Arguments) -> object:
+        refs = self.node.directory.holdings(_kind(arguments))
+        return sorted(ref.envelope_hash.hex() for ref in refs)
+
+    def _records(self, arguments: Arguments) -> object:
+        kind = _kind(arguments) if arguments.get("kind") else None
+        limit = min(_count(arguments, "limit", 100), ROWS_MAX)
+        after = _count(arguments, "after", 0)
+        rows = self.node.directory.rows(kind, limit=limit, after=after)
+        return [{"position": position, **row_fields(row)} for position, row in rows]
+
+    def _record(self, arguments: Arguments) -> object:
+        row = self.node.directory.get(_kind(arguments), _hex(arguments, "envelope_id"))
+        if row is None:
+            raise OperatorError("no such record here")
+        return {**row_fields(row), "envelope": row.envelope.decode()}
+
+    def _events(self, arguments: Arguments) -> object:
+        recent = self.node.runtime.events.recent(_count(arguments, "after", 0))
+        return [{"number": number, **event.fields()} for number, event in recent]
+
+
+def row_fields(row: StoredRow) -> dict[str, object]:
+    """A stored row as `records --json` shows it, without its bytes."""
+    return {
+        "kind": row.kind.value,
+        "envelope_id": row.envelope_id.hex(),
+        "shelf": row.shelf.name.lower(),
+        "seq": row.seq,
+        "subject": row.subject,
+        "signers": list(row.signers),
+        "admitted_at_ms": row.admitted_at_ms,
+    }
+
+
+def peer_config(peer: BookPeer) -> PeerConfig:
+    """The runtime's view of a peer in the book."""
+    return PeerConfig(peer.key_id, Address(peer.address), peer.alias, peer.kinds, peer.fingerprint)
+
+
+def _kind(arguments: Arguments) -> EnvelopeKind:
+    try:
+        return EnvelopeKind(_text(arguments, "kind"))
+    except ValueError:
+        known = ", ".join(kind.value for kind in EnvelopeKind)
+        raise OperatorError(f"unknown kind {arguments.get('kind')!r}; one of: {known}") from None
+
+
+def _text(arguments: Arguments, name: str) -> str:
+    value = arguments.get(name)
+    if not isinstance(value, str):
+        raise OperatorError(f"the request lacks the text {name!r}")
+    return value
+
+
+def _hex(arguments: Arguments, name: str) -> bytes:
+    try:
+        return bytes.fromhex(_text(arguments, name))
+    except ValueError:
+        raise OperatorError(f"{name} is not hexadecimal") from None
+
+
+def _count(arguments: Arguments, name: str, default: int) -> int:
+    value = arguments.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise OperatorError(f"{name} must be a number, 0 or more")
+    return value

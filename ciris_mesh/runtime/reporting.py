@@ -1,0 +1,162 @@
+"""Puts together what `status` shows: reads the parts of a node, changes nothing."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+from ciris_mesh import __version__
+from ciris_mesh.directory.base import Shelf
+from ciris_mesh.protocol.report import BoundedBy, InSync, StalenessSignal
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.node import Node
+from ciris_mesh.runtime.peers import Peer
+from ciris_mesh.runtime.status import (
+    STATUS_SCHEMA,
+    CandidateStatus,
+    InterfaceStatus,
+    KindCounts,
+    KindFreshness,
+    NodeStatus,
+    OutcomeCount,
+    PeerStatus,
+)
+from ciris_mesh.transport.base import TransportStats
+
+#: What a person can do about a peer that does not answer, by the reason `peers` shows.
+ADVICE = {
+    "no_path": "is it running, and is there a common Reticulum network?",
+    "timeout": "the path is known but nobody answers: is it running?",
+    "refused_not_a_peer": "it does not know this node: ask them to run `ciris-mesh peer add`",
+    "no_answer": "the link was up but silent; it is dialled again",
+}
+
+
+def node_status(node: Node, *, uptime_s: float, clock: str) -> NodeStatus:
+    """The answer to `status`.
+
+    Args:
+        clock: "trusted" or why it is not.
+    """
+    runtime, directory = node.runtime, node.directory
+    stats = runtime.transport.stats()
+    pools = directory.pools()
+    now_s = runtime.clock()
+    peers = tuple(peer_status(node, peer) for peer in runtime.peers.all())
+    return NodeStatus(
+        schema=STATUS_SCHEMA,
+        version=__version__,
+        key_id=node.key_id,
+        address=runtime.transport.address.hex(),
+        fingerprint=node.fingerprint.hex(),
+        uptime_s=round(uptime_s, 1),
+        clock=clock,
+        health=_health(peers, stats, clock),
+        peers=peers,
+        candidates=tuple(
+            CandidateStatus(
+                candidate.address.hex(),
+                candidate.key_id,
+                candidate.hops,
+                round(now_s - candidate.heard_s, 1),
+            )
+            for candidate in runtime.peers.candidates()
+        ),
+        kinds=_kind_counts(directory.counts()),
+        deferred=pools.deferred,
+        first_contact=pools.first_contact,
+        refused_remembered=pools.refused,
+        outcomes=tuple(
+            OutcomeCount(path, outcome, reason, count)
+            for (path, outcome, reason), count in sorted(directory.outcome_counts().items())
+        ),
+        interfaces=tuple(
+            InterfaceStatus(
+                row.name, row.medium, row.online, row.bitrate_bps, row.rx_bytes, row.tx_bytes
+            )
+            for row in stats.interfaces
+        ),
+        drops={**stats.dropped, **runtime.drops.snapshot()},
+        rss_bytes=rss_bytes(),
+    )
+
+
+def peer_status(node: Node, peer: Peer) -> PeerStatus:
+    """One line of `peers`."""
+    runtime, key_id = node.runtime, peer.config.key_id
+    kinds = tuple(
+        _freshness(node, key_id, kind)
+        for kind in EnvelopeKind
+        if kind in runtime.kinds & peer.config.kinds
+    )
+    missing = [kind.missing for kind in kinds if kind.missing is not None]
+    heard_s = peer.heard_s
+    return PeerStatus(
+        key_id=key_id,
+        alias=peer.config.alias,
+        address=peer.config.address.hex(),
+        state=peer.state,
+        medium=peer.link.medium if peer.link is not None else "unknown",
+        reason=peer.reason,
+        last_heard_s=None if heard_s is None else round(runtime.clock() - heard_s, 1),
+        fresh=bool(kinds) and all(kind.fresh for kind in kinds),
+        missing=sum(missing) if missing else None,
+        rounds=runtime.events.outcomes(key_id),
+        kinds=kinds,
+    )
+
+
+def _freshness(node: Node, key_id: str, kind: EnvelopeKind) -> KindFreshness:
+    board = node.runtime.board
+    signal = board.standing(key_id, kind).signal
+    age_s = board.age_s(key_id, kind)
+    return KindFreshness(
+        kind=kind.value,
+        staleness=_word(signal),
+        missing=signal.missing if isinstance(signal, BoundedBy) else None,
+        confirmed_s=None if age_s is None else round(age_s, 1),
+        fresh=board.is_peer_fresh(key_id, kind),
+    )
+
+
+def _word(signal: StalenessSignal) -> str:
+    if isinstance(signal, InSync):
+        return "in_sync"
+    return "bounded" if isinstance(signal, BoundedBy) else "unknown"
+
+
+def _kind_counts(counts: dict[tuple[EnvelopeKind, Shelf], int]) -> tuple[KindCounts, ...]:
+    return tuple(
+        KindCounts(
+            kind.value,
+            counts.get((kind, Shelf.FEDERATION), 0),
+            counts.get((kind, Shelf.BRIDGED), 0),
+            counts.get((kind, Shelf.LOCAL), 0),
+        )
+        for kind in EnvelopeKind
+    )
+
+
+def _health(peers: tuple[PeerStatus, ...], stats: TransportStats, clock: str) -> tuple[str, ...]:
+    problems: list[str] = []
+    if clock != "trusted":
+        problems.append(f"clock: {clock}")
+    problems += [
+        f"interface {row.name} is down; records wait until it is back"
+        for row in stats.interfaces
+        if not row.online
+    ]
+    for peer in peers:
+        if peer.state == "unreachable":
+            advice = ADVICE.get(peer.reason, "it is dialled again at the next cadence")
+            problems.append(f"peer {peer.alias or peer.key_id}: {peer.reason}; {advice}")
+    return tuple(problems)
+
+
+def rss_bytes() -> int:
+    """Resident memory of this process."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return pages * resource.getpagesize()
