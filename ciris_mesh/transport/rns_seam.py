@@ -1,0 +1,378 @@
+"""The one module that touches Reticulum's API, which carries no types.
+
+Everything else in this package sees Reticulum through the Protocols and functions here. They add
+types and names, no policy. None of these functions may be called with one of our locks held:
+Reticulum may call back from inside them. Written against rns 1.5.7.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import RNS
+
+from ciris_mesh.transport.base import Address
+
+APP_NAME: Final = "ciris"
+MESH_ASPECTS: Final = ("mesh",)
+
+#: Request paths are carried as a 16-byte hash, so the sequence number of a small frame travels in
+#: the path at no cost. One frame is under way at a time, so 8 values leave room for a duplicate
+#: that is seven frames late.
+SEQUENCES: Final = 8
+
+#: What `Link.request` packs around a body: array head 1, time 9, path hash 18, binary head 3.
+REQUEST_OVERHEAD_BYTES: Final = 31
+
+#: Bodies of at most this many bytes have the binary head counted above.
+REQUEST_BODY_BYTES_MAX: Final = 0xFFFF
+
+LINK_ACTIVE: Final[int] = RNS.Link.ACTIVE
+LINK_CLOSED: Final[int] = RNS.Link.CLOSED
+LINK_TIMEOUT: Final[int] = RNS.Link.TIMEOUT
+RESOURCE_COMPLETE: Final[int] = RNS.Resource.COMPLETE
+RESOURCE_REJECTED: Final[int] = RNS.Resource.REJECTED
+
+#: A Resource above this size is sent as several, one after the other.
+SEGMENT_BYTES_MAX: Final[int] = RNS.Resource.MAX_EFFICIENT_SIZE
+
+
+class Identity(Protocol):
+    """An RNS identity; `hash` is our Address."""
+
+    hash: bytes
+
+    def get_public_key(self) -> bytes:
+        """64 bytes: X25519 and Ed25519."""
+        ...
+
+    def get_private_key(self) -> bytes:
+        """64 bytes of the same order."""
+        ...
+
+
+class Interface(Protocol):
+    """A Reticulum interface."""
+
+    name: str
+    online: bool
+    bitrate: int | None
+
+
+class Resource(Protocol):
+    """A transfer of many packets, either way."""
+
+    status: int
+    data: Any
+    hash: bytes
+    original_hash: bytes
+    request_id: bytes | None
+    max_decompressed_size: int
+
+    def progress_callback(self, callback: Callable[[Resource], None]) -> None:
+        """Be called as parts move."""
+        ...
+
+    def cancel(self) -> None:
+        """Give up."""
+        ...
+
+
+class Advertisement(Protocol):
+    """What the sender of a Resource claims before any of it is taken. All fields are its word.
+
+    t: bytes to transfer; d: bytes of the whole; i, l: number of this segment and of all; h, o:
+    hashes of this segment and of the first; x: carries metadata. A peer may put anything there.
+    """
+
+    t: object
+    d: object
+    i: object
+    l: object  # noqa: E741 (Reticulum's name)
+    h: object
+    o: object
+    x: object
+
+
+class Receipt(Protocol):
+    """The state of one `Link.request`."""
+
+    response: object
+
+
+class Link(Protocol):
+    """A Reticulum link."""
+
+    link_id: bytes
+    status: int
+    initiator: bool
+    rtt: float | None
+    mdu: int
+    mtu: int
+    teardown_reason: int
+    establishment_timeout: float
+    attached_interface: Interface | None
+    last_resource_eifr: float | None
+    destination: Any
+
+    def identify(self, identity: Identity) -> None:
+        """Say who we are; unacknowledged."""
+        ...
+
+    def teardown(self) -> None:
+        """Close; sends a packet, so it may block on a device."""
+        ...
+
+
+class LinkEvents(Protocol):
+    """What a link reports. All come from Reticulum's threads: return at once, call nothing back."""
+
+    def accepts(self, advertisement: Advertisement) -> bool:
+        """Decide on an offered Resource."""
+        ...
+
+    def resource_started(self, resource: Resource) -> None:
+        """An offered Resource, or one that nobody asked us about, begins to arrive."""
+        ...
+
+    def resource_concluded(self, resource: Resource) -> None:
+        """It arrived, or failed."""
+        ...
+
+    def identified(self, address: Address) -> None:
+        """The initiator proved its identity."""
+        ...
+
+    def closed(self, reason: int) -> None:
+        """The link is gone."""
+        ...
+
+
+#: (sequence, body, link id) -> the answer to send, None for silence.
+RequestHandler = Callable[[int, object, bytes], int | None]
+
+
+def is_running() -> bool:
+    """Say whether this process has a Reticulum."""
+    return RNS.Reticulum.get_instance() is not None
+
+
+def new_identity() -> Identity:
+    """Make a fresh identity."""
+    identity: Identity = RNS.Identity()
+    return identity
+
+
+def identity_from_bytes(private_key: bytes) -> Identity | None:
+    """Load an identity from its 64 private bytes; None when they are no key."""
+    identity: Identity | None = RNS.Identity.from_bytes(private_key)
+    return identity
+
+
+def destination_hash(address: Address, aspects: tuple[str, ...]) -> bytes:
+    """Name a destination of the identity `address`."""
+    digest: bytes = RNS.Destination.hash(address, APP_NAME, *aspects)
+    return digest
+
+
+def has_path(destination: bytes) -> bool:
+    """Say whether Reticulum knows where to send for `destination`."""
+    return bool(RNS.Transport.has_path(destination))
+
+
+def request_path(destination: bytes) -> None:
+    """Ask the network for a path; sends a packet."""
+    RNS.Transport.request_path(destination)
+
+
+def hops_to(destination: bytes) -> int:
+    """Hops to a destination; 128 when unknown."""
+    return int(RNS.Transport.hops_to(destination))
+
+
+def recall(destination: bytes) -> Identity | None:
+    """The identity of a destination heard before; None when never heard."""
+    identity: Identity | None = RNS.Identity.recall(destination)
+    return identity
+
+
+def next_hop_name(destination: bytes) -> str:
+    """The name of the interface packets for `destination` leave by."""
+    return str(RNS.Reticulum.get_instance().get_next_hop_if_name(destination))
+
+
+def interfaces() -> list[Interface]:
+    """The interfaces of this process's Reticulum."""
+    return list(RNS.Transport.interfaces)
+
+
+def interface_stats() -> dict[str, Any]:
+    """Reticulum's own counters, of the shared instance when there is one."""
+    stats = RNS.Reticulum.get_instance().get_interface_stats()
+    return stats if isinstance(stats, dict) else {}
+
+
+def create_destination(
+    identity: Identity, aspects: tuple[str, ...], *, handler: RequestHandler
+) -> Any:
+    """Make one of our own destinations that takes links."""
+    destination = RNS.Destination(
+        identity, RNS.Destination.IN, RNS.Destination.SINGLE, APP_NAME, *aspects
+    )
+    _serve(destination, handler)
+    return destination
+
+
+def remove_destination(destination: Any) -> None:
+    """Stop listening on it."""
+    destination.accepts_links(accepts=False)
+    RNS.Transport.deregister_destination(destination)
+
+
+def open_link(
+    identity: Identity,
+    aspects: tuple[str, ...],
+    *,
+    handler: RequestHandler,
+    established: Callable[[Link], None],
+    closed: Callable[[Link], None],
+) -> Link:
+    """Send a link request. The other end can send requests too, once the link is up.
+
+    `handle_request` in Reticulum looks at the handlers of the link's destination, which on the
+    initiator's side is the OUT destination made here, one per link.
+    """
+    destination = RNS.Destination(
+        identity, RNS.Destination.OUT, RNS.Destination.SINGLE, APP_NAME, *aspects
+    )
+    _serve(destination, handler)
+    link: Link = RNS.Link(destination, established_callback=established, closed_callback=closed)
+    return link
+
+
+def _serve(destination: Any, handler: RequestHandler) -> None:
+    # Six parameters: Reticulum counts them.
+    def answer(
+        sequence: int,
+        path: str,
+        data: object,
+        request_id: bytes,
+        link_id: bytes,
+        remote_identity: object,
+        requested_at: object,
+    ) -> int | None:
+        return handler(sequence, data, link_id)
+
+    for sequence in range(SEQUENCES):
+        destination.register_request_handler(
+            _path(sequence),
+            response_generator=functools.partial(answer, sequence),
+            allow=RNS.Destination.ALLOW_ALL,
+            auto_compress=False,
+        )
+    destination.set_max_request_size(REQUEST_BODY_BYTES_MAX + REQUEST_OVERHEAD_BYTES)
+
+
+def _path(sequence: int) -> str:
+    return f"ciris.frame.{sequence}"
+
+
+def attach(link: Any, events: LinkEvents) -> None:
+    """Route what happens on `link` to `events`."""
+    link.set_resource_callback(events.accepts)
+    link.set_resource_started_callback(events.resource_started)
+    link.set_resource_concluded_callback(events.resource_concluded)
+    link.set_link_closed_callback(lambda gone: events.closed(gone.teardown_reason))
+    if not link.initiator:
+        link.set_remote_identified_callback(
+            lambda _link, identity: events.identified(Address(identity.hash))
+        )
+    link.set_resource_strategy(RNS.Link.ACCEPT_APP)
+
+
+def is_receiving(link: Any, resource_hash: object) -> bool:
+    """Say whether the Resource of that hash is arriving on `link` now."""
+    return any(resource.hash == resource_hash for resource in list(link.incoming_resources))
+
+
+def forget_last_rate(link: Any) -> None:
+    """Make the next Resource on `link` judge the rate afresh.
+
+    Reticulum carries the rate of the last one over and then waits about 2 s for the first part,
+    which a half-duplex radio link misses, so that it asks for every window twice.
+    """
+    link.last_resource_eifr = None
+
+
+def discard_partial(original_hash: bytes) -> None:
+    """Remove what Reticulum keeps on disk of a Resource whose last segments never came."""
+    with suppress(FileNotFoundError):
+        (Path(RNS.Reticulum.resourcepath) / original_hash.hex()).unlink()
+
+
+def send_request(
+    link: Any,
+    sequence: int,
+    body: bytes,
+    *,
+    timeout_s: float,
+    answered: Callable[[object], None],
+    failed: Callable[[], None],
+) -> bool:
+    """Send one packet that asks for an answer; False when no interface took it."""
+    receipt = link.request(
+        _path(sequence),
+        body,
+        response_callback=lambda receipt: answered(receipt.response),
+        failed_callback=lambda _receipt: failed(),
+        timeout=timeout_s,
+        max_response_size=16,  # an answer is one small integer
+    )
+    return receipt is not False
+
+
+def send_resource(
+    link: Any,
+    data: bytes,
+    *,
+    compress: bool,
+    timeout_s: float,
+    progress: Callable[[Resource], None],
+    concluded: Callable[[Resource], None],
+) -> Resource:
+    """Start a transfer. Compresses, encrypts and hashes on the caller's thread first."""
+    resource: Resource = RNS.Resource(
+        data,
+        link,
+        auto_compress=compress,
+        timeout=timeout_s,
+        progress_callback=progress,
+        callback=concluded,
+    )
+    return resource
+
+
+def listen_for_announces(handler: object) -> None:
+    """Register an object with `aspect_filter` and `received_announce`."""
+    RNS.Transport.register_announce_handler(handler)
+
+
+def stop_listening(handler: object) -> None:
+    """Undo `listen_for_announces`."""
+    RNS.Transport.deregister_announce_handler(handler)
+
+
+def start_reticulum(
+    config_dir: str, *, loglevel: int | None, log: Callable[[str], None] | None
+) -> None:
+    """Create this process's Reticulum. Main thread only; takes over SIGINT and SIGTERM."""
+    RNS.Reticulum(configdir=config_dir, loglevel=loglevel, logdest=log)
+
+
+def exit_reticulum() -> None:
+    """Run Reticulum's exit handler. After it stdout and stderr lead nowhere."""
+    RNS.Reticulum.exit_handler()
