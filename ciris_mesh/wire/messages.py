@@ -12,6 +12,12 @@ ENVELOPE_ID_BYTES: Final = 32
 SEQ_MAX: Final = 2**64 - 1
 
 
+def _check_ids(ids: tuple[bytes, ...]) -> None:
+    for envelope_id in ids:
+        if len(envelope_id) != ENVELOPE_ID_BYTES:
+            raise LocalProtocolError(f"an envelope id has {len(envelope_id)} bytes, not 32")
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class EnvelopeRef:
     """Names one signed envelope without carrying it.
@@ -30,8 +36,7 @@ class EnvelopeRef:
     seq: int
 
     def __post_init__(self) -> None:
-        if len(self.envelope_hash) != ENVELOPE_ID_BYTES:
-            raise LocalProtocolError(f"envelope_hash has {len(self.envelope_hash)} bytes, not 32")
+        _check_ids((self.envelope_hash,))
         if not 0 <= self.seq <= SEQ_MAX:
             raise LocalProtocolError(f"seq {self.seq} outside 0 .. 2**64 - 1")
 
@@ -46,18 +51,32 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """ "I lack these." An empty `want` says: I hold all you offered."""
+    """ "I lack these." An empty `want` says: I hold all you offered.
+
+    Raises:
+        LocalProtocolError: an id is not 32 bytes.
+    """
 
     kind: EnvelopeKind
     want: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        _check_ids(self.want)
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """ "Send me these", outside a round."""
+    """ "Send me these", outside a round.
+
+    Raises:
+        LocalProtocolError: an id is not 32 bytes.
+    """
 
     kind: EnvelopeKind
     want: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        _check_ids(self.want)
 
 
 @dataclass(frozen=True, slots=True)
