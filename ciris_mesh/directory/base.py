@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Protocol
 
 from ciris_mesh.records.hybrid import HybridPublicKey
@@ -30,8 +30,10 @@ class Source:
     """Where an envelope came from.
 
     Attributes:
-        path: "peer", "own", "import" or "unattributed"; a counter label.
-        peer: the attributed key id when the path is "peer"; bounds are per peer.
+        path: "peer", "own", "import", "registry" or "unattributed"; a counter label. A registry
+            is a peer of other software: what it delivers is bridged unless our rules hold.
+        peer: the attributed key id when the path is "peer" or "registry"; bounds are per peer.
+            Without it the source counts as unattributed.
     """
 
     path: str
@@ -40,6 +42,14 @@ class Source:
 
 OWN = Source("own")
 UNATTRIBUTED = Source("unattributed")
+
+
+class Standing(Enum):
+    """How well an envelope id is known here."""
+
+    HELD = "held"  # on the federation or the local shelf
+    BRIDGED = "bridged"  # held, but a signed copy would move it up
+    DEFERRED = "deferred"  # bytes that claim this id wait; nothing about them is certain
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +92,11 @@ class PoolSizes:
 class ReplicationDirectory(Protocol):
     """A store of verified records. All methods are thread-safe; `close` once."""
 
-    def admit(
-        self, kind: EnvelopeKind, envelope: bytes, source: Source, *, now_ms: int
-    ) -> Verdict:
+    def admit(self, kind: EnvelopeKind, envelope: bytes, source: Source, *, now_ms: int) -> Verdict:
         """Verify, then store. Returns only after the write is durable.
 
         A key that arrives may release deferred records; they are admitted in the same call.
+        A stranger's key (unattributed) ends as Deferred(first_contact): held, on no shelf.
         """
         ...
 
@@ -111,6 +120,10 @@ class ReplicationDirectory(Protocol):
 
     def unknown(self, kind: EnvelopeKind, ids: Iterable[bytes]) -> list[bytes]:
         """Those of `ids` neither held on any shelf nor deferred here, in the order given."""
+        ...
+
+    def standing(self, kind: EnvelopeKind, ids: Iterable[bytes]) -> dict[bytes, Standing]:
+        """How well each of `ids` is known; unknown ones are left out."""
         ...
 
     def digest(self, kind: EnvelopeKind) -> SetDigest:
@@ -148,6 +161,10 @@ class ReplicationDirectory(Protocol):
 
         None when no such key waits.
         """
+        ...
+
+    def retry_due(self, now_ms: int) -> list[Verdict]:
+        """Look again at what was dated ahead of us and is not any more. `admit` does so too."""
         ...
 
     def close(self) -> None:

@@ -59,7 +59,7 @@ _MALFORMED: Final = frozenset(
         Reason.NOT_ONE_SPELLING,
     }
 )
-_DEFERRED: Final = frozenset({Reason.SIGNER_UNKNOWN, Reason.TIME_AHEAD})
+_DEFERRED: Final = frozenset({Reason.SIGNER_UNKNOWN, Reason.TIME_AHEAD, Reason.FIRST_CONTACT})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,312 @@
+"""The one question every envelope is asked, whatever path it came by: may this come in?
+
+    same id on the federation shelf -> Duplicate            (before any signature is looked at)
+    same bytes refused before       -> that refusal again
+    structure, one spelling         -> else Malformed
+    who delivers may deliver this   -> else Refused
+    both signature halves           -> else Refused; a signer we lack -> Deferred
+    dated ahead of our clock        -> Deferred
+
+Judging reads, never writes, and takes no lock: verification is slow. What it decides is carried
+out by `core`, which looks at equality again under the write lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from ciris_mesh.directory.base import Shelf, Source, StoredRow
+from ciris_mesh.directory.store import PooledEntry
+from ciris_mesh.errors import MalformedRecord
+from ciris_mesh.records.checks import verify
+from ciris_mesh.records.envelope import (
+    Envelope,
+    decode_base64,
+    one_spelling_problem,
+    parse_envelope,
+)
+from ciris_mesh.records.hybrid import HybridPolicy, HybridPublicKey
+from ciris_mesh.records.kinds import (
+    BOOTSTRAP_KINDS,
+    ED25519_PUBLIC_BYTES,
+    MLDSA65_PUBLIC_BYTES,
+    EnvelopeKind,
+)
+from ciris_mesh.records.outcome import Outcome, Reason, Verdict
+
+#: CEG 0.7: what is dated more than five minutes ahead of the receiver's clock does not count yet.
+SKEW_MS: Final = 300_000
+
+DEFERRED: Final = "deferred"
+FIRST_CONTACT: Final = "first_contact"
+
+#: What a registry's record may lack and still stand on the bridged shelf. A closed list: what is
+#: present and wrong (a failing signature, another content hash) is refused from everyone.
+BRIDGEABLE: Final = frozenset(
+    {
+        Reason.NOT_ONE_SPELLING,
+        Reason.COLUMNS_NOT_SIGNED,
+        Reason.SIGNATURE_MISSING,
+        Reason.PQC_SIGNATURE_MISSING,
+        Reason.KEY_ID_NOT_SELF_CERTIFYING,
+        Reason.SIGNER_UNKNOWN,
+    }
+)
+
+_ATTRIBUTED_BY_PEER: Final = frozenset({"peer", "registry"})
+_PATHS: Final = _ATTRIBUTED_BY_PEER | {"own", "import", "unattributed"}
+
+KeyLookup = Callable[[str], HybridPublicKey | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Bytes that ask to come in. `digest` names them: SHA-256 over kind and bytes."""
+
+    kind: EnvelopeKind
+    raw: bytes
+    source: Source
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What to do with a candidate: at most one of `row` and `entry` is set.
+
+    Attributes:
+        verdict: final, unless `row` is set: then writing it decides between Admitted, Upgraded
+            and Duplicate.
+        row: goes on its shelf.
+        entry: goes into its pool.
+        public: of a KEY row, the key it introduces.
+    """
+
+    candidate: Candidate
+    verdict: Verdict
+    row: StoredRow | None = None
+    entry: PooledEntry | None = None
+    public: HybridPublicKey | None = None
+
+
+class Known(Protocol):
+    """What judging needs to know about the directory. Thread-safe."""
+
+    def shelf_of(self, kind: EnvelopeKind, envelope_id: bytes) -> Shelf | None:
+        """Where the row with this id stands, None without one."""
+        ...
+
+    def federation_key(self, key_id: str) -> HybridPublicKey | None:
+        """The key on the federation shelf."""
+        ...
+
+    def first_contact_key(self, key_id: str) -> HybridPublicKey | None:
+        """The key in the first-contact pool."""
+        ...
+
+    def remembered_refusal(self, digest: bytes, now_ms: int) -> Verdict | None:
+        """What was said about exactly these bytes."""
+        ...
+
+    def remember_refusal(self, digest: bytes, verdict: Verdict, now_ms: int) -> None:
+        """Say it again without looking, for a while."""
+        ...
+
+
+def candidate(kind: EnvelopeKind, envelope: bytes, source: Source) -> Candidate:
+    """Name the bytes.
+
+    Raises:
+        ValueError: `source.path` is none of the known ones: a bug in the caller.
+    """
+    if source.path not in _PATHS:
+        raise ValueError(f"unknown source path {source.path!r}")
+    raw = bytes(envelope)
+    return Candidate(kind, raw, source, hashlib.sha256(kind.encode() + b"\0" + raw).digest())
+
+
+def is_attributed(source: Source) -> bool:
+    """True when we know whose delivery this is: a peer that is named, or ourselves."""
+    if source.path in _ATTRIBUTED_BY_PEER:
+        return source.peer != ""
+    return source.path in ("own", "import")
+
+
+def public_key_of(envelope: Envelope) -> HybridPublicKey | None:
+    """The hybrid key a KEY record introduces, None when a half is missing or has a wrong size."""
+    ed25519 = _decoded(envelope.record.get("pubkey_ed25519_base64"), ED25519_PUBLIC_BYTES)
+    mldsa65 = _decoded(envelope.record.get("pubkey_ml_dsa_65_base64"), MLDSA65_PUBLIC_BYTES)
+    if ed25519 is None or mldsa65 is None:
+        return None
+    return HybridPublicKey(ed25519, mldsa65)
+
+
+def _decoded(value: object, length_bytes: int) -> bytes | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        decoded = decode_base64(value)
+    except ValueError:
+        return None
+    return decoded if len(decoded) == length_bytes else None
+
+
+class Admission:
+    """Judges candidates. Stateless but for what `known` answers.
+
+    Args:
+        pinned: key id -> fingerprint, for keys whose id does not certify itself.
+    """
+
+    def __init__(self, known: Known, pinned: Mapping[str, bytes]) -> None:
+        self._known = known
+        self._pinned = dict(pinned)
+
+    def judge(self, what: Candidate, now_ms: int) -> Judgement:
+        """Decide. Never raises because of what the bytes hold."""
+        remembered = self._known.remembered_refusal(what.digest, now_ms)
+        if remembered is not None and what.source.path != "registry":
+            return Judgement(what, self._duplicate(what, remembered.envelope_id) or remembered)
+        try:
+            envelope = parse_envelope(what.kind, what.raw)
+        except MalformedRecord as error:
+            verdict = Verdict(
+                Outcome.MALFORMED, Reason(error.reason), what.kind, None, error.detail
+            )
+            return self._refuse(what, verdict, now_ms)
+        duplicate = self._duplicate(what, envelope.envelope_id)
+        if duplicate is not None:
+            return Judgement(what, duplicate)
+        if not is_attributed(what.source):
+            return self._judge_stranger(what, envelope, now_ms)
+        if envelope.tier_local and what.source.path != "own":
+            return Judgement(what, _refused(envelope, Reason.LOCAL_TIER))
+        return self._judge_known(what, envelope, remembered, now_ms)
+
+    def _duplicate(self, what: Candidate, envelope_id: bytes | None) -> Verdict | None:
+        if envelope_id is None:
+            return None
+        if self._known.shelf_of(what.kind, envelope_id) is not Shelf.FEDERATION:
+            return None
+        return Verdict(Outcome.DUPLICATE, Reason.NONE, what.kind, envelope_id)
+
+    def _judge_known(
+        self, what: Candidate, envelope: Envelope, remembered: Verdict | None, now_ms: int
+    ) -> Judgement:
+        verdict, signers = (remembered, ()) if remembered else self._verify(envelope)
+        ahead_ms = envelope.seq - now_ms
+        is_bridged = what.source.path == "registry" and verdict.reason in BRIDGEABLE
+        if verdict.outcome is not Outcome.ADMITTED and not is_bridged:
+            if verdict.outcome is Outcome.DEFERRED:
+                return Judgement(what, verdict, entry=_deferred(what, envelope, verdict))
+            return self._refuse(what, verdict, now_ms)
+        if ahead_ms > SKEW_MS and what.source.path != "own":
+            verdict = _verdict(envelope, Outcome.DEFERRED, Reason.TIME_AHEAD)
+            return Judgement(what, verdict, entry=_deferred(what, envelope, verdict))
+        shelf = Shelf.FEDERATION
+        if is_bridged:
+            shelf = Shelf.BRIDGED
+        elif envelope.tier_local:
+            shelf = Shelf.LOCAL
+        public = public_key_of(envelope) if envelope.kind is EnvelopeKind.KEY else None
+        row = _row(envelope, shelf, signers, now_ms)
+        return Judgement(what, _verdict(envelope, Outcome.ADMITTED), row=row, public=public)
+
+    def _judge_stranger(self, what: Candidate, envelope: Envelope, now_ms: int) -> Judgement:
+        """First contact: a key that signs itself, then its occurrences. Nothing else."""
+        if what.kind not in BOOTSTRAP_KINDS or envelope.tier_local:
+            return Judgement(what, _refused(envelope, Reason.UNATTRIBUTED))
+        owner = _owner(envelope)
+        if envelope.signers != (owner,):
+            return Judgement(what, _refused(envelope, Reason.UNATTRIBUTED))
+        is_key = what.kind is EnvelopeKind.KEY
+        may_come = self._known.federation_key if is_key else self._known.first_contact_key
+        if (may_come(owner) is None) is not is_key:
+            return Judgement(what, _refused(envelope, Reason.UNATTRIBUTED))
+        verdict, _ = self._verify(envelope, self._known.first_contact_key)
+        if verdict.outcome is Outcome.DEFERRED:
+            return Judgement(what, _refused(envelope, Reason.UNATTRIBUTED))
+        if verdict.outcome is not Outcome.ADMITTED:
+            return self._refuse(what, verdict, now_ms)
+        entry = PooledEntry(
+            digest=what.digest,
+            pool=FIRST_CONTACT,
+            kind=what.kind,
+            envelope_id=envelope.envelope_id,
+            source=what.source,
+            signers=envelope.signers,
+            waits_for=(),
+            not_before_ms=0,
+            size_bytes=len(what.raw),
+        )
+        verdict = _verdict(envelope, Outcome.DEFERRED, Reason.FIRST_CONTACT)
+        return Judgement(what, verdict, entry=entry)
+
+    def _verify(
+        self, envelope: Envelope, keys: KeyLookup | None = None
+    ) -> tuple[Verdict, tuple[str, ...]]:
+        problem = one_spelling_problem(envelope)
+        if problem is not None:
+            return _verdict(envelope, Outcome.MALFORMED, Reason.NOT_ONE_SPELLING, problem), ()
+        policy = (
+            HybridPolicy.ALLOW_CLASSICAL_PENDING
+            if envelope.tier_local
+            else HybridPolicy.REQUIRE_HYBRID
+        )
+        verification = verify(
+            envelope,
+            keys or self._known.federation_key,
+            policy=policy,
+            pinned=self._pinned,
+        )
+        return verification.verdict, verification.signers
+
+    def _refuse(self, what: Candidate, verdict: Verdict, now_ms: int) -> Judgement:
+        """Bytes judged for good. Only verdicts that no path or later arrival could change."""
+        self._known.remember_refusal(what.digest, verdict, now_ms)
+        return Judgement(what, verdict)
+
+
+def _owner(envelope: Envelope) -> str:
+    column = "key_id" if envelope.kind is EnvelopeKind.KEY else "identity_key_id"
+    return str(envelope.record.get(column))
+
+
+def _verdict(
+    envelope: Envelope, outcome: Outcome, reason: Reason = Reason.NONE, detail: str = ""
+) -> Verdict:
+    return Verdict(outcome, reason, envelope.kind, envelope.envelope_id, detail)
+
+
+def _refused(envelope: Envelope, reason: Reason) -> Verdict:
+    return _verdict(envelope, Outcome.REFUSED, reason)
+
+
+def _row(envelope: Envelope, shelf: Shelf, signers: tuple[str, ...], now_ms: int) -> StoredRow:
+    return StoredRow(
+        kind=envelope.kind,
+        envelope_id=envelope.envelope_id,
+        shelf=shelf,
+        seq=envelope.seq,
+        subject=envelope.subject,
+        signers=signers,
+        envelope=envelope.raw,
+        admitted_at_ms=now_ms,
+    )
+
+
+def _deferred(what: Candidate, envelope: Envelope, verdict: Verdict) -> PooledEntry:
+    is_dated = verdict.reason is Reason.TIME_AHEAD
+    return PooledEntry(
+        digest=what.digest,
+        pool=DEFERRED,
+        kind=what.kind,
+        envelope_id=envelope.envelope_id,
+        source=what.source,
+        signers=envelope.signers,
+        waits_for=verdict.waits_for,
+        not_before_ms=envelope.seq - SKEW_MS if is_dated else 0,
+        size_bytes=len(what.raw),
+    )

@@ -1,0 +1,378 @@
+"""Joins directory and protocol: what a peer may be offered, what is worth asking it for.
+
+Holdings are not the offer. What this node *has* decides what it asks for; whose records it may
+*pass on* decides what it lists and serves, by one predicate for both. And what it knows of a
+peer's offer without offering it itself still belongs to the set the two compare, or two nodes
+with different friends would never agree that they are done.
+
+Everything remembered here is per (peer, id) and bounded. It only saves questions: losing it costs
+a repeated one, never a record.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from ciris_mesh.directory.backoff import BackoffMemory
+from ciris_mesh.directory.base import (
+    ReplicationDirectory,
+    SetDigest,
+    Shelf,
+    Source,
+    Standing,
+    StoredRow,
+)
+from ciris_mesh.directory.buckets import digest_of
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.outcome import Outcome, Reason, Verdict
+from ciris_mesh.wire.messages import EnvelopeRef
+
+#: A v1 Summary spells a ref in up to 160 bytes of JSON, so this is just under a frame of 8 MiB.
+OFFER_REFS_MAX: Final = 50_000
+
+#: Peers something is remembered about. More than a node ever has; the longest silent goes first.
+PEERS_MAX: Final = 256
+
+#: Ids remembered per peer and reason. 200 bytes each, so 50 hostile peers cost 60 MB at worst.
+IDS_PER_PEER_MAX: Final = 2048
+
+#: Ids of others' offers that are not in ours, all peers together: 100 bytes each, 20 MB at worst.
+NOTED_IDS_MAX: Final = 200_000
+
+#: Bytes that failed to verify will fail again. An hour at first, a week at last: on a slow radio
+#: one such record costs a third of an hour's airtime.
+REFUSED_FIRST_S: Final = 3_600.0
+REFUSED_LONGEST_S: Final = 7 * 86_400.0
+
+#: Offered and not delivered is usually a hiccup: soon again, then at most hourly.
+UNSERVED_FIRST_S: Final = 60.0
+UNSERVED_LONGEST_S: Final = 3_600.0
+
+#: How long a view's digest may be reused while nothing visible changed: bounds for how long a
+#: lapsed back-off goes unnoticed.
+VIEW_REUSE_S: Final = 60.0
+
+_Key = tuple[EnvelopeKind, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The answer to a Diff or Fetch.
+
+    Attributes:
+        envelopes: stored bytes, verbatim, in the order asked for.
+        sent_ids: their ids.
+        unserved: (id, "not_held" | "not_offered" | "over_budget") for the rest; for counters
+            and the next round, never for the peer, who must not learn what is withheld.
+    """
+
+    envelopes: tuple[bytes, ...]
+    sent_ids: tuple[bytes, ...]
+    unserved: tuple[tuple[bytes, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    generation: int
+    trusted: frozenset[str]
+    refs: tuple[EnvelopeRef, ...]
+    ids: frozenset[bytes]
+    digest: SetDigest
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    offer: _Offer
+    version: int
+    until_s: float
+    digest: SetDigest
+
+
+def _refused_memory() -> BackoffMemory[_Key]:
+    return BackoffMemory(REFUSED_FIRST_S, REFUSED_LONGEST_S, IDS_PER_PEER_MAX)
+
+
+def _unserved_memory() -> BackoffMemory[_Key]:
+    return BackoffMemory(UNSERVED_FIRST_S, UNSERVED_LONGEST_S, IDS_PER_PEER_MAX)
+
+
+@dataclass(slots=True)
+class _PeerMemory:
+    """What one peer has shown.
+
+    Attributes:
+        refused: ids whose bytes, as this peer sent them, were refused.
+        unserved: ids it offered and did not deliver.
+        deferred: ids it delivered that wait here. Another peer's copy may be another text.
+        noted: kind -> ids it offered that our offer lacks.
+        version: grows with every change here; views are reused while it stands still.
+    """
+
+    refused: BackoffMemory[_Key] = field(default_factory=_refused_memory)
+    unserved: BackoffMemory[_Key] = field(default_factory=_unserved_memory)
+    deferred: OrderedDict[_Key, None] = field(default_factory=OrderedDict)
+    noted: dict[EnvelopeKind, frozenset[bytes]] = field(default_factory=dict)
+    views: dict[EnvelopeKind, _View] = field(default_factory=dict)
+    version: int = 0
+
+    def note_deferred(self, key: _Key) -> None:
+        """Remember that this peer delivered what waits; the oldest makes room."""
+        self.deferred[key] = None
+        self.deferred.move_to_end(key)
+        if len(self.deferred) > IDS_PER_PEER_MAX:
+            self.deferred.popitem(last=False)
+
+
+class FederationDirectoryReplicationBridge:
+    """The directory as one round with one peer sees it. Thread-safe.
+
+    Args:
+        trusted: key ids whose records may be offered: own, peers' and pinned ones. Called once
+            per question, so a change takes effect with the next one.
+        clock: monotonic seconds, for back-off.
+    """
+
+    def __init__(
+        self,
+        directory: ReplicationDirectory,
+        trusted: Callable[[], frozenset[str]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._directory = directory
+        self._trusted = trusted
+        self._clock = clock
+        self._lock = threading.Lock()  # guards all below; never held while calling the directory
+        self._offers: dict[EnvelopeKind, _Offer] = {}
+        self._peers: OrderedDict[str, _PeerMemory] = OrderedDict()
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    # -- sending -----------------------------------------------------------------------------
+
+    def offer(self, peer: str, kind: EnvelopeKind) -> tuple[EnvelopeRef, ...]:
+        """What `peer` may be offered, newest first, at most 50 000 refs."""
+        return self._offer(kind).refs
+
+    def may_serve(self, peer: str, kind: EnvelopeKind, row: StoredRow) -> bool:
+        """The one predicate of list and fetch: may this row go to this peer?"""
+        return row.kind is kind and _may_pass_on(row.shelf, row.signers, self._trusted())
+
+    def serve(
+        self, peer: str, kind: EnvelopeKind, want: Sequence[bytes], *, budget_bytes: int
+    ) -> Served:
+        """Envelopes for `want`, up to `budget_bytes` but always one if there is one to serve.
+
+        What does not fit is left for the peer to ask again; it knows what it still lacks.
+        """
+        trusted = self._trusted()
+        sent: dict[bytes, bytes] = {}
+        unserved: list[tuple[bytes, str]] = []
+        left_bytes = budget_bytes
+        for envelope_id in dict.fromkeys(want):
+            if left_bytes < 0:
+                unserved.append((envelope_id, "over_budget"))
+                continue
+            row = self._directory.get(kind, envelope_id)
+            if row is None:
+                unserved.append((envelope_id, "not_held"))
+            elif not _may_pass_on(row.shelf, row.signers, trusted):
+                unserved.append((envelope_id, "not_offered"))
+            elif sent and len(row.envelope) > left_bytes:
+                unserved.append((envelope_id, "over_budget"))
+                left_bytes = -1
+            else:
+                sent[envelope_id] = row.envelope
+                left_bytes -= len(row.envelope)
+        self._count("served", "", len(sent))
+        for _, reason in unserved:
+            self._count("withheld", reason)
+        return Served(tuple(sent.values()), tuple(sent), tuple(unserved))
+
+    # -- receiving ---------------------------------------------------------------------------
+
+    def lacking(self, peer: str, kind: EnvelopeKind, refs: Sequence[EnvelopeRef]) -> list[bytes]:
+        """Ids worth asking `peer` for, in the order offered, each once.
+
+        Left out: what is held, what waits here as this peer sent it, what was refused in this
+        peer's bytes, and what it failed to deliver a moment ago. An id that is only bridged is
+        asked for: the peer's copy may carry the signature ours lacks.
+        """
+        ids = list(dict.fromkeys(ref.envelope_hash for ref in refs))
+        standing = self._directory.standing(kind, ids)
+        now_s = self._clock()
+        wanted: list[bytes] = []
+        with self._lock:
+            memory = self._memory(peer)
+            for envelope_id in ids:
+                key = kind, envelope_id
+                if _is_known(memory, key, standing.get(envelope_id), now_s):
+                    continue
+                if memory.unserved.is_active(key, now_s):
+                    self._counts["not_asked", "unserved"] += 1
+                    continue
+                wanted.append(envelope_id)
+        return wanted
+
+    def note_offer(self, peer: str, kind: EnvelopeKind, refs: Sequence[EnvelopeRef]) -> None:
+        """Remember what `peer` offered beyond our own offer: part of the compared view."""
+        ours = self._offer(kind).ids
+        beyond = frozenset(ref.envelope_hash for ref in refs[:OFFER_REFS_MAX]) - ours
+        with self._lock:
+            memory = self._memory(peer)
+            if memory.noted.get(kind, frozenset()) == beyond:
+                return
+            memory.noted[kind] = beyond
+            memory.version += 1
+            self._bound_noted(peer)
+
+    def apply(
+        self, peer: str, kind: EnvelopeKind, envelopes: Sequence[bytes], *, now_ms: int
+    ) -> list[Verdict]:
+        """Admit what `peer` delivered; one verdict each, in order."""
+        verdicts = self._directory.admit_many(kind, envelopes, Source("peer", peer), now_ms=now_ms)
+        now_s = self._clock()
+        with self._lock:
+            memory = self._memory(peer)
+            memory.version += 1
+            for verdict in verdicts:
+                if verdict.envelope_id is not None:
+                    _remember(memory, (kind, verdict.envelope_id), verdict, now_s)
+        return verdicts
+
+    def served_nothing(self, peer: str, kind: EnvelopeKind, ids: Iterable[bytes]) -> None:
+        """`peer` offered these and did not deliver them: wait before asking it again."""
+        now_s = self._clock()
+        with self._lock:
+            memory = self._memory(peer)
+            for envelope_id in ids:
+                memory.unserved.note((kind, envelope_id), now_s)
+                self._counts["unserved", ""] += 1
+
+    # -- comparing ---------------------------------------------------------------------------
+
+    def view_digest(self, peer: str, kind: EnvelopeKind) -> SetDigest:
+        """Digest of the set compared with `peer`: our offer, and what it offered that we know.
+
+        Reads nothing while neither the directory nor what is remembered of the peer changed.
+        """
+        offer = self._offer(kind)
+        now_s = self._clock()
+        with self._lock:
+            memory = self._memory(peer)
+            noted, version = memory.noted.get(kind, frozenset()), memory.version
+            view = memory.views.get(kind)
+        is_same = view is not None and view.offer is offer and view.version == version
+        if view is not None and is_same and now_s < view.until_s:
+            return view.digest
+        digest = self._view(peer, kind, offer, noted - offer.ids)
+        with self._lock:
+            views = self._memory(peer).views
+            views[kind] = _View(offer, version, now_s + VIEW_REUSE_S, digest)
+        return digest
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """(what, reason) -> how often: served, withheld, not_asked, unserved. Since start."""
+        with self._lock:
+            return {key: count for key, count in self._counts.items() if count}
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _view(
+        self, peer: str, kind: EnvelopeKind, offer: _Offer, beyond: frozenset[bytes]
+    ) -> SetDigest:
+        if not beyond:
+            return offer.digest
+        standing = self._directory.standing(kind, beyond)
+        now_s = self._clock()
+        with self._lock:
+            memory = self._memory(peer)
+            known = {
+                one for one in beyond if _is_known(memory, (kind, one), standing.get(one), now_s)
+            }
+        return digest_of(offer.ids | known) if known else offer.digest
+
+    def _offer(self, kind: EnvelopeKind) -> _Offer:
+        trusted = self._trusted()
+        generation = self._directory.generation(kind)
+        with self._lock:
+            cached = self._offers.get(kind)
+        if cached is not None and (cached.generation, cached.trusted) == (generation, trusted):
+            return cached
+        signers = self._directory.signers(kind)
+        refs = tuple(
+            ref
+            for ref in self._directory.holdings(kind)
+            if _may_pass_on(Shelf.FEDERATION, signers.get(ref.envelope_hash, ()), trusted)
+        )[:OFFER_REFS_MAX]
+        ids = frozenset(ref.envelope_hash for ref in refs)
+        offer = _Offer(generation, trusted, refs, ids, self._digest(kind, generation, ids))
+        with self._lock:
+            self._offers[kind] = offer
+        return offer
+
+    def _digest(self, kind: EnvelopeKind, generation: int, ids: frozenset[bytes]) -> SetDigest:
+        """The kept digest when everything held is offered, else one computed for the offer."""
+        whole = self._directory.digest(kind)
+        if whole.count == len(ids) and self._directory.generation(kind) == generation:
+            return whole
+        return digest_of(ids)
+
+    def _memory(self, peer: str) -> _PeerMemory:
+        assert self._lock.locked(), "memories are read and written under the lock"
+        memory = self._peers.get(peer)
+        if memory is None:
+            memory = self._peers[peer] = _PeerMemory()
+            if len(self._peers) > PEERS_MAX:
+                self._peers.popitem(last=False)
+        self._peers.move_to_end(peer)
+        return memory
+
+    def _bound_noted(self, newest: str) -> None:
+        """Forget whole peers' offers, the longest silent first, until all fit."""
+        sizes = {peer: sum(map(len, memory.noted.values())) for peer, memory in self._peers.items()}
+        total = sum(sizes.values())
+        for peer, size in sizes.items():
+            if total <= NOTED_IDS_MAX:
+                return
+            if peer != newest and size:
+                self._peers[peer].noted.clear()
+                self._peers[peer].version += 1
+                total -= size
+
+    def _count(self, what: str, reason: str, number: int = 1) -> None:
+        with self._lock:
+            self._counts[what, reason] += number
+
+
+def _may_pass_on(shelf: Shelf, signers: Sequence[str], trusted: frozenset[str]) -> bool:
+    """Federation shelf, and every signer one of ours: the strictest reading of "whose records"."""
+    return shelf is Shelf.FEDERATION and bool(signers) and trusted.issuperset(signers)
+
+
+def _is_known(memory: _PeerMemory, key: _Key, standing: Standing | None, now_s: float) -> bool:
+    """Is there nothing to gain from this peer's copy?"""
+    match standing:
+        case Standing.HELD:
+            return True
+        case Standing.DEFERRED if key in memory.deferred:
+            return True
+        case _:
+            return memory.refused.is_active(key, now_s)
+
+
+def _remember(memory: _PeerMemory, key: _Key, verdict: Verdict, now_s: float) -> None:
+    match verdict.outcome:
+        case Outcome.REFUSED if verdict.reason is Reason.POOL_FULL:
+            memory.unserved.note(key, now_s)
+        case Outcome.REFUSED | Outcome.MALFORMED:
+            memory.refused.note(key, now_s)
+        case Outcome.DEFERRED:
+            memory.note_deferred(key)
+        case Outcome.ADMITTED | Outcome.UPGRADED | Outcome.DUPLICATE | Outcome.SUPERSEDED:
+            memory.refused.forget(key)
+            memory.unserved.forget(key)

@@ -1,0 +1,352 @@
+"""The directory over any store: admission carried out, pools, digests, counters. Written once.
+
+Locks, in the order they may be taken:
+
+    writer  (commit.GroupCommit)  one transaction at a time
+    state   (here)                pool indexes, digests, generations, counters, key cache
+
+Verification runs under neither. A generation grows after its commit is visible, so whoever reads
+a generation first and rows second never takes rows older than that generation.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from ciris_mesh.directory.admission import (
+    DEFERRED,
+    FIRST_CONTACT,
+    Admission,
+    Candidate,
+    Judgement,
+    candidate,
+    public_key_of,
+)
+from ciris_mesh.directory.base import (
+    PoolSizes,
+    ReplicationDirectory,
+    SetDigest,
+    Shelf,
+    Source,
+    Standing,
+    StoredRow,
+)
+from ciris_mesh.directory.buckets import BucketDigests
+from ciris_mesh.directory.commit import GroupCommit
+from ciris_mesh.directory.placing import Placed, Placing
+from ciris_mesh.directory.pools import DeferredPool, FirstContactPool, PoolLimits, RefusalMemory
+from ciris_mesh.directory.store import PooledEntry, Store
+from ciris_mesh.errors import MalformedRecord
+from ciris_mesh.records.envelope import parse_envelope
+from ciris_mesh.records.hybrid import HybridPublicKey
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.outcome import Outcome, Reason, Verdict
+from ciris_mesh.wire.messages import EnvelopeRef
+
+#: Public keys kept ready: 2 kB each, so 2 MB; more signers than one round usually meets.
+KEY_CACHE_MAX: Final = 1024
+
+_CHANGES: Final = frozenset({Outcome.ADMITTED, Outcome.UPGRADED})
+
+
+class DirectoryCore(ReplicationDirectory):
+    """Everything a directory does that does not depend on where its rows are kept.
+
+    Args:
+        pinned: key id -> SHA-256 fingerprint, for keys whose id does not certify itself.
+        limits: how much may wait.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        pinned: Mapping[str, bytes] | None = None,
+        limits: PoolLimits | None = None,
+    ) -> None:
+        self._store = store
+        self._limits = limits or PoolLimits()
+        self._state = threading.Lock()
+        self._commit = GroupCommit(store, self._committed, self._rolled_back)
+        self._admission = Admission(self, pinned or {})
+        self._refusals = RefusalMemory(self._limits)
+        self._outcomes: Counter[tuple[str, str, str]] = Counter()
+        self._generations = dict.fromkeys(EnvelopeKind, 0)
+        self._keys: OrderedDict[str, HybridPublicKey] = OrderedDict()
+        self._touched: set[tuple[EnvelopeKind, int]] = set()
+        self._overdue: list[bytes] = []
+        self._load()
+
+    # -- the one way in ----------------------------------------------------------------------
+
+    def admit(self, kind: EnvelopeKind, envelope: bytes, source: Source, *, now_ms: int) -> Verdict:
+        """Verify, then store. Returns only after the write is durable."""
+        return self.admit_many(kind, [envelope], source, now_ms=now_ms)[0]
+
+    def admit_many(
+        self, kind: EnvelopeKind, envelopes: Sequence[bytes], source: Source, *, now_ms: int
+    ) -> list[Verdict]:
+        """As `admit`, one verdict each in order, with one commit for the batch."""
+        asked = [candidate(kind, envelope, source) for envelope in envelopes]
+        digests = {what.digest for what in asked}
+        due = [what for what in self._due(now_ms) if what.digest not in digests]
+        verdicts = self._settle([*asked, *due], now_ms, durable=source.path == "own")
+        answers: list[Verdict] = []
+        for what in asked:
+            verdict = verdicts[what.digest]
+            if what.digest not in digests and verdict.outcome in _CHANGES:
+                verdict = Verdict(Outcome.DUPLICATE, kind=kind, envelope_id=verdict.envelope_id)
+            digests.discard(what.digest)
+            answers.append(verdict)
+        return answers
+
+    def retry_due(self, now_ms: int) -> list[Verdict]:
+        """Look again at what was dated ahead of us and is not any more."""
+        return list(self._settle(self._due(now_ms), now_ms, durable=False).values())
+
+    def promote_first_contact(self, key_id: str, *, now_ms: int) -> Verdict | None:
+        """Move a first-contact key, and its occurrences, onto the federation shelf."""
+        with self._state:
+            waiting = self._strangers.of(key_id)
+        owner = Source("peer", key_id)
+        candidates = [what for entry in waiting if (what := self._fetch(entry, owner))]
+        if not candidates:
+            return None
+        return self._settle(candidates, now_ms, durable=True).get(waiting[0].digest)
+
+    def _settle(
+        self, pending: list[Candidate], now_ms: int, *, durable: bool
+    ) -> dict[bytes, Verdict]:
+        """Judge and place until nothing more is released. One verdict per distinct bytes."""
+        verdicts: dict[bytes, Verdict] = {}
+        while pending:
+            judged = [self._admission.judge(what, now_ms) for what in pending]
+            placed = self._place(judged, durable=durable)
+            with self._state:
+                self._take_note(placed, verdicts)
+            pending = [*placed.again, *self._released(placed.new_keys)]
+        return verdicts
+
+    def _place(self, judged: list[Judgement], *, durable: bool) -> Placed:
+        with self._state:
+            if self._placing.is_settled(judged):
+                return self._placing.place(judged)
+
+        def job() -> Placed:
+            with self._state:
+                placed = self._placing.place(judged)
+                self._save_digests()
+            return placed
+
+        return self._commit.run(job, durable=durable)
+
+    def _take_note(self, placed: Placed, verdicts: dict[bytes, Verdict]) -> None:
+        for what, verdict in placed.settled:
+            self._outcomes[what.source.path, verdict.outcome.value, verdict.reason.value] += 1
+            before = verdicts.get(what.digest)
+            if before is None or before.outcome not in _CHANGES:
+                verdicts[what.digest] = verdict
+        for entry in placed.evicted:
+            verdict = Verdict(Outcome.REFUSED, Reason.POOL_FULL, entry.kind, entry.envelope_id)
+            self._outcomes["pool", verdict.outcome.value, verdict.reason.value] += 1
+            if entry.digest in verdicts:
+                verdicts[entry.digest] = verdict
+
+    def _released(self, key_ids: Iterable[str]) -> list[Candidate]:
+        with self._state:
+            entries = [entry for key in key_ids for entry in self._deferred.waiting_for(key)]
+        return [what for entry in entries if (what := self._fetch(entry, entry.source))]
+
+    def _due(self, now_ms: int) -> list[Candidate]:
+        with self._state:
+            entries = self._deferred.due(now_ms)
+            entries += [entry for entry in map(self._deferred.get, self._overdue) if entry]
+            self._overdue = []
+        return [what for entry in entries if (what := self._fetch(entry, entry.source))]
+
+    def _fetch(self, entry: PooledEntry, source: Source) -> Candidate | None:
+        """The pooled bytes as a candidate; None when they have just left the pool."""
+        raw = self._store.pool_envelope(entry.pool, entry.digest)
+        return Candidate(entry.kind, raw, source, entry.digest) if raw is not None else None
+
+    # -- what admission asks (admission.Known) -------------------------------------------------
+
+    def shelf_of(self, kind: EnvelopeKind, envelope_id: bytes) -> Shelf | None:
+        """Where the row with this id stands, None without one."""
+        return self._store.shelves(kind, [envelope_id]).get(envelope_id)
+
+    def federation_key(self, key_id: str) -> HybridPublicKey | None:
+        """The key on the federation shelf. Cached: a key never changes under its id."""
+        with self._state:
+            public = self._keys.get(key_id)
+            if public is not None:
+                self._keys.move_to_end(key_id)
+                return public
+        public = self._read_key(key_id)
+        if public is not None:
+            with self._state:
+                self._keys[key_id] = public
+                if len(self._keys) > KEY_CACHE_MAX:
+                    self._keys.popitem(last=False)
+        return public
+
+    def first_contact_key(self, key_id: str) -> HybridPublicKey | None:
+        """The key in the first-contact pool."""
+        with self._state:
+            entry = self._strangers.key(key_id)
+        raw = self._store.pool_envelope(FIRST_CONTACT, entry.digest) if entry else None
+        return _public_key(raw) if raw is not None else None
+
+    def remembered_refusal(self, digest: bytes, now_ms: int) -> Verdict | None:
+        """What was said about exactly these bytes."""
+        with self._state:
+            return self._refusals.get(digest, now_ms)
+
+    def remember_refusal(self, digest: bytes, verdict: Verdict, now_ms: int) -> None:
+        """Say it again without looking, for a while."""
+        with self._state:
+            self._refusals.put(digest, verdict, now_ms)
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
+        """Point read by envelope id, any shelf."""
+        return self._store.get(kind, envelope_id)
+
+    def holdings(self, kind: EnvelopeKind) -> list[EnvelopeRef]:
+        """Refs of every federation-shelf row, newest `seq` first."""
+        return self._store.refs(kind)
+
+    def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:
+        """Envelope id -> verified signers, federation shelf."""
+        return self._store.signers(kind)
+
+    def unknown(self, kind: EnvelopeKind, ids: Iterable[bytes]) -> list[bytes]:
+        """Those of `ids` neither held on any shelf nor deferred here, in the order given."""
+        asked = list(ids)
+        known = self.standing(kind, asked)
+        return [envelope_id for envelope_id in asked if envelope_id not in known]
+
+    def standing(self, kind: EnvelopeKind, ids: Iterable[bytes]) -> dict[bytes, Standing]:
+        """How well each of `ids` is known; unknown ones are left out."""
+        asked = list(ids)
+        with self._state:
+            found = {
+                envelope_id: Standing.DEFERRED
+                for envelope_id in asked
+                if self._deferred.holds_id(kind, envelope_id)
+            }
+        for envelope_id, shelf in self._store.shelves(kind, asked).items():
+            found[envelope_id] = Standing.BRIDGED if shelf is Shelf.BRIDGED else Standing.HELD
+        return found
+
+    def digest(self, kind: EnvelopeKind) -> SetDigest:
+        """Digest of the federation shelf; reads no table when unchanged."""
+        with self._state:
+            return self._digests[kind].current()
+
+    def generation(self, kind: EnvelopeKind) -> int:
+        """Grows whenever a row of `kind` changes on the federation shelf; 0 at start."""
+        with self._state:
+            return self._generations[kind]
+
+    def public_key(self, key_id: str) -> HybridPublicKey | None:
+        """The verified key behind `key_id`, federation shelf or first contact."""
+        return self.federation_key(key_id) or self.first_contact_key(key_id)
+
+    def rows(
+        self, kind: EnvelopeKind | None = None, *, limit: int, after: int = 0
+    ) -> Iterator[tuple[int, StoredRow]]:
+        """(position, row) in admission order after position `after`, at most `limit`."""
+        return iter(self._store.rows(kind, limit=limit, after=after))
+
+    def counts(self) -> dict[tuple[EnvelopeKind, Shelf], int]:
+        """Rows per kind and shelf; zero rows are left out."""
+        return self._store.counts()
+
+    def pools(self) -> PoolSizes:
+        """How full the bounded pools are."""
+        with self._state:
+            return PoolSizes(len(self._deferred), len(self._strangers), len(self._refusals))
+
+    def outcome_counts(self) -> dict[tuple[str, str, str], int]:
+        """(path, outcome, reason) -> how often, since start."""
+        with self._state:
+            return dict(self._outcomes)
+
+    def close(self) -> None:
+        """Release the store. Idempotent."""
+        self._commit.close(self._finish)
+
+    # -- keeping memory in step with the store -------------------------------------------------
+
+    def _load(self) -> None:
+        self._deferred = DeferredPool(self._limits)
+        self._strangers = FirstContactPool(self._limits)
+        for entry in self._store.pool_entries():
+            if entry.pool == DEFERRED:
+                self._deferred.add(entry)
+            else:
+                self._strangers.add(entry)
+        self._digests = {kind: self._load_digests(kind) for kind in EnvelopeKind}
+        self._placing = Placing(
+            self._store, self._deferred, self._strangers, self._read_key, self._touched
+        )
+        # A crash between a key's commit and what it releases leaves entries that wait for a
+        # key that is here.
+        keys = self._deferred.keys_waited_for()
+        self._overdue = [
+            entry.digest
+            for key_id in keys
+            if self._read_key(key_id) is not None
+            for entry in self._deferred.waiting_for(key_id)
+        ]
+
+    def _load_digests(self, kind: EnvelopeKind) -> BucketDigests:
+        saved = self._store.saved_buckets(kind)
+
+        def read_ids(bucket: int) -> list[bytes]:
+            return self._store.bucket_ids(kind, bucket)
+
+        return BucketDigests(read_ids, saved.clean, saved.dirty)
+
+    def _read_key(self, key_id: str) -> HybridPublicKey | None:
+        row = self._store.key_row(key_id)
+        return _public_key(row.envelope) if row is not None else None
+
+    def _save_digests(self) -> None:
+        """Note in the running transaction which digests are current and which no longer are."""
+        for kind, digests in self._digests.items():
+            if clean := digests.unsaved():
+                self._store.save_buckets(kind, clean)
+                digests.mark_saved(clean)
+        for kind in {kind for kind, _ in self._touched}:
+            self._store.mark_buckets(kind, [bucket for k, bucket in self._touched if k is kind])
+
+    def _committed(self) -> None:
+        with self._state:
+            for kind, bucket in self._touched:
+                self._digests[kind].mark([bucket])
+            for kind in {kind for kind, _ in self._touched}:
+                self._generations[kind] += 1
+            self._touched.clear()
+
+    def _rolled_back(self) -> None:
+        with self._state:
+            self._touched.clear()
+            self._load()
+
+    def _finish(self) -> None:
+        with self._state, self._store.transaction(durable=True):
+            self._save_digests()
+        self._store.close()
+
+
+def _public_key(raw: bytes) -> HybridPublicKey | None:
+    try:
+        return public_key_of(parse_envelope(EnvelopeKind.KEY, raw))
+    except MalformedRecord:
+        return None

@@ -1,0 +1,168 @@
+"""The directory in memory: the reference, for tests, simulation and examples. Nothing survives."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from ciris_mesh.directory.base import Shelf, StoredRow
+from ciris_mesh.directory.buckets import BucketDigest, bucket_of
+from ciris_mesh.directory.core import DirectoryCore
+from ciris_mesh.directory.pools import PoolLimits
+from ciris_mesh.directory.store import PooledEntry, SavedBuckets, newest_first
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.wire.messages import EnvelopeRef
+
+
+class MemoryDirectory(DirectoryCore):
+    """A directory that lives and dies with the process.
+
+    Args:
+        pinned: key id -> SHA-256 fingerprint, for keys whose id does not certify itself.
+        limits: how much may wait.
+    """
+
+    def __init__(
+        self, *, pinned: Mapping[str, bytes] | None = None, limits: PoolLimits | None = None
+    ) -> None:
+        super().__init__(MemoryStore(), pinned=pinned, limits=limits)
+
+
+class MemoryStore:
+    """Rows in dicts. A transaction only groups: no write here can fail halfway."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards all below; dicts may not grow while read
+        self._rows: dict[EnvelopeKind, dict[bytes, tuple[int, StoredRow]]] = {
+            kind: {} for kind in EnvelopeKind
+        }
+        self._federation: dict[EnvelopeKind, list[set[bytes]]] = {}
+        self._keys: dict[str, StoredRow] = {}
+        self._pools: dict[tuple[str, bytes], tuple[PooledEntry, bytes]] = {}
+        self._positions = 0
+
+    @contextmanager
+    def transaction(self, *, durable: bool) -> Iterator[None]:
+        """See Store. `durable` means nothing here."""
+        yield
+
+    def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
+        """See Store."""
+        with self._lock:
+            found = self._rows[kind].get(envelope_id)
+        return found[1] if found is not None else None
+
+    def shelves(self, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, Shelf]:
+        """See Store."""
+        with self._lock:
+            rows = self._rows[kind]
+            return {one: rows[one][1].shelf for one in ids if one in rows}
+
+    def refs(self, kind: EnvelopeKind) -> list[EnvelopeRef]:
+        """See Store."""
+        rows = self._federation_rows(kind)
+        return newest_first(EnvelopeRef(row.envelope_id, row.seq) for row in rows)
+
+    def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:
+        """See Store."""
+        return {row.envelope_id: row.signers for row in self._federation_rows(kind)}
+
+    def bucket_ids(self, kind: EnvelopeKind, bucket: int) -> list[bytes]:
+        """See Store."""
+        with self._lock:
+            return list(self._buckets(kind)[bucket])
+
+    def key_row(self, key_id: str) -> StoredRow | None:
+        """See Store."""
+        with self._lock:
+            return self._keys.get(key_id)
+
+    def rows(
+        self, kind: EnvelopeKind | None, *, limit: int, after: int
+    ) -> list[tuple[int, StoredRow]]:
+        """See Store."""
+        kinds = EnvelopeKind if kind is None else (kind,)
+        with self._lock:
+            found = [
+                placed
+                for each in kinds
+                for placed in self._rows[each].values()
+                if placed[0] > after
+            ]
+        found.sort(key=lambda placed: placed[0])
+        return found[: max(0, limit)]
+
+    def counts(self) -> dict[tuple[EnvelopeKind, Shelf], int]:
+        """See Store."""
+        counts: dict[tuple[EnvelopeKind, Shelf], int] = {}
+        with self._lock:
+            for kind, rows in self._rows.items():
+                for _, row in rows.values():
+                    counts[kind, row.shelf] = counts.get((kind, row.shelf), 0) + 1
+        return counts
+
+    def insert(self, row: StoredRow) -> None:
+        """See Store."""
+        with self._lock:
+            self._positions += 1
+            self._keep(self._positions, row)
+
+    def raise_shelf(self, row: StoredRow) -> None:
+        """See Store."""
+        with self._lock:
+            position, _ = self._rows[row.kind][row.envelope_id]
+            self._keep(position, row)
+
+    def pool_entries(self) -> list[PooledEntry]:
+        """See Store."""
+        with self._lock:
+            return [entry for entry, _ in self._pools.values()]
+
+    def pool_envelope(self, pool: str, digest: bytes) -> bytes | None:
+        """See Store."""
+        with self._lock:
+            found = self._pools.get((pool, digest))
+        return found[1] if found is not None else None
+
+    def pool_put(self, entry: PooledEntry, envelope: bytes) -> None:
+        """See Store."""
+        with self._lock:
+            self._pools.pop((entry.pool, entry.digest), None)
+            self._pools[entry.pool, entry.digest] = entry, envelope
+
+    def pool_drop(self, pool: str, digests: Iterable[bytes]) -> None:
+        """See Store."""
+        with self._lock:
+            for digest in digests:
+                self._pools.pop((pool, digest), None)
+
+    def saved_buckets(self, kind: EnvelopeKind) -> SavedBuckets:
+        """See Store. Nothing is saved: what holds rows is out of date."""
+        with self._lock:
+            buckets = self._buckets(kind)
+            return SavedBuckets({}, frozenset(n for n, ids in enumerate(buckets) if ids))
+
+    def save_buckets(self, kind: EnvelopeKind, clean: Mapping[int, BucketDigest]) -> None:
+        """See Store."""
+
+    def mark_buckets(self, kind: EnvelopeKind, buckets: Iterable[int]) -> None:
+        """See Store."""
+
+    def close(self) -> None:
+        """See Store."""
+
+    def _federation_rows(self, kind: EnvelopeKind) -> list[StoredRow]:
+        with self._lock:
+            rows = [row for _, row in self._rows[kind].values()]
+        return [row for row in rows if row.shelf is Shelf.FEDERATION]
+
+    def _buckets(self, kind: EnvelopeKind) -> list[set[bytes]]:
+        return self._federation.setdefault(kind, [set() for _ in range(256)])
+
+    def _keep(self, position: int, row: StoredRow) -> None:
+        self._rows[row.kind][row.envelope_id] = position, row
+        if row.shelf is Shelf.FEDERATION:
+            self._buckets(row.kind)[bucket_of(row.envelope_id)].add(row.envelope_id)
+            if row.kind is EnvelopeKind.KEY:
+                self._keys.setdefault(row.subject, row)

@@ -1,0 +1,156 @@
+"""Carrying out what admission decided, inside one transaction, under the writer lock.
+
+Between judging and writing the directory may have changed: the same record may have come by
+another path, the missing key may have arrived. So equality and missing keys are looked at again
+here, and what needs another judgement is handed back instead of being judged under the lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from ciris_mesh.directory.admission import DEFERRED, FIRST_CONTACT, Candidate, Judgement
+from ciris_mesh.directory.base import Shelf, StoredRow
+from ciris_mesh.directory.buckets import bucket_of
+from ciris_mesh.directory.pools import DeferredPool, FirstContactPool
+from ciris_mesh.directory.store import PooledEntry, Store
+from ciris_mesh.records.hybrid import HybridPublicKey
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.outcome import Outcome, Reason, Verdict
+
+
+@dataclass(slots=True)
+class Placed:
+    """What became of a batch.
+
+    Attributes:
+        settled: candidates with their verdicts, in order.
+        again: to be judged once more: a key they lacked is here now.
+        new_keys: key ids that reached the federation shelf.
+        evicted: deferred entries that made room.
+    """
+
+    settled: list[tuple[Candidate, Verdict]] = field(default_factory=list)
+    again: list[Candidate] = field(default_factory=list)
+    new_keys: list[str] = field(default_factory=list)
+    evicted: list[PooledEntry] = field(default_factory=list)
+
+
+class Placing:
+    """Writes judged candidates to one store and its pools. Used by the writer only.
+
+    Args:
+        read_key: the federation key as the running transaction sees it.
+        touched: gets (kind, bucket) of every change to the federation shelf.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        deferred: DeferredPool,
+        strangers: FirstContactPool,
+        read_key: Callable[[str], HybridPublicKey | None],
+        touched: set[tuple[EnvelopeKind, int]],
+    ) -> None:
+        self._store = store
+        self._deferred = deferred
+        self._strangers = strangers
+        self._read_key = read_key
+        self._touched = touched
+
+    def is_settled(self, judged: Sequence[Judgement]) -> bool:
+        """True when there is nothing to write for any of them."""
+        return not any(
+            judgement.row or judgement.entry or self._deferred.get(judgement.candidate.digest)
+            for judgement in judged
+        )
+
+    def place(self, judged: Sequence[Judgement]) -> Placed:
+        """Write. Called inside a transaction, with the state lock held."""
+        placed = Placed()
+        for judgement in judged:
+            if judgement.row is not None:
+                self._place_row(judgement, judgement.row, placed)
+            elif judgement.entry is None:
+                self._leave_pool(judgement.candidate.digest)
+                placed.settled.append((judgement.candidate, judgement.verdict))
+            elif judgement.entry.pool == FIRST_CONTACT:
+                self._meet(judgement, judgement.entry, placed)
+            else:
+                self._wait(judgement, judgement.entry, placed)
+        return placed
+
+    def _place_row(self, judgement: Judgement, row: StoredRow, placed: Placed) -> None:
+        self._leave_pool(judgement.candidate.digest)
+        stands = self._store.shelves(row.kind, [row.envelope_id]).get(row.envelope_id)
+        verdict = judgement.verdict
+        if stands is not None and stands >= row.shelf:
+            verdict = replace(verdict, outcome=Outcome.DUPLICATE)
+        elif self._conflicts(judgement, row):
+            verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.KEY_CONFLICT)
+        else:
+            if stands is not None:
+                verdict = replace(verdict, outcome=Outcome.UPGRADED)
+            self._write(row, placed, is_new=stands is None)
+        placed.settled.append((judgement.candidate, verdict))
+
+    def _conflicts(self, judgement: Judgement, row: StoredRow) -> bool:
+        """A key id keeps the first public key it stood for, whatever comes later."""
+        if judgement.public is None or row.shelf is not Shelf.FEDERATION:
+            return False
+        known = self._read_key(row.subject)
+        return known is not None and known != judgement.public
+
+    def _write(self, row: StoredRow, placed: Placed, *, is_new: bool) -> None:
+        is_first_key = (
+            row.kind is EnvelopeKind.KEY
+            and row.shelf is Shelf.FEDERATION
+            and self._read_key(row.subject) is None
+        )
+        if is_new:
+            self._store.insert(row)
+        else:
+            self._store.raise_shelf(row)
+        if row.shelf is not Shelf.FEDERATION:
+            return
+        self._touched.add((row.kind, bucket_of(row.envelope_id)))
+        for digest in self._deferred.of_id(row.kind, row.envelope_id):
+            self._leave_pool(digest)
+        if is_first_key:
+            placed.new_keys.append(row.subject)
+            strangers = self._strangers.take(row.subject)
+            self._store.pool_drop(FIRST_CONTACT, [entry.digest for entry in strangers])
+
+    def _wait(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
+        if any(self._read_key(key_id) is not None for key_id in entry.waits_for):
+            placed.again.append(judgement.candidate)
+            return
+        old = self._deferred.get(entry.digest)
+        if old is not None:
+            entry = replace(entry, source=old.source)
+        if old != entry:
+            evicted = self._deferred.add(entry)
+            self._store.pool_put(entry, judgement.candidate.raw)
+            self._store.pool_drop(DEFERRED, [victim.digest for victim in evicted])
+            placed.evicted += evicted
+        placed.settled.append((judgement.candidate, judgement.verdict))
+
+    def _meet(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
+        verdict = judgement.verdict
+        is_key = entry.kind is EnvelopeKind.KEY
+        if self._strangers.holds(entry):
+            verdict = replace(verdict, outcome=Outcome.DUPLICATE, reason=Reason.NONE)
+        elif not is_key and self._strangers.key(entry.signers[0]) is None:
+            verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.UNATTRIBUTED)
+        else:
+            evicted = self._strangers.add(entry)
+            self._store.pool_put(entry, judgement.candidate.raw)
+            self._store.pool_drop(FIRST_CONTACT, [victim.digest for victim in evicted])
+            placed.evicted += evicted
+        placed.settled.append((judgement.candidate, verdict))
+
+    def _leave_pool(self, digest: bytes) -> None:
+        if self._deferred.get(digest) is not None:
+            self._deferred.remove(digest)
+            self._store.pool_drop(DEFERRED, [digest])

@@ -1,0 +1,264 @@
+"""The bounded waiting rooms: deferred envelopes, first contact, and remembered refusals.
+
+Everything here can be grown by others, so everything has a limit, and who fills a limit loses
+first: the oldest entry of whichever source holds most of the overfull share makes room. An
+evicted envelope is counted and no longer known; whoever offers it is asked again.
+
+These classes index entries in memory; the bytes stay in the store. Not thread-safe: the owner
+holds a lock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ciris_mesh.directory.base import Source
+from ciris_mesh.directory.store import PooledEntry
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.outcome import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """How much may wait. The defaults suit a Raspberry Pi.
+
+    Attributes:
+        deferred_total: all waiting envelopes; their index costs under 1 kB each.
+        deferred_per_source: of one peer (or the command line): three such peers never fill it.
+        deferred_per_signer: waiting for one key; more come when the key does.
+        deferred_bytes: their envelopes together: what a full pool writes to a small card.
+        first_contact_keys: strangers' keys; 12 kB each, so under 3 MB.
+        first_contact_occurrences: per stranger: one per device it would plausibly run.
+        refusals: remembered verdicts on bytes; about 400 B each.
+        refusal_ttl_ms: an hour, so that a mistake of ours does not outlive an update by much.
+    """
+
+    deferred_total: int = 4096
+    deferred_per_source: int = 1024
+    deferred_per_signer: int = 512
+    deferred_bytes: int = 16 << 20
+    first_contact_keys: int = 256
+    first_contact_occurrences: int = 4
+    refusals: int = 8192
+    refusal_ttl_ms: int = 3_600_000
+
+
+def source_label(source: Source) -> str:
+    """Whose share an entry counts against."""
+    return f"{source.path}:{source.peer}"
+
+
+_K = TypeVar("_K")
+_Digests = dict[bytes, None]  # a set that remembers insertion order: oldest first
+
+
+class DeferredPool:
+    """Envelopes valid as far as can be seen, waiting for a key or for their time."""
+
+    def __init__(self, limits: PoolLimits) -> None:
+        self._limits = limits
+        self._entries: dict[bytes, PooledEntry] = {}
+        self._by_source: dict[str, _Digests] = {}
+        self._by_signer: dict[str, _Digests] = {}
+        self._by_id: dict[tuple[EnvelopeKind, bytes], _Digests] = {}
+        self._by_key: dict[str, _Digests] = {}
+        self._dated: _Digests = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def size_bytes(self) -> int:
+        """All waiting envelopes together."""
+        return self._bytes
+
+    def get(self, digest: bytes) -> PooledEntry | None:
+        """The entry for exactly these bytes."""
+        return self._entries.get(digest)
+
+    def holds_id(self, kind: EnvelopeKind, envelope_id: bytes) -> bool:
+        """True when some envelope that claims this id waits."""
+        return (kind, envelope_id) in self._by_id
+
+    def of_id(self, kind: EnvelopeKind, envelope_id: bytes) -> list[bytes]:
+        """Digests of all waiting envelopes that claim this id."""
+        return list(self._by_id.get((kind, envelope_id), ()))
+
+    def waiting_for(self, key_id: str) -> list[PooledEntry]:
+        """What the arrival of this key releases, oldest first."""
+        return [self._entries[digest] for digest in self._by_key.get(key_id, ())]
+
+    def keys_waited_for(self) -> list[str]:
+        """Key ids whose arrival would release something."""
+        return list(self._by_key)
+
+    def due(self, now_ms: int) -> list[PooledEntry]:
+        """What was dated ahead of us and is not any more, oldest first."""
+        entries = (self._entries[digest] for digest in self._dated)
+        return [entry for entry in entries if entry.not_before_ms <= now_ms]
+
+    def add(self, entry: PooledEntry) -> list[PooledEntry]:
+        """Add or replace an entry. Returns those evicted to make room, never `entry` itself."""
+        self.remove(entry.digest)
+        evicted: list[PooledEntry] = []
+        while (crowd := self._overfull(entry)) is not None:
+            victim = self._entries[self._victim(crowd, entry)]
+            self.remove(victim.digest)
+            evicted.append(victim)
+        self._link(entry)
+        return evicted
+
+    def remove(self, digest: bytes) -> None:
+        """Forget an entry; an unknown one is ignored."""
+        entry = self._entries.pop(digest, None)
+        if entry is None:
+            return
+        self._bytes -= entry.size_bytes
+        self._dated.pop(digest, None)
+        _unlink(self._by_source, source_label(entry.source), digest)
+        _unlink(self._by_id, (entry.kind, entry.envelope_id), digest)
+        for signer in _charged(entry):
+            _unlink(self._by_signer, signer, digest)
+        for key_id in entry.waits_for:
+            _unlink(self._by_key, key_id, digest)
+
+    def _link(self, entry: PooledEntry) -> None:
+        digest = entry.digest
+        self._entries[digest] = entry
+        self._bytes += entry.size_bytes
+        if not entry.waits_for:
+            self._dated[digest] = None
+        self._by_source.setdefault(source_label(entry.source), {})[digest] = None
+        self._by_id.setdefault((entry.kind, entry.envelope_id), {})[digest] = None
+        for signer in _charged(entry):
+            self._by_signer.setdefault(signer, {})[digest] = None
+        for key_id in entry.waits_for:
+            self._by_key.setdefault(key_id, {})[digest] = None
+
+    def _overfull(self, entry: PooledEntry) -> Iterable[bytes] | None:
+        """The share that `entry` would overfill, None when there is room."""
+        mine = self._by_source.get(source_label(entry.source), {})
+        if len(mine) >= self._limits.deferred_per_source:
+            return mine
+        for signer in _charged(entry):
+            theirs = self._by_signer.get(signer, {})
+            if len(theirs) >= self._limits.deferred_per_signer:
+                return theirs
+        too_many = len(self._entries) >= self._limits.deferred_total
+        too_large = self._bytes + entry.size_bytes > self._limits.deferred_bytes
+        return self._entries if self._entries and (too_many or too_large) else None
+
+    def _victim(self, crowd: Iterable[bytes], entry: PooledEntry) -> bytes:
+        """The oldest entry of the source that holds most of the crowd, the newcomer included."""
+        labels = {digest: source_label(self._entries[digest].source) for digest in crowd}
+        shares = Counter(labels.values())
+        newcomer = source_label(entry.source)
+        if newcomer in shares:
+            shares[newcomer] += 1
+        largest = max(shares, key=lambda label: (shares[label], label == newcomer))
+        return next(digest for digest, label in labels.items() if label == largest)
+
+
+def _charged(entry: PooledEntry) -> tuple[str, ...]:
+    """The signers whose share an entry counts against: the missing ones, else all."""
+    return entry.waits_for or entry.signers
+
+
+def _unlink(index: dict[_K, _Digests], key: _K, digest: bytes) -> None:
+    digests = index.get(key)
+    if digests is not None:
+        digests.pop(digest, None)
+        if not digests:
+            del index[key]
+
+
+class FirstContactPool:
+    """Self-certifying keys of strangers, and their occurrences. Federation truth it is not.
+
+    A key here lets its owner prove who it is; records it signed stay deferred until the key
+    reaches the federation shelf. The oldest stranger makes room for the newest.
+    """
+
+    def __init__(self, limits: PoolLimits) -> None:
+        self._limits = limits
+        self._keys: OrderedDict[str, PooledEntry] = OrderedDict()
+        self._occurrences: dict[str, dict[bytes, PooledEntry]] = {}
+
+    def __len__(self) -> int:
+        return len(self._keys) + sum(map(len, self._occurrences.values()))
+
+    def key(self, key_id: str) -> PooledEntry | None:
+        """The stranger's key record."""
+        return self._keys.get(key_id)
+
+    def of(self, key_id: str) -> list[PooledEntry]:
+        """The stranger's key, then its occurrences; [] when the key is not here."""
+        key = self._keys.get(key_id)
+        return [key, *self._occurrences.get(key_id, {}).values()] if key is not None else []
+
+    def holds(self, entry: PooledEntry) -> bool:
+        """True when exactly these bytes are here."""
+        owner = entry.signers[0]
+        key = self._keys.get(owner)
+        mine = key is not None and key.digest == entry.digest
+        return mine or entry.digest in self._occurrences.get(owner, {})
+
+    def add(self, entry: PooledEntry) -> list[PooledEntry]:
+        """Add a key, or an occurrence of a key that is here. Returns what made room."""
+        owner = entry.signers[0]
+        if entry.kind is EnvelopeKind.KEY:
+            evicted = [self._keys.pop(owner)] if owner in self._keys else []
+            while len(self._keys) >= self._limits.first_contact_keys:
+                evicted += self.take(next(iter(self._keys)))
+            self._keys[owner] = entry
+            return evicted
+        occurrences = self._occurrences.setdefault(owner, {})
+        evicted = []
+        while len(occurrences) >= self._limits.first_contact_occurrences:
+            evicted.append(occurrences.pop(next(iter(occurrences))))
+        occurrences[entry.digest] = entry
+        return evicted
+
+    def take(self, key_id: str) -> list[PooledEntry]:
+        """Remove a stranger; its key first, then its occurrences."""
+        key = self._keys.pop(key_id, None)
+        rest = self._occurrences.pop(key_id, {}).values()
+        return [*([key] if key is not None else []), *rest]
+
+
+class RefusalMemory:
+    """Verdicts on bytes that were judged for good, so the same garbage costs one hash.
+
+    Keyed by the bytes, never by the id they claim: what surrounds a valid record with garbage
+    must not suppress the record. In memory only: a restart judges afresh.
+    """
+
+    def __init__(self, limits: PoolLimits) -> None:
+        self._entries_max = limits.refusals
+        self._ttl_ms = limits.refusal_ttl_ms
+        self._entries: OrderedDict[bytes, tuple[int, Verdict]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, digest: bytes, now_ms: int) -> Verdict | None:
+        """The remembered verdict, while it is fresh."""
+        remembered = self._entries.get(digest)
+        if remembered is None:
+            return None
+        since_ms, verdict = remembered
+        if not 0 <= now_ms - since_ms < self._ttl_ms:
+            del self._entries[digest]
+            return None
+        return verdict
+
+    def put(self, digest: bytes, verdict: Verdict, now_ms: int) -> None:
+        """Remember; the oldest makes room."""
+        self._entries.pop(digest, None)
+        while len(self._entries) >= self._entries_max:
+            self._entries.popitem(last=False)
+        self._entries[digest] = (now_ms, verdict)

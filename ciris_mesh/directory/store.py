@@ -1,0 +1,143 @@
+"""What a store must be able to do: a few primitive operations, no decisions.
+
+Admission, pools, digests and counters are written once above this (`core`), so the store in memory
+and the one on SQLite cannot differ in behaviour. Reads may come from any thread at any time and
+see committed rows; inside `transaction` the same thread also sees its own writes. Writes happen
+only inside `transaction`, by one thread at a time: the caller's duty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from ciris_mesh.directory.base import Shelf, Source, StoredRow
+from ciris_mesh.directory.buckets import BucketDigest
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.wire.messages import EnvelopeRef
+
+
+@dataclass(frozen=True, slots=True)
+class PooledEntry:
+    """One envelope that waits outside the shelves. Its bytes stay in the store.
+
+    Attributes:
+        digest: SHA-256 over kind and bytes; names the entry in its pool. Never the envelope
+            id: garbage around a valid record must not stand for the record.
+        pool: "deferred" or "first_contact".
+        signers: key ids the envelope claims; unverified while one of them is unknown.
+        waits_for: key ids whose arrival releases it.
+        not_before_ms: release time in Unix ms for what is dated ahead of us, else 0.
+        size_bytes: length of the envelope.
+    """
+
+    digest: bytes
+    pool: str
+    kind: EnvelopeKind
+    envelope_id: bytes
+    source: Source
+    signers: tuple[str, ...]
+    waits_for: tuple[str, ...]
+    not_before_ms: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SavedBuckets:
+    """What a store remembers of one kind's bucket digests."""
+
+    clean: Mapping[int, BucketDigest]
+    dirty: frozenset[int]
+
+
+class Store(Protocol):
+    """Primitive operations on rows, pooled envelopes and saved digests."""
+
+    def transaction(self, *, durable: bool) -> AbstractContextManager[None]:
+        """All writes inside become visible together, or none when the block raises.
+
+        Args:
+            durable: survive power loss too, not only the end of this process.
+        """
+        ...
+
+    def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
+        """Point read, any shelf."""
+        ...
+
+    def shelves(self, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, Shelf]:
+        """Where those of `ids` that have a row stand."""
+        ...
+
+    def refs(self, kind: EnvelopeKind) -> list[EnvelopeRef]:
+        """Federation shelf, newest `seq` first, then by id."""
+        ...
+
+    def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:
+        """Federation shelf: envelope id -> verified signers."""
+        ...
+
+    def bucket_ids(self, kind: EnvelopeKind, bucket: int) -> list[bytes]:
+        """Federation-shelf ids whose first byte is `bucket`."""
+        ...
+
+    def key_row(self, key_id: str) -> StoredRow | None:
+        """The federation-shelf key record for `key_id`; of several, the one admitted first."""
+        ...
+
+    def rows(
+        self, kind: EnvelopeKind | None, *, limit: int, after: int
+    ) -> list[tuple[int, StoredRow]]:
+        """(position, row) in admission order."""
+        ...
+
+    def counts(self) -> dict[tuple[EnvelopeKind, Shelf], int]:
+        """Rows per kind and shelf, without zeros."""
+        ...
+
+    def insert(self, row: StoredRow) -> None:
+        """Add a row whose (kind, id) is not there yet."""
+        ...
+
+    def raise_shelf(self, row: StoredRow) -> None:
+        """Replace shelf, bytes and signers of the row with the same (kind, id)."""
+        ...
+
+    def pool_entries(self) -> list[PooledEntry]:
+        """All pooled envelopes, oldest first. Read when the directory opens."""
+        ...
+
+    def pool_envelope(self, pool: str, digest: bytes) -> bytes | None:
+        """The bytes of one pooled envelope."""
+        ...
+
+    def pool_put(self, entry: PooledEntry, envelope: bytes) -> None:
+        """Add an entry, or replace the one with the same pool and digest."""
+        ...
+
+    def pool_drop(self, pool: str, digests: Iterable[bytes]) -> None:
+        """Remove entries; unknown ones are ignored."""
+        ...
+
+    def saved_buckets(self, kind: EnvelopeKind) -> SavedBuckets:
+        """What is remembered of the digests. Read when the directory opens."""
+        ...
+
+    def save_buckets(self, kind: EnvelopeKind, clean: Mapping[int, BucketDigest]) -> None:
+        """Remember computed digests."""
+        ...
+
+    def mark_buckets(self, kind: EnvelopeKind, buckets: Iterable[int]) -> None:
+        """Remember that these digests are out of date."""
+        ...
+
+    def close(self) -> None:
+        """Release everything. Called once, with no transaction open."""
+        ...
+
+
+def newest_first(refs: Iterable[EnvelopeRef]) -> list[EnvelopeRef]:
+    """Order refs as offers do: latest `seq` first, equal ones by id."""
+    return sorted(refs, key=lambda ref: (-ref.seq, ref.envelope_hash))
