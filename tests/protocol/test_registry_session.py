@@ -99,6 +99,7 @@ def test_every_single_step_of_a_responder_is_reproduced(file: str) -> None:
     host = registry_host(
         SessionRole.RESPONDER, "key", local, lambda e: ids.get(e, e.ljust(32, b"\0")[:32])
     )
+    host.offered = host.refs()
     for line in vectors["responder_single_steps"]:
         expected = line["result"]
         reports_before = len(host.reports)

@@ -50,6 +50,7 @@ class Host:
     reports: list[RoundReport] = field(default_factory=list)
     admitted: list[bytes] = field(default_factory=list)
     budget: int = 10**9
+    offered: tuple[EnvelopeRef, ...] | None = None
     name_of: Callable[[bytes], bytes] = lambda envelope: envelope.ljust(32, b"\0")[:32]
 
     def feed(self, event: SessionInput) -> None:
@@ -65,6 +66,9 @@ class Host:
         self.feed(Received(message))
 
     def refs(self) -> tuple[EnvelopeRef, ...]:
+        """What a Summary names: all that is held, unless `offered` fixes it."""
+        if self.offered is not None:
+            return self.offered
         return tuple(EnvelopeRef(id_, self.seqs.get(id_, 0)) for id_ in sorted(self.held))
 
     def _perform(self, action: Any) -> SessionInput | None:
