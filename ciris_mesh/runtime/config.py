@@ -342,12 +342,12 @@ def _sections(data: bytes, label: str) -> dict[str, dict[str, Any]]:
     from configobj import ConfigObj, ConfigObjError, DuplicateError
 
     try:
-        text = data.decode("utf-8-sig")
+        lines = data.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{label}, line {line}: not UTF-8; save the file as UTF-8") from None
     try:
-        parsed = ConfigObj(text.splitlines(), interpolation=False, raise_errors=True)
+        parsed = ConfigObj(lines, interpolation=False, raise_errors=True)
     except ConfigObjError as error:
         wrong = (
             "an option or section for the second time; remove one"

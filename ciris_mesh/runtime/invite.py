@@ -14,7 +14,6 @@ An invite holds no secret and grants nothing: adding it is the other side's deci
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from dataclasses import dataclass
@@ -94,8 +93,8 @@ def parse_invite(text: str) -> Invite:
     key_id = ident.decode("ascii", errors="replace")
     if form == _FORM_NAME and is_name(key_id):
         key_id = f"{key_id}-{suffix(fingerprint)}"
-    elif form != _FORM_KEY_ID:
-        raise _mistyped()
+    elif form != _FORM_KEY_ID or self_certifying_name(key_id, fingerprint) is not None:
+        raise _mistyped()  # also the longer of two spellings: one node has one line
     _check_key_id(key_id, fingerprint)
     return Invite(key_id, fingerprint, address)
 
@@ -122,7 +121,7 @@ def _letters(text: str) -> str:
         return letters
     if not letters and len(version) <= 1:
         raise _truncated()
-    if version.isdecimal() and int(version[:9]) > int(_VERSION) and colon:
+    if version.isascii() and version.isdecimal() and int(version[:9]) > int(_VERSION) and colon:
         raise InviteError(
             f"this invite is of version {version[:9]}, known here is {_VERSION}; "
             "upgrade ciris-mesh on this node",
@@ -135,17 +134,20 @@ def _decode(letters: str) -> bytes:
     wrong = _NOT_BASE32.search(letters)
     if wrong is not None:
         raise _mistyped(f" at {wrong[0]!r}, which no invite contains")
-    try:
-        payload = base64.b32decode(letters.upper() + "=" * (-len(letters) % 8))
-    except binascii.Error:  # no whole number of bytes
-        raise _truncated() from None
-    length = payload[0] if payload else 0
-    if len(payload) - 1 < max(length, _FIXED_BYTES):
+    if len(letters) < 2:
+        raise _truncated()
+    length = 1 + _bytes(letters[:2])[0]
+    surplus = len(letters) - -(-length * 8 // 5)
+    if surplus < 0 or length <= _FIXED_BYTES:
         raise _truncated()
     # Bits after the last byte must be zero, or one letter could change unseen.
-    if len(payload) - 1 > length or _base32(payload) != letters:
+    if surplus > 0 or _base32(payload := _bytes(letters)) != letters:
         raise _mistyped()
     return payload
+
+
+def _bytes(letters: str) -> bytes:
+    return base64.b32decode(letters.upper() + "=" * (-len(letters) % 8))
 
 
 def _check_key_id(key_id: str, fingerprint: bytes) -> None:
