@@ -340,9 +340,11 @@ class DirectoryCore(ReplicationDirectory):
             self._load()
 
     def _finish(self) -> None:
-        with self._state, self._store.transaction(durable=True):
-            self._save_digests()
-        self._store.close()
+        try:
+            with self._state, self._store.transaction(durable=True):
+                self._save_digests()
+        finally:
+            self._store.close()
 
 
 def _public_key(raw: bytes) -> HybridPublicKey | None:

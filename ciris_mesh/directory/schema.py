@@ -1,0 +1,209 @@
+"""The database's tables, as a numbered list of migrations, and the backup taken before each.
+
+Version n of the schema is what the first n migrations make; `PRAGMA user_version` holds n. Each
+migration runs in one transaction with its line in the table `migration`, so it happened or it
+did not. A released migration is never edited: change the schema by adding one.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from ciris_mesh.directory.dbfile import (
+    APPLICATION_ID,
+    FILE_MODE,
+    damaged,
+    foreign,
+    sync_folder,
+    translated,
+)
+from ciris_mesh.errors import DirectoryError
+
+Migration = Callable[[sqlite3.Connection], None]
+
+#: Enough to go back over a bad update or two; a store of a million records is 10 GB a copy.
+BACKUPS_KEPT: Final = 3
+
+
+def _base_tables(connection: sqlite3.Connection) -> None:
+    """Records, their bytes apart (so that scans of ids stay narrow), and saved digests."""
+    connection.execute(
+        """
+        CREATE TABLE record (
+            position INTEGER PRIMARY KEY AUTOINCREMENT,
+            kind INTEGER NOT NULL,
+            envelope_id BLOB NOT NULL,
+            shelf INTEGER NOT NULL,
+            seq INTEGER NOT NULL,
+            subject TEXT NOT NULL,
+            signers TEXT NOT NULL,
+            admitted_at_ms INTEGER NOT NULL,
+            UNIQUE (kind, envelope_id)
+        ) STRICT
+        """
+    )
+    connection.execute(
+        "CREATE TABLE envelope (position INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT"
+    )
+    connection.execute(
+        """
+        CREATE TABLE bucket (
+            kind INTEGER NOT NULL,
+            bucket INTEGER NOT NULL,
+            count INTEGER NOT NULL,
+            digest BLOB NOT NULL,
+            dirty INTEGER NOT NULL,
+            PRIMARY KEY (kind, bucket)
+        ) STRICT, WITHOUT ROWID
+        """
+    )
+
+
+def _pools_and_indexes(connection: sqlite3.Connection) -> None:
+    """What waits survives a restart; offers and keys are found without a scan."""
+    connection.execute(
+        """
+        CREATE TABLE pooled (
+            arrived INTEGER PRIMARY KEY AUTOINCREMENT,
+            pool TEXT NOT NULL,
+            digest BLOB NOT NULL,
+            kind INTEGER NOT NULL,
+            envelope_id BLOB NOT NULL,
+            path TEXT NOT NULL,
+            peer TEXT NOT NULL,
+            signers TEXT NOT NULL,
+            waits_for TEXT NOT NULL,
+            not_before_ms INTEGER NOT NULL,
+            envelope BLOB NOT NULL,
+            UNIQUE (pool, digest)
+        ) STRICT
+        """
+    )
+    connection.execute("CREATE INDEX record_by_shelf ON record (kind, shelf, seq)")
+    connection.execute(
+        "CREATE INDEX record_key ON record (subject, position) WHERE kind = 1 AND shelf = 2"
+    )
+
+
+#: Oldest first. Position is version: append only.
+MIGRATIONS: Final[tuple[tuple[str, Migration], ...]] = (
+    ("base tables", _base_tables),
+    ("pools and indexes", _pools_and_indexes),
+)
+
+
+def migrate(
+    connection: sqlite3.Connection,
+    path: Path,
+    migrations: Sequence[tuple[str, Migration]] = MIGRATIONS,
+) -> None:
+    """Bring the database to the newest version, with a backup before each step of one in use.
+
+    Raises:
+        DirectoryError: another program's database, a newer schema, a damaged file, or a backup
+            that did not come out right; nothing was changed then.
+    """
+    with translated(path):
+        version = _version(connection, path)
+        if version > len(migrations):
+            raise DirectoryError(
+                f"{path} was written by a newer ciris-mesh (schema {version}, this one knows "
+                f"{len(migrations)}); install that version, or restore an older backup"
+            )
+        for number, (name, step) in enumerate(migrations[version:], start=version + 1):
+            if number > 1:
+                back_up(connection, path, number - 1)
+            _run(connection, number, name, step)
+
+
+def back_up(connection: sqlite3.Connection, path: Path, version: int) -> Path:
+    """Copy the database to `<path>.backup-<version>`, verified, and keep the newest three.
+
+    Raises:
+        DirectoryError: the copy is not sound, so nothing should be risked.
+    """
+    target = path.with_name(f"{path.name}.backup-{version}")
+    partial = path.with_name(f"{path.name}.backup-{version}.partial")
+    partial.unlink(missing_ok=True)
+    os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+    try:
+        copy = sqlite3.connect(partial, isolation_level=None)
+        try:
+            connection.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+            _verify_copy(connection, copy, path)
+        finally:
+            copy.close()
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(target)
+        sync_folder(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    _drop_old_backups(path)
+    return target
+
+
+def _verify_copy(source: sqlite3.Connection, copy: sqlite3.Connection, path: Path) -> None:
+    sound = copy.execute("PRAGMA integrity_check").fetchall()
+    if sound != [("ok",)]:
+        raise DirectoryError(damaged(path, f"its backup fails the check: {sound[0][0]}"))
+    if _row_counts(source) != _row_counts(copy):
+        raise DirectoryError(f"the backup of {path} is incomplete; free some space and try again")
+
+
+def _row_counts(connection: sqlite3.Connection) -> dict[str, int]:
+    names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    return {
+        name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]
+        for (name,) in names
+    }
+
+
+def _drop_old_backups(path: Path) -> None:
+    backups: dict[int, Path] = {}
+    for file in path.parent.glob(f"{path.name}.backup-*"):
+        version = file.name.rpartition("-")[2]
+        if version.isdecimal():
+            backups[int(version)] = file
+    for old in sorted(backups)[:-BACKUPS_KEPT]:
+        backups[old].unlink()
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    marked = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if marked == 0 and version == 0 and tables == 0:
+        return 0
+    if marked != APPLICATION_ID:
+        raise DirectoryError(foreign(path))
+    if tables == 0 or version == 0:
+        raise DirectoryError(damaged(path, "its tables are gone"))
+    return version
+
+
+def _run(connection: sqlite3.Connection, number: int, name: str, step: Migration) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if number == 1:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(
+                "CREATE TABLE migration "
+                "(version INTEGER PRIMARY KEY, name TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT"
+            )
+        step(connection)
+        connection.execute(
+            "INSERT INTO migration VALUES (?, ?, ?)", (number, name, time.time_ns() // 1_000_000)
+        )
+        connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
