@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any, BinaryIO, Final
+
+from ciris_mesh.errors import MeshError
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +22,11 @@ logger = logging.getLogger(__name__)
 LINE_BYTES_MAX: Final = 17 * 1024 * 1024
 
 Answer = dict[str, Any]
+
+
+def run_filter(answer: Callable[[bytes], Answer], refuse: Callable[[str], Answer]) -> None:
+    """Answer each line of stdin on stdout; arguments as `answer_lines`."""
+    answer_lines(sys.stdin.buffer, sys.stdout.buffer, answer, refuse)
 
 
 def answer_lines(
@@ -48,6 +56,8 @@ def _guarded(
 ) -> Answer:
     try:
         return answer(line)
+    except MeshError as exc:
+        return refuse(str(exc))
     except Exception as exc:  # one line must not cost the answers to all that follow
         logger.exception("filter.line_failed bytes=%d", len(line))
         return refuse(f"internal error: {type(exc).__name__}")

@@ -50,9 +50,7 @@ def load(cls: type[Any], value: Any, where: str = "", *, strict: bool = True) ->
         raise ValueError(f"unknown member {unknown[0]!r}")
     if lacking := sorted(hints.keys() - value.keys()):
         raise ValueError(f"member {lacking[0]!r} is missing")
-    members = {
-        name: _load(hint, value[name], name, strict=strict) for name, hint in hints.items()
-    }
+    members = {name: _load(hint, value[name], name, strict=strict) for name, hint in hints.items()}
     return cls(**members)
 
 

@@ -1,0 +1,78 @@
+"""How commands reach a node: over its control socket, or its home when nothing runs there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ciris_mesh.cli.app import App
+from ciris_mesh.errors import AlreadyRunning, NodeNotRunning
+from ciris_mesh.runtime.control import call
+from ciris_mesh.runtime.home import Home, HomeLock, find_home
+
+if TYPE_CHECKING:
+    from ciris_mesh.directory.base import ReplicationDirectory
+
+
+def node_home(app: App) -> Home:
+    """Return the home the options name.
+
+    Raises:
+        ConfigError: there is none; the text says how to create it.
+    """
+    return find_home(app.config_dir).require()
+
+
+def ask(app: App, op: str, *, timeout_s: float = 10.0, **arguments: Any) -> Any:
+    """Ask the running node.
+
+    Raises:
+        NodeNotRunning: none answers.
+        ControlError: it answered with an error.
+    """
+    return call(node_home(app).find_socket(), op, timeout_s=timeout_s, **arguments)
+
+
+@contextmanager
+def locked_home(app: App) -> Iterator[Home]:
+    """Hold the home while no node runs in it.
+
+    Raises:
+        NodeNotRunning: a node holds it, though it did not answer.
+    """
+    home = node_home(app)
+    lock = HomeLock(home)
+    try:
+        lock.acquire()
+    except AlreadyRunning as exc:
+        raise NodeNotRunning(
+            f"a node runs in {home.path} but does not answer; look at its log"
+        ) from exc
+    try:
+        yield home
+    finally:
+        lock.release()
+
+
+def pinned_keys(home: Home) -> dict[str, bytes]:
+    """Return key id -> fingerprint of the keys pinned in the configuration.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+    """
+    from ciris_mesh.runtime.config import load_config
+
+    return dict(load_config(home.config).trust.pinned)
+
+
+@contextmanager
+def open_directory(home: Home) -> Iterator[ReplicationDirectory]:
+    """Open the record store of a home that is held."""
+    from ciris_mesh.directory.sqlite import SqliteDirectory
+
+    directory = SqliteDirectory(home.database, pinned=pinned_keys(home))
+    try:
+        yield directory
+    finally:
+        directory.close()

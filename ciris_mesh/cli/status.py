@@ -1,0 +1,120 @@
+"""`status`: what the running node says about itself.
+
+This module and all it imports stay light: the answer is a question to a socket.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ciris_mesh import __version__
+from ciris_mesh.cli.app import App, print_json
+from ciris_mesh.cli.node import ask, node_home
+from ciris_mesh.cli.verbs import Verb
+from ciris_mesh.errors import NodeNotRunning
+from ciris_mesh.runtime.status import STATUS_SCHEMA
+
+if TYPE_CHECKING:
+    from ciris_mesh.runtime.status import NodeStatus
+    from ciris_mesh.ui.live import Snapshot
+
+#: Often enough to watch rounds go by, rare enough not to show up in `top`.
+INTERVAL_S: Final = 1.0
+
+
+@click.command(cls=Verb)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option("-m", "--monitor", is_flag=True, help="Keep showing it until Ctrl-C.")
+@click.option(
+    "-I",
+    "--interval",
+    type=click.FloatRange(min=0.1, max=3600),
+    default=INTERVAL_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between two looks with -m.",
+)
+@click.option("--check", is_flag=True, help="Exit with 1 unless the node runs and is healthy.")
+@click.pass_context
+def status(
+    ctx: click.Context, *, as_json: bool, monitor: bool, interval: float, check: bool
+) -> None:
+    """Show how the running node is doing: health, peers, records, interfaces.
+
+    The exit code is 0 when the question was answered, whatever the answer; --check makes it 1
+    when the node is not running or has something to complain of.
+    """
+    app: App = ctx.obj
+    if monitor:
+        _monitor(app, interval, as_json=as_json)
+        return
+    answer = _answer(app)
+    if as_json:
+        print_json(answer)
+    elif answer["running"]:
+        _show(answer)
+    else:
+        click.echo("\n".join(answer["health"]))
+    if check and (answer["health"] or not answer["running"]):
+        ctx.exit(1)
+
+
+def _answer(app: App) -> dict[str, Any]:
+    try:
+        return {"running": True, **ask(app, "status")}
+    except NodeNotRunning as exc:
+        return {
+            "running": False,
+            "schema": STATUS_SCHEMA,
+            "version": __version__,
+            "home": str(node_home(app).path),
+            "health": [str(exc)],
+        }
+
+
+def _show(answer: dict[str, Any]) -> None:
+    from ciris_mesh.ui.console import make_console
+    from ciris_mesh.ui.tables import status_view
+
+    make_console().print(status_view(_parse(answer)))
+
+
+def _parse(answer: dict[str, Any]) -> NodeStatus:
+    from ciris_mesh.cli.plain import load
+    from ciris_mesh.runtime.status import NodeStatus
+
+    parsed: NodeStatus = load(NodeStatus, answer, strict=False)
+    return parsed
+
+
+def _monitor(app: App, interval_s: float, *, as_json: bool) -> None:
+    try:
+        if as_json:
+            while True:
+                print_json(_answer(app))
+                time.sleep(interval_s)
+        _watch(app, interval_s)
+    except KeyboardInterrupt:
+        return  # how a person ends it
+
+
+def _watch(app: App, interval_s: float) -> None:
+    from ciris_mesh.ui.console import make_console
+    from ciris_mesh.ui.live import Snapshot, watch
+
+    seen = 0
+
+    def poll() -> Snapshot:
+        nonlocal seen
+        events = ask(app, "events", after=seen)
+        seen = max([seen, *(event["sequence"] for event in events)])
+        return Snapshot(_parse(ask(app, "status")), tuple(events))
+
+    def pause() -> bool:
+        time.sleep(interval_s)
+        return True
+
+    watch(make_console(), poll, pause)
