@@ -1,4 +1,4 @@
-"""Announces `ciris.mesh`: at start, and once per interval. Rarely, because announces are airtime."""
+"""Announces `ciris.mesh` at start and once per interval: rarely, because announces are airtime."""
 
 from __future__ import annotations
 

@@ -224,4 +224,5 @@ class ReplicationCoordinator:
         peer, kind = self.key.peer, self.key.kind
         batch = self._bridge.serve(peer, kind, want, budget_bytes=DELIVER_BUDGET_BYTES)
         self._send(Deliver(kind, tuple(batch.envelopes)))
-        return Served(len(batch.envelopes), len(batch.unserved)) if in_round else None
+        withheld = sum(1 for _, reason in batch.unserved if reason != "over_budget")
+        return Served(len(batch.envelopes), withheld) if in_round else None

@@ -10,24 +10,24 @@ import logging
 import signal
 import sys
 import threading
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from ciris_mesh.directory.sqlite import SqliteDirectory
-from ciris_mesh.errors import ClockUntrusted, KeyFileError
+from ciris_mesh.errors import KeyFileError
 from ciris_mesh.records.authoring import author_key
 from ciris_mesh.records.hybrid import FederationKey
+from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.announcing import Announcer
 from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.clock import Clock, SystemClock, ensure_signing_allowed
-from ciris_mesh.runtime.config import NodeConfig, load_config
+from ciris_mesh.runtime.config import Config, load_config
 from ciris_mesh.runtime.control import ControlServer
 from ciris_mesh.runtime.files import write_atomic
 from ciris_mesh.runtime.home import Home, HomeLock
-from ciris_mesh.runtime.keyfiles import load_key_file
+from ciris_mesh.runtime.keyfiles import read_key_file
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.operations import Operations, peer_config
 from ciris_mesh.runtime.peerbook import PeerBook
@@ -68,7 +68,7 @@ def run(home: Home, options: RunOptions | None = None) -> int:
         stack.callback(control.stop)
         node.start()
         stack.callback(node.stop, STOP_TIMEOUT_S)
-        announcer = Announcer(node, interval_s=config.announce_interval_s)
+        announcer = Announcer(node, interval_s=config.node.announce_interval_s(radio=False))
         announcer.start()
         stack.callback(announcer.stop)
         logger.info("node.ready key_id=%s", node.key_id)
@@ -80,30 +80,30 @@ def run(home: Home, options: RunOptions | None = None) -> int:
 
 
 def _build(
-    home: Home, config: NodeConfig, options: RunOptions, stack: ExitStack
+    home: Home, config: Config, options: RunOptions, stack: ExitStack
 ) -> tuple[Node, Operations]:
-    clock = SystemClock()
-    key = load_key_file(home.federation_key).key()
-    pinned = dict(config.pinned)
+    clock, rounds = SystemClock(), config.rounds
+    key = read_key_file(home.federation_key).key()
+    pinned = dict(config.trust.pinned)
     directory = SqliteDirectory(home.database, pinned=pinned)
     stack.callback(directory.close)
     book = PeerBook.load(home.peers)
     transport = RnsTransport(
-        options.rns_config_dir or config.rns_config_dir,
+        options.rns_config_dir or config.reticulum.config_dir,
         home.identity,
-        announce_kinds=config.announce_kinds,
-        kinds=config.kinds,
+        announce_kinds=config.reticulum.announce_kinds,
+        kinds=config.node.kinds,
     )
     node = Node(
         key,
         transport,
         directory=directory,
-        kinds=tuple(kind for kind in config.kinds_in_order),
+        kinds=tuple(kind for kind in EnvelopeKind if kind in config.node.kinds),
         bindings=BindingStore(home.storage / "bindings"),
         key_envelope=own_key_record(home, key, clock),
         config=RuntimeConfig(
-            rounds=SchedulerConfig(config.cadence_s, config.no_progress_timeout_s),
-            tau_partial_s=config.tau_partial_s,
+            rounds=SchedulerConfig(rounds.cadence_s, rounds.no_progress_timeout_s),
+            tau_partial_s=rounds.tau_partial_s,
             pinned=frozenset(pinned),
         ),
     )
@@ -126,7 +126,7 @@ def own_key_record(home: Home, key: FederationKey, clock: Clock) -> bytes:
         ensure_signing_allowed(clock)
     except OSError as error:
         raise KeyFileError(f"cannot read {path}: {error.strerror}") from error
-    envelope = author_key(key, identity_ref=key.name, at_ms=clock.wall_ms())
+    envelope = author_key(key, identity_ref=key.key_id, at_ms=clock.wall_ms())
     write_atomic(path, envelope)
     return envelope
 

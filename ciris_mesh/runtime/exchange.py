@@ -17,7 +17,7 @@ from ciris_mesh.runtime.coordinator import ReplicationCoordinator
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer
-from ciris_mesh.runtime.registry import NoCoordinatorRegistered, Routed
+from ciris_mesh.runtime.registry import NoCoordinatorRegistered, NotAReplicationFrame, Routed
 from ciris_mesh.runtime.scheduler import ReplicationScheduler
 from ciris_mesh.wire.mesh import Digests
 from ciris_mesh.wire.messages import ReplicationMessage
@@ -141,6 +141,8 @@ class Exchange:
                     self._drive(peer, coordinator)
             case NoCoordinatorRegistered(kind=kind):
                 self._parts.drops.count("no_coordinator", kind)
+            case NotAReplicationFrame():
+                raise AssertionError("a decoded message is a replication message")
 
     def _drive(self, peer: Peer, coordinator: ReplicationCoordinator) -> None:
         before = self._parts.directory.generation(coordinator.key.kind)

@@ -56,7 +56,7 @@ class Node:
         self._clock = clock
         self.directory = directory if directory is not None else MemoryDirectory()
         now_ms = wall_ms()
-        self.key_envelope = key_envelope or author_key(key, identity_ref=key.name, at_ms=now_ms)
+        self.key_envelope = key_envelope or author_key(key, identity_ref=key.key_id, at_ms=now_ms)
         binding = sign_binding(key, transport.public_key, now_ms, now_ms // 1000 + BINDING_LIFE_S)
         self.runtime = ReplicationRuntime(
             directory=self.directory,

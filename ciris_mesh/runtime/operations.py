@@ -12,8 +12,8 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.clock import Clock, signing_allowed
 from ciris_mesh.runtime.invite import parse_invite
 from ciris_mesh.runtime.node import Node
-from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.peerbook import Peer as BookPeer
+from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.peers import PeerConfig
 from ciris_mesh.runtime.reporting import node_status, peer_status
 from ciris_mesh.transport.base import Address

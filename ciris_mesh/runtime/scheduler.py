@@ -243,9 +243,10 @@ class ReplicationScheduler:
     def _start_next(self, peer: str) -> None:
         rounds = self._rounds(peer)
         while rounds is not None and rounds.waiting and not _initiating(rounds):
-            coordinator = rounds.initiators.get(rounds.waiting.popleft())
-            if coordinator is None or coordinator.is_active:
-                continue
+            kind = rounds.waiting.popleft()
+            coordinator = rounds.initiators.get(kind)
+            if coordinator is None or any(key.kind is kind for key in rounds.watched):
+                continue  # the peer opened this round already, and one serves both sides
             self._watch(rounds, coordinator)
             try:
                 coordinator.start_round()
@@ -287,6 +288,8 @@ class ReplicationScheduler:
 
     def _finished(self, rounds: _PeerRounds, key: RoundKey, report: RoundReport) -> None:
         watched = rounds.watched.pop(key, None)
+        if key.kind in rounds.waiting:
+            rounds.waiting.remove(key.kind)  # done, whoever opened it
         elapsed_s = self._clock() - watched.started_s if watched else 0.0
         self._publish(key, RoundOutcome.COMPLETED, elapsed_s, report=report)
 
