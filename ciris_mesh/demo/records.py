@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from ciris_mesh.records.authoring import author, author_key
+from ciris_mesh.records.authoring import author
 from ciris_mesh.records.hybrid import FederationKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.timestamps import from_unix_ms
@@ -26,24 +26,24 @@ ORDER: Final = tuple(EnvelopeKind)
 
 
 def sample_records(
-    signer: FederationKey, count: int, *, at_ms: int
+    signer: FederationKey, count: int, *, at_ms: int, key_envelope: bytes
 ) -> Iterator[tuple[EnvelopeKind, bytes]]:
     """Yield (kind, envelope) `count` times: one of each kind in wire order, then round again.
 
     A node has one key record, so from the second time round that kind is left out. Times are
     `at_ms` and the milliseconds before it, one for each record, so none lies in the future.
+
+    Args:
+        key_envelope: the signer's own key record: a second one would contradict it.
     """
     rest = ORDER[1:]
     for number in range(count):
         kind = ORDER[number] if number < len(ORDER) else rest[(number - len(ORDER)) % len(rest)]
-        yield kind, sample_record(signer, kind, number, at_ms=at_ms - number)
-
-
-def sample_record(signer: FederationKey, kind: EnvelopeKind, number: int, *, at_ms: int) -> bytes:
-    """Return the envelope of one sample record; equal arguments give the same content."""
-    if kind is EnvelopeKind.KEY:
-        return author_key(signer, identity_ref=signer.key_id, at_ms=at_ms)
-    return author(kind, sample_columns(signer, kind, number, at_ms=at_ms), signer, at_ms=at_ms)
+        if kind is EnvelopeKind.KEY:
+            yield kind, key_envelope
+        else:
+            columns = sample_columns(signer, kind, number, at_ms=at_ms - number)
+            yield kind, author(kind, columns, signer, at_ms=at_ms - number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,61 @@
+"""`init`: a home for a new node."""
+
+from __future__ import annotations
+
+import shlex
+
+import click
+
+from ciris_mesh.cli.app import App, print_json
+from ciris_mesh.cli.verbs import Verb
+from ciris_mesh.runtime.home import find_home
+
+
+@click.command(cls=Verb)
+@click.option(
+    "--name",
+    required=True,
+    metavar="NAME",
+    help="What the node's key is called: 1 to 32 of a-z, 0-9 and -. It cannot be changed later.",
+)
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Move a node that is there aside, to <home>.old-1, instead of refusing.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@click.pass_obj
+def init(app: App, *, name: str, replace: bool, as_json: bool) -> None:
+    """Create this node: its keys, a configuration that explains itself, and an empty store.
+
+    Nothing is started and nothing outside the new directory is touched. Keep a copy of
+    `federation.key` and `identity`: who has them is this node.
+    """
+    from ciris_mesh.runtime.keyids import NAME_RULE, is_name
+    from ciris_mesh.runtime.setup import new_node, node_identity
+
+    if not is_name(name):
+        raise click.BadParameter(f"use {NAME_RULE}", param_hint="--name")
+    place = find_home(app.config_dir).path
+    settings = {}
+    if app.rns_config_dir is not None:
+        settings["reticulum", "config_dir"] = str(app.rns_config_dir.expanduser().absolute())
+    home = new_node(place, name, settings=settings, replace=replace)
+    identity = node_identity(home)
+    if as_json:
+        print_json(
+            {
+                "home": str(home.path),
+                "key_id": identity.key_id,
+                "address": identity.address.hex(),
+                "invite": identity.invite,
+            }
+        )
+        return
+    option = "" if app.config_dir is None else f" --config {shlex.quote(str(home.path))}"
+    click.echo(f"{identity.key_id}\n{identity.invite}")
+    app.talk(
+        f"\nCreated {home.path}.\n"
+        "The first line above is this node's key id, the second its invite: the other node's\n"
+        f"operator runs `ciris-mesh peer add` with it. Next: ciris-mesh run{option}"
+    )

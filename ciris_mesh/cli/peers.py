@@ -1,0 +1,175 @@
+"""`peer add`, `peer remove`, `peer list` and `peers`: whom this node exchanges with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from ciris_mesh.cli.app import App, Failure, print_json
+from ciris_mesh.cli.node import ask, locked_home
+from ciris_mesh.cli.verbs import Verb
+from ciris_mesh.errors import NodeNotRunning
+
+if TYPE_CHECKING:
+    from ciris_mesh.runtime.invite import Invite
+    from ciris_mesh.runtime.peerbook import Peer, PeerBook
+
+#: An invite has about 130 characters; a pasted mail around it is not one.
+INVITE_CHARS_MAX: Final = 4096
+
+T = TypeVar("T")
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+@click.group()
+def peer() -> None:
+    """Add, remove or list the nodes this one exchanges records with."""
+
+
+@peer.command(cls=Verb)
+@click.argument("invite")
+@click.option("--alias", default="", metavar="NAME", help="What you call this peer.")
+@_json_option
+@click.pass_obj
+def add(app: App, *, invite: str, alias: str, as_json: bool) -> None:
+    """Add the node whose INVITE this is; "-" reads it from standard input.
+
+    The other side must add this node too. Compare the words with its operator by voice or on
+    paper: if they differ, remove the peer again, the invite was swapped.
+    """
+    from ciris_mesh.runtime.invite import parse_invite
+    from ciris_mesh.runtime.words import words
+
+    text = sys.stdin.read(INVITE_CHARS_MAX + 1) if invite == "-" else invite
+    parsed = parse_invite(text)
+    row = _running_or_book(
+        app,
+        lambda: ask(app, "peer_add", invite=text.strip(), alias=alias),
+        lambda book: _add(app, book, parsed, alias),
+    )
+    comparable = words(parsed.fingerprint, parsed.address)
+    if as_json:
+        print_json({**row, "words": list(comparable)})
+        return
+    click.echo(parsed.key_id)
+    app.talk(
+        f"\nAdded. Words to compare with its operator: {' '.join(comparable)}\n"
+        "It must add this node as well: ciris-mesh invite"
+    )
+
+
+def _add(app: App, book: PeerBook, invite: Invite, alias: str) -> dict[str, Any]:
+    from ciris_mesh.cli.node import node_home
+    from ciris_mesh.runtime.clock import SystemClock
+    from ciris_mesh.runtime.peerbook import Peer
+    from ciris_mesh.runtime.setup import node_identity
+
+    if node_identity(node_home(app)).key_id == invite.key_id:
+        raise Failure("this invite is this node's own: give it to the other node")
+    added = book.add(
+        Peer(
+            key_id=invite.key_id,
+            fingerprint=invite.fingerprint,
+            address=invite.address,
+            alias=alias,
+            added_at_ms=SystemClock().wall_ms(),
+        )
+    )
+    return _row(added)
+
+
+@peer.command(cls=Verb)
+@click.argument("name", metavar="PEER")
+@_json_option
+@click.pass_obj
+def remove(app: App, *, name: str, as_json: bool) -> None:
+    """Stop exchanging with PEER, given by alias, key id or the beginning of its key id.
+
+    Its records stay here; they are no longer offered to others unless somebody else vouches for
+    its key.
+    """
+    answer = _running_or_book(
+        app,
+        lambda: ask(app, "peer_remove", key_id=name),
+        lambda book: {"removed": book.remove(book.find(name).key_id).key_id},
+    )
+    if as_json:
+        print_json(answer)
+    else:
+        app.talk(f"Removed {answer['removed']}.")
+
+
+@peer.command("list", cls=Verb)
+@_json_option
+@click.pass_context
+def list_(ctx: click.Context, *, as_json: bool) -> None:
+    """Show peers; the same as `ciris-mesh peers`."""
+    ctx.invoke(peers, as_json=as_json)
+
+
+@click.command(cls=Verb)
+@_json_option
+@click.argument("name", required=False, metavar="[PEER]")
+@click.pass_obj
+def peers(app: App, *, as_json: bool, name: str | None = None) -> None:
+    """Show peers and how fresh this node is against each; with PEER, kind by kind."""
+    rows = _running_or_book(
+        app,
+        lambda: ask(app, "peers"),
+        lambda book: [_row(each) for each in book.peers()],
+    )
+    if name is not None:
+        rows = [row for row in rows if name in (row["alias"], row["key_id"])]
+        if not rows:
+            raise Failure(f"no peer is called {name!r}; see: ciris-mesh peers")
+    if as_json:
+        print_json(rows)
+    elif rows:
+        _show(rows, in_detail=name is not None)
+    else:
+        app.talk("No peers yet. Add one with its invite: ciris-mesh peer add INVITE")
+
+
+def _show(rows: list[dict[str, Any]], *, in_detail: bool) -> None:
+    from ciris_mesh.cli.plain import load
+    from ciris_mesh.runtime.status import PeerStatus
+    from ciris_mesh.ui.console import make_console
+    from ciris_mesh.ui.tables import freshness_table, peers_table
+
+    parsed = [load(PeerStatus, row, strict=False) for row in rows]
+    console = make_console()
+    console.print(peers_table(parsed))
+    if in_detail:
+        console.print()
+        console.print(freshness_table(parsed[0]))
+
+
+def _running_or_book(app: App, from_node: Callable[[], T], from_book: Callable[[PeerBook], T]) -> T:
+    """Let the running node do it, else change the book while no node can start."""
+    try:
+        return from_node()
+    except NodeNotRunning:
+        from ciris_mesh.runtime.peerbook import PeerBook
+
+        with locked_home(app) as home:
+            return from_book(PeerBook.load(home.peers))
+
+
+def _row(peer: Peer) -> dict[str, Any]:
+    """A peer of a node that is not running, in the shape of PeerStatus."""
+    return {
+        "key_id": peer.key_id,
+        "alias": peer.alias,
+        "address": peer.address.hex(),
+        "state": "not running",
+        "medium": "unknown",
+        "reason": "",
+        "last_heard_s": None,
+        "fresh": False,
+        "missing": None,
+        "rounds": {},
+        "kinds": [],
+    }
