@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from ciris_mesh.demo.records import ORDER, sample_columns, sample_records
+from ciris_mesh.demo import records
+from ciris_mesh.demo.records import ORDER, sample_columns
+from ciris_mesh.records.authoring import author_key
 from ciris_mesh.records.checks import verify_bytes
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.hybrid import FederationKey
@@ -14,6 +18,13 @@ from ciris_mesh.records.outcome import Outcome
 AT_MS = 1_795_335_302_000
 ALICE = FederationKey.from_seeds("alice", b"a" * 32, b"b" * 32)
 BOB = FederationKey.from_seeds("bob", b"c" * 32, b"d" * 32)
+
+
+def sample_records(
+    signer: FederationKey, count: int, *, at_ms: int
+) -> Iterator[tuple[EnvelopeKind, bytes]]:
+    own = author_key(signer, identity_ref="x", at_ms=at_ms)
+    return records.sample_records(signer, count, at_ms=at_ms, key_envelope=own)
 
 
 def test_every_sample_is_admitted_by_one_who_knows_the_key() -> None:
