@@ -88,6 +88,7 @@ class Inbox:
         self._budget = budget
         self._sequences = sequences
         self._expected = 0
+        self._last: int | None = None
         self._slots: deque[Slot] = deque()
         self._unfilled: dict[bytes, Slot] = {}
         self._handed_out: deque[int] = deque()
@@ -100,12 +101,13 @@ class Inbox:
 
     def take_small(self, sequence: int, frame: bytes) -> Taken:
         """Take a frame that came in one packet."""
-        if sequence == (self._expected - 1) % self._sequences and self.received:
+        if sequence == self._last:
             return Taken.DUPLICATE
         if sequence != self._expected:
             return Taken.OUT_OF_ORDER
         if self._is_full() or not self._budget.reserve(len(frame)):
             return Taken.BUSY
+        self._last = sequence
         self._expected = (sequence + 1) % self._sequences
         self.received += 1
         self._slots.append(Slot(len(frame), frame))

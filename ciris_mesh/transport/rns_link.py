@@ -1,0 +1,519 @@
+"""One Reticulum link carrying frames both ways.
+
+A frame that fits one packet goes as a request, answered by one small integer once it is queued
+at the other side; a larger one goes as a Resource. Either side may send: the initiator's own OUT
+destination object has request handlers too. `outbox` keeps one frame under way, `inbox` puts what
+arrives into the order it was sent in; both modules say why that is enough although Reticulum
+calls back on many threads.
+
+Callbacks enqueue and return; what may block on a device, on bz2 or on encryption runs on the
+worker pool, at most one job that sends per link. So a stalled send never keeps frames from
+arriving, and nothing here ever holds up Reticulum's inbound thread.
+
+A link that makes no progress is taken down: what counts is that parts move, not how long a
+transfer takes. Waits grow with the round-trip time, so the same rules serve TCP and LoRa.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final, Protocol
+
+from ciris_mesh.errors import LinkGone, PayloadTooLarge
+from ciris_mesh.transport import rns_seam as seam
+from ciris_mesh.transport.admittance import refusal
+from ciris_mesh.transport.base import (
+    Address,
+    FrameReceived,
+    LinkDown,
+    LinkId,
+    LinkIdentified,
+    LinkUp,
+)
+from ciris_mesh.transport.inbox import Inbox, Taken
+from ciris_mesh.transport.limits import FRAME_BYTES_MAX
+from ciris_mesh.transport.medium import medium_of
+from ciris_mesh.transport.outbox import Outbox, Sending
+from ciris_mesh.transport.reasons import DownReason, DropReason
+from ciris_mesh.transport.rns_host import Host, at_border
+
+log = logging.getLogger(__name__)
+
+# What a request is answered with.
+ANSWER_BUSY: Final = 0  # no room now: send it again
+ANSWER_QUEUED: Final = 1
+ANSWER_IDENTIFY: Final = 2  # say who you are, then send it again
+ANSWER_REFUSED: Final = 3  # you may not send this; the link is about to close
+
+#: No part moved for this long: stalled. Plus a multiple of the round-trip time, which leaves a
+#: window of parts its time on the slowest LoRa setting (74 s at SF12, RTT 13.5 s).
+STALL_S: Final = 10.0
+STALL_RTTS: Final = 12.0
+
+#: An inbound link must say who it is within this time, plus the same allowance.
+IDENTIFY_S: Final = 20.0
+
+#: A request is lost after this and six round trips; on a slow link after what Reticulum grants.
+ANSWER_S: Final = 3.5
+ANSWER_SLOW_S: Final = 11.25
+ANSWER_RTTS: Final = 6.0
+
+#: An offered Resource is offered again after this, five times in all.
+OFFER_S: Final = 2.0
+
+#: After a refusal the other side gets this long to read it before the link closes.
+REFUSAL_LINGER_S: Final = 1.0
+
+#: A link is slow when its packets are those of a radio or its round trip is.
+SLOW_MTU_BYTES: Final = 500
+SLOW_RTT_S: Final = 0.5
+
+#: Largest frame worth compressing: bz2 takes 1.3 s for it on a Raspberry Pi Zero 2.
+COMPRESS_BYTES_MAX: Final = 512 * 1024
+
+#: Bytes Reticulum adds to a segment: random hash 4, token 48, padding 16; rounded up.
+SEGMENT_OVERHEAD_BYTES: Final = 128
+
+#: Frames and offers out of order or unreadable before the link is closed.
+MISBEHAVIOUR_MAX: Final = 16
+
+
+class LinkOwner(Protocol):
+    """What a link needs of the transport it belongs to."""
+
+    def link_gone(self, link: MeshLink, reason: DownReason) -> None:
+        """The link is down; called once, lock held."""
+        ...
+
+    def link_identified(self, link: MeshLink) -> None:
+        """The other end of an inbound link is known now; lock held."""
+        ...
+
+    def identify(self, link: MeshLink) -> None:
+        """Tell the other end who we are, if we dialled it. Sends a packet."""
+        ...
+
+
+class MeshLink:
+    """One link. Methods named in `base.Transport` terms; `lock held` where it says so.
+
+    Args:
+        address: the other end, known when we dialled.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        link_id: LinkId,
+        rns: seam.Link,
+        *,
+        address: Address | None,
+        owner: LinkOwner,
+    ) -> None:
+        self.id = link_id
+        self.rns = rns
+        self.inbound = not rns.initiator
+        self.address = address
+        self.medium = "unknown"
+        self.is_up = False
+        self.is_down = False
+        self.born_s = self.progress_s = self._arrived_s = time.monotonic()
+        self._host = host
+        self._owner = owner
+        self._outbox = Outbox(sequences=seam.SEQUENCES)
+        self._inbox = Inbox(self._report, host.budget, sequences=seam.SEQUENCES)
+        self._misbehaved = 0
+        self._was_rejected = False
+        self._closing: tuple[float, DownReason] | None = None
+
+    # What the transport asks of a link.
+
+    def bring_up(self) -> None:
+        """Report LinkUp. Lock held."""
+        if self.is_down:
+            return
+        interface = self.rns.attached_interface
+        if interface is not None:
+            self.medium = medium_of(type(interface).__name__, interface.bitrate)
+        self.is_up = True
+        self.progress_s = time.monotonic()
+        address = None if self.inbound else self.address
+        self._host.pump.put(LinkUp(self.id, self.inbound, address, self.medium))
+
+    def send(self, frame: bytes) -> None:
+        """Queue a frame. Lock held.
+
+        Raises:
+            BackPressure, PayloadTooLarge, LinkGone: as `Transport.send`.
+        """
+        if len(frame) > FRAME_BYTES_MAX:
+            raise PayloadTooLarge(len(frame), FRAME_BYTES_MAX)
+        if not self.is_up or self.is_down or self._closing is not None:
+            raise LinkGone(f"link {self.id} is down")
+        self._outbox.put(frame)
+        self._start_next()
+
+    def go_down(self, reason: DownReason) -> None:
+        """Report LinkDown and close. Lock held. Only the first call counts."""
+        if self.is_down:
+            return
+        self.is_down = True
+        if self._closing is not None:
+            reason = self._closing[1]
+        self._outbox.clear()
+        partial = self._inbox.clear()
+        if self.is_up:
+            self._host.pump.put(LinkDown(self.id, reason))
+        self._owner.link_gone(self, reason)
+        self._host.submit(lambda: self._tear_down(partial))
+
+    def is_busy(self) -> bool:
+        """Something is under way that has a deadline. Lock held."""
+        under_way = self._outbox.sending is not None or self._inbox.is_waiting
+        return under_way or self._closing is not None
+
+    def tick(self, now: float) -> None:
+        """Look at the deadlines. Lock held."""
+        if self.is_down:
+            return
+        if self._closing is not None:
+            if now >= self._closing[0]:
+                self.go_down(self._closing[1])
+            return
+        if self.inbound and self.address is None and now - self.born_s > self._allow(IDENTIFY_S):
+            self._host.drop(DropReason.UNIDENTIFIED)
+            self.go_down(DownReason.UNIDENTIFIED)
+            return
+        self._tick_sending(now)
+        if self._inbox.is_waiting and now - self._arrived_s > self._allow(STALL_S):
+            self.go_down(DownReason.STALLED)
+
+    # Sending.
+
+    def _tick_sending(self, now: float) -> None:
+        sending = self._outbox.sending
+        if sending is None:
+            return
+        if self._outbox.resume(now) is not None:
+            self._host.submit(lambda: self._transmit(sending))
+        elif sending.resume_at is not None:
+            return
+        elif sending.deadline is not None:
+            if now > sending.deadline:
+                self._lost(now)
+        elif now - sending.progress_s > self._allow(STALL_S):
+            self.go_down(DownReason.STALLED)
+
+    def _start_next(self) -> None:
+        sending = self._outbox.start(time.monotonic())
+        if sending is not None:
+            self._host.submit(lambda: self._transmit(sending))
+            self._host.wake()
+
+    def _transmit(self, sending: Sending) -> None:
+        """Hand a frame to Reticulum. Worker thread, no lock."""
+        try:
+            if sending.identify_first:
+                self._owner.identify(self)
+            if self._is_small(sending.frame):
+                self._transmit_small(sending)
+            else:
+                self._transmit_resource(sending)
+        except Exception:
+            if self.rns.status != seam.LINK_CLOSED:
+                log.exception("link %d cannot send", self.id)
+            with self._host.lock:
+                self.go_down(DownReason.STALLED)
+
+    def _is_small(self, frame: bytes) -> bool:
+        room = min(self.rns.mdu - seam.REQUEST_OVERHEAD_BYTES, seam.REQUEST_BODY_BYTES_MAX)
+        return len(frame) <= room
+
+    def _transmit_small(self, sending: Sending) -> None:
+        attempt = sending.attempt
+        rtt_s = self.rns.rtt or 0.0
+        timeout_s = ANSWER_RTTS * rtt_s + (ANSWER_SLOW_S if self._is_slow() else ANSWER_S)
+        with self._host.lock:
+            # Twice Reticulum's own: it reports first unless it lost the receipt.
+            sending.deadline = time.monotonic() + 2 * timeout_s + 1
+        taken = seam.send_request(
+            self.rns,
+            sending.sequence,
+            sending.frame,
+            timeout_s=timeout_s,
+            answered=at_border(lambda answer: self._answered(sending, answer)),
+            failed=at_border(lambda: self._unanswered(sending, attempt)),
+        )
+        if not taken:
+            self._unanswered(sending, attempt)
+
+    def _answered(self, sending: Sending, answer: object) -> None:
+        now = time.monotonic()
+        with self._host.lock:
+            if self._outbox.sending is not sending or self.is_down:
+                return
+            self.progress_s = now
+            match answer:
+                case 1:
+                    self._sent(sending, small=True)
+                case 0:
+                    self._rest(now)
+                case 2:
+                    sending.identify_first = True
+                    self._rest(now)
+                case 3:
+                    self.go_down(DownReason.REFUSED)
+                case _:
+                    self.go_down(DownReason.STALLED)
+        self._host.wake()
+
+    def _rest(self, now: float) -> None:
+        if not self._outbox.busy(now):
+            self.go_down(DownReason.STALLED)
+
+    def _unanswered(self, sending: Sending, attempt: int) -> None:
+        with self._host.lock:
+            current = self._outbox.sending is sending and sending.attempt == attempt
+            if current and not self.is_down and sending.resume_at is None:
+                self._lost(time.monotonic())
+        self._host.wake()
+
+    def _lost(self, now: float) -> None:
+        if not self._outbox.lost(now):
+            self.go_down(DownReason.STALLED)
+
+    def _transmit_resource(self, sending: Sending) -> None:
+        attempt = sending.attempt
+        seam.send_resource(
+            self.rns,
+            sending.frame,
+            compress=self._is_slow() and len(sending.frame) <= COMPRESS_BYTES_MAX,
+            timeout_s=max((self.rns.rtt or 0.0) * ANSWER_RTTS, OFFER_S),
+            progress=at_border(lambda _resource: self._moved_out(sending)),
+            concluded=at_border(lambda done: self._resource_sent(sending, attempt, done.status)),
+        )
+        self._moved_out(sending)
+
+    def _resource_sent(self, sending: Sending, attempt: int, status: int) -> None:
+        now = time.monotonic()
+        with self._host.lock:
+            current = self._outbox.sending is sending and sending.attempt == attempt
+            if not current or self.is_down:
+                return
+            self._was_rejected = status == seam.RESOURCE_REJECTED
+            if status == seam.RESOURCE_COMPLETE:
+                self._sent(sending, small=False)
+            elif not self._was_rejected:
+                self.go_down(DownReason.STALLED)
+            elif self._outbox.rejected(now):
+                sending.identify_first = not self.inbound
+            else:
+                self.go_down(DownReason.REFUSED)
+        self._host.wake()
+
+    def _sent(self, sending: Sending, *, small: bool) -> None:
+        self.progress_s = time.monotonic()
+        self._host.tx_bytes += len(sending.frame)
+        self._outbox.acknowledged(small=small)
+        self._start_next()
+
+    # Receiving small frames.
+
+    def take_request(self, sequence: int, body: object) -> int | None:
+        """Take a frame that came as a request. A thread of Reticulum's for each.
+
+        Returns:
+            The answer, or None to stay silent.
+        """
+        with self._host.lock:
+            if self.is_down or self._closing is not None:
+                return None
+            if not self.is_up:
+                return ANSWER_BUSY
+            if not isinstance(body, bytes):
+                self._misbehave(DropReason.FRAME_UNREADABLE)
+                return None
+            if self.address is None:
+                self._host.drop(DropReason.LINK_NOT_READY)
+                return ANSWER_IDENTIFY
+            return self._take_small(sequence, body)
+
+    def _take_small(self, sequence: int, frame: bytes) -> int | None:
+        self._arrived()
+        if self._refuses(len(frame)):
+            return ANSWER_REFUSED
+        taken = self._inbox.take_small(sequence, frame)
+        match taken:
+            case Taken.QUEUED | Taken.DUPLICATE:
+                return ANSWER_QUEUED
+            case Taken.BUSY:
+                self._host.drop(DropReason.INBOUND_BUSY)
+                return ANSWER_BUSY
+            case Taken.OUT_OF_ORDER:
+                self._misbehave(DropReason.FRAME_UNREADABLE)
+                return None
+
+    def _refuses(self, size_bytes: int) -> bool:
+        reason = refusal(
+            self.address,
+            size_bytes,
+            frames_before=self._inbox.received,
+            permitted=self._host.permitted,
+        )
+        if reason is None:
+            return False
+        self._host.drop(reason)
+        self._closing = (time.monotonic() + REFUSAL_LINGER_S, DownReason.FLOODED)
+        return True
+
+    def _misbehave(self, reason: DropReason) -> None:
+        self._host.drop(reason)
+        self._misbehaved += 1
+        if self._misbehaved > MISBEHAVIOUR_MAX:
+            self.go_down(DownReason.FLOODED)
+
+    def _report(self, frame: bytes) -> None:
+        """The inbox hands a frame out. Lock held."""
+        self._host.rx_bytes += len(frame)
+        self._host.pump.put(FrameReceived(self.id, frame), then=self._frame_taken)
+
+    def _frame_taken(self) -> None:
+        with self._host.lock:
+            self._inbox.delivered()
+
+    # Receiving Resources: `rns_seam.LinkEvents`.
+
+    def accepts(self, advertisement: seam.Advertisement) -> bool:
+        """Decide on an offered Resource, from what its sender claims. Inbound thread."""
+        repeated = seam.is_receiving(self.rns, advertisement.h)
+        with self._host.lock:
+            accepted = self._accepts(advertisement, repeated=repeated)
+        self._host.wake()
+        return accepted
+
+    def _accepts(self, offer: seam.Advertisement, *, repeated: bool) -> bool:
+        if self.is_down or self._closing is not None:
+            return False
+        size, segment, segments, key = offer.d, offer.i, offer.l, offer.o
+        sane = _is_count(size) and _is_count(segment) and _is_count(segments)
+        if not sane or not isinstance(key, bytes) or len(key) != 32 or offer.x:
+            self._misbehave(DropReason.FRAME_UNREADABLE)
+            return False
+        assert isinstance(size, int)
+        assert isinstance(segment, int)
+        assert isinstance(segments, int)
+        if repeated and self._inbox.has_slot(key):
+            return True  # the request for its parts was lost; Reticulum goes on with it
+        if not _is_consistent(size, segments, offer.t):
+            self._misbehave(DropReason.FRAME_UNREADABLE)
+            return False
+        if segment > 1:
+            return self._inbox.offer_segment(key, segment, segments, size)
+        return self._accepts_first(key, size, segments)
+
+    def _accepts_first(self, key: bytes, size: int, segments: int) -> bool:
+        if not self.is_up or self.address is None:
+            self._host.drop(DropReason.LINK_NOT_READY)
+            return False
+        if self._refuses(size):
+            return False
+        if not self._inbox.offer(key, size, segments):
+            self._host.drop(DropReason.REASSEMBLY_FULL)
+            return False
+        self._arrived()
+        return True
+
+    def resource_started(self, resource: seam.Resource) -> None:
+        """Bound what may be unpacked, and stop what nobody agreed to. Inbound thread."""
+        with self._host.lock:
+            size = self._inbox.size_of(resource.original_hash)
+            # A request or an answer of several packets: Reticulum does not ask us about those,
+            # and none of ours is that large.
+            wanted = size is not None and resource.request_id is None
+            if not wanted:
+                self._misbehave(DropReason.FRAME_NOT_PERMITTED)
+        if not wanted or size is None:
+            resource.cancel()
+            return
+        resource.max_decompressed_size = min(size, seam.SEGMENT_BYTES_MAX) + 1
+        resource.progress_callback(at_border(lambda _resource: self._moved_in()))
+
+    def resource_concluded(self, resource: seam.Resource) -> None:
+        """Fill the slot. A thread of Reticulum's for each."""
+        key = resource.original_hash
+        frame = b""
+        complete = resource.status == seam.RESOURCE_COMPLETE
+        if complete:
+            frame = resource.data.read(FRAME_BYTES_MAX + 1)
+        if self._is_radio():
+            seam.forget_last_rate(self.rns)
+        with self._host.lock:
+            if self.is_down:
+                return
+            self._arrived()
+            if not complete:
+                self.go_down(DownReason.STALLED)
+            elif not self._inbox.fill(key, frame):
+                self._host.drop(DropReason.FRAME_UNREADABLE)
+                self.go_down(DownReason.FLOODED)
+
+    # The rest of `rns_seam.LinkEvents`.
+
+    def identified(self, address: Address) -> None:
+        """The initiator proved its identity. Inbound thread."""
+        with self._host.lock:
+            if self.is_down or self.address is not None:
+                return
+            self.address = address
+            self._host.pump.put(LinkIdentified(self.id, address))
+            self._owner.link_identified(self)
+
+    def closed(self, reason: int) -> None:
+        """Reticulum closed the link. Any thread."""
+        with self._host.lock:
+            if reason == seam.LINK_TIMEOUT:
+                self.go_down(DownReason.TIMEOUT)
+            elif self._was_rejected:
+                self.go_down(DownReason.REFUSED)
+            else:
+                self.go_down(DownReason.PEER_CLOSED)
+
+    # Small things.
+
+    def _moved_out(self, sending: Sending) -> None:
+        with self._host.lock:
+            self.progress_s = sending.progress_s = time.monotonic()
+
+    def _moved_in(self) -> None:
+        with self._host.lock:
+            self._arrived()
+
+    def _arrived(self) -> None:
+        self.progress_s = self._arrived_s = time.monotonic()
+
+    def _tear_down(self, partial: list[bytes]) -> None:
+        self.rns.teardown()
+        for key in partial:
+            seam.discard_partial(key)
+
+    def _allow(self, base_s: float) -> float:
+        return base_s + STALL_RTTS * (self.rns.rtt or 0.0)
+
+    def _is_radio(self) -> bool:
+        return self.medium in ("radio", "serial") or (self.rns.rtt or 0.0) > SLOW_RTT_S
+
+    def _is_slow(self) -> bool:
+        return self._is_radio() or self.rns.mtu <= SLOW_MTU_BYTES
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_consistent(size: int, segments: int, transfer_bytes: object) -> bool:
+    """Sizes as Reticulum itself would claim them."""
+    if segments != -(-size // seam.SEGMENT_BYTES_MAX):
+        return False
+    limit = min(size, seam.SEGMENT_BYTES_MAX) + SEGMENT_OVERHEAD_BYTES
+    return isinstance(transfer_bytes, int) and 0 < transfer_bytes <= limit

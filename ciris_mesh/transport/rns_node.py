@@ -1,0 +1,361 @@
+"""A node on Reticulum: `base.Transport` over real links.
+
+Reticulum is one per process and must be created on the main thread, where it takes over SIGINT
+and SIGTERM with handlers that end the process without cleaning up. Whoever owns the process
+installs its own handlers *after* `start_reticulum`, and calls `shutdown_reticulum` as the very
+last thing it does. A program that already runs Reticulum just starts the transport.
+
+With `share_instance = Yes` in Reticulum's configuration, a running rnsd is joined. Reticulum
+itself would write a default configuration where there is none; here that is an error instead,
+because another program's configuration is not ours to make.
+
+    destinations --> MeshLink (rns_link) <-- Dialer (rns_dial)      Announcer (rns_announce)
+                         |
+                     EventPump --> the runtime's sink
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from ciris_mesh.errors import ConfigError, LifecycleError, LinkGone, PayloadTooLarge
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.transport import rns_seam as seam
+from ciris_mesh.transport.base import (
+    Address,
+    EventHandler,
+    InterfaceRow,
+    LinkId,
+    TransportStats,
+)
+from ciris_mesh.transport.identity import load_or_create_identity
+from ciris_mesh.transport.limits import (
+    APP_DATA_BYTES_MAX,
+    INBOUND_LINKS_MAX,
+    INBOUND_LINKS_PER_IDENTITY_MAX,
+)
+from ciris_mesh.transport.medium import medium_of
+from ciris_mesh.transport.reasons import DownReason, DropReason
+from ciris_mesh.transport.rns_announce import Announcer
+from ciris_mesh.transport.rns_dial import Dialer
+from ciris_mesh.transport.rns_host import Host, at_border
+from ciris_mesh.transport.rns_link import ANSWER_BUSY, MeshLink
+from ciris_mesh.transport.threads import Ticker
+
+log = logging.getLogger(__name__)
+rns_log = logging.getLogger("ciris_mesh.rns")
+
+#: How often deadlines are looked at while something has one, and otherwise.
+TICK_BUSY_S: Final = 0.1
+TICK_IDLE_S: Final = 1.0
+
+#: Links at our destinations of which nobody has heard the end: set up half-way by somebody who
+#: never answers. Reticulum keeps each for six minutes, with a thread.
+HALF_OPEN_LINKS_MAX: Final = 2 * INBOUND_LINKS_MAX
+
+
+def find_reticulum_config(config_dir: Path | None) -> Path:
+    """Find the directory of Reticulum's configuration, where Reticulum itself looks.
+
+    Raises:
+        ConfigError: there is none, or its file cannot be parsed (Reticulum would end the process).
+    """
+    home = Path.home()
+    usual = (Path("/etc/reticulum"), home / ".config" / "reticulum", home / ".reticulum")
+    candidates = (config_dir,) if config_dir is not None else usual
+    for candidate in candidates:
+        if (candidate / "config").is_file():
+            _check_config(candidate / "config")
+            return candidate
+    raise ConfigError(
+        f"no Reticulum configuration in {candidates[-1]}: run rnsd once to make one, "
+        "or name another directory"
+    )
+
+
+def _check_config(path: Path) -> None:
+    from configobj import ConfigObj, ConfigObjError
+
+    try:
+        ConfigObj(str(path))
+    except (ConfigObjError, UnicodeDecodeError, OSError) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"Reticulum's configuration {path} cannot be read: {line}") from error
+
+
+def start_reticulum(config_dir: Path | None, *, loglevel: int | None = None) -> None:
+    """Start this process's Reticulum, or join the rnsd its configuration names.
+
+    Takes over SIGINT and SIGTERM: install your own handlers afterwards. What Reticulum logs goes
+    to the Python logger "ciris_mesh.rns". Does nothing when Reticulum runs already.
+
+    Args:
+        loglevel: 0 (critical) .. 7 (extreme); None leaves it to the configuration.
+
+    Raises:
+        ConfigError: no configuration, or an unreadable one.
+        LifecycleError: not on the main thread.
+    """
+    if seam.is_running():
+        return
+    if threading.current_thread() is not threading.main_thread():
+        raise LifecycleError("Reticulum must be started on the main thread")
+    directory = find_reticulum_config(config_dir)
+    seam.start_reticulum(str(directory), loglevel=loglevel, log=rns_log.info)
+
+
+def shutdown_reticulum() -> None:
+    """Let Reticulum save its tables and close its interfaces; afterwards stdout is gone."""
+    if seam.is_running():
+        seam.exit_reticulum()
+
+
+class RnsTransport:
+    """Implements `base.Transport`.
+
+    Args:
+        config_dir: Reticulum's; None for where Reticulum itself looks.
+        identity_path: this node's RNS identity, made when missing.
+        kinds: kinds served, each at a destination of its own.
+        announce_kinds: announce those destinations too, not only `ciris.mesh`.
+        loglevel: see `start_reticulum`.
+
+    Raises:
+        KeyFileError: the identity file cannot be used.
+    """
+
+    def __init__(
+        self,
+        config_dir: Path | None,
+        identity_path: Path,
+        *,
+        announce_kinds: bool,
+        kinds: frozenset[EnvelopeKind] = frozenset(EnvelopeKind),
+        loglevel: int | None = None,
+    ) -> None:
+        self._config_dir = config_dir
+        self._loglevel = loglevel
+        self._kinds = kinds
+        self._announce_kinds = announce_kinds
+        self._identity = load_or_create_identity(identity_path)
+        self._address = Address(self._identity.hash)
+        self._host = Host()
+        self._links: dict[LinkId, MeshLink] = {}
+        self._by_rns_id: dict[bytes, MeshLink] = {}
+        self._link_ids = itertools.count(1)
+        self._dialer = Dialer(self._host, self, self._address)
+        self._announcer = Announcer(self._host, self._address)
+        self._ticker = Ticker(self._tick)
+        self._host.on_wake(self._ticker.wake)
+        self._started = False
+        self._closed = False
+
+    @property
+    def address(self) -> Address:
+        """This node's own address."""
+        return self._address
+
+    @property
+    def public_key(self) -> bytes:
+        """This node's 64-byte RNS public key."""
+        return self._identity.get_public_key()
+
+    def start(self, handler: EventHandler) -> None:
+        """Start Reticulum when this process has none (then: main thread only) and listen.
+
+        Raises:
+            ConfigError: see `start_reticulum`.
+            LifecycleError: started before.
+        """
+        if self._started:
+            raise LifecycleError("this transport was started before")
+        start_reticulum(self._config_dir, loglevel=self._loglevel)
+        self._started = True
+        self._host.pump.start(handler)
+        self._host.pool.start()
+        self._announcer.open(
+            self._identity, self._kinds, self.handle_request, at_border(self._inbound_link)
+        )
+        self._ticker.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Close every link, report it, and end every thread. Idempotent.
+
+        Raises:
+            ShutdownTimeout: a thread did not end in time, say because a device takes no bytes.
+        """
+        if not self._started:
+            return
+        deadline = time.monotonic() + timeout_s
+        with self._host.lock:
+            self._host.stopping = True
+            self._dialer.stop()
+            for link in list(self._links.values()):
+                link.go_down(DownReason.STOPPED)
+        if not self._closed:
+            self._closed = True
+            self._announcer.close()
+        self._ticker.stop(deadline)
+        self._host.pool.stop(deadline)
+        self._host.pump.stop(deadline)
+
+    def dial(self, address: Address, kind: EnvelopeKind | None = None) -> None:
+        """Ask for a link; the answer is LinkUp or DialFailed."""
+        with self._host.lock:
+            self._dialer.dial(address, kind)
+
+    def send(self, link: LinkId, frame: bytes) -> None:
+        """Queue one frame.
+
+        Raises:
+            BackPressure: the link's bounded queue is full.
+            PayloadTooLarge: over the frame limit.
+            LinkGone: the link is down or was never up.
+        """
+        with self._host.lock:
+            found = self._links.get(link)
+            if found is None:
+                raise LinkGone(f"link {link} is down")
+            found.send(frame)
+
+    def hang_up(self, link: LinkId) -> None:
+        """Close a link; unknown ones are ignored."""
+        with self._host.lock:
+            found = self._links.get(link)
+            if found is not None and found.is_up:
+                found.go_down(DownReason.CLOSED)
+
+    def permit(self, addresses: frozenset[Address]) -> None:
+        """Replace the set of identities that may send frames up to the full limit."""
+        with self._host.lock:
+            self._host.permitted = addresses
+
+    def announce(self, app_data: bytes) -> None:
+        """Announce this node now, and its kinds one a second where configured.
+
+        Raises:
+            PayloadTooLarge: over 32 bytes.
+        """
+        if len(app_data) > APP_DATA_BYTES_MAX:
+            raise PayloadTooLarge(len(app_data), APP_DATA_BYTES_MAX)
+        with self._host.lock:
+            if self._started and not self._host.stopping:
+                self._announcer.announce(app_data, announce_kinds=self._announce_kinds)
+        self._host.wake()
+
+    def progress_s(self, link: LinkId) -> float | None:
+        """Monotonic time at which bytes last moved on `link`; None when unknown."""
+        with self._host.lock:
+            found = self._links.get(link)
+            return found.progress_s if found else None
+
+    def stats(self) -> TransportStats:
+        """A snapshot. `interfaces` holds Reticulum's own counters, all programs' traffic on it."""
+        rns = self._reticulum_stats()
+        with self._host.lock:
+            dropped = dict(self._host.dropped())
+            links = sum(link.is_up for link in self._links.values())
+            rx_bytes, tx_bytes = self._host.rx_bytes, self._host.tx_bytes
+        if rns.get("rxqdd"):
+            dropped[DropReason.RNS_INBOUND] = int(rns["rxqdd"])
+        rows = tuple(_interface_row(each) for each in rns.get("interfaces", ()))
+        return TransportStats(rx_bytes, tx_bytes, links, rows, dropped)
+
+    def _reticulum_stats(self) -> dict[str, Any]:
+        if not self._started:
+            return {}
+        try:
+            return seam.interface_stats()
+        except Exception:  # a shared instance that went away; Reticulum has no type for it
+            log.warning("Reticulum's interface counters are not available", exc_info=True)
+            return {}
+
+    # What links, dialer and Reticulum's callbacks ask of the transport.
+
+    def handle_request(self, sequence: int, body: object, link_id: bytes) -> int | None:
+        """Take a frame that came as a request. A thread of Reticulum's for each."""
+        with self._host.lock:
+            link = self._by_rns_id.get(link_id)
+            if link is None:
+                # A link whose set-up has not been reported to us yet, or one just closed.
+                self._host.drop(DropReason.LINK_NOT_READY)
+                return None if self._host.stopping else ANSWER_BUSY
+        return link.take_request(sequence, body)
+
+    def add_link(self, rns: seam.Link, address: Address | None) -> MeshLink:
+        """Remember a link. Lock held."""
+        link = MeshLink(self._host, LinkId(next(self._link_ids)), rns, address=address, owner=self)
+        self._links[link.id] = link
+        self._by_rns_id[rns.link_id] = link
+        return link
+
+    def count_outbound(self) -> int:
+        """Links to others that are up. Lock held."""
+        return sum(link.is_up and not link.inbound for link in self._links.values())
+
+    def identify(self, link: MeshLink) -> None:
+        """Tell the other end who we are, if we dialled it. Sends a packet."""
+        if not link.inbound:
+            link.rns.identify(self._identity)
+
+    def link_gone(self, link: MeshLink, reason: DownReason) -> None:
+        """Forget a link. Lock held."""
+        self._links.pop(link.id, None)
+        self._by_rns_id.pop(link.rns.link_id, None)
+        self._dialer.link_gone(link)
+
+    def link_identified(self, link: MeshLink) -> None:
+        """Keep one identity from holding many links: the one longest silent goes. Lock held."""
+        theirs = [
+            each
+            for each in self._links.values()
+            if each.inbound and each.is_up and each.address == link.address
+        ]
+        if len(theirs) > INBOUND_LINKS_PER_IDENTITY_MAX:
+            self._host.drop(DropReason.TOO_MANY_LINKS)
+            oldest = min(theirs, key=lambda each: each.progress_s)
+            oldest.go_down(DownReason.TOO_MANY_LINKS)
+
+    def _inbound_link(self, rns: seam.Link) -> None:
+        """Somebody set up a link to us. Reticulum's inbound thread."""
+        with self._host.lock:
+            inbound = sum(link.inbound for link in self._links.values())
+            too_many = inbound >= INBOUND_LINKS_MAX or self._host.stopping
+            if too_many:
+                self._host.drop(DropReason.TOO_MANY_LINKS)
+                self._host.submit(rns.teardown)
+                return
+            link = self.add_link(rns, None)
+        seam.attach(rns, link)
+        with self._host.lock:
+            link.bring_up()
+        self._host.wake()
+
+    def _tick(self, now: float) -> float:
+        self._dialer.tick(now)
+        self._announcer.tick(now)
+        self._announcer.accept_links(accepts=self._announcer.half_open() < HALF_OPEN_LINKS_MAX)
+        with self._host.lock:
+            for link in list(self._links.values()):
+                link.tick(now)
+            busy = self._dialer.is_busy() or self._announcer.is_busy()
+            busy = busy or any(link.is_busy() for link in self._links.values())
+        return TICK_BUSY_S if busy else TICK_IDLE_S
+
+
+def _interface_row(stats: dict[str, Any]) -> InterfaceRow:
+    bitrate = stats.get("bitrate")
+    bitrate_bps = int(bitrate) if bitrate else None
+    return InterfaceRow(
+        name=str(stats.get("name", "")),
+        medium=medium_of(str(stats.get("type", "")), bitrate_bps),
+        online=bool(stats.get("status")),
+        bitrate_bps=bitrate_bps,
+        rx_bytes=int(stats.get("rxb") or 0),
+        tx_bytes=int(stats.get("txb") or 0),
+    )

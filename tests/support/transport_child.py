@@ -1,0 +1,114 @@
+"""A process with one node on real Reticulum, driven by JSON lines on stdin and stdout.
+
+Reticulum is one per process, so every node of a test is one of these. Not a test itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import RNS
+
+from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum
+
+from support.transport_nodes import describe, perform
+
+OUT = sys.stdout
+OUT_LOCK = threading.Lock()
+
+
+def say(message: dict[str, Any]) -> None:
+    with OUT_LOCK:
+        OUT.write(json.dumps(message) + "\n")
+        OUT.flush()
+
+
+class RawClient:
+    """A link made with Reticulum alone: somebody who does not play by our rules."""
+
+    def __init__(self) -> None:
+        self.link: Any = None
+
+    def perform(self, command: dict[str, Any]) -> dict[str, Any]:
+        match command:
+            case {"do": "raw_link", "address": address}:
+                self._open(bytes.fromhex(address))
+            case {"do": "raw_identify"}:
+                self.link.identify(RNS.Identity())
+            case {"do": "raw_resource", "size": size}:
+                RNS.Resource(bytes(size), self.link, callback=self._concluded)
+            case {"do": "raw_random_resource", "size": size}:
+                RNS.Resource(RNS.rand_bytes(size) if hasattr(RNS, "rand_bytes") else _noise(size),
+                             self.link, auto_compress=False, callback=self._concluded)
+            case {"do": "raw_request", "path": path, "size": size}:
+                self.link.request(
+                    path,
+                    _noise(size),
+                    response_callback=lambda done: say({"event": "raw_answer", "answer_is": done.response}),
+                    failed_callback=lambda _done: say({"event": "raw_answer", "answer_is": None}),
+                    timeout=3,
+                )
+            case _:
+                raise AssertionError(f"unknown command {command}")
+        return {"answer": None}
+
+    def _open(self, address: bytes) -> None:
+        digest = RNS.Destination.hash(address, "ciris", "mesh")
+        identity = RNS.Identity.recall(digest)
+        destination = RNS.Destination(
+            identity, RNS.Destination.OUT, RNS.Destination.SINGLE, "ciris", "mesh"
+        )
+        self.link = RNS.Link(
+            destination,
+            established_callback=lambda _link: say({"event": "raw_up"}),
+            closed_callback=lambda _link: say({"event": "raw_down"}),
+        )
+
+    def _concluded(self, resource: Any) -> None:
+        say({"event": "raw_resource", "status": resource.status})
+
+
+def _noise(size: int) -> bytes:
+    import random
+
+    return random.Random(size).randbytes(size)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--announce-kinds", action="store_true")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(threadName)s %(message)s")
+    transport = RnsTransport(
+        options.directory / "rns",
+        options.directory / "identity",
+        announce_kinds=options.announce_kinds,
+    )
+    transport.start(lambda event: say(describe(event)))
+    say(
+        {
+            "event": "ready",
+            "address": transport.address.hex(),
+            "public_key": transport.public_key.hex(),
+        }
+    )
+    raw = RawClient()
+    for line in sys.stdin:
+        command = json.loads(line)
+        if command["do"].startswith("raw_"):
+            say(raw.perform(command))
+        else:
+            say(perform(transport, command))
+    transport.stop()
+    shutdown_reticulum()
+
+
+if __name__ == "__main__":
+    main()

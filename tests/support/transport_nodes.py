@@ -1,0 +1,341 @@
+"""One node of a transport test, in this process (loopback) or in a child (real Reticulum).
+
+Both kinds take the same calls and report the same events, as plain dictionaries:
+
+    {"event": "up", "link": 1, "inbound": false, "address": "…", "medium": "tcp"}
+    {"event": "identified", "link", "address"}      {"event": "frame", "link", "tag", "size", "intact"}
+    {"event": "down", "link", "reason"}             {"event": "dial_failed", "address", "reason"}
+    {"event": "heard", "address", "public_key", "app_data", "hops"}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from ciris_mesh.errors import BackPressure, MeshError
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.transport.base import (
+    Address,
+    DialFailed,
+    FrameReceived,
+    LinkDown,
+    LinkId,
+    LinkIdentified,
+    LinkUp,
+    NodeHeard,
+    Transport,
+    TransportEvent,
+)
+
+from support.transport_frames import make_frame, read_frame
+
+Event = dict[str, Any]
+TESTS = Path(__file__).parent.parent
+
+
+def describe(event: TransportEvent) -> Event:
+    """Turn an event into what crosses the pipe to the test."""
+    match event:
+        case LinkUp(link, inbound, address, medium):
+            text = address.hex() if address else None
+            return _event("up", link=link, inbound=inbound, address=text, medium=medium)
+        case LinkIdentified(link, address):
+            return _event("identified", link=link, address=address.hex())
+        case FrameReceived(link, frame):
+            seen = read_frame(frame)
+            return _event("frame", link=link, tag=seen.tag, size=seen.size, intact=seen.intact)
+        case LinkDown(link, reason):
+            return _event("down", link=link, reason=str(reason))
+        case DialFailed(address, reason):
+            return _event("dial_failed", address=address.hex(), reason=str(reason))
+        case NodeHeard(address, public_key, app_data, hops):
+            return _event(
+                "heard",
+                address=address.hex(),
+                public_key=public_key.hex(),
+                app_data=app_data.hex(),
+                hops=hops,
+            )
+
+
+def _event(name: str, **fields: Any) -> Event:
+    return {"event": name, **fields}
+
+
+def perform(transport: Transport, command: Event, patience_s: float = 60.0) -> Event:
+    """Run one command of a test on a transport; used here and in the child."""
+    try:
+        return {"answer": _perform(transport, command, patience_s)}
+    except MeshError as error:
+        return {"answer": None, "error": type(error).__name__}
+
+
+def _perform(transport: Transport, command: Event, patience_s: float) -> Any:
+    match command:
+        case {"do": "dial", "address": address, "kind": kind}:
+            chosen = EnvelopeKind(kind) if kind else None
+            transport.dial(Address(bytes.fromhex(address)), chosen)
+        case {"do": "send", "link": link, "frames": frames}:
+            for tag, size in frames:
+                _send(transport, LinkId(link), make_frame(tag, size), patience_s)
+        case {"do": "send_once", "link": link, "tag": tag, "size": size}:
+            transport.send(LinkId(link), make_frame(tag, size))
+        case {"do": "hang_up", "link": link}:
+            transport.hang_up(LinkId(link))
+        case {"do": "permit", "addresses": addresses}:
+            transport.permit(frozenset(Address(bytes.fromhex(each)) for each in addresses))
+        case {"do": "announce", "app_data": app_data}:
+            transport.announce(bytes.fromhex(app_data))
+        case {"do": "stats"}:
+            stats = transport.stats()
+            return {
+                "rx_bytes": stats.rx_bytes,
+                "tx_bytes": stats.tx_bytes,
+                "links": stats.links,
+                "dropped": {str(name): count for name, count in stats.dropped.items()},
+                "interfaces": [[row.name, row.medium, row.online] for row in stats.interfaces],
+            }
+        case {"do": "progress", "link": link}:
+            at = transport.progress_s(LinkId(link))
+            return None if at is None else time.monotonic() - at
+        case {"do": "stop"}:
+            transport.stop()
+            return sorted(
+                thread.name for thread in threading.enumerate() if thread.name.startswith("ciris-")
+            )
+        case _:
+            raise AssertionError(f"unknown command {command}")
+    return None
+
+
+def _send(transport: Transport, link: LinkId, frame: bytes, patience_s: float) -> None:
+    """Send, waiting for room while there is none."""
+    deadline = time.monotonic() + patience_s
+    room = threading.Event()
+    while True:
+        try:
+            transport.send(link, frame)
+        except BackPressure:
+            if time.monotonic() > deadline:
+                raise
+            room.wait(0.02)
+        else:
+            return
+
+
+class Node(Protocol):
+    """A node under test."""
+
+    address: str
+    public_key: str
+
+    def do(self, do: str, **fields: Any) -> Any:
+        """Run a command of `_perform`; raises AssertionError naming the MeshError it caused."""
+        ...
+
+    def error(self, do: str, **fields: Any) -> str | None:
+        """Run a command, return the name of the MeshError it caused."""
+        ...
+
+    def wait(self, event: str, timeout_s: float = 20.0, **fields: Any) -> Event:
+        """Take the first event of that name and those fields, now or when it comes."""
+        ...
+
+    def stop(self) -> None:
+        """End the node, if it runs."""
+        ...
+
+
+class Events:
+    """Events of one node, taken by description."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._events: list[Event] = []
+        self._ended = False
+
+    def put(self, event: Event) -> None:
+        with self._changed:
+            self._events.append(event)
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Nothing more comes: whoever waits fails at once."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def take(self, wanted: Callable[[Event], bool], timeout_s: float, what: str) -> Event:
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while True:
+                for position, event in enumerate(self._events):
+                    if wanted(event):
+                        return self._events.pop(position)
+                left_s = deadline - time.monotonic()
+                if left_s <= 0 or self._ended:
+                    raise AssertionError(f"no {what}; there is {self._events[-12:]}")
+                self._changed.wait(left_s)
+
+
+class _Base:
+    def __init__(self) -> None:
+        self.events = Events()
+        self.address = ""
+        self.public_key = ""
+
+    def do(self, do: str, **fields: Any) -> Any:
+        answer = self._ask({"do": do, **fields})
+        assert "error" not in answer, f"{do} {fields}: {answer['error']}"
+        return answer["answer"]
+
+    def error(self, do: str, **fields: Any) -> str | None:
+        error: str | None = self._ask({"do": do, **fields}).get("error")
+        return error
+
+    def wait(self, event: str, timeout_s: float = 20.0, **fields: Any) -> Event:
+        wanted = {"event": event, **fields}
+        return self.events.take(
+            lambda seen: wanted.items() <= seen.items(), timeout_s, f"{event} {fields}"
+        )
+
+    def _ask(self, command: Event) -> Event:
+        raise NotImplementedError
+
+
+class LocalNode(_Base):
+    """A transport of this process."""
+
+    def __init__(self, transport: Transport) -> None:
+        super().__init__()
+        self.transport = transport
+        self.address = transport.address.hex()
+        self.public_key = transport.public_key.hex()
+        transport.start(lambda event: self.events.put(describe(event)))
+
+    def stop(self) -> None:
+        self.transport.stop()
+
+    def _ask(self, command: Event) -> Event:
+        return perform(self.transport, command)
+
+
+class ChildNode(_Base):
+    """A transport over real Reticulum in a process of its own.
+
+    Args:
+        directory: of its identity and its Reticulum configuration; kept between incarnations.
+        listen, connect: TCP ports on 127.0.0.1.
+        mtu: fixed link MTU; None for TCP's own.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        listen: int | None = None,
+        connect: tuple[int, ...] = (),
+        mtu: int | None = None,
+        transport_node: bool = False,
+        announce_kinds: bool = False,
+    ) -> None:
+        super().__init__()
+        directory.mkdir(parents=True, exist_ok=True)
+        write_rns_config(
+            directory / "rns", listen=listen, connect=connect, mtu=mtu, transport=transport_node
+        )
+        options = ["--announce-kinds"] if announce_kinds else []
+        self._answers = Events()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "support.transport_child", str(directory), *options],
+            cwd=TESTS,
+            env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=(directory / "stderr").open("ab"),
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        ready = self.wait("ready", 30.0)
+        self.address, self.public_key = ready["address"], ready["public_key"]
+
+    def kill(self) -> None:
+        """End the process without a word to anybody."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        if self.process.poll() is None:
+            self.process.stdin.close()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._reader.join(10)
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+    def _ask(self, command: Event) -> Event:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+        return self._answers.take(lambda _event: True, 90.0, f"answer to {command}")
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            event = json.loads(line)
+            (self._answers if "answer" in event else self.events).put(event)
+        self._answers.end()
+        self.events.end()
+
+
+def free_port() -> int:
+    """A TCP port nobody uses right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def write_rns_config(
+    directory: Path,
+    *,
+    listen: int | None,
+    connect: tuple[int, ...],
+    mtu: int | None,
+    transport: bool,
+) -> None:
+    """Write a Reticulum configuration that touches nothing but loopback TCP."""
+    fixed = f"    fixed_mtu = {mtu}\n" if mtu else ""
+    text = (
+        "[reticulum]\n"
+        f"  enable_transport = {'Yes' if transport else 'No'}\n"
+        "  share_instance = No\n"
+        "[logging]\n  loglevel = 4\n"
+        "[interfaces]\n"
+    )
+    if listen is not None:
+        text += (
+            "  [[in]]\n    type = TCPServerInterface\n    enabled = Yes\n"
+            f"    listen_ip = 127.0.0.1\n    listen_port = {listen}\n{fixed}"
+        )
+    for number, port in enumerate(connect):
+        text += (
+            f"  [[out{number}]]\n    type = TCPClientInterface\n    enabled = Yes\n"
+            f"    target_host = 127.0.0.1\n    target_port = {port}\n{fixed}"
+        )
+    directory.mkdir(exist_ok=True)
+    (directory / "config").write_text(text)
