@@ -14,27 +14,17 @@ out by `core`, which looks at equality again under the write lock.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.store import PooledEntry
 from ciris_mesh.errors import MalformedRecord
-from ciris_mesh.records.checks import verify
-from ciris_mesh.records.envelope import (
-    Envelope,
-    decode_base64,
-    one_spelling_problem,
-    parse_envelope,
-)
+from ciris_mesh.records.checks import KeyLookup, public_key_of, verify
+from ciris_mesh.records.envelope import Envelope, one_spelling_problem, parse_envelope
 from ciris_mesh.records.hybrid import HybridPolicy, HybridPublicKey
-from ciris_mesh.records.kinds import (
-    BOOTSTRAP_KINDS,
-    ED25519_PUBLIC_BYTES,
-    MLDSA65_PUBLIC_BYTES,
-    EnvelopeKind,
-)
+from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 
 #: CEG 0.7: what is dated more than five minutes ahead of the receiver's clock does not count yet.
@@ -58,8 +48,6 @@ BRIDGEABLE: Final = frozenset(
 
 _ATTRIBUTED_BY_PEER: Final = frozenset({"peer", "registry"})
 _PATHS: Final = _ATTRIBUTED_BY_PEER | {"own", "import", "unattributed"}
-
-KeyLookup = Callable[[str], HybridPublicKey | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,25 +122,6 @@ def is_attributed(source: Source) -> bool:
     return source.path in ("own", "import")
 
 
-def public_key_of(envelope: Envelope) -> HybridPublicKey | None:
-    """The hybrid key a KEY record introduces, None when a half is missing or has a wrong size."""
-    ed25519 = _decoded(envelope.record.get("pubkey_ed25519_base64"), ED25519_PUBLIC_BYTES)
-    mldsa65 = _decoded(envelope.record.get("pubkey_ml_dsa_65_base64"), MLDSA65_PUBLIC_BYTES)
-    if ed25519 is None or mldsa65 is None:
-        return None
-    return HybridPublicKey(ed25519, mldsa65)
-
-
-def _decoded(value: object, length_bytes: int) -> bytes | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        decoded = decode_base64(value)
-    except ValueError:
-        return None
-    return decoded if len(decoded) == length_bytes else None
-
-
 class Admission:
     """Judges candidates. Stateless but for what `known` answers.
 
@@ -210,9 +179,10 @@ class Admission:
             shelf = Shelf.BRIDGED
         elif envelope.tier_local:
             shelf = Shelf.LOCAL
-        public = public_key_of(envelope) if envelope.kind is EnvelopeKind.KEY else None
         row = _row(envelope, shelf, signers, now_ms)
-        return Judgement(what, _verdict(envelope, Outcome.ADMITTED), row=row, public=public)
+        return Judgement(
+            what, _verdict(envelope, Outcome.ADMITTED), row=row, public=public_key_of(envelope)
+        )
 
     def _judge_stranger(self, what: Candidate, envelope: Envelope, now_ms: int) -> Judgement:
         """First contact: a key that signs itself, then its occurrences. Nothing else."""

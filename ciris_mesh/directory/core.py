@@ -23,7 +23,6 @@ from ciris_mesh.directory.admission import (
     Candidate,
     Judgement,
     candidate,
-    public_key_of,
 )
 from ciris_mesh.directory.base import (
     PoolSizes,
@@ -40,6 +39,7 @@ from ciris_mesh.directory.placing import Placed, Placing
 from ciris_mesh.directory.pools import DeferredPool, FirstContactPool, PoolLimits, RefusalMemory
 from ciris_mesh.directory.store import PooledEntry, Store
 from ciris_mesh.errors import MalformedRecord
+from ciris_mesh.records.checks import public_key_of
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
