@@ -285,11 +285,14 @@ def call(path: Path, op: str, *, timeout_s: float = 10.0, **arguments: Any) -> A
         ControlError: the node answered with an error; `name` says which.
     """
     deadline_s = time.monotonic() + timeout_s
+    request = _encode({"op": op, **_plain(arguments)})
+    if len(request) > REQUEST_BYTES_MAX:
+        raise ControlError(f"a request is at most {REQUEST_BYTES_MAX} bytes", "too_long")
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(timeout_s)
             client.connect(str(path))
-            client.sendall(_encode({"op": op, **_plain(arguments)}))
+            client.sendall(request)
             line, _ = read_line(client, b"", bytes_max=RESPONSE_BYTES_MAX, deadline_s=deadline_s)
     except (FileNotFoundError, ConnectionRefusedError):
         raise NodeNotRunning("no node is running here; start it with: ciris-mesh run") from None
