@@ -1,77 +1,24 @@
 """The `ciris-mesh` command: parse, call, render.
 
 Exit codes: 0 done (for `status`: the question was answered), 1 failed (one line on stderr says
-what to do), 2 usage. Data goes to stdout, talk to stderr. Commands are imported when called, so a
-quick question does not pay for Reticulum, cryptography or rich.
+what to do), 2 usage. Data goes to stdout, talk to stderr. What a command does not need is not
+loaded: no Reticulum, cryptography or rich for a question to the running node.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Final
-
-import click
-
-from ciris_mesh import __version__
-from ciris_mesh.cli.app import App
-from ciris_mesh.cli.verbs import LazyGroup, common_options
-
-_CLI: Final = "ciris_mesh.cli"
-
-#: Command -> where it lives and its line in the list.
-COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
-    "init": (f"{_CLI}.init", "init", "Create this node's keys, configuration and store."),
-    "run": (f"{_CLI}.run", "run", "Run the node in the foreground."),
-    "id": (f"{_CLI}.identity", "show_id", "Show who this node is."),
-    "invite": (f"{_CLI}.identity", "invite", "Print the line another node adds as a peer."),
-    "peer": (f"{_CLI}.peers", "peer", "Add, remove or list peers."),
-    "peers": (f"{_CLI}.peers", "peers", "Show peers and how fresh this node is against each."),
-    "status": (f"{_CLI}.status", "status", "Show how the running node is doing."),
-    "wait": (f"{_CLI}.wait", "wait", "Wait until this node and its peers agree."),
-    "sync": (f"{_CLI}.wait", "sync", "Ask the running node for a round with one peer now."),
-    "records": (f"{_CLI}.records", "records", "List records, or show one."),
-    "attest": (f"{_CLI}.sign", "attest", "Sign a score for another key."),
-    "revoke": (f"{_CLI}.sign", "revoke", "Sign the revocation of a key."),
-    "demo": (f"{_CLI}.demo", "demo", "Start real nodes on this machine and watch them agree."),
-    "frame": (f"{_CLI}.frame", "frame", "Filter: decode or encode replication frames."),
-    "record": (f"{_CLI}.record", "record", "Filter: hash, canonicalize or verify records."),
-}
-
-
-def _example_config(ctx: click.Context, _param: click.Parameter, *, value: bool) -> None:
-    if not value or ctx.resilient_parsing:
-        return
-    from ciris_mesh.runtime.config import example_config
-
-    click.echo(example_config(), nl=False)
-    ctx.exit()
-
-
-@click.group(
-    cls=LazyGroup,
-    lazy=COMMANDS,
-    params=common_options(),
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
-)
-@click.version_option(__version__, prog_name="ciris-mesh")
-@click.option(
-    "--exampleconfig",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=lambda ctx, param, value: _example_config(ctx, param, value=value),
-    help="Print a configuration file that explains every setting, and stop.",
-)
-@click.pass_context
-def cli(ctx: click.Context) -> None:
-    """Keep a directory of signed federation records in step with other nodes over Reticulum.
-
-    New here? `ciris-mesh demo` needs no hardware and touches nothing of yours. A node of your own
-    starts with `ciris-mesh init --name NAME`.
-    """
-    ctx.ensure_object(App)
 
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    cli.main(args=sys.argv[1:], prog_name="ciris-mesh")
+    from ciris_mesh.cli.quick import plain_status
+
+    arguments = sys.argv[1:]
+    line = plain_status(arguments)
+    if line is not None:
+        sys.stdout.write(line + "\n")
+        return
+    from ciris_mesh.cli.commands import cli
+
+    cli.main(args=arguments, prog_name="ciris-mesh")

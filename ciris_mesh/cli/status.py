@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ciris_mesh import __version__
 from ciris_mesh.cli.app import App, print_json
-from ciris_mesh.cli.node import ask, node_home
+from ciris_mesh.cli.node import ask
+from ciris_mesh.cli.quick import status_answer
 from ciris_mesh.cli.verbs import Verb
-from ciris_mesh.errors import NodeNotRunning
-from ciris_mesh.runtime.status import STATUS_SCHEMA
 
 if TYPE_CHECKING:
     from ciris_mesh.runtime.status import NodeStatus
@@ -51,7 +49,7 @@ def status(
     if monitor:
         _monitor(app, interval, as_json=as_json)
         return
-    answer = _answer(app)
+    answer = status_answer(app.config_dir)
     if as_json:
         print_json(answer)
     elif answer["running"]:
@@ -60,19 +58,6 @@ def status(
         click.echo("\n".join(answer["health"]))
     if check and (answer["health"] or not answer["running"]):
         ctx.exit(1)
-
-
-def _answer(app: App) -> dict[str, Any]:
-    try:
-        return {"running": True, **ask(app, "status")}
-    except NodeNotRunning as exc:
-        return {
-            "running": False,
-            "schema": STATUS_SCHEMA,
-            "version": __version__,
-            "home": str(node_home(app).path),
-            "health": [str(exc)],
-        }
 
 
 def _show(answer: dict[str, Any]) -> None:
@@ -94,7 +79,7 @@ def _monitor(app: App, interval_s: float, *, as_json: bool) -> None:
     try:
         if as_json:
             while True:
-                print_json(_answer(app))
+                print_json(status_answer(app.config_dir))
                 time.sleep(interval_s)
         _watch(app, interval_s)
     except KeyboardInterrupt:
@@ -110,7 +95,7 @@ def _watch(app: App, interval_s: float) -> None:
     def poll() -> Snapshot:
         nonlocal seen
         events = ask(app, "events", after=seen)
-        seen = max([seen, *(event["sequence"] for event in events)])
+        seen = max([seen, *(event["number"] for event in events)])
         return Snapshot(_parse(ask(app, "status")), tuple(events))
 
     def pause() -> bool:

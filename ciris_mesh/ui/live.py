@@ -78,6 +78,6 @@ def event_line(event: dict[str, Any]) -> str:
     pairs = (
         f"{key}={value}"
         for key, value in event.items()
-        if key not in ("outcome", "sequence") and value not in (None, "")
+        if key not in ("outcome", "number") and value not in (None, "")
     )
     return printable(f"round.{outcome} {' '.join(pairs)}")

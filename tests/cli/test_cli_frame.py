@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ciris_mesh.cli.commands import cli
 from ciris_mesh.cli.frame import decode_line, encode_line
-from ciris_mesh.cli.main import cli
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.wire.frame import FRAME_BYTES_MAX, wrap
 from ciris_mesh.wire.mesh import BindingOffer, BindingWanted, Digests, Hello, KindDigest, Refusal

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from support import keys
-from support.records import AT_MS, sample
 
-from ciris_mesh.cli.main import cli
+from ciris_mesh.cli.commands import cli
 from ciris_mesh.records.authoring import author_key
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
+from support import keys
+from support.records import AT_MS, sample
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 

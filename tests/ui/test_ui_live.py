@@ -41,7 +41,7 @@ def times(number: int) -> Callable[[], bool]:
 
 
 def event(number: int) -> dict[str, object]:
-    return {"sequence": number, "outcome": "completed", "peer": f"bob-{number}", "reason": ""}
+    return {"number": number, "outcome": "completed", "peer": f"bob-{number}", "reason": ""}
 
 
 def test_without_a_terminal_the_status_comes_once_and_then_events() -> None:
@@ -77,6 +77,6 @@ def test_on_a_terminal_the_screen_is_redrawn_with_the_latest_events(
 
 
 def test_an_event_line_is_a_name_and_pairs() -> None:
-    fields = {"sequence": 7, "peer": "bob", "outcome": "error", "admitted": 0, "reason": "no_path"}
+    fields = {"number": 7, "peer": "bob", "outcome": "error", "admitted": 0, "reason": "no_path"}
     assert event_line(fields) == "round.error peer=bob admitted=0 reason=no_path"
     assert event_line({"outcome": "completed", "peer": "b\x1bob"}) == "round.completed peer=b?ob"

@@ -1,0 +1,55 @@
+"""`status --json` without a command-line parser.
+
+Monitors ask this every few seconds on boards where loading the parser costs more than the answer.
+Only the plainest form is understood here; every other goes the usual way, to the same function.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ciris_mesh import __version__
+from ciris_mesh.errors import MeshError, NodeNotRunning
+from ciris_mesh.runtime.control import call
+from ciris_mesh.runtime.home import find_home
+
+
+def status_answer(config_dir: Path | None) -> dict[str, Any]:
+    """Return what `status --json` prints.
+
+    "running" is true beside the members of NodeStatus; else "health" says why nobody answers.
+
+    Raises:
+        MeshError: there is no home, or the node answered with an error.
+    """
+    home = find_home(config_dir).require()
+    try:
+        return {"running": True, **call(home.find_socket(), "status")}
+    except NodeNotRunning as exc:
+        from ciris_mesh.runtime.status import STATUS_SCHEMA
+
+        return {
+            "running": False,
+            "schema": STATUS_SCHEMA,
+            "version": __version__,
+            "home": str(home.path),
+            "health": [str(exc)],
+        }
+
+
+def plain_status(arguments: list[str]) -> str | None:
+    """Return the line for `[--config DIR] status --json`; None for all else, errors included."""
+    rest = list(arguments)
+    config_dir: Path | None = None
+    if "--config" in rest[:-1]:
+        at = rest.index("--config")
+        config_dir = Path(rest[at + 1])
+        del rest[at : at + 2]
+    if rest != ["status", "--json"]:
+        return None
+    try:
+        return json.dumps(status_answer(config_dir), separators=(",", ":"))
+    except MeshError:
+        return None
