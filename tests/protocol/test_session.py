@@ -13,7 +13,7 @@ from ciris_mesh.protocol.report import BoundedBy, InSync, SessionRole
 from ciris_mesh.protocol.session import Phase, Session, step
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
-from ciris_mesh.wire.messages import Deliver, Diff, EnvelopeRef, Fetch, Summary
+from ciris_mesh.wire.messages import Deliver, Diff, EnvelopeRef, Fetch, ReplicationMessage, Summary
 from support.pair import Host, converse
 
 KIND = EnvelopeKind.KEY
@@ -269,7 +269,7 @@ def test_any_two_sets_converge_in_one_round_up_to_what_cannot_be_served(
 def test_no_order_of_messages_breaks_the_machine(script: list[str]) -> None:
     """Whatever comes: an answer, or UnexpectedMessage and the state as it was."""
     side = host(SessionRole.INITIATOR, b"own")
-    messages = {
+    messages: dict[str, ReplicationMessage] = {
         "s": Summary(KIND, (EnvelopeRef(b"x" * 32, 1), EnvelopeRef(b"y" * 32, 2))),
         "d0": Diff(KIND, ()),
         "d1": Diff(KIND, (side.name_of(b"own"),)),
