@@ -59,8 +59,8 @@ class Binding:
 
     def __post_init__(self) -> None:
         _check_fields(self.key_id, self.rns_public_key, self.epoch, self.expiry_s)
-        pqc = self.signature.mldsa65
-        if pqc is None or len(self.signature.ed25519) + len(pqc) != _SIGNATURES_BYTES:
+        sizes = len(self.signature.ed25519), len(self.signature.mldsa65 or b"")
+        if sizes != (ED25519_SIGNATURE_BYTES, MLDSA65_SIGNATURE_BYTES):
             raise LocalProtocolError("a binding needs both signature halves in full")
 
     @property
