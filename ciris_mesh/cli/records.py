@@ -62,7 +62,7 @@ def records(
     if record_id is not None:
         _show_one(app, rows, record_id.lower(), kind, as_json=as_json)
         return
-    found = rows(kind, limit + 1, after)
+    found = _page_through(rows, kind, limit + 1, after)
     if as_json:
         print_json(found[:limit])
         return
@@ -71,6 +71,17 @@ def records(
         app.talk(f"There are more: add --after {found[limit - 1]['position']}")
     elif not found:
         app.talk("No records." if not after else "No records after this position.")
+
+
+def _page_through(rows: Rows, kind: str | None, limit: int, after: int) -> list[Row]:
+    found: list[Row] = []
+    while len(found) < limit:
+        page = rows(kind, min(_PAGE, limit - len(found)), after)
+        if not page:
+            break
+        found += page
+        after = page[-1]["position"]
+    return found
 
 
 def _rows(app: App) -> Rows:
@@ -125,9 +136,11 @@ def _show_one(app: App, rows: Rows, record_id: str, kind: str | None, *, as_json
         print_json(whole)
         return
     from ciris_mesh.ui.console import make_console
-    from ciris_mesh.ui.tables import record_view
+    from ciris_mesh.ui.tables import record_table
+    from ciris_mesh.ui.words import json_lines
 
-    make_console().print(record_view(whole))
+    make_console().print(record_table(whole))
+    click.echo(f"\n{json_lines(whole['envelope'])}")
 
 
 def _find(rows: Rows, record_id: str, kind: str | None) -> Row:

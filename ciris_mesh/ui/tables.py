@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ciris_mesh.runtime.status import InterfaceStatus, KindCounts, NodeStatus, PeerStatus
-from ciris_mesh.ui.words import age, count, instant, printable, printable_lines, size
+from ciris_mesh.ui.words import age, count, instant, printable, size
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +110,14 @@ def freshness_table(peer: PeerStatus) -> Table:
     return table
 
 
-def kinds_table(kinds: Iterable[KindCounts]) -> Table:
-    """Return how many records of each kind stand on each shelf."""
+def kinds_table(kinds: Iterable[KindCounts]) -> RenderableType:
+    """Return how many records of each kind stand on each shelf; kinds without any are left out."""
     shelves = ("federation", "bridged", "local")
     table = grid("kind", *shelves, right=shelves)
     for row in kinds:
-        table.add_row(row.kind, str(row.federation), str(row.bridged), str(row.local))
-    return table
+        if row.federation or row.bridged or row.local:
+            table.add_row(row.kind, str(row.federation), str(row.bridged), str(row.local))
+    return table if table.row_count else Text("No records yet.")
 
 
 def interfaces_table(interfaces: Iterable[InterfaceStatus]) -> Table:
@@ -145,26 +145,23 @@ def drops_table(drops: Mapping[str, int]) -> Table:
 
 def records_table(rows: Iterable[RecordRow]) -> Table:
     """Return one line per record; ids are shortened, `--json` has them whole."""
-    table = grid("id", "kind", "shelf", "time", "subject", "signed by")
+    table = grid("id", "time", "kind", "subject", "signed by")
+    for column in table.columns[:2]:
+        column.no_wrap = True
     for row in rows:
         table.add_row(
             row.envelope_id[:12],
-            row.kind,
-            row.shelf,
-            instant(row.seq),
+            instant(row.seq)[:16],
+            row.kind if row.shelf == "federation" else f"{row.kind} ({row.shelf})",
             printable(row.subject),
             printable(", ".join(row.signers)),
         )
     return table
 
 
-def record_view(record: Mapping[str, Any]) -> RenderableType:
-    """Return one record whole: what is known about it, then its JSON.
-
-    Args:
-        record: a row of `records --json` with the member "envelope", the envelope's text.
-    """
-    about = pairs(
+def record_table(record: Mapping[str, Any]) -> Table:
+    """Return what is known about one record, a row of `records --json`."""
+    return pairs(
         [
             ("id", record["envelope_id"]),
             ("kind", record["kind"]),
@@ -175,14 +172,6 @@ def record_view(record: Mapping[str, Any]) -> RenderableType:
             ("signed by", ", ".join(record["signers"])),
         ]
     )
-    return Group(about, Text(), Text(printable_lines(_indented(record["envelope"]))))
-
-
-def _indented(text: str) -> str:
-    try:
-        return json.dumps(json.loads(text), indent=2)
-    except ValueError:
-        return text
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from datetime import UTC, datetime
 from typing import Final
 
@@ -44,6 +46,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def printable_lines(text: str) -> str:
-    """Return `text` with its line ends kept and other control characters shown as "?"."""
+def json_lines(text: str) -> str:
+    """Return JSON text indented and without control characters; other text as `printable` does.
+
+    Long lines are left to the terminal, so that what is copied from it stays JSON.
+    """
+    with contextlib.suppress(ValueError, RecursionError):
+        text = json.dumps(json.loads(text), indent=2)
     return "\n".join(map(printable, text.split("\n")))

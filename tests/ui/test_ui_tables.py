@@ -17,7 +17,15 @@ from ciris_mesh.runtime.status import (
     PeerStatus,
 )
 from ciris_mesh.ui.console import make_console
-from ciris_mesh.ui.tables import RecordRow, freshness_table, pairs, records_table, status_view
+from ciris_mesh.ui.tables import (
+    RecordRow,
+    freshness_table,
+    kinds_table,
+    pairs,
+    record_table,
+    records_table,
+    status_view,
+)
 
 STALE = KindFreshness("key", "bounded", 3, 400.0, fresh=False)
 FRESH = KindFreshness("attestation", "in_sync", 0, 5.0, fresh=True)
@@ -134,3 +142,35 @@ def test_records_from_strangers_cannot_move_the_cursor_or_use_markup() -> None:
 def test_long_values_are_shown_whole() -> None:
     text = text_of(pairs([("key id", "k" * 200)]))
     assert text.count("k") == 201
+
+
+def test_kinds_without_records_are_left_out() -> None:
+    empty = KindCounts("family", 0, 0, 0)
+    assert "family" not in text_of(kinds_table([KindCounts("key", 1, 0, 0), empty]))
+    assert text_of(kinds_table([empty])) == "No records yet.\n"
+
+
+def test_only_other_shelves_than_the_usual_are_named() -> None:
+    rows = [
+        RecordRow(1, "key", "ab" * 32, shelf, 1_795_335_302_999, "s", ("a",))
+        for shelf in ("federation", "bridged")
+    ]
+    lines = text_of(records_table(rows)).splitlines()
+    assert lines[1].split() == ["ab" * 6, "2026-11-22", "08:15", "key", "s", "a"]
+    assert "key (bridged)" in lines[2]
+
+
+def test_one_record() -> None:
+    record = {
+        "kind": "key",
+        "envelope_id": "ab" * 32,
+        "shelf": "federation",
+        "seq": 0,
+        "admitted_at_ms": 0,
+        "subject": "alice\x1b",
+        "signers": ["alice", "bob"],
+    }
+    lines = text_of(record_table(record)).splitlines()
+    assert lines[0].split() == ["id", "ab" * 32]
+    assert lines[5].split() == ["subject", "alice?"]
+    assert lines[6].split() == ["signed", "by", "alice,", "bob"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ciris_mesh.ui.words import age, count, instant, printable, size
+from ciris_mesh.ui.words import age, count, instant, json_lines, printable, size
 
 
 @pytest.mark.parametrize(
@@ -55,3 +57,15 @@ def test_nothing_a_stranger_wrote_moves_the_cursor(text: str) -> None:
     shown = printable(text)
     assert shown.isprintable()
     assert len(shown) == len(text)
+
+
+def test_json_is_indented_and_stays_json() -> None:
+    value = {"ref": "\x1b[2J", "signature": "A" * 300}
+    text = json_lines(json.dumps(value))
+    assert json.loads(text) == value
+    assert text.splitlines()[1] == '  "ref": "\\u001b[2J",'
+
+
+@pytest.mark.parametrize("text", ["\x07{", "[" * 100_000])
+def test_what_is_no_json_is_shown_as_it_is(text: str) -> None:
+    assert json_lines(text) == text.replace("\x07", "?")
