@@ -58,6 +58,10 @@ def run(home: Home, options: RunOptions | None = None) -> int:
     options = options or RunOptions()
     home.require().check()
     config = load_config(home.config)
+    for warning in config.warnings:
+        logger.warning("config %s", warning)
+    if not options.verbosity:
+        logging.getLogger("ciris_mesh").setLevel(config.node.logging_level)
     stopping = threading.Event()
     with ExitStack() as stack:
         stack.enter_context(HomeLock(home))

@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 SPREAD_DELAY_S: Final = 0.1
 SPREAD_JITTER_S: Final = 0.4
 
+#: Two nodes that start together would dial each other at once, and one link be thrown away. The
+#: one with the larger address lets the other go first by this much; both add a random second.
+DIAL_YIELD_S: Final = 2.0
+
 
 class Exchange:
     """Comparisons and rounds with every peer. Built and owned by ReplicationRuntime."""
@@ -53,6 +57,12 @@ class Exchange:
         peer = self._parts.peers.get(key_id)
         if peer is not None:
             self._parts.drop_link(peer, reason)
+
+    def dial_soon(self, peer: Peer, delay_s: float = 0.0) -> None:
+        """Dial a peer without a link shortly, unless it dials us first."""
+        yields = self._parts.transport.address > peer.config.address
+        delay_s += self._parts.rng.random() + (DIAL_YIELD_S if yields else 0.0)
+        self.scheduler.trigger(peer.config.key_id, delay_s)
 
     def check(self, key_id: str) -> None:
         """Compare with one peer, or dial it first. Called by the scheduler on its strand."""

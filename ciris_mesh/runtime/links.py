@@ -49,10 +49,8 @@ UNATTRIBUTED_ENVELOPES_MAX: Final = 4
 #: Time a refused peer's link stays open so that the refusal can be read, in seconds.
 REFUSAL_LINGER_S: Final = 3.0
 
-#: A lost link is dialled again after this plus a random second. The node with the larger address
-#: waits REDIAL_YIELD_S more, so that the two seldom dial each other at once.
+#: A lost link is dialled again after this, plus what `Exchange.dial_soon` adds.
 REDIAL_S: Final = 1.0
-REDIAL_YIELD_S: Final = 2.0
 
 
 class Links:
@@ -175,9 +173,7 @@ class Links:
         key_id = peer.config.key_id
         logger.info("link.down peer=%s reason=%s", key_id, reason)
         self._scheduler.abort_peer(key_id, "link_down")
-        yields = self._parts.transport.address > peer.config.address
-        delay_s = REDIAL_S + self._parts.rng.random() + (REDIAL_YIELD_S if yields else 0.0)
-        self._scheduler.trigger(key_id, delay_s)
+        self._exchange.dial_soon(peer, REDIAL_S)
 
     def _dial_failed(self, peer: Peer, reason: str) -> None:
         peer.dialing = False

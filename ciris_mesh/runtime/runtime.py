@@ -138,7 +138,7 @@ class ReplicationRuntime:
         self.install_replication_routing()
         self.scheduler.start()
         for peer in self.peers.all():
-            self.scheduler.trigger(peer.config.key_id, self._rng.random())
+            self._exchange.dial_soon(peer)
         return ReplicationHandle(self)
 
     def install_replication_routing(self) -> None:
@@ -166,14 +166,14 @@ class ReplicationRuntime:
 
     def register_peer(self, config: PeerConfig) -> None:
         """Add an *active* peer, running or not: it is dialled, compared with, and answered."""
-        self.peers.put(config)
+        peer = self.peers.put(config)
         for kind in sorted(self.kinds & config.kinds):
             coordinator = self._make(RoundKey(config.key_id, kind, SessionRole.INITIATOR))
             self.registry.register(coordinator)
             self.scheduler.add_initiator(coordinator)
         if self._started and not self._stopped:
             self.transport.permit(self.peers.addresses())
-            self.scheduler.trigger(config.key_id)
+            self._exchange.dial_soon(peer)
 
     def remove_peer(self, key_id: str) -> bool:
         """Stop converging with a peer; False when it was none."""
