@@ -136,10 +136,6 @@ class Inbox:
         slot.next_segment += 1
         return True
 
-    def has_slot(self, key: bytes) -> bool:
-        """A Resource of that key is announced and not here yet."""
-        return key in self._unfilled
-
     def size_of(self, key: bytes) -> int | None:
         """The bytes set aside for a Resource; None when it has no slot."""
         slot = self._unfilled.get(key)

@@ -15,14 +15,13 @@ arrives, nothing is lost), `drop_links`, and a seeded delay and loss given at co
 from __future__ import annotations
 
 import hashlib
-import heapq
 import itertools
 import random
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ciris_mesh.errors import (
     BackPressure,
@@ -33,6 +32,7 @@ from ciris_mesh.errors import (
 )
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.transport.admittance import refusal
+from ciris_mesh.transport.agenda import Agenda, Due
 from ciris_mesh.transport.base import (
     ADDRESS_BYTES,
     Address,
@@ -83,16 +83,6 @@ class _End:
     progress_s: float = 0.0
 
 
-@dataclass(order=True, slots=True)
-class _Due:
-    """An event on a transport's agenda; equal times keep the order in which they were made."""
-
-    at: float
-    ticket: int
-    event: TransportEvent = field(compare=False)
-    end: _End | None = field(compare=False)
-
-
 class LoopbackNetwork:
     """The medium that loopback transports share.
 
@@ -120,7 +110,7 @@ class LoopbackNetwork:
         self._tickets = itertools.count()
         self._nodes: dict[Address, LoopbackTransport] = {}
         self._cuts: set[frozenset[Address]] = set()
-        self._held: dict[frozenset[Address], list[_Due]] = {}
+        self._held: dict[frozenset[Address], list[Due[_End]]] = {}
 
     def cut(self, a: Address, b: Address) -> None:
         """Part two nodes: their links go down "timeout", and new dials find no path."""
@@ -150,8 +140,8 @@ class LoopbackNetwork:
         """Let what was held arrive, in order, and everything after it."""
         with self._lock:
             for due in self._held.pop(frozenset((a, b)), []):
-                assert due.end is not None
-                due.end.owner._put(due)
+                assert due.about is not None
+                due.about.owner._agenda.put(due)
 
     def set_loss(self, loss: float) -> None:
         """Change the probability that a frame is lost."""
@@ -186,12 +176,12 @@ class LoopbackNetwork:
         at = time.monotonic() + self._rng.uniform(*self._delay_s)
         if end is not None:
             end.last_due = at = max(at, end.last_due)
-        due = _Due(at, next(self._tickets), event, end)
+        due = Due(at, next(self._tickets), event, end)
         held = None
         if end is not None:
             held = self._held.get(frozenset((owner.address, end.remote.address)))
         if held is None:
-            owner._put(due)
+            owner._agenda.put(due)
         else:
             held.append(due)
 
@@ -219,15 +209,15 @@ class LoopbackNetwork:
     def _unhold(self, end: _End) -> None:
         """An end going down gets what was held for it first: a LinkUp must not come after."""
         for pair, held in self._held.items():
-            mine = [due for due in held if due.end is end]
+            mine = [due for due in held if due.about is end]
             if mine:
-                self._held[pair] = [due for due in held if due.end is not end]
+                self._held[pair] = [due for due in held if due.about is not end]
             for due in mine:
-                end.owner._put(due)
+                end.owner._agenda.put(due)
 
     def _schedule_now(self, end: _End, event: TransportEvent) -> None:
         end.last_due = at = max(time.monotonic(), end.last_due)
-        end.owner._put(_Due(at, next(self._tickets), event, end))
+        end.owner._agenda.put(Due(at, next(self._tickets), event, end))
 
 
 class LoopbackTransport:
@@ -248,13 +238,12 @@ class LoopbackTransport:
         self._public_key = public_key or hashlib.sha512(b"loopback:" + name.encode()).digest()
         digest = hashlib.sha256(self._public_key).digest()
         self._address = Address(digest[:ADDRESS_BYTES])
-        self._wakeup = threading.Condition(self._lock)
+        self._agenda: Agenda[_End] = Agenda(self._lock)
         self._thread = threading.Thread(
             target=self._run, name=f"ciris-loopback-{name}", daemon=True
         )
         self._handler: EventHandler | None = None
         self._stopping = False
-        self._agenda: list[_Due] = []
         self._link_ids = itertools.count(1)
         self._ends: dict[LinkId, _End] = {}
         self._dialing: set[Address] = set()
@@ -301,7 +290,7 @@ class LoopbackTransport:
             self._network._leave(self)
             for end in list(self._ends.values()):
                 self._network._break(end, DownReason.STOPPED, DownReason.PEER_CLOSED)
-            self._wakeup.notify()
+            self._agenda.finish()
         self._thread.join(timeout_s)
         if self._thread.is_alive():
             raise ShutdownTimeout(self._thread.name, timeout_s)
@@ -403,11 +392,17 @@ class LoopbackTransport:
             raise BackPressure(f"{other.coming_bytes} bytes wait on link {other.link}")
 
     def _turns_away(self, caller: Address) -> bool:
-        inbound = [end for end in self._ends.values() if end.inbound]
-        from_caller = sum(end.remote.address == caller for end in inbound)
-        full = len(inbound) >= INBOUND_LINKS_MAX or from_caller >= INBOUND_LINKS_PER_IDENTITY_MAX
-        self._dropped[DropReason.TOO_MANY_LINKS] += full
-        return full
+        """Say whether there is no room for one more link; make room among the caller's own."""
+        inbound = [end for end in self._ends.values() if end.inbound and end.is_open]
+        if len(inbound) >= INBOUND_LINKS_MAX:
+            self._dropped[DropReason.TOO_MANY_LINKS] += 1
+            return True
+        theirs = [end for end in inbound if end.remote.address == caller]
+        if len(theirs) >= INBOUND_LINKS_PER_IDENTITY_MAX:
+            self._dropped[DropReason.TOO_MANY_LINKS] += 1
+            oldest = min(theirs, key=lambda end: end.progress_s)
+            self._network._break(oldest, DownReason.TOO_MANY_LINKS, DownReason.PEER_CLOSED)
+        return False
 
     def _fail_dial(self, address: Address, reason: DialReason) -> None:
         self._network._schedule(self, DialFailed(address, reason), None)
@@ -436,28 +431,11 @@ class LoopbackTransport:
         self._announces_waiting += 1
         self._network._schedule(self, heard, None)
 
-    def _put(self, due: _Due) -> None:
-        heapq.heappush(self._agenda, due)
-        self._wakeup.notify()
-
-    def _next_due(self) -> _Due | None:
-        """Wait for the next event; None when stopped and nothing is left to report."""
-        while True:
-            if self._agenda:
-                wait_s = self._agenda[0].at - time.monotonic()
-                if wait_s <= 0 or self._stopping:
-                    return heapq.heappop(self._agenda)
-                self._wakeup.wait(wait_s)
-            elif self._stopping:
-                return None
-            else:
-                self._wakeup.wait()
-
-    def _admit(self, due: _Due) -> bool:
+    def _admit(self, due: Due[_End]) -> bool:
         """Account for an event about to be reported; False when it must not be."""
         match due.event:
             case FrameReceived(frame=frame):
-                return self._admit_frame(due.end, frame)
+                return self._admit_frame(due.about, frame)
             case LinkUp(address=address) if address is not None:
                 self._dialing.discard(address)
             case DialFailed(address=address):
@@ -492,7 +470,7 @@ class LoopbackTransport:
         deliver: Callable[[TransportEvent], None] = self._handler
         while True:
             with self._lock:
-                due = self._next_due()
+                due = self._agenda.next()
                 if due is None:
                     return
                 reported = self._admit(due)

@@ -37,6 +37,7 @@ from ciris_mesh.transport.medium import medium_of
 from ciris_mesh.transport.outbox import Outbox, Sending
 from ciris_mesh.transport.reasons import DownReason, DropReason
 from ciris_mesh.transport.rns_host import Host, at_border
+from ciris_mesh.transport.rns_offer import Offer, read_offer, unpacked_bytes_max
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +72,6 @@ SLOW_RTT_S: Final = 0.5
 
 #: Largest frame worth compressing: bz2 takes 1.3 s for it on a Raspberry Pi Zero 2.
 COMPRESS_BYTES_MAX: Final = 512 * 1024
-
-#: Bytes Reticulum adds to a segment: random hash 4, token 48, padding 16; rounded up.
-SEGMENT_OVERHEAD_BYTES: Final = 128
 
 #: Frames and offers out of order or unreadable before the link is closed.
 MISBEHAVIOUR_MAX: Final = 16
@@ -392,33 +390,28 @@ class MeshLink:
         self._host.wake()
         return accepted
 
-    def _accepts(self, offer: seam.Advertisement, *, repeated: bool) -> bool:
+    def _accepts(self, claim: seam.Advertisement, *, repeated: bool) -> bool:
         if self.is_down or self._closing is not None:
             return False
-        size, segment, segments, key = offer.d, offer.i, offer.l, offer.o
-        sane = _is_count(size) and _is_count(segment) and _is_count(segments)
-        if not sane or not isinstance(key, bytes) or len(key) != 32 or offer.x:
+        offer = read_offer(claim)
+        if offer is None:
             self._misbehave(DropReason.FRAME_UNREADABLE)
             return False
-        assert isinstance(size, int)
-        assert isinstance(segment, int)
-        assert isinstance(segments, int)
-        if repeated and self._inbox.has_slot(key):
+        if repeated and self._inbox.size_of(offer.key) is not None:
             return True  # the request for its parts was lost; Reticulum goes on with it
-        if not _is_consistent(size, segments, offer.t):
-            self._misbehave(DropReason.FRAME_UNREADABLE)
-            return False
-        if segment > 1:
-            return self._inbox.offer_segment(key, segment, segments, size)
-        return self._accepts_first(key, size, segments)
+        if offer.segment > 1:
+            return self._inbox.offer_segment(
+                offer.key, offer.segment, offer.segments, offer.size_bytes
+            )
+        return self._accepts_first(offer)
 
-    def _accepts_first(self, key: bytes, size: int, segments: int) -> bool:
+    def _accepts_first(self, offer: Offer) -> bool:
         if not self.is_up or self.address is None:
             self._host.drop(DropReason.LINK_NOT_READY)
             return False
-        if self._refuses(size):
+        if self._refuses(offer.size_bytes):
             return False
-        if not self._inbox.offer(key, size, segments):
+        if not self._inbox.offer(offer.key, offer.size_bytes, offer.segments):
             self._host.drop(DropReason.REASSEMBLY_FULL)
             return False
         self._arrived()
@@ -436,7 +429,7 @@ class MeshLink:
         if not wanted or size is None:
             resource.cancel()
             return
-        resource.max_decompressed_size = min(size, seam.SEGMENT_BYTES_MAX) + 1
+        resource.max_decompressed_size = unpacked_bytes_max(size)
         resource.progress_callback(at_border(lambda _resource: self._moved_in()))
 
     def resource_concluded(self, resource: seam.Resource) -> None:
@@ -505,15 +498,3 @@ class MeshLink:
 
     def _is_slow(self) -> bool:
         return self._is_radio() or self.rns.mtu <= SLOW_MTU_BYTES
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_consistent(size: int, segments: int, transfer_bytes: object) -> bool:
-    """Sizes as Reticulum itself would claim them."""
-    if segments != -(-size // seam.SEGMENT_BYTES_MAX):
-        return False
-    limit = min(size, seam.SEGMENT_BYTES_MAX) + SEGMENT_OVERHEAD_BYTES
-    return isinstance(transfer_bytes, int) and 0 < transfer_bytes <= limit

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import random
 import sys
 import threading
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import Any
 import RNS
 
 from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum
-
 from support.transport_nodes import describe, perform
 
 OUT = sys.stdout
@@ -42,18 +42,13 @@ class RawClient:
             case {"do": "raw_identify"}:
                 self.link.identify(RNS.Identity())
             case {"do": "raw_resource", "size": size}:
-                RNS.Resource(bytes(size), self.link, callback=self._concluded)
-            case {"do": "raw_random_resource", "size": size}:
-                RNS.Resource(RNS.rand_bytes(size) if hasattr(RNS, "rand_bytes") else _noise(size),
-                             self.link, auto_compress=False, callback=self._concluded)
+                RNS.Resource(noise(size), self.link, callback=self._concluded)
+            case {"do": "raw_bomb", "size": size}:
+                self._bomb(size)
             case {"do": "raw_request", "path": path, "size": size}:
-                self.link.request(
-                    path,
-                    _noise(size),
-                    response_callback=lambda done: say({"event": "raw_answer", "answer_is": done.response}),
-                    failed_callback=lambda _done: say({"event": "raw_answer", "answer_is": None}),
-                    timeout=3,
-                )
+                self._request(path, size)
+            case {"do": "raw_teardown"}:
+                self.link.teardown()
             case _:
                 raise AssertionError(f"unknown command {command}")
         return {"answer": None}
@@ -70,13 +65,25 @@ class RawClient:
             closed_callback=lambda _link: say({"event": "raw_down"}),
         )
 
+    def _request(self, path: str, size: int) -> None:
+        def report(done: Any) -> None:
+            say({"event": "raw_answer", "value": done.response})
+
+        self.link.request(
+            path, noise(size), response_callback=report, failed_callback=report, timeout=3
+        )
+
+    def _bomb(self, size: int) -> None:
+        """Claim a few bytes, send what unpacks to many."""
+        resource = RNS.Resource(bytes(size), self.link, advertise=False, callback=self._concluded)
+        resource.total_size = 1000
+        resource.advertise()
+
     def _concluded(self, resource: Any) -> None:
         say({"event": "raw_resource", "status": resource.status})
 
 
-def _noise(size: int) -> bytes:
-    import random
-
+def noise(size: int) -> bytes:
     return random.Random(size).randbytes(size)
 
 
@@ -85,7 +92,9 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--announce-kinds", action="store_true")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(threadName)s %(message)s")
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(threadName)s %(message)s"
+    )
     transport = RnsTransport(
         options.directory / "rns",
         options.directory / "identity",

@@ -3,8 +3,9 @@
 Both kinds take the same calls and report the same events, as plain dictionaries:
 
     {"event": "up", "link": 1, "inbound": false, "address": "…", "medium": "tcp"}
-    {"event": "identified", "link", "address"}      {"event": "frame", "link", "tag", "size", "intact"}
-    {"event": "down", "link", "reason"}             {"event": "dial_failed", "address", "reason"}
+    {"event": "identified", "link", "address"}
+    {"event": "frame", "link", "tag", "size", "intact"}
+    {"event": "down", "link", "reason"}        {"event": "dial_failed", "address", "reason"}
     {"event": "heard", "address", "public_key", "app_data", "hops"}
 """
 
@@ -35,10 +36,12 @@ from ciris_mesh.transport.base import (
     Transport,
     TransportEvent,
 )
-
 from support.transport_frames import make_frame, read_frame
 
 Event = dict[str, Any]
+#: How long a sender waits for room before the test counts it as stuck.
+SEND_PATIENCE_S = 60.0
+
 TESTS = Path(__file__).parent.parent
 
 
@@ -71,55 +74,66 @@ def _event(name: str, **fields: Any) -> Event:
     return {"event": name, **fields}
 
 
-def perform(transport: Transport, command: Event, patience_s: float = 60.0) -> Event:
+def perform(transport: Transport, command: Event) -> Event:
     """Run one command of a test on a transport; used here and in the child."""
+    fields = {name: value for name, value in command.items() if name != "do"}
     try:
-        return {"answer": _perform(transport, command, patience_s)}
+        return {"answer": COMMANDS[command["do"]](transport, **fields)}
     except MeshError as error:
         return {"answer": None, "error": type(error).__name__}
 
 
-def _perform(transport: Transport, command: Event, patience_s: float) -> Any:
-    match command:
-        case {"do": "dial", "address": address, "kind": kind}:
-            chosen = EnvelopeKind(kind) if kind else None
-            transport.dial(Address(bytes.fromhex(address)), chosen)
-        case {"do": "send", "link": link, "frames": frames}:
-            for tag, size in frames:
-                _send(transport, LinkId(link), make_frame(tag, size), patience_s)
-        case {"do": "send_once", "link": link, "tag": tag, "size": size}:
-            transport.send(LinkId(link), make_frame(tag, size))
-        case {"do": "hang_up", "link": link}:
-            transport.hang_up(LinkId(link))
-        case {"do": "permit", "addresses": addresses}:
-            transport.permit(frozenset(Address(bytes.fromhex(each)) for each in addresses))
-        case {"do": "announce", "app_data": app_data}:
-            transport.announce(bytes.fromhex(app_data))
-        case {"do": "stats"}:
-            stats = transport.stats()
-            return {
-                "rx_bytes": stats.rx_bytes,
-                "tx_bytes": stats.tx_bytes,
-                "links": stats.links,
-                "dropped": {str(name): count for name, count in stats.dropped.items()},
-                "interfaces": [[row.name, row.medium, row.online] for row in stats.interfaces],
-            }
-        case {"do": "progress", "link": link}:
-            at = transport.progress_s(LinkId(link))
-            return None if at is None else time.monotonic() - at
-        case {"do": "stop"}:
-            transport.stop()
-            return sorted(
-                thread.name for thread in threading.enumerate() if thread.name.startswith("ciris-")
-            )
-        case _:
-            raise AssertionError(f"unknown command {command}")
-    return None
+def _dial(transport: Transport, address: str, kind: str | None = None) -> None:
+    transport.dial(Address(bytes.fromhex(address)), EnvelopeKind(kind) if kind else None)
 
 
-def _send(transport: Transport, link: LinkId, frame: bytes, patience_s: float) -> None:
+def _send_all(transport: Transport, link: int, frames: list[tuple[int, int]]) -> None:
+    for tag, size in frames:
+        _send(transport, LinkId(link), make_frame(tag, size))
+
+
+def _permit(transport: Transport, addresses: list[str]) -> None:
+    transport.permit(frozenset(Address(bytes.fromhex(each)) for each in addresses))
+
+
+def _stats(transport: Transport) -> Event:
+    stats = transport.stats()
+    return {
+        "rx_bytes": stats.rx_bytes,
+        "tx_bytes": stats.tx_bytes,
+        "links": stats.links,
+        "dropped": {str(name): count for name, count in stats.dropped.items()},
+        "interfaces": [[row.name, row.medium, row.online] for row in stats.interfaces],
+    }
+
+
+def _age(transport: Transport, link: int) -> float | None:
+    at = transport.progress_s(LinkId(link))
+    return None if at is None else time.monotonic() - at
+
+
+def _stop(transport: Transport) -> list[str]:
+    """Stop, and name our threads that are left."""
+    transport.stop()
+    return sorted(each.name for each in threading.enumerate() if each.name.startswith("ciris-"))
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "dial": _dial,
+    "send": _send_all,
+    "send_once": lambda transport, link, tag, size: transport.send(link, make_frame(tag, size)),
+    "hang_up": lambda transport, link: transport.hang_up(link),
+    "permit": _permit,
+    "announce": lambda transport, app_data: transport.announce(bytes.fromhex(app_data)),
+    "stats": _stats,
+    "age": _age,
+    "stop": _stop,
+}
+
+
+def _send(transport: Transport, link: LinkId, frame: bytes) -> None:
     """Send, waiting for room while there is none."""
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + SEND_PATIENCE_S
     room = threading.Event()
     while True:
         try:
@@ -255,13 +269,14 @@ class ChildNode(_Base):
         )
         options = ["--announce-kinds"] if announce_kinds else []
         self._answers = Events()
+        self._stderr = (directory / "stderr").open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "support.transport_child", str(directory), *options],
             cwd=TESTS,
             env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=(directory / "stderr").open("ab"),
+            stderr=self._stderr,
             text=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -286,6 +301,7 @@ class ChildNode(_Base):
         self._reader.join(10)
         self.process.stdin.close()
         self.process.stdout.close()
+        self._stderr.close()
 
     def _ask(self, command: Event) -> Event:
         assert self.process.stdin is not None
