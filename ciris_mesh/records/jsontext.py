@@ -8,6 +8,7 @@ members, byte order marks, NaN, lone surrogates and broken UTF-8 are refused.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ class JsonNumber:
 
     token: str
 
+
+#: Longer integers are nobody's counter, and reading digits costs their number squared.
+_PLAIN_DIGITS_MAX: Final = 100
 
 JsonValue: TypeAlias = "dict[str, JsonValue] | list[JsonValue] | str | bool | JsonNumber | None"
 
@@ -87,17 +91,25 @@ def from_plain(value: Any) -> JsonValue:
 def to_plain(value: JsonValue) -> Any:
     """Turn token values into plain Python ones, for showing and for tests.
 
-    Integers stay exact; other numbers become floats, which may lose their spelling.
+    Integers stay exact; other numbers become floats, which may lose their spelling. A number that
+    fits neither stays text.
     """
     match value:
         case JsonNumber(token):
-            return int(token) if token.lstrip("-").isdigit() else float(token)
+            return _plain_number(token)
         case dict():
             return {name: to_plain(item) for name, item in value.items()}
         case list():
             return [to_plain(item) for item in value]
         case _:
             return value
+
+
+def _plain_number(token: str) -> int | float | str:
+    if len(token) <= _PLAIN_DIGITS_MAX and token.lstrip("-").isdigit():
+        return int(token)
+    number = float(token)
+    return number if math.isfinite(number) else token
 
 
 def _is_deeper(text: bytes, depth_max: int) -> bool:

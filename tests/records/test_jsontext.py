@@ -234,3 +234,9 @@ def test_to_plain_keeps_integers_exact() -> None:
     assert to_plain(parse_json(b'{"a":[18446744073709551617,-3,1.5,1e2]}')) == {
         "a": [18446744073709551617, -3, 1.5, 100.0]
     }
+
+
+def test_to_plain_keeps_what_fits_no_number_as_text() -> None:
+    assert to_plain(JsonNumber("1e400")) == "1e400"
+    assert to_plain(JsonNumber("9" * 5000)) == "9" * 5000
+    assert to_plain(JsonNumber("-" + "9" * 150)) == -1e150

@@ -437,3 +437,11 @@ def test_member_order_whitespace_and_escapes_are_not_spelling() -> None:
     assert one_spelling_problem(envelope) is None
     original = parse_envelope(K.ORGANIZATION, sample(K.ORGANIZATION, alice()))
     assert envelope.envelope_id == original.envelope_id
+
+
+@pytest.mark.parametrize("threshold", ["0", "2", "1000", "18446744073709551615"])
+def test_a_threshold_is_one_of_the_numbers_the_signatures_can_meet(threshold: str) -> None:
+    raw = edited(
+        K.PARTNER_RECORD, lambda wrapper, record: wrapper.update(threshold=JsonNumber(threshold))
+    )
+    assert "threshold" in spelling(K.PARTNER_RECORD, raw)
