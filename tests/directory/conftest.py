@@ -1,0 +1,40 @@
+"""Both stores, for every test that asks for `directory` or `open_directory`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ciris_mesh.directory.core import DirectoryCore
+from ciris_mesh.directory.memory import MemoryDirectory
+from ciris_mesh.directory.sqlite import SqliteDirectory
+
+OpenDirectory = Callable[..., DirectoryCore]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def open_directory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenDirectory]:
+    """A function that opens an empty directory; all are closed after the test."""
+    opened: list[DirectoryCore] = []
+    numbers = itertools.count()
+
+    def open_one(**options: Any) -> DirectoryCore:
+        if request.param == "memory":
+            opened.append(MemoryDirectory(**options))
+        else:
+            opened.append(SqliteDirectory(tmp_path / f"records-{next(numbers)}.db", **options))
+        return opened[-1]
+
+    yield open_one
+    for directory in opened:
+        directory.close()
+
+
+@pytest.fixture
+def directory(open_directory: OpenDirectory) -> DirectoryCore:
+    """An empty directory."""
+    return open_directory()
