@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import tempfile
@@ -14,7 +15,7 @@ from typing import Final
 
 import click
 
-from ciris_mesh.cli.app import App, print_json
+from ciris_mesh.cli.app import App
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.demo.layout import NODES_MAX
 
@@ -81,7 +82,7 @@ def demo(
     with _directory(app, keep=keep) as root, _ended_by_signals(), follow(console) as show:
         result = Demo(root, nodes=nodes, records=records, timeout_s=limit_s, show=show).run()
     if as_json:
-        print_json(asdict(result))
+        click.echo(json.dumps(asdict(result)))
     else:
         make_console().print(result_text(result))
     if not result.converged:

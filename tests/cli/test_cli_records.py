@@ -1,0 +1,264 @@
+"""`records`, `attest`, `revoke`: on a store nobody has open, and through a running node."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ciris_mesh.runtime.clock import BUILD_DATE_MS, SystemClock
+from ciris_mesh.runtime.setup import node_identity
+from support.cli import Shell, answering, shell
+
+BOB = "bob-abcdefghijklmnop"
+ATTEST = ("attest", BOB, "--dimension", "identity:continuity:v1", "--score", "0.5", "--yes")
+
+
+@pytest.fixture
+def sh(tmp_path: Path) -> Shell:
+    return shell(tmp_path / "home")
+
+
+def test_attest_stores_a_record_signed_by_this_node(sh: Shell) -> None:
+    envelope_id = sh.ok(*ATTEST).strip()
+    rows = sh.json("records")
+    assert [row["kind"] for row in rows] == ["key", "attestation"]
+    row = rows[1]
+    assert row["envelope_id"] == envelope_id
+    assert row["signers"] == [node_identity(sh.home).key_id]
+    assert row["shelf"] == "federation"
+    whole = sh.json("records", envelope_id)
+    record = json.loads(whole["envelope"])["attestation"]
+    assert record["attestation_type"] == "scores"
+    assert record["attested_key_id"] == BOB
+    assert record["attestation_envelope"]["score"] == 0.5
+
+
+def test_rows_have_exactly_these_members(sh: Shell) -> None:
+    sh.ok(*ATTEST)
+    members = [
+        "admitted_at_ms",
+        "envelope_id",
+        "kind",
+        "position",
+        "seq",
+        "shelf",
+        "signers",
+        "subject",
+    ]
+    (row,) = sh.json("records", "--kind", "attestation")
+    assert sorted(row) == members
+    assert sorted(sh.json("records", row["envelope_id"])) == sorted([*members, "envelope"])
+
+
+def test_what_will_be_signed_is_shown_first(sh: Shell) -> None:
+    talk = sh.run(*ATTEST).stderr
+    shown = json.loads(talk[talk.index("{") :])
+    assert shown["dimension"] == "identity:continuity:v1"
+    assert shown["attested_key_id"] == BOB
+    assert shown["record_kind"] == "attestation"
+
+
+def test_without_anybody_to_ask_nothing_is_signed(sh: Shell) -> None:
+    result = sh.run(*ATTEST[:-1])
+    assert result.exit_code == 1
+    assert "add --yes" in result.stderr
+    assert sh.json("records") == []
+
+
+def test_all_columns_of_an_attestation_can_be_given(sh: Shell) -> None:
+    more = ("--type", "recants", "--weight", "0.25", "--expires", "2027-06-01T02:00:00+02:00")
+    answer = sh.json(*ATTEST, *more)
+    assert (answer["outcome"], answer["reason"]) == ("admitted", "")
+    record = json.loads(sh.json("records", answer["envelope_id"])["envelope"])["attestation"]
+    assert record["attestation_type"] == "recants"
+    assert record["weight"] == 0.25
+    assert record["expires_at"] == "2027-06-01T00:00:00Z"
+
+
+def test_revoke(sh: Shell) -> None:
+    answer = sh.json(
+        "revoke", BOB, "--reason", "compromised", "--effective", "2026-01-01T00:00:00Z"
+    )
+    record = json.loads(sh.json("records", answer["envelope_id"])["envelope"])["revocation"]
+    assert record["revoked_key_id"] == BOB
+    assert record["reason"] == "compromised"
+    assert record["effective_at"] == "2026-01-01T00:00:00Z"
+
+
+def test_revoke_is_effective_now_when_nothing_is_said(sh: Shell) -> None:
+    answer = sh.json("revoke", BOB)
+    record = json.loads(sh.json("records", answer["envelope_id"])["envelope"])["revocation"]
+    assert record["effective_at"] == record["revoked_at"]
+    assert "reason" not in record
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((*ATTEST, "--expires", "tomorrow"), "'tomorrow' is no time"),
+        ((*ATTEST, "--weight", "nan"), "value_not_allowed"),
+        ((*ATTEST[:-2], "inf", "--yes"), "value_not_allowed"),
+    ],
+)
+def test_what_cannot_be_signed_is_said_and_nothing_is_stored(
+    sh: Shell, arguments: tuple[str, ...], text: str
+) -> None:
+    result = sh.run(*arguments)
+    assert result.exit_code == 1
+    assert text in result.stderr.splitlines()[-1]
+    assert sh.json("records") == []
+
+
+def test_a_key_id_that_is_none_is_wrong_usage(sh: Shell) -> None:
+    assert sh.run("revoke", "two words").exit_code == 2
+
+
+def test_nothing_is_signed_before_the_build_date(
+    sh: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SystemClock, "wall_ms", lambda _: BUILD_DATE_MS - 1)
+    assert "before" in sh.error(*ATTEST)
+    assert sh.json("records") == []
+
+
+def test_the_list_goes_on_where_it_ended(sh: Shell) -> None:
+    for number in range(4):
+        sh.ok("attest", BOB, "--dimension", f"d:{number}", "--score", "1", "--yes")
+    first = sh.json("records", "--limit", "2")
+    assert len(first) == 2
+    rest = sh.json("records", "--after", str(first[-1]["position"]))
+    assert len(rest) == 3
+    assert not {row["position"] for row in first} & {row["position"] for row in rest}
+    result = sh.run("records", "--limit", "2")
+    assert f"add --after {first[-1]['position']}" in result.stderr
+    assert result.stdout.count(first[0]["envelope_id"][:12]) == 1
+
+
+def test_a_table_of_records(sh: Shell) -> None:
+    envelope_id = sh.ok(*ATTEST).strip()
+    text = sh.ok("records", "--kind", "attestation")
+    assert text.splitlines()[1].startswith(envelope_id[:12])
+    assert text.isascii()
+    shown = sh.ok("records", envelope_id[:12])
+    assert envelope_id in shown
+    assert json.loads(shown[shown.index("{") :])["attestation"]["attested_key_id"] == BOB
+
+
+def test_an_empty_store(sh: Shell) -> None:
+    assert sh.json("records") == []
+    assert sh.run("records").stderr == "No records.\n"
+
+
+@pytest.mark.parametrize("record_id", ["zz", "abc", "ab" * 33, "x" * 64])
+def test_an_id_that_is_none_is_refused(sh: Shell, record_id: str) -> None:
+    assert "no envelope id" in sh.error("records", record_id)
+
+
+def test_an_unknown_id_is_said_to_be(sh: Shell) -> None:
+    assert "no record with id" in sh.error("records", "ab" * 32)
+
+
+# -- through a running node ----------------------------------------------------------------------
+
+ROW = {
+    "position": 7,
+    "kind": "family",
+    "envelope_id": "ab" * 32,
+    "shelf": "bridged",
+    "seq": 0,
+    "subject": "fam",
+    "signers": ["a", "b"],
+    "admitted_at_ms": 1,
+}
+
+
+def test_a_running_node_is_asked(sh: Shell) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def rows(arguments: dict[str, Any]) -> list[dict[str, Any]]:
+        asked.append(arguments)
+        return [ROW] if arguments["after"] < ROW["position"] else []
+
+    whole = {**ROW, "envelope": '{"family": {}}'}
+    with answering(sh.home, {"records": rows, "record": lambda _: whole}):
+        assert sh.json("records", "--kind", "family") == [ROW]
+        assert sh.json("records", "abababab") == whole
+    assert asked[0]["kind"] == "family"
+    assert asked[0]["after"] == 0
+
+
+def test_two_records_with_the_same_beginning_need_more_digits(sh: Shell) -> None:
+    twins = [{**ROW, "envelope_id": "ab" * 31 + end} for end in ("00", "01")]
+
+    def rows(arguments: dict[str, Any]) -> list[dict[str, Any]]:
+        return [] if arguments["after"] else twins
+
+    with answering(sh.home, {"records": rows}):
+        assert "2 records have ids beginning with" in sh.error("records", "abababab")
+
+
+@pytest.mark.parametrize("outcome", ["refused", "deferred", "malformed"])
+def test_a_record_the_node_does_not_take_is_a_failure(sh: Shell, outcome: str) -> None:
+    answer = {"outcome": outcome, "reason": "signer_unknown", "envelope_id": None, "detail": "x"}
+    with answering(sh.home, {"admit": lambda _: answer}):
+        result = sh.run(*ATTEST)
+    assert result.exit_code == 1
+    assert f"not stored: {outcome} signer_unknown" in result.stderr
+
+
+def test_the_node_gets_the_envelope(sh: Shell) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def admit(arguments: dict[str, Any]) -> dict[str, Any]:
+        asked.append(arguments)
+        return {"outcome": "admitted", "reason": "", "envelope_id": "ab" * 32, "detail": ""}
+
+    with answering(sh.home, {"admit": admit}):
+        assert sh.ok(*ATTEST) == "ab" * 32 + "\n"
+    assert asked[0]["kind"] == "attestation"
+    assert b'"attestation"' in bytes.fromhex(asked[0]["envelope_hex"])
+
+
+# -- keys of this node, as `record verify` sees them ---------------------------------------------
+
+
+@pytest.fixture
+def signed(sh: Shell) -> str:
+    envelope_id = sh.ok(*ATTEST).strip()
+    return str(sh.json("records", envelope_id)["envelope"])
+
+
+def verify(sh: Shell, envelope: str) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(
+        sh.ok("record", "verify", "--kind", "attestation", input=f"{envelope}\n")
+    )
+    return answer
+
+
+def test_verify_knows_the_keys_of_this_nodes_store(sh: Shell, signed: str) -> None:
+    assert verify(sh, signed)["outcome"] == "admitted"
+
+
+def test_verify_asks_the_running_node_for_keys(sh: Shell, signed: str) -> None:
+    key = sh.json("records", sh.json("records", "--kind", "key")[0]["envelope_id"])
+    pages: Iterator[list[Any]] = iter([[key], []])
+    with answering(sh.home, {"records": lambda _: next(pages), "record": lambda _: key}):
+        assert verify(sh, signed)["outcome"] == "admitted"
+
+
+def test_verify_defers_when_the_running_node_does_not_know_the_signer(
+    sh: Shell, signed: str
+) -> None:
+    with answering(sh.home, {"records": lambda _: []}):
+        answer = verify(sh, signed)
+    assert (answer["outcome"], answer["reason"]) == ("deferred", "signer_unknown")
+
+
+def test_verify_stores_nothing(sh: Shell, signed: str, tmp_path: Path) -> None:
+    other = shell(tmp_path / "other", "bob")
+    assert verify(other, signed)["reason"] == "signer_unknown"
+    assert other.json("records") == []
