@@ -26,6 +26,7 @@ TIMEOUT_PER_RECORD_S: Final = 0.05
 #: Sockets need short paths, so a deep TMPDIR is passed over.
 _PLAIN_TMP: Final = Path("/tmp")
 _TMP_CHARS_MAX: Final = 40
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command(cls=Verb)
@@ -79,7 +80,7 @@ def demo(
     )
     console = make_console(stderr=True)
     console.quiet = app.verbosity < 0
-    with _directory(app, keep=keep) as root, _ended_by_signals(), follow(console) as show:
+    with _ended_by_signals(), _directory(app, keep=keep) as root, follow(console) as show:
         result = Demo(root, nodes=nodes, records=records, timeout_s=limit_s, show=show).run()
     if as_json:
         click.echo(json.dumps(asdict(result)))
@@ -105,15 +106,18 @@ def _directory(app: App, *, keep: bool) -> Iterator[Path]:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the demo as Ctrl-C does: after cleaning up."""
+    """Let Ctrl-C, SIGTERM and SIGHUP end the demo once; cleaning up is not interrupted again."""
+    ending = False
 
     def end(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        nonlocal ending
+        if not ending:
+            ending = True
+            raise KeyboardInterrupt
 
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, end) for number in numbers]
+    before = {number: signal.signal(number, end) for number in _ENDING}
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)

@@ -13,7 +13,7 @@ from rich.text import Text
 from ciris_mesh.demo.progress import DemoResult, Phase, Progress
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.ui.tables import grid
-from ciris_mesh.ui.words import size
+from ciris_mesh.ui.words import count, size
 
 #: As many node columns as fit beside the kind names at 80 columns.
 COLUMNS_MAX: Final = 6
@@ -84,7 +84,8 @@ def follow(console: Console) -> Iterator[Callable[[Progress], None]]:
 def result_text(result: DemoResult) -> Text:
     """Return the outcome as a sentence."""
     what = (
-        f"{result.nodes} nodes, {result.records} records of {result.kinds} kinds, "
+        f"{result.nodes} nodes, {count(result.records, 'record')} of "
+        f"{count(result.kinds, 'kind')}, "
         f"{size(result.bytes)} sent, {result.seconds:.1f} s"
     )
     if result.converged:
