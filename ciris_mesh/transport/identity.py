@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -65,13 +66,12 @@ def _check(path: Path, status: os.stat_result) -> None:
 def _create(path: Path) -> rns_seam.Identity:
     """Make a new identity file; FileExistsError when one appeared meanwhile."""
     identity = rns_seam.new_identity()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        _write(temporary, identity.get_private_key())
+        temporary = _write_beside(path, identity.get_private_key())
         try:
             os.link(temporary, path)
         finally:
-            temporary.unlink()
+            os.unlink(temporary)
         _sync_directory(path.parent)
     except FileExistsError:
         raise
@@ -80,14 +80,13 @@ def _create(path: Path) -> rns_seam.Identity:
     return identity
 
 
-def _write(path: Path, content: bytes) -> None:
-    with suppress(FileNotFoundError):
-        path.unlink()  # left by a process of the same number that died half-way
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def _write_beside(path: Path, content: bytes) -> str:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    return name
 
 
 def _sync_directory(path: Path) -> None:

@@ -89,19 +89,40 @@ class Advertisement(Protocol):
     hashes of this segment and of the first; x: carries metadata. A peer may put anything there.
     """
 
-    t: object
-    d: object
-    i: object
-    l: object  # noqa: E741 (Reticulum's name)
-    h: object
-    o: object
-    x: object
+    @property
+    def t(self) -> object:
+        """See above."""
+        ...
 
+    @property
+    def d(self) -> object:
+        """See above."""
+        ...
 
-class Receipt(Protocol):
-    """The state of one `Link.request`."""
+    @property
+    def i(self) -> object:
+        """See above."""
+        ...
 
-    response: object
+    @property
+    def l(self) -> object:  # noqa: E743 (Reticulum's name)
+        """See above."""
+        ...
+
+    @property
+    def h(self) -> object:
+        """See above."""
+        ...
+
+    @property
+    def o(self) -> object:
+        """See above."""
+        ...
+
+    @property
+    def x(self) -> object:
+        """See above."""
+        ...
 
 
 class Link(Protocol):

@@ -16,6 +16,8 @@ from typing import Any
 
 import RNS
 
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.transport.base import LinkId
 from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum
 from support.transport_nodes import describe, perform
 
@@ -87,6 +89,33 @@ def noise(size: int) -> bytes:
     return random.Random(size).randbytes(size)
 
 
+def destination_of(transport: RnsTransport, link: int) -> str:
+    """The name of the destination an outbound link leads to."""
+    name: str = transport._links[LinkId(link)].rns.destination.name
+    return name.rpartition(".")[0]
+
+
+class PathListener:
+    """Reports each announce of a kind's own destination."""
+
+    aspect_filter = None
+
+    def received_announce(
+        self, destination_hash: bytes, announced_identity: Any, app_data: Any
+    ) -> None:
+        for kind in EnvelopeKind:
+            name = f"ciris.replication.{kind.value}"
+            if (
+                RNS.Destination.hash_from_name_and_identity(name, announced_identity)
+                == destination_hash
+            ):
+                say({"event": "path", "kind": kind.value, "address": announced_identity.hash.hex()})
+
+
+def listen_for_paths() -> None:
+    RNS.Transport.register_announce_handler(PathListener())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("directory", type=Path)
@@ -108,10 +137,13 @@ def main() -> None:
             "public_key": transport.public_key.hex(),
         }
     )
+    listen_for_paths()
     raw = RawClient()
     for line in sys.stdin:
         command = json.loads(line)
-        if command["do"].startswith("raw_"):
+        if command["do"] == "destination":
+            say({"answer": destination_of(transport, command["link"])})
+        elif command["do"].startswith("raw_"):
             say(raw.perform(command))
         else:
             say(perform(transport, command))
