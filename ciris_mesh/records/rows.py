@@ -1,8 +1,10 @@
 """Row hashes and envelope ids.
 
-A row hash is taken over the record as upstream's typed structs would print it: unknown members
-gone, nulls and defaults left out, times in UTC, typed floats in Rust's spelling. That view is
-`as_persisted`. It validates nothing: what doesn't fit its column's type is hashed as it stands.
+A row hash is taken over the record as it was serialized, read through its columns' types: times in
+UTC, typed floats in Rust's spelling, members no column knows left aside. What the serializer chose
+to write stays in, a null or a default included. `as_persisted` is the stricter view: the one way
+upstream's structs print such a row, nulls and defaults left out. Neither validates: what doesn't
+fit its column's type is taken as it stands.
 """
 
 from __future__ import annotations
@@ -41,20 +43,17 @@ def as_persisted(kind: EnvelopeKind, record: dict[str, JsonValue]) -> dict[str, 
 
     `persist_row_hash` is carried over as sent, "" when absent. Idempotent.
     """
-    row: dict[str, JsonValue] = {}
-    for field in KINDS[kind].fields:
-        if field.name in record:
-            value = _typed(field.type, record[field.name])
-            if not _is_left_out(field, value):
-                row[field.name] = value
-        elif field.presence is Presence.MATERIALIZED:
-            row[field.name] = default_value(field)
-    return row
+    typed = _through_types(kind, record)
+    return {
+        field.name: typed[field.name]
+        for field in KINDS[kind].fields
+        if field.name in typed and not _is_left_out(field, typed[field.name])
+    }
 
 
 def persist_row_hash(kind: EnvelopeKind, record: dict[str, JsonValue]) -> str:
     """Lowercase hex SHA-256 over the V1Python bytes of the row without `persist_row_hash`."""
-    row = as_persisted(kind, record)
+    row = _through_types(kind, record)
     row.pop(ROW_HASH_FIELD, None)
     return hashlib.sha256(v1python(row)).hexdigest()
 
@@ -117,6 +116,17 @@ def rust_float(value: float) -> str:
         return f"{minus}0.{'0' * -point}{digits}"
     tail = f".{digits[1:]}" if len(digits) > 1 else ""
     return f"{minus}{digits[0]}{tail}e{point - 1:+d}"
+
+
+def _through_types(kind: EnvelopeKind, record: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """The record's columns, each in its type's spelling; always-written ones filled in."""
+    row: dict[str, JsonValue] = {}
+    for field in KINDS[kind].fields:
+        if field.name in record:
+            row[field.name] = _typed(field.type, record[field.name])
+        elif field.presence is Presence.MATERIALIZED:
+            row[field.name] = default_value(field)
+    return row
 
 
 def _is_left_out(field: Field, value: JsonValue) -> bool:

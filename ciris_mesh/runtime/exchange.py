@@ -73,7 +73,8 @@ class Exchange:
         if peer.link is None:
             if not peer.dialing:
                 peer.dialing = True
-                self._parts.transport.dial(peer.config.address)
+                first = next(kind for kind in EnvelopeKind if kind in peer.config.kinds)
+                self._parts.transport.dial(peer.config.address, first)
             return
         if peer.check_out:
             return

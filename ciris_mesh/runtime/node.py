@@ -12,7 +12,7 @@ from ciris_mesh.directory.base import ReplicationDirectory, StoredRow
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.errors import OperatorError
 from ciris_mesh.records.authoring import author, author_key
-from ciris_mesh.records.binding import sign_binding
+from ciris_mesh.records.binding import Binding, sign_binding
 from ciris_mesh.records.hybrid import FederationKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
@@ -23,9 +23,17 @@ from ciris_mesh.runtime.peers import PeerConfig
 from ciris_mesh.runtime.runtime import ReplicationHandle, ReplicationRuntime, RuntimeConfig
 from ciris_mesh.transport.base import Transport
 
-#: How long a binding made at start is good for: a year, so that a node without a clock that comes
-#: back after a winter is still believed.
+#: How long a binding is good for: a year, so that a node that comes back after a winter without a
+#: clock is still believed.
 BINDING_LIFE_S = 366 * 86_400
+
+#: A stored binding is used again until this little of its life is left.
+BINDING_RENEWAL_S = 30 * 86_400
+
+
+def make_binding(key: FederationKey, rns_public_key: bytes, now_ms: int) -> Binding:
+    """Sign that `key` speaks through this RNS identity. The epoch is the time of signing."""
+    return sign_binding(key, rns_public_key, now_ms, now_ms // 1000 + BINDING_LIFE_S)
 
 
 class Node:
@@ -35,6 +43,8 @@ class Node:
         key: this node's federation key; its key record is signed and admitted at start.
         transport: not started yet; the node starts and stops it.
         directory: kept open; in memory when left out.
+        key_envelope: the node's key record; signed anew when left out.
+        binding: says that `key` speaks through the transport's identity; signed anew likewise.
     """
 
     def __init__(
@@ -47,6 +57,7 @@ class Node:
         config: RuntimeConfig | None = None,
         bindings: BindingStore | None = None,
         key_envelope: bytes | None = None,
+        binding: Binding | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         rng: random.Random | None = None,
@@ -57,7 +68,7 @@ class Node:
         self.directory = directory if directory is not None else MemoryDirectory()
         now_ms = wall_ms()
         self.key_envelope = key_envelope or author_key(key, identity_ref=key.key_id, at_ms=now_ms)
-        binding = sign_binding(key, transport.public_key, now_ms, now_ms // 1000 + BINDING_LIFE_S)
+        binding = binding or make_binding(key, transport.public_key, now_ms)
         self.runtime = ReplicationRuntime(
             directory=self.directory,
             transport=transport,

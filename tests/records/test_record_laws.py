@@ -84,7 +84,9 @@ def test_the_typed_view_is_idempotent_and_keeps_the_hash(
     kind, record = row
     once = as_persisted(kind, record)
     assert as_persisted(kind, once) == once
-    assert persist_row_hash(kind, once) == persist_row_hash(kind, record)
+    left_out = {name for name in record if KINDS[kind].field(name) and name not in once}
+    same = persist_row_hash(kind, once) == persist_row_hash(kind, record)
+    assert same is not bool(left_out)
 
 
 @given(loose_records(), seeds)
