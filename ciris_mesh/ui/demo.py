@@ -59,6 +59,9 @@ def _short(kind: str) -> str:
 def progress_line(progress: Progress) -> str:
     """Return the same in one line, for logs and pipes."""
     held = ", ".join(f"{node.name} {node.total}" for node in progress.nodes)
+    if len(progress.nodes) > COLUMNS_MAX:
+        totals = [node.total for node in progress.nodes]
+        held = f"{len(totals)} nodes hold {min(totals)} to {max(totals)}"
     text = f"{progress.elapsed_s:5.1f} s  {progress.phase.value}"
     return f"{text}: {held} of {progress.signed}" if held else text
 

@@ -52,6 +52,7 @@ def test_it_fits_80_columns_in_ascii(nodes: int) -> None:
 
 def test_one_line_form() -> None:
     assert progress_line(progress(2)) == "  4.4 s  converging: node0 6, node1 6 of 9"
+    assert progress_line(progress(9)) == "  4.4 s  converging: 9 nodes hold 6 to 6 of 9"
     assert progress_line(progress(0, phase=Phase.STARTING)) == "  4.4 s  starting nodes"
 
 
