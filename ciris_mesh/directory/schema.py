@@ -97,6 +97,9 @@ MIGRATIONS: Final[tuple[tuple[str, Migration], ...]] = (
 )
 
 
+TABLES: Final = frozenset({"migration", "record", "envelope", "bucket", "pooled"})
+
+
 def migrate(
     connection: sqlite3.Connection,
     path: Path,
@@ -116,7 +119,7 @@ def migrate(
                 f"{len(migrations)}); install that version, or restore an older backup"
             )
         for number, (name, step) in enumerate(migrations[version:], start=version + 1):
-            if number > 1:
+            if version > 0:
                 back_up(connection, path, number - 1)
             _run(connection, number, name, step)
 
@@ -173,6 +176,19 @@ def _drop_old_backups(path: Path) -> None:
             backups[int(version)] = file
     for old in sorted(backups)[:-BACKUPS_KEPT]:
         backups[old].unlink()
+
+
+def check_tables(connection: sqlite3.Connection, path: Path) -> None:
+    """Are all tables of the newest version there?
+
+    Raises:
+        DirectoryError: a table is missing: somebody or something removed it.
+    """
+    with translated(path):
+        rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        missing = TABLES - {name for (name,) in rows}
+    if missing:
+        raise DirectoryError(damaged(path, f"no table {', '.join(sorted(missing))}"))
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:

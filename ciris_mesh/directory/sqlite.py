@@ -28,7 +28,7 @@ from ciris_mesh.directory.dbfile import (
     translated,
 )
 from ciris_mesh.directory.pools import PoolLimits
-from ciris_mesh.directory.schema import migrate
+from ciris_mesh.directory.schema import check_tables, migrate
 from ciris_mesh.directory.store import PooledEntry, SavedBuckets
 from ciris_mesh.errors import DirectoryError, LifecycleError
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
@@ -370,6 +370,7 @@ def _open_writer(path: Path) -> sqlite3.Connection:
         connection = connect(path, read_only=False)
         try:
             migrate(connection, path)
+            check_tables(connection, path)
             # Only now: until it is marked as ours, the header must be in the file, not in a log.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,0 +1,169 @@
+"""Migrations happen or do not, with a verified backup before each of a database in use."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from ciris_mesh.directory import schema, sqlite
+from ciris_mesh.directory.base import Source
+from ciris_mesh.directory.dbfile import APPLICATION_ID, connect
+from ciris_mesh.directory.schema import BACKUPS_KEPT, MIGRATIONS, Migration, back_up, migrate
+from ciris_mesh.directory.sqlite import SqliteDirectory
+from ciris_mesh.errors import DirectoryError
+from ciris_mesh.records.envelope import parse_envelope
+from ciris_mesh.records.kinds import EnvelopeKind
+from support.keys import alice, bob
+from support.records import AT_MS, sample
+
+K = EnvelopeKind
+PEER = Source("peer", "hub")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "records.db"
+
+
+def version_of(path: Path) -> int:
+    connection = sqlite3.connect(path)
+    try:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    finally:
+        connection.close()
+
+
+def make_version_1(path: Path) -> bytes:
+    """A database as the first schema left it, holding alice's key. Returns the envelope id."""
+    connection = connect(path, read_only=False)
+    migrate(connection, path, MIGRATIONS[:1])
+    raw = sample(K.KEY, alice())
+    envelope = parse_envelope(K.KEY, raw)
+    connection.execute(
+        "INSERT INTO record VALUES (1, 1, ?, 2, ?, ?, ?, ?)",
+        (envelope.envelope_id, envelope.seq, alice().key_id, f'["{alice().key_id}"]', AT_MS),
+    )
+    connection.execute("INSERT INTO envelope VALUES (1, ?)", (raw,))
+    connection.execute("INSERT INTO bucket VALUES (1, ?, 0, x'', 1)", (envelope.envelope_id[0],))
+    connection.close()
+    return envelope.envelope_id
+
+
+def backups(path: Path) -> list[str]:
+    return sorted(file.name for file in path.parent.glob("*.backup-*"))
+
+
+def test_a_version_1_database_is_brought_up_to_date_with_a_backup(path: Path) -> None:
+    envelope_id = make_version_1(path)
+    assert version_of(path) == 1
+    directory = SqliteDirectory(path)
+    try:
+        assert [ref.envelope_hash for ref in directory.holdings(K.KEY)] == [envelope_id]
+        assert directory.public_key(alice().key_id) == alice().public
+        assert directory.digest(K.KEY).count == 1
+        waiting = directory.admit(K.FAMILY, sample(K.FAMILY, bob()), PEER, now_ms=AT_MS)
+        assert waiting.waits_for == (bob().key_id,), "the pools are there"
+    finally:
+        directory.close()
+    assert version_of(path) == len(MIGRATIONS)
+    assert backups(path) == ["records.db.backup-1"]
+    backup = path.with_name("records.db.backup-1")
+    assert version_of(backup) == 1
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+    assert not list(path.parent.glob("*backup*-wal")), "one file, whole in itself"
+
+
+def test_a_backup_opens_as_a_directory_again(path: Path, tmp_path: Path) -> None:
+    envelope_id = make_version_1(path)
+    SqliteDirectory(path).close()
+    restored = tmp_path / "restored.db"
+    path.with_name("records.db.backup-1").rename(restored)
+    directory = SqliteDirectory(restored)
+    try:
+        assert directory.get(K.KEY, envelope_id) is not None
+    finally:
+        directory.close()
+
+
+def test_a_new_database_needs_no_backup_and_each_migration_has_its_record(path: Path) -> None:
+    SqliteDirectory(path).close()
+    SqliteDirectory(path).close()
+    assert backups(path) == []
+    connection = sqlite3.connect(path)
+    try:
+        rows = connection.execute("SELECT version, name FROM migration ORDER BY version")
+        assert rows.fetchall() == [(n + 1, name) for n, (name, _) in enumerate(MIGRATIONS)]
+        marked = connection.execute("PRAGMA application_id").fetchone()[0]
+        assert marked == APPLICATION_ID
+    finally:
+        connection.close()
+
+
+def test_at_most_three_backups_are_kept(path: Path) -> None:
+    SqliteDirectory(path).close()
+    connection = connect(path, read_only=False)
+    try:
+        for version in range(1, 12):
+            back_up(connection, path, version)
+    finally:
+        connection.close()
+    assert backups(path) == [f"records.db.backup-{n}" for n in (10, 11, 9)]
+    assert len(backups(path)) == BACKUPS_KEPT
+
+
+def with_failing_step(then: type[BaseException]) -> tuple[tuple[str, Migration], ...]:
+    def step(connection: sqlite3.Connection) -> None:
+        connection.execute("CREATE TABLE half (a)")
+        connection.execute("DELETE FROM record")
+        raise then("in the middle")
+
+    return (*MIGRATIONS, ("breaks", step))
+
+
+@pytest.mark.parametrize("error", [sqlite3.OperationalError, KeyboardInterrupt])
+def test_a_migration_that_fails_leaves_nothing_behind(
+    path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    envelope_id = make_version_1(path)
+    SqliteDirectory(path).close()
+
+    def migrate_with_failure(connection: sqlite3.Connection, path: Path) -> None:
+        migrate(connection, path, with_failing_step(error))
+
+    monkeypatch.setattr(sqlite, "migrate", migrate_with_failure)
+    with pytest.raises((DirectoryError, KeyboardInterrupt)):
+        SqliteDirectory(path)
+    monkeypatch.undo()
+    assert version_of(path) == len(MIGRATIONS)
+    directory = SqliteDirectory(path)
+    try:
+        assert directory.get(K.KEY, envelope_id) is not None
+    finally:
+        directory.close()
+
+
+def test_no_migration_runs_without_a_sound_backup(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_version_1(path)
+    counts = iter([{"record": 1}, {"record": 0}])
+    monkeypatch.setattr(schema, "_row_counts", lambda connection: next(counts))
+    with pytest.raises(DirectoryError, match=r"backup .* incomplete; free some space"):
+        SqliteDirectory(path)
+    assert version_of(path) == 1
+    assert backups(path) == [], "a bad copy is no backup"
+
+
+def test_a_newer_schema_is_left_alone(path: Path) -> None:
+    SqliteDirectory(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(DirectoryError, match=r"newer ciris-mesh .* install that version"):
+        SqliteDirectory(path)
+    assert path.read_bytes() == before
+    assert backups(path) == []
