@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from ciris_mesh.errors import BackPressure, LifecycleError, MeshError, RemoteProtocolError
 from ciris_mesh.protocol.limits import CADENCE_S, NO_PROGRESS_TIMEOUT_S
@@ -25,6 +26,9 @@ from ciris_mesh.runtime.events import EventHub, RoundEvent, RoundOutcome
 from ciris_mesh.runtime.worker import Timer, WorkerPool
 
 logger = logging.getLogger(__name__)
+
+#: A watchdog that finds its strand full looks again after this: long enough for a task to end.
+STRAND_RETRY_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +50,19 @@ class _Watched:
 
 @dataclass(slots=True)
 class _PeerRounds:
-    """One peer's rounds. Touched only on the peer's strand, except `generation`."""
+    """One peer's rounds. Touched only on the peer's strand, except the fields named here.
+
+    Attributes:
+        tick_due_s: when the next cadence's check is due. With `ticking`, under the lock.
+        ticking: the peer's one cadence timer is set; it may be set for an earlier time.
+        watching: the peer's one watchdog timer is set.
+    """
 
     initiators: dict[EnvelopeKind, ReplicationCoordinator] = field(default_factory=dict)
     waiting: deque[EnvelopeKind] = field(default_factory=deque)
     watched: dict[RoundKey, _Watched] = field(default_factory=dict)
-    next_tick: int = 0
+    tick_due_s: float = 0.0
+    ticking: bool = False
     watching: bool = False
 
 
@@ -143,7 +154,7 @@ class ReplicationScheduler:
 
     def trigger(self, peer: str, delay_s: float = 0.0) -> None:
         """Check `peer` once, `delay_s` from now, whatever its cadence."""
-        self._timer.after(delay_s, lambda: self._submit(peer, lambda: self._tick(peer)))
+        self._timer.after(delay_s, lambda: self._submit_tick(peer))
 
     def postpone(self, peer: str) -> None:
         """The peer has just compared with us: the next check may wait a whole cadence."""
@@ -200,35 +211,47 @@ class ReplicationScheduler:
         with self._lock:
             return self._peers.get(peer)
 
-    def _submit(self, peer: str, task: Callable[[], None]) -> None:
+    def _submit(self, peer: str, task: Callable[[], None]) -> bool:
+        """Queue on the peer's strand; False when there is no room just now."""
         try:
             self._pool.submit(peer, task)
         except BackPressure:
-            logger.warning("round.skipped peer=%s reason=strand_full", peer)
+            return False
         except LifecycleError:
             logger.debug("round.skipped peer=%s reason=stopping", peer)
+        return True
+
+    def _submit_tick(self, peer: str) -> None:
+        if not self._submit(peer, lambda: self._tick(peer)):
+            logger.warning("round.skipped peer=%s reason=strand_full", peer)
 
     def _schedule_first(self, peer: str) -> None:
         self._schedule(peer, self._rng.random() * self.config.cadence_s)
 
     def _schedule(self, peer: str, delay_s: float) -> None:
-        """Set the peer's one cadence timer; an older one then does nothing."""
+        """Say when the next check is due. One timer a peer, however often this is called."""
         with self._lock:
             rounds = self._peers.get(peer)
-            if rounds is None or not rounds.initiators or not self._running:
+            if rounds is None:
                 return
-            rounds.next_tick += 1
-            ticket = rounds.next_tick
+            rounds.tick_due_s = self._clock() + delay_s
+            if rounds.ticking:
+                return
+            rounds.ticking = True
+        self._timer.after(delay_s, lambda: self._cadence(peer, rounds))
 
-        def due() -> None:
-            with self._lock:
-                current = self._peers.get(peer)
-                if current is not rounds or rounds.next_tick != ticket or not self._running:
-                    return
-            self._schedule(peer, self.config.cadence_s)
-            self._submit(peer, lambda: self._tick(peer))
-
-        self._timer.after(delay_s, due)
+    def _cadence(self, peer: str, rounds: _PeerRounds) -> None:
+        """The cadence timer of `rounds` fired: check, unless the check was put off meanwhile."""
+        with self._lock:
+            rounds.ticking = False
+            if self._peers.get(peer) is not rounds or not rounds.initiators or not self._running:
+                return
+            wait_s = rounds.tick_due_s - self._clock()
+        if wait_s > 0:
+            self._schedule(peer, wait_s)
+            return
+        self._schedule(peer, self.config.cadence_s)
+        self._submit_tick(peer)
 
     def _tick(self, peer: str) -> None:
         """A tick that finds a round under way is skipped, not made up for."""
@@ -265,7 +288,11 @@ class ReplicationScheduler:
             self._set_watchdog(coordinator.key.peer, self.config.no_progress_timeout_s)
 
     def _set_watchdog(self, peer: str, delay_s: float) -> None:
-        self._timer.after(delay_s, lambda: self._submit(peer, lambda: self._look(peer)))
+        def due() -> None:
+            if not self._submit(peer, lambda: self._look(peer)):
+                self._set_watchdog(peer, STRAND_RETRY_S)
+
+        self._timer.after(delay_s, due)
 
     def _look(self, peer: str) -> None:
         """Give up rounds in which nothing moved for the timeout. Progress counts, not age."""
