@@ -175,10 +175,14 @@ def _preview(
 
 
 def _confirm() -> None:
-    if not sys.stdin.isatty():
+    if not _somebody_is_there():
         raise Failure("nobody there to ask: add --yes to sign without asking")
     if not click.confirm("Sign this?", err=True):
         raise Failure("not signed")
+
+
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty()
 
 
 def _admit(app: App, kind: EnvelopeKind, envelope: bytes, key: FederationKey) -> dict[str, Any]:

@@ -97,3 +97,41 @@ def test_hex_is_digit_pairs_and_nothing_else(text: str) -> None:
 @given(st.binary())
 def test_hex_of_either_case_is_read(raw: bytes) -> None:
     assert from_hex(raw.hex().upper(), "x") == from_hex(raw.hex(), "x") == raw
+
+
+@dataclass(frozen=True)
+class Loose:
+    age_s: float | None
+    counts: dict[str, int]
+    inner: Inner
+
+
+LOOSE = {"age_s": None, "counts": {"a": 1}, "inner": {"name": "x", "raw": "00"}}
+
+
+def test_optional_numbers_and_mappings_load() -> None:
+    assert load(Loose, LOOSE) == Loose(None, {"a": 1}, Inner("x", b"\x00"))
+    assert load(Loose, {**LOOSE, "age_s": 3}).age_s == 3.0
+    assert isinstance(load(Loose, {**LOOSE, "age_s": 3}).age_s, float)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"age_s": "3"}, "age_s is not of type float"),
+        ({"age_s": True}, "age_s is not of type float"),
+        ({"counts": []}, "counts is not an object"),
+        ({"counts": {"a": 1.5}}, "counts is not of type int"),
+        ({"inner": None}, "inner is not an object"),
+    ],
+)
+def test_what_is_wrong_in_them_is_named_too(change: dict[str, object], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        load(Loose, {**LOOSE, **change}, strict=False)
+
+
+def test_members_of_a_newer_version_are_passed_over_at_every_depth() -> None:
+    newer = {**LOOSE, "more": 1, "inner": {"name": "x", "raw": "00", "more": 2}}
+    assert load(Loose, newer, strict=False) == load(Loose, LOOSE)
+    with pytest.raises(ValueError, match="unknown member 'more'"):
+        load(Loose, newer)

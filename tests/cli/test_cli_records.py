@@ -69,6 +69,17 @@ def test_without_anybody_to_ask_nothing_is_signed(sh: Shell) -> None:
     assert sh.json("records") == []
 
 
+@pytest.mark.parametrize(("answer", "count"), [("y\n", 2), ("n\n", 0), ("\n", 0)])
+def test_a_person_is_asked(
+    sh: Shell, monkeypatch: pytest.MonkeyPatch, answer: str, count: int
+) -> None:
+    monkeypatch.setattr("ciris_mesh.cli.sign._somebody_is_there", lambda: True)
+    result = sh.run(*ATTEST[:-1], input=answer)
+    assert "Sign this?" in result.stderr
+    assert result.exit_code == (0 if count else 1)
+    assert len(sh.json("records")) == count
+
+
 def test_all_columns_of_an_attestation_can_be_given(sh: Shell) -> None:
     more = ("--type", "recants", "--weight", "0.25", "--expires", "2027-06-01T02:00:00+02:00")
     answer = sh.json(*ATTEST, *more)
