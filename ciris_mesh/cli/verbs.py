@@ -140,8 +140,8 @@ def _failure(ctx: click.Context, exc: Exception, text: str) -> Failure:
 
 
 def set_up_logging(verbosity: int) -> None:
-    """Send log lines to stderr: errors only, unless asked for more."""
-    levels = {-1: logging.CRITICAL, 0: logging.ERROR, 1: logging.INFO}
+    """Send log lines to stderr: warnings and worse, unless asked for more or less."""
+    levels = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
     level = levels.get(max(-1, verbosity), logging.DEBUG)
     stamp = "" if os.environ.get("JOURNAL_STREAM") else "%(asctime)s "
     logging.basicConfig(level=level, format=f"{stamp}%(levelname)s %(name)s %(message)s")

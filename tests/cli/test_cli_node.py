@@ -110,6 +110,14 @@ def test_status_of_a_real_node_has_exactly_the_documented_members(root: Path) ->
     assert text.isascii()
 
 
+def test_an_unknown_setting_is_warned_of_and_the_node_runs(root: Path) -> None:
+    sh = shell(root / "alice")
+    sh.home.config.write_text("[rounds]\ncadence = 5\n")
+    with running(root, "alice", free_port(), listens=True) as node:
+        assert "did you mean cadence_s?" in node.output.read_text()
+        assert node.end() == 0
+
+
 def test_a_second_instance_is_refused_in_one_line(root: Path) -> None:
     with running(root, "alice", free_port(), listens=True) as node:
         done = subprocess.run(
