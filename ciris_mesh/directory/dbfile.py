@@ -109,6 +109,8 @@ def check_is_ours(path: Path) -> None:
     """
     if path.is_dir():
         raise DirectoryError(f"{path} is a folder; name a file in it for the record store")
+    if path.exists() and not path.is_file():
+        raise DirectoryError(f"{path} is a device or pipe; name a file for the record store")
     if not path.parent.is_dir():
         raise DirectoryError(f"{path.parent} does not exist; create it, or run ciris-mesh init")
     if not path.exists():

@@ -138,10 +138,10 @@ class Placing:
 
     def _meet(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
         verdict = judgement.verdict
-        is_key = entry.kind is EnvelopeKind.KEY
+        is_key, owner = entry.kind is EnvelopeKind.KEY, entry.signers[0]
         if self._strangers.holds(entry):
             verdict = replace(verdict, outcome=Outcome.DUPLICATE, reason=Reason.NONE)
-        elif not is_key and self._strangers.key(entry.signers[0]) is None:
+        elif self._read_key(owner) if is_key else not self._strangers.key(owner):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.UNATTRIBUTED)
         else:
             evicted = self._strangers.add(entry)

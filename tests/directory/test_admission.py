@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from ciris_mesh.directory.admission import SKEW_MS
+from ciris_mesh.directory.admission import SKEW_MS, Candidate, Judgement
 from ciris_mesh.directory.base import OWN, UNATTRIBUTED, Shelf, Source
 from ciris_mesh.directory.core import DirectoryCore
+from ciris_mesh.directory.pools import PoolLimits
 from ciris_mesh.records.authoring import author
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.hybrid import FederationKey
@@ -508,6 +509,83 @@ def test_any_later_admission_looks_at_what_is_due(directory: DirectoryCore) -> N
     assert verdict.envelope_id is not None
     admit(directory, K.KEY, sample(K.KEY, bob()), now_ms=AT_MS + 3_600_000)
     assert directory.get(K.ATTESTATION, verdict.envelope_id) is not None
+
+
+# -- what changes between judging and writing ----------------------------------------------------
+
+
+class Meanwhile:
+    """Lets something happen after the next judgement and before it is carried out."""
+
+    def __init__(
+        self, directory: DirectoryCore, monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]
+    ) -> None:
+        self._judge = directory._admission.judge
+        self._then: Callable[[], object] | None = then
+        monkeypatch.setattr(directory._admission, "judge", self)
+
+    def __call__(self, what: Candidate, now_ms: int) -> Judgement:
+        judgement = self._judge(what, now_ms)
+        if self._then is not None:
+            then, self._then = self._then, None
+            then()
+        return judgement
+
+
+def test_a_key_that_arrives_meanwhile_is_not_waited_for(
+    directory: DirectoryCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Meanwhile(directory, monkeypatch, lambda: know(directory, bob()))
+    assert admit(directory, K.FAMILY, sample(K.FAMILY, bob())).outcome is Outcome.ADMITTED
+    assert directory.pools().deferred == 0
+
+
+def test_the_same_record_that_arrives_meanwhile_makes_this_one_a_duplicate(
+    directory: DirectoryCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    know(directory)
+    raw = sample(K.FAMILY, alice())
+    Meanwhile(directory, monkeypatch, lambda: admit(directory, K.FAMILY, raw, OTHER))
+    assert admit(directory, K.FAMILY, raw).outcome is Outcome.DUPLICATE
+    assert len(directory.holdings(K.FAMILY)) == 1
+
+
+def test_a_stranger_whose_key_arrives_meanwhile_is_no_stranger(
+    directory: DirectoryCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Meanwhile(directory, monkeypatch, lambda: know(directory, bob()))
+    verdict = admit(directory, K.KEY, sample(K.KEY, bob(), 1), UNATTRIBUTED)
+    assert short(verdict) == (Outcome.REFUSED, Reason.UNATTRIBUTED)
+    assert directory.pools().first_contact == 0
+
+
+def test_an_occurrence_whose_stranger_left_meanwhile_is_refused(
+    open_directory: Callable[..., DirectoryCore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = open_directory(limits=PoolLimits(first_contact_keys=1))
+    admit(directory, K.KEY, sample(K.KEY, bob()), UNATTRIBUTED)
+    crowd = sample(K.KEY, carol())
+    Meanwhile(directory, monkeypatch, lambda: admit(directory, K.KEY, crowd, UNATTRIBUTED))
+    occurrence = sample(K.IDENTITY_OCCURRENCE, bob())
+    verdict = admit(directory, K.IDENTITY_OCCURRENCE, occurrence, UNATTRIBUTED)
+    assert short(verdict) == (Outcome.REFUSED, Reason.UNATTRIBUTED)
+    assert directory.pools().first_contact == 1
+
+
+def test_a_key_id_keeps_the_first_key_it_stood_for(
+    directory: DirectoryCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if bob had found a key whose digest spells alice's id: 80 bits, so pretend."""
+    know(directory)
+    monkeypatch.setattr("ciris_mesh.records.checks.is_self_certifying", lambda *_: True)
+    named = {"key_id": alice().key_id, "scrub_key_id": alice().key_id}
+    raw = author(K.KEY, columns(K.KEY, alice().key_id, 0) | named, bob(), at_ms=AT_MS)
+    verdict = admit(directory, K.KEY, raw)
+    assert short(verdict) == (Outcome.REFUSED, Reason.KEY_CONFLICT)
+    assert directory.public_key(alice().key_id) == alice().public
+    assert len(directory.holdings(K.KEY)) == 1
+    second = admit(directory, K.KEY, sample(K.KEY, alice(), 5))
+    assert second.outcome is Outcome.ADMITTED, "another record of the same key is no conflict"
 
 
 def test_outcomes_are_counted_by_path_outcome_and_reason(directory: DirectoryCore) -> None:

@@ -122,6 +122,12 @@ def test_a_folder_is_no_record_store(path: Path) -> None:
         SqliteDirectory(path)
 
 
+def test_a_pipe_is_no_record_store(path: Path) -> None:
+    os.mkfifo(path)
+    with pytest.raises(DirectoryError, match="device or pipe; name a file"):
+        SqliteDirectory(path)
+
+
 def test_a_missing_folder_is_said_to_be_missing(tmp_path: Path) -> None:
     with pytest.raises(DirectoryError, match="does not exist; create it"):
         SqliteDirectory(tmp_path / "nowhere" / "records.db")
