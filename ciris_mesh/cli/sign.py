@@ -200,7 +200,7 @@ def _admit_offline(
 ) -> dict[str, Any]:
     from ciris_mesh.directory.base import OWN
     from ciris_mesh.runtime.clock import SystemClock
-    from ciris_mesh.runtime.daemon import own_key_record
+    from ciris_mesh.runtime.ownself import own_key_record
 
     clock = SystemClock()
     with open_directory(home) as directory:

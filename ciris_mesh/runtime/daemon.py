@@ -16,21 +16,17 @@ from pathlib import Path
 from types import FrameType
 
 from ciris_mesh.directory.sqlite import SqliteDirectory
-from ciris_mesh.errors import DecodeError, KeyFileError
-from ciris_mesh.records.authoring import author_key
-from ciris_mesh.records.binding import Binding
-from ciris_mesh.records.hybrid import FederationKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.announcing import Announcer
 from ciris_mesh.runtime.bindings import BindingStore
-from ciris_mesh.runtime.clock import Clock, SystemClock, ensure_signing_allowed, signing_allowed
+from ciris_mesh.runtime.clock import SystemClock
 from ciris_mesh.runtime.config import Config, load_config
 from ciris_mesh.runtime.control import ControlServer
-from ciris_mesh.runtime.files import write_atomic
 from ciris_mesh.runtime.home import Home, HomeLock
 from ciris_mesh.runtime.keyfiles import read_key_file
-from ciris_mesh.runtime.node import BINDING_RENEWAL_S, Node, make_binding
+from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.operations import Operations, peer_config
+from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
@@ -116,63 +112,6 @@ def _build(
     for peer in book.peers():
         node.add_peer(peer_config(peer))
     return node, Operations(node, book, clock, clock.monotonic_s())
-
-
-def own_key_record(home: Home, key: FederationKey, clock: Clock) -> bytes:
-    """The node's signed key record: made once, then the same bytes for ever.
-
-    Raises:
-        ClockUntrusted: it has to be made now, and the clock is before the build date.
-        KeyFileError: the file on disk cannot be read.
-    """
-    path = home.storage / "own-key-record"
-    stored = _read(path)
-    if stored is not None:
-        return stored
-    ensure_signing_allowed(clock)
-    envelope = author_key(key, identity_ref=key.key_id, at_ms=clock.wall_ms())
-    write_atomic(path, envelope)
-    return envelope
-
-
-def own_binding(home: Home, key: FederationKey, rns_public_key: bytes, clock: Clock) -> Binding:
-    """The node's binding: signed once a year, so that peers need not fetch it at every start.
-
-    Raises:
-        ClockUntrusted: none is stored for these two keys, and the clock is before the build date.
-        KeyFileError: the file on disk cannot be read.
-    """
-    path = home.storage / "own-binding"
-    stored = _stored_binding(path)
-    if stored is not None and (stored.key_id, stored.rns_public_key) == (
-        key.key_id,
-        rns_public_key,
-    ):
-        is_old = stored.expiry_s - clock.wall_ms() // 1000 < BINDING_RENEWAL_S
-        if not is_old or not signing_allowed(clock):
-            return stored
-    ensure_signing_allowed(clock)
-    binding = make_binding(key, rns_public_key, clock.wall_ms())
-    write_atomic(path, binding.encode())
-    return binding
-
-
-def _stored_binding(path: Path) -> Binding | None:
-    data = _read(path)
-    try:
-        return Binding.decode(data) if data is not None else None
-    except DecodeError:
-        logger.warning("binding.damaged file=%s (a new one is signed)", path)
-        return None
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise KeyFileError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _end_on_signals(stopping: threading.Event) -> None:

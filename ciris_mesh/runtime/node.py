@@ -12,28 +12,17 @@ from ciris_mesh.directory.base import ReplicationDirectory, StoredRow
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.errors import OperatorError
 from ciris_mesh.records.authoring import author, author_key
-from ciris_mesh.records.binding import Binding, sign_binding
+from ciris_mesh.records.binding import Binding
 from ciris_mesh.records.hybrid import FederationKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
 from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.events import EventSink
 from ciris_mesh.runtime.handshake import OwnSelf
+from ciris_mesh.runtime.ownself import make_binding
 from ciris_mesh.runtime.peers import PeerConfig
 from ciris_mesh.runtime.runtime import ReplicationHandle, ReplicationRuntime, RuntimeConfig
 from ciris_mesh.transport.base import Transport
-
-#: How long a binding is good for: a year, so that a node that comes back after a winter without a
-#: clock is still believed.
-BINDING_LIFE_S = 366 * 86_400
-
-#: A stored binding is used again until this little of its life is left.
-BINDING_RENEWAL_S = 30 * 86_400
-
-
-def make_binding(key: FederationKey, rns_public_key: bytes, now_ms: int) -> Binding:
-    """Sign that `key` speaks through this RNS identity. The epoch is the time of signing."""
-    return sign_binding(key, rns_public_key, now_ms, now_ms // 1000 + BINDING_LIFE_S)
 
 
 class Node:
