@@ -10,6 +10,7 @@ Guarantees, the same for Reticulum and loopback:
 * Every `dial` ends in exactly one LinkUp or DialFailed, within its own deadline; dials to an
   address that is being dialled already join that one and end with it.
 * After LinkDown nothing more is reported for that link; after `stop` returned, nothing at all.
+* An inbound link reports no frame before LinkIdentified; one that never identifies goes down.
 * The sink is called from transport threads and returns at once (it enqueues).
 * Nothing here blocks the caller for longer than handing bytes to a queue.
 """

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from ciris_mesh.wire import frame
+
 #: The wire's own frame limit; a frame of one byte more is refused before it is read.
-FRAME_BYTES_MAX: Final = 8 * 1024 * 1024
+FRAME_BYTES_MAX: Final = frame.FRAME_BYTES_MAX
 
 #: What an identity that is no peer may send in one frame: the largest offer of a binding (4 KiB)
 #: with its key envelope (16 KiB) and their framing. Nothing else is needed to meet.

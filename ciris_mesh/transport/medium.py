@@ -31,12 +31,17 @@ _PREFIXES: Final = (
 _LOCAL_PREFIXES: Final = ("Local", "Shared Instance")
 
 
+def is_local(name: str) -> bool:
+    """Say whether an interface only leads to this machine's rnsd."""
+    return name.startswith(_LOCAL_PREFIXES)
+
+
 def medium_of(name: str, bitrate_bps: int | None) -> str:
     """Return "tcp", "serial", "radio" or "unknown" for a class name or printed name."""
     for prefix, medium in _PREFIXES:
         if name.startswith(prefix):
             return medium
-    if name.startswith(_LOCAL_PREFIXES):
+    if is_local(name):
         return "unknown"
     if bitrate_bps is not None and 0 < bitrate_bps <= RADIO_BITRATE_MAX_BPS:
         return "radio"

@@ -31,7 +31,7 @@ BUSY_REST_MAX_S: Final = 4.0
 #: Times a Resource may be turned away. The other side says no in the same way when it has no room
 #: now and when it will never take it, but in the latter case it closes the link.
 REJECTED_MAX: Final = 4
-REJECTED_REST_S: Final = 1.5
+REJECTED_REST_S: Final = 2.0
 
 
 @dataclass(eq=False, slots=True)

@@ -22,10 +22,10 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.transport import rns_seam as seam
 from ciris_mesh.transport.base import Address, DialFailed
 from ciris_mesh.transport.limits import OUTBOUND_LINKS_MAX
-from ciris_mesh.transport.medium import medium_of
 from ciris_mesh.transport.reasons import DialReason, DownReason
 from ciris_mesh.transport.rns_host import Host, at_border
 from ciris_mesh.transport.rns_link import MeshLink
+from ciris_mesh.transport.rns_media import has_radio, link_medium
 
 #: Between two path requests, whoever they are for: transport nodes drop bursts.
 PATH_REQUEST_SPACING_S: Final = 1.0
@@ -59,6 +59,7 @@ class Dial:
     address: Address
     kind: EnvelopeKind | None
     deadline: float | None = None
+    behind_radio: bool = False
     asked: bool = False
     opening: bool = False
     link: MeshLink | None = None
@@ -157,7 +158,7 @@ class Dialer:
             self._last_asked = now
             self._remember(dial.address, now)
             dial.asked = True
-            dial.deadline = now + (PATH_DEADLINE_RADIO_S if _has_radio() else PATH_DEADLINE_S)
+            dial.deadline = now + (PATH_DEADLINE_RADIO_S if dial.behind_radio else PATH_DEADLINE_S)
             self._request_path(seam.destination_hash(dial.address, seam.MESH_ASPECTS))
             return
 
@@ -180,6 +181,7 @@ class Dialer:
 
     def _begin(self, dial: Dial) -> None:
         known = _target(dial) is not None
+        dial.behind_radio = not known and has_radio()
         now = time.monotonic()
         with self._host.lock:
             if known:
@@ -231,10 +233,11 @@ class Dialer:
     def _finish(self, dial: Dial, link: MeshLink) -> None:
         """Identify before LinkUp, so that no frame can come before it."""
         self._owner.identify(link)
+        medium = link_medium(link.rns, dial.address)
         with self._host.lock:
             if self._dials.get(dial.address) is dial and not link.is_down:
                 del self._dials[dial.address]
-                link.bring_up()
+                link.bring_up(medium)
 
 
 def _target(dial: Dial) -> tuple[tuple[str, ...], seam.Identity] | None:
@@ -255,10 +258,3 @@ def _target(dial: Dial) -> tuple[tuple[str, ...], seam.Identity] | None:
 def kind_aspects(kind: EnvelopeKind) -> tuple[str, ...]:
     """The name of a kind's own destination after "ciris"."""
     return ("replication", kind.value)
-
-
-def _has_radio() -> bool:
-    return any(
-        medium_of(type(interface).__name__, interface.bitrate) == "radio"
-        for interface in seam.interfaces()
-    )

@@ -21,6 +21,7 @@ import time
 from typing import Final, Protocol
 
 from ciris_mesh.errors import LinkGone, PayloadTooLarge
+from ciris_mesh.transport import patience
 from ciris_mesh.transport import rns_seam as seam
 from ciris_mesh.transport.admittance import refusal
 from ciris_mesh.transport.base import (
@@ -31,9 +32,9 @@ from ciris_mesh.transport.base import (
     LinkIdentified,
     LinkUp,
 )
+from ciris_mesh.transport.density import is_dense
 from ciris_mesh.transport.inbox import Inbox, Taken
 from ciris_mesh.transport.limits import FRAME_BYTES_MAX
-from ciris_mesh.transport.medium import medium_of
 from ciris_mesh.transport.outbox import Outbox, Sending
 from ciris_mesh.transport.reasons import DownReason, DropReason
 from ciris_mesh.transport.rns_host import Host, at_border
@@ -47,28 +48,8 @@ ANSWER_QUEUED: Final = 1
 ANSWER_IDENTIFY: Final = 2  # say who you are, then send it again
 ANSWER_REFUSED: Final = 3  # you may not send this; the link is about to close
 
-#: No part moved for this long: stalled. Plus a multiple of the round-trip time, which leaves a
-#: window of parts its time on the slowest LoRa setting (74 s at SF12, RTT 13.5 s).
-STALL_S: Final = 10.0
-STALL_RTTS: Final = 12.0
-
-#: An inbound link must say who it is within this time, plus the same allowance.
-IDENTIFY_S: Final = 20.0
-
-#: A request is lost after this and six round trips; on a slow link after what Reticulum grants.
-ANSWER_S: Final = 3.5
-ANSWER_SLOW_S: Final = 11.25
-ANSWER_RTTS: Final = 6.0
-
-#: An offered Resource is offered again after this, five times in all.
-OFFER_S: Final = 2.0
-
-#: After a refusal the other side gets this long to read it before the link closes.
-REFUSAL_LINGER_S: Final = 1.0
-
-#: A link is slow when its packets are those of a radio or its round trip is.
+#: Packets of this size and less make a link slow: somewhere on the way there is a radio.
 SLOW_MTU_BYTES: Final = 500
-SLOW_RTT_S: Final = 0.5
 
 #: Largest frame worth compressing: bz2 takes 1.3 s for it on a Raspberry Pi Zero 2.
 COMPRESS_BYTES_MAX: Final = 512 * 1024
@@ -127,17 +108,15 @@ class MeshLink:
 
     # What the transport asks of a link.
 
-    def bring_up(self) -> None:
+    def bring_up(self, medium: str) -> None:
         """Report LinkUp. Lock held."""
         if self.is_down:
             return
-        interface = self.rns.attached_interface
-        if interface is not None:
-            self.medium = medium_of(type(interface).__name__, interface.bitrate)
+        self.medium = medium
         self.is_up = True
         self.progress_s = time.monotonic()
         address = None if self.inbound else self.address
-        self._host.pump.put(LinkUp(self.id, self.inbound, address, self.medium))
+        self._host.pump.put(LinkUp(self.id, self.inbound, address, medium))
 
     def send(self, frame: bytes) -> None:
         """Queue a frame. Lock held.
@@ -179,12 +158,16 @@ class MeshLink:
             if now >= self._closing[0]:
                 self.go_down(self._closing[1])
             return
-        if self.inbound and self.address is None and now - self.born_s > self._allow(IDENTIFY_S):
+        if (
+            self.inbound
+            and self.address is None
+            and now - self.born_s > patience.identify_s(self._rtt())
+        ):
             self._host.drop(DropReason.UNIDENTIFIED)
             self.go_down(DownReason.UNIDENTIFIED)
             return
         self._tick_sending(now)
-        if self._inbox.is_waiting and now - self._arrived_s > self._allow(STALL_S):
+        if self._inbox.is_waiting and now - self._arrived_s > patience.stall_s(self._rtt()):
             self.go_down(DownReason.STALLED)
 
     # Sending.
@@ -200,7 +183,7 @@ class MeshLink:
         elif sending.deadline is not None:
             if now > sending.deadline:
                 self._lost(now)
-        elif now - sending.progress_s > self._allow(STALL_S):
+        elif now - sending.progress_s > patience.stall_s(self._rtt()):
             self.go_down(DownReason.STALLED)
 
     def _start_next(self) -> None:
@@ -230,8 +213,7 @@ class MeshLink:
 
     def _transmit_small(self, sending: Sending) -> None:
         attempt = sending.attempt
-        rtt_s = self.rns.rtt or 0.0
-        timeout_s = ANSWER_RTTS * rtt_s + (ANSWER_SLOW_S if self._is_slow() else ANSWER_S)
+        timeout_s = patience.answer_s(self._rtt(), slow=self._is_slow())
         with self._host.lock:
             # Twice Reticulum's own: it reports first unless it lost the receipt.
             sending.deadline = time.monotonic() + 2 * timeout_s + 1
@@ -286,8 +268,8 @@ class MeshLink:
         seam.send_resource(
             self.rns,
             sending.frame,
-            compress=self._is_slow() and len(sending.frame) <= COMPRESS_BYTES_MAX,
-            timeout_s=max((self.rns.rtt or 0.0) * ANSWER_RTTS, OFFER_S),
+            compress=self._is_worth_compressing(sending.frame),
+            timeout_s=patience.offer_s(self._rtt()),
             progress=at_border(lambda _resource: self._moved_out(sending)),
             concluded=at_border(lambda done: self._resource_sent(sending, attempt, done.status)),
         )
@@ -362,7 +344,10 @@ class MeshLink:
         if reason is None:
             return False
         self._host.drop(reason)
-        self._closing = (time.monotonic() + REFUSAL_LINGER_S, DownReason.FLOODED)
+        self._closing = (
+            time.monotonic() + patience.linger_s(self._rtt()),
+            DownReason.FLOODED,
+        )
         return True
 
     def _misbehave(self, reason: DropReason) -> None:
@@ -490,11 +475,14 @@ class MeshLink:
         for key in partial:
             seam.discard_partial(key)
 
-    def _allow(self, base_s: float) -> float:
-        return base_s + STALL_RTTS * (self.rns.rtt or 0.0)
+    def _rtt(self) -> float:
+        return self.rns.rtt or 0.0
+
+    def _is_worth_compressing(self, frame: bytes) -> bool:
+        return self._is_slow() and len(frame) <= COMPRESS_BYTES_MAX and not is_dense(frame)
 
     def _is_radio(self) -> bool:
-        return self.medium in ("radio", "serial") or (self.rns.rtt or 0.0) > SLOW_RTT_S
+        return self.medium in ("radio", "serial") or self._rtt() > patience.SLOW_RTT_S
 
     def _is_slow(self) -> bool:
         return self._is_radio() or self.rns.mtu <= SLOW_MTU_BYTES

@@ -21,15 +21,14 @@ import logging
 import threading
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from ciris_mesh.errors import ConfigError, LifecycleError, LinkGone, PayloadTooLarge
+from ciris_mesh.errors import LifecycleError, LinkGone, PayloadTooLarge
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.transport import rns_seam as seam
 from ciris_mesh.transport.base import (
     Address,
     EventHandler,
-    InterfaceRow,
     LinkId,
     TransportStats,
 )
@@ -39,16 +38,31 @@ from ciris_mesh.transport.limits import (
     INBOUND_LINKS_MAX,
     INBOUND_LINKS_PER_IDENTITY_MAX,
 )
-from ciris_mesh.transport.medium import medium_of
+from ciris_mesh.transport.medium import is_local
 from ciris_mesh.transport.reasons import DownReason, DropReason
 from ciris_mesh.transport.rns_announce import Announcer
+from ciris_mesh.transport.rns_config import (
+    check_ports,
+    configured_interfaces,
+    find_reticulum_config,
+)
 from ciris_mesh.transport.rns_dial import Dialer
 from ciris_mesh.transport.rns_host import Host, at_border
 from ciris_mesh.transport.rns_link import ANSWER_BUSY, MeshLink
+from ciris_mesh.transport.rns_media import interface_rows, link_medium, reticulum_stats
 from ciris_mesh.transport.threads import Ticker
 
-log = logging.getLogger(__name__)
 rns_log = logging.getLogger("ciris_mesh.rns")
+
+_LEVELS: Final = (
+    ("[Critical]", logging.CRITICAL),
+    ("[Error]", logging.ERROR),
+    ("[Warning]", logging.WARNING),
+    ("[Notice]", logging.INFO),
+    ("[Info]", logging.INFO),
+)
+#: The level stands behind a time stamp, if there is one.
+_LEVEL_END: Final = 40
 
 #: How often deadlines are looked at while something has one, and otherwise.
 TICK_BUSY_S: Final = 0.1
@@ -57,35 +71,6 @@ TICK_IDLE_S: Final = 1.0
 #: Links at our destinations of which nobody has heard the end: set up half-way by somebody who
 #: never answers. Reticulum keeps each for six minutes, with a thread.
 HALF_OPEN_LINKS_MAX: Final = 2 * INBOUND_LINKS_MAX
-
-
-def find_reticulum_config(config_dir: Path | None) -> Path:
-    """Find the directory of Reticulum's configuration, where Reticulum itself looks.
-
-    Raises:
-        ConfigError: there is none, or its file cannot be parsed (Reticulum would end the process).
-    """
-    home = Path.home()
-    usual = (Path("/etc/reticulum"), home / ".config" / "reticulum", home / ".reticulum")
-    candidates = (config_dir,) if config_dir is not None else usual
-    for candidate in candidates:
-        if (candidate / "config").is_file():
-            _check_config(candidate / "config")
-            return candidate
-    raise ConfigError(
-        f"no Reticulum configuration in {candidates[-1]}: run rnsd once to make one, "
-        "or name another directory"
-    )
-
-
-def _check_config(path: Path) -> None:
-    from configobj import ConfigObj, ConfigObjError
-
-    try:
-        ConfigObj(str(path))
-    except (ConfigObjError, UnicodeDecodeError, OSError) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"Reticulum's configuration {path} cannot be read: {line}") from error
 
 
 def start_reticulum(config_dir: Path | None, *, loglevel: int | None = None) -> None:
@@ -98,7 +83,7 @@ def start_reticulum(config_dir: Path | None, *, loglevel: int | None = None) -> 
         loglevel: 0 (critical) .. 7 (extreme); None leaves it to the configuration.
 
     Raises:
-        ConfigError: no configuration, or an unreadable one.
+        ConfigError: no configuration, an unreadable one, or a port that is in use.
         LifecycleError: not on the main thread.
     """
     if seam.is_running():
@@ -106,7 +91,17 @@ def start_reticulum(config_dir: Path | None, *, loglevel: int | None = None) -> 
     if threading.current_thread() is not threading.main_thread():
         raise LifecycleError("Reticulum must be started on the main thread")
     directory = find_reticulum_config(config_dir)
-    seam.start_reticulum(str(directory), loglevel=loglevel, log=rns_log.info)
+    check_ports(directory)
+    seam.start_reticulum(str(directory), loglevel=loglevel, log=_log_line)
+
+
+def _log_line(line: str) -> None:
+    """Pass a line Reticulum logs on, at the level it names."""
+    for name, level in _LEVELS:
+        if name in line[:_LEVEL_END]:
+            rns_log.log(level, line)
+            return
+    rns_log.debug(line)
 
 
 def shutdown_reticulum() -> None:
@@ -152,6 +147,7 @@ class RnsTransport:
         self._announcer = Announcer(self._host, self._address)
         self._ticker = Ticker(self._tick)
         self._host.on_wake(self._ticker.wake)
+        self._configured: tuple[str, ...] = ()
         self._started = False
         self._closed = False
 
@@ -174,7 +170,10 @@ class RnsTransport:
         """
         if self._started:
             raise LifecycleError("this transport was started before")
-        start_reticulum(self._config_dir, loglevel=self._loglevel)
+        if not seam.is_running():
+            start_reticulum(self._config_dir, loglevel=self._loglevel)
+            if not seam.is_shared_client():
+                self._configured = configured_interfaces(find_reticulum_config(self._config_dir))
         self._started = True
         self._host.pump.start(handler)
         self._host.pool.start()
@@ -256,24 +255,15 @@ class RnsTransport:
 
     def stats(self) -> TransportStats:
         """A snapshot. `interfaces` holds Reticulum's own counters, all programs' traffic on it."""
-        rns = self._reticulum_stats()
+        rns = reticulum_stats() if self._started else {}
         with self._host.lock:
             dropped = dict(self._host.dropped())
             links = sum(link.is_up for link in self._links.values())
             rx_bytes, tx_bytes = self._host.rx_bytes, self._host.tx_bytes
         if rns.get("rxqdd"):
             dropped[DropReason.RNS_INBOUND] = int(rns["rxqdd"])
-        rows = tuple(_interface_row(each) for each in rns.get("interfaces", ()))
+        rows = interface_rows(rns, self._configured)
         return TransportStats(rx_bytes, tx_bytes, links, rows, dropped)
-
-    def _reticulum_stats(self) -> dict[str, Any]:
-        if not self._started:
-            return {}
-        try:
-            return seam.interface_stats()
-        except Exception:  # a shared instance that went away; Reticulum has no type for it
-            log.warning("Reticulum's interface counters are not available", exc_info=True)
-            return {}
 
     # What links, dialer and Reticulum's callbacks ask of the transport.
 
@@ -332,8 +322,12 @@ class RnsTransport:
                 return
             link = self.add_link(rns, None)
         seam.attach(rns, link)
+        if is_local(type(rns.attached_interface).__name__):
+            medium = "unknown"  # nobody said yet who it is, so there is no path to ask about
+        else:
+            medium = link_medium(rns, None)
         with self._host.lock:
-            link.bring_up()
+            link.bring_up(medium)
         self._host.wake()
 
     def _tick(self, now: float) -> float:
@@ -346,16 +340,3 @@ class RnsTransport:
             busy = self._dialer.is_busy() or self._announcer.is_busy()
             busy = busy or any(link.is_busy() for link in self._links.values())
         return TICK_BUSY_S if busy else TICK_IDLE_S
-
-
-def _interface_row(stats: dict[str, Any]) -> InterfaceRow:
-    bitrate = stats.get("bitrate")
-    bitrate_bps = int(bitrate) if bitrate else None
-    return InterfaceRow(
-        name=str(stats.get("name", "")),
-        medium=medium_of(str(stats.get("type", "")), bitrate_bps),
-        online=bool(stats.get("status")),
-        bitrate_bps=bitrate_bps,
-        rx_bytes=int(stats.get("rxb") or 0),
-        tx_bytes=int(stats.get("txb") or 0),
-    )

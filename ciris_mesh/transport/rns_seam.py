@@ -182,6 +182,11 @@ def is_running() -> bool:
     return RNS.Reticulum.get_instance() is not None
 
 
+def is_shared_client() -> bool:
+    """Say whether interfaces belong to an rnsd this process is only a client of."""
+    return bool(RNS.Reticulum.get_instance().is_connected_to_shared_instance)
+
+
 def new_identity() -> Identity:
     """Make a fresh identity."""
     identity: Identity = RNS.Identity()

@@ -103,7 +103,7 @@ def test_a_node_that_comes_back_is_reached_at_the_same_address(make: Make) -> No
 
 def test_a_link_that_does_not_identify_is_cut_and_delivers_nothing(make: Make) -> None:
     port = free_port()
-    hub, client = make("hub", listen=port), make("client", connect=(port,))
+    hub, client = make("hub", listen=port, identify_s=4.0), make("client", connect=(port,))
     link = raw_link(hub, client, identify=False)
     client.do("raw_request", path="ciris.frame.0", size=100)
     assert client.wait("raw_answer")["value"] == 2  # "say who you are"
@@ -183,7 +183,7 @@ def test_more_than_the_queue_holds_is_back_pressure(make: Make) -> None:
 
 def test_kinds_have_destinations_of_their_own(make: Make) -> None:
     port = free_port()
-    hub = make("hub", listen=port, announce_kinds=True)
+    hub = make("hub", listen=port, announce_kinds=("key", "partner_record"))
     leaf = make("leaf", connect=(port,))
     hub.do("announce", app_data="01")
     leaf.wait("heard", address=hub.address)
@@ -243,24 +243,19 @@ def test_stats_name_the_interfaces(make: Make) -> None:
     assert (name, medium, online) == (f"TCPInterface[out0/127.0.0.1:{port}]", "tcp", True)
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("none", None, "no Reticulum configuration"),
-        ("broken", "[reticulum\nthis is = [no config", "cannot be read"),
-    ],
-)
-def test_a_configuration_reticulum_cannot_use_is_one_line(
-    tmp_path: Path, name: str, text: str | None, message: str
-) -> None:
-    from ciris_mesh.errors import ConfigError
-    from ciris_mesh.transport.rns_node import find_reticulum_config
-
-    directory = tmp_path / name
-    directory.mkdir()
-    if text is not None:
-        (directory / "config").write_text(text)
-    with pytest.raises(ConfigError, match=message) as caught:
-        find_reticulum_config(directory)
-    assert "\n" not in str(caught.value)
-    assert [each.name for each in directory.iterdir()] == (["config"] if text else [])
+def test_a_running_reticulum_is_joined(make: Make) -> None:
+    port = free_port()
+    far = make("far", listen=port)
+    name = f"ciris-test-{port}"
+    owner = make("owner", connect=(port,), share=name, transport_node=True)
+    joined = make("joined", share=name)
+    befriend(far, owner, joined)
+    far.do("announce", app_data="05")
+    joined.wait("heard", address=far.address)
+    joined.do("dial", address=far.address)
+    up = joined.wait("up", address=far.address)
+    assert up["medium"] == "tcp"
+    theirs = far.wait("identified", address=joined.address)["link"]
+    joined.do("send", link=up["link"], frames=[[1, 100_000], [2, 100]])
+    assert [far.wait("frame", link=theirs)["tag"] for _ in range(2)] == [1, 2]
+    assert any(medium == "tcp" for _, medium, _ in joined.do("stats")["interfaces"])

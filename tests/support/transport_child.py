@@ -17,6 +17,7 @@ from typing import Any
 import RNS
 
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.transport import patience
 from ciris_mesh.transport.base import LinkId
 from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum
 from support.transport_nodes import describe, perform
@@ -72,7 +73,7 @@ class RawClient:
             say({"event": "raw_answer", "value": done.response})
 
         self.link.request(
-            path, noise(size), response_callback=report, failed_callback=report, timeout=3
+            path, noise(size), response_callback=report, failed_callback=report, timeout=1
         )
 
     def _bomb(self, size: int) -> None:
@@ -119,15 +120,19 @@ def listen_for_paths() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--announce-kinds", action="store_true")
+    parser.add_argument("--announce-kinds", default="")
+    parser.add_argument("--identify-s", type=float, default=patience.IDENTIFY_S)
     options = parser.parse_args()
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(threadName)s %(message)s"
     )
+    vars(patience)["IDENTIFY_S"] = options.identify_s
+    kinds = frozenset(EnvelopeKind(name) for name in options.announce_kinds.split(",") if name)
     transport = RnsTransport(
         options.directory / "rns",
         options.directory / "identity",
-        announce_kinds=options.announce_kinds,
+        announce_kinds=bool(kinds),
+        kinds=kinds or frozenset(EnvelopeKind),
     )
     transport.start(lambda event: say(describe(event)))
     say(

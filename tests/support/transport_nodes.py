@@ -250,6 +250,9 @@ class ChildNode(_Base):
         directory: of its identity and its Reticulum configuration; kept between incarnations.
         listen, connect: TCP ports on 127.0.0.1.
         mtu: fixed link MTU; None for TCP's own.
+        announce_kinds: kinds served and announced; by default all are served, none announced.
+        identify_s: how long it waits for a caller to identify.
+        share: name of a Reticulum instance to share, or to join.
     """
 
     def __init__(
@@ -260,14 +263,23 @@ class ChildNode(_Base):
         connect: tuple[int, ...] = (),
         mtu: int | None = None,
         transport_node: bool = False,
-        announce_kinds: bool = False,
+        announce_kinds: tuple[str, ...] = (),
+        identify_s: float | None = None,
+        share: str | None = None,
     ) -> None:
         super().__init__()
         directory.mkdir(parents=True, exist_ok=True)
         write_rns_config(
-            directory / "rns", listen=listen, connect=connect, mtu=mtu, transport=transport_node
+            directory / "rns",
+            listen=listen,
+            connect=connect,
+            mtu=mtu,
+            transport=transport_node,
+            share=share,
         )
-        options = ["--announce-kinds"] if announce_kinds else []
+        options = [f"--announce-kinds={','.join(announce_kinds)}"]
+        if identify_s is not None:
+            options.append(f"--identify-s={identify_s}")
         self._answers = Events()
         self._stderr = (directory / "stderr").open("ab")
         self.process = subprocess.Popen(
@@ -333,13 +345,16 @@ def write_rns_config(
     connect: tuple[int, ...],
     mtu: int | None,
     transport: bool,
+    share: str | None = None,
 ) -> None:
     """Write a Reticulum configuration that touches nothing but loopback TCP."""
     fixed = f"    fixed_mtu = {mtu}\n" if mtu else ""
     text = (
         "[reticulum]\n"
         f"  enable_transport = {'Yes' if transport else 'No'}\n"
-        "  share_instance = No\n"
+        f"  share_instance = {'Yes' if share else 'No'}\n"
+        f"  instance_name = {share or 'alone'}\n"
+        f"  rpc_key = {'00' * 32}\n"
         "[logging]\n  loglevel = 4\n"
         "[interfaces]\n"
     )

@@ -1,0 +1,57 @@
+"""How long to wait on a link, by its round-trip time.
+
+What counts is that something moves, not how long a transfer takes; these are the waits without
+any movement. They grow with the round trip, so the same rules serve TCP and LoRa.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: No part moved for this long: stalled. The multiple leaves a window of parts its time on the
+#: slowest LoRa setting (74 s at SF12, round trip 13.5 s).
+STALL_S: Final = 10.0
+STALL_RTTS: Final = 12.0
+
+#: An inbound link must say who it is within this time, plus the same allowance.
+IDENTIFY_S: Final = 20.0
+
+#: A request is lost after this and six round trips; on a slow link after what Reticulum grants.
+ANSWER_S: Final = 3.5
+ANSWER_SLOW_S: Final = 11.25
+ANSWER_RTTS: Final = 6.0
+
+#: An offered Resource is offered again after this and Reticulum's second of grace, five times.
+OFFER_S: Final = 2.0
+
+#: After a refusal the other side gets this long to learn of it before the link closes. Longer
+#: than until the next offer: Reticulum loses a refusal that comes too fast.
+REFUSAL_LINGER_S: Final = 4.0
+
+#: A round trip of this and more makes a link slow.
+SLOW_RTT_S: Final = 0.5
+
+
+def stall_s(rtt_s: float) -> float:
+    """Seconds without a moving part until a transfer counts as stalled."""
+    return STALL_S + STALL_RTTS * rtt_s
+
+
+def identify_s(rtt_s: float) -> float:
+    """Seconds an inbound link has to identify."""
+    return IDENTIFY_S + STALL_RTTS * rtt_s
+
+
+def answer_s(rtt_s: float, *, slow: bool) -> float:
+    """Seconds until a request without an answer counts as lost."""
+    return (ANSWER_SLOW_S if slow else ANSWER_S) + ANSWER_RTTS * rtt_s
+
+
+def offer_s(rtt_s: float) -> float:
+    """Seconds between two offers of the same Resource."""
+    return max(OFFER_S, ANSWER_RTTS * rtt_s)
+
+
+def linger_s(rtt_s: float) -> float:
+    """Seconds between a refusal and the end of the link."""
+    return REFUSAL_LINGER_S + ANSWER_RTTS * rtt_s

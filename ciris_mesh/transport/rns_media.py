@@ -1,0 +1,67 @@
+"""Which medium a link's first hop is, and which interfaces there are, by Reticulum's own data.
+
+As a client of an rnsd these functions ask it over its socket, so they never run with our lock
+held nor on Reticulum's inbound thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ciris_mesh.transport import rns_seam as seam
+from ciris_mesh.transport.base import Address, InterfaceRow
+from ciris_mesh.transport.medium import is_local, medium_of
+
+log = logging.getLogger(__name__)
+
+
+def link_medium(rns: seam.Link, address: Address | None) -> str:
+    """The medium of a link; through an rnsd, that of the path to its other end."""
+    interface = rns.attached_interface
+    if interface is None:
+        return "unknown"
+    name = type(interface).__name__
+    if is_local(name) and address is not None:
+        name = seam.next_hop_name(seam.destination_hash(address, seam.MESH_ASPECTS))
+        return medium_of(name, None)
+    return medium_of(name, interface.bitrate)
+
+
+def has_radio() -> bool:
+    """Say whether any interface is a radio."""
+    return any(row.medium == "radio" for row in interface_rows(reticulum_stats(), ()))
+
+
+def reticulum_stats() -> dict[str, Any]:
+    """Reticulum's counters; empty when they cannot be had."""
+    try:
+        return seam.interface_stats()
+    except Exception:  # an rnsd that went away; Reticulum has no type for it
+        log.warning("Reticulum's interface counters are not available", exc_info=True)
+        return {}
+
+
+def interface_rows(stats: dict[str, Any], configured: tuple[str, ...]) -> tuple[InterfaceRow, ...]:
+    """One row per interface there is, and one, offline, per configured one that is missing.
+
+    Reticulum goes on without an interface it could not make, say for a port in use.
+    """
+    entries = stats.get("interfaces", ())
+    present = {str(entry.get("short_name")) for entry in entries}
+    missing = (name for name in configured if name not in present)
+    absent = (InterfaceRow(name, "unknown", False, None, 0, 0) for name in missing)  # noqa: FBT003
+    return (*map(_row, entries), *absent)
+
+
+def _row(entry: dict[str, Any]) -> InterfaceRow:
+    bitrate = entry.get("bitrate")
+    bitrate_bps = int(bitrate) if bitrate else None
+    return InterfaceRow(
+        name=str(entry.get("name", "")),
+        medium=medium_of(str(entry.get("type", "")), bitrate_bps),
+        online=bool(entry.get("status")),
+        bitrate_bps=bitrate_bps,
+        rx_bytes=int(entry.get("rxb") or 0),
+        tx_bytes=int(entry.get("txb") or 0),
+    )

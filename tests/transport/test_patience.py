@@ -1,0 +1,38 @@
+"""Waits grow with the round trip and stay apart from each other."""
+
+from __future__ import annotations
+
+import pytest
+
+from ciris_mesh.transport import patience
+from ciris_mesh.transport.outbox import ATTEMPTS_MAX, REJECTED_REST_S
+
+#: Round trips measured at link set-up: TCP, SF7, SF9, SF12.
+RTTS = (0.003, 0.85, 2.0, 13.5)
+
+
+def test_a_fast_link_stalls_after_ten_seconds() -> None:
+    assert patience.stall_s(0.0) == 10.0
+
+
+@pytest.mark.parametrize("rtt_s", RTTS)
+def test_a_window_of_parts_fits_into_the_stall_time(rtt_s: float) -> None:
+    """Six round trips is what a window of four parts takes at SF12."""
+    assert patience.stall_s(rtt_s) > 6 * rtt_s
+    assert patience.identify_s(rtt_s) > patience.stall_s(rtt_s)
+
+
+def test_lost_requests_add_up_to_about_a_stall() -> None:
+    assert patience.stall_s(0.0) <= ATTEMPTS_MAX * patience.answer_s(0.0, slow=False) <= 15
+
+
+@pytest.mark.parametrize("rtt_s", RTTS)
+def test_a_refusal_lingers_until_the_next_offer_was_answered(rtt_s: float) -> None:
+    offered_again_s = patience.offer_s(rtt_s) + 1  # Reticulum's second of grace
+    assert patience.linger_s(rtt_s) > offered_again_s
+    assert patience.linger_s(rtt_s) > REJECTED_REST_S
+
+
+@pytest.mark.parametrize("rtt_s", RTTS)
+def test_a_slow_link_waits_longer_for_an_answer(rtt_s: float) -> None:
+    assert patience.answer_s(rtt_s, slow=True) > patience.answer_s(rtt_s, slow=False) > 6 * rtt_s
