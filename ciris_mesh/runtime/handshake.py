@@ -21,8 +21,8 @@ from ciris_mesh.errors import MeshError
 from ciris_mesh.records.binding import Binding, verify_binding
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Reason
-from ciris_mesh.runtime.bindings import BindingStore
-from ciris_mesh.transport.base import ADDRESS_BYTES, Address, LinkId
+from ciris_mesh.runtime.bindings import BindingStore, address_of
+from ciris_mesh.transport.base import Address, LinkId
 from ciris_mesh.wire.mesh import (
     BindingOffer,
     BindingWanted,
@@ -83,13 +83,12 @@ class LinkState:
         return b"".join(sorted((self.nonce, theirs)))
 
 
-def address_of(public_key: bytes) -> Address:
-    """Reticulum's identity hash of a 64-byte RNS public key."""
-    return Address(hashlib.sha256(public_key).digest()[:ADDRESS_BYTES])
-
-
 class Greeter:
-    """Answers the handshake messages of one node. Stateless but for the bindings it keeps."""
+    """Answers the handshake messages of one node. Stateless but for the bindings it keeps.
+
+    Args:
+        peers: key ids whose bindings are kept whoever else comes.
+    """
 
     def __init__(
         self,
@@ -98,8 +97,10 @@ class Greeter:
         directory: ReplicationDirectory,
         *,
         wall_ms: Callable[[], int],
+        peers: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
         self._own = own
+        self._peers = peers
         self._bindings = bindings
         self._directory = directory
         self._wall_ms = wall_ms
@@ -176,6 +177,6 @@ class Greeter:
             )
         if not self._holds(binding):
             return "binding_invalid"
-        self._bindings.put(state.address, binding)
+        self._bindings.put(state.address, binding, keep=self._peers())
         state.key_id = binding.key_id
         return ""

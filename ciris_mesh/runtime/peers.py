@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -144,13 +144,13 @@ class PeerTable:
             return frozenset(self._by_address)
 
     def note_candidate(self, candidate: Candidate) -> None:
-        """Remember a node that is no peer."""
+        """Remember a node that is no peer; what was known of it and is not said now stays."""
         with self._lock:
             known = self._candidates.pop(candidate.address, None)
-            if known is not None and not candidate.key_id:
-                candidate = Candidate(
-                    candidate.address, known.key_id, candidate.hops, candidate.heard_s
-                )
+            if known is not None:
+                key_id = candidate.key_id or known.key_id
+                hops = known.hops if candidate.hops is None else candidate.hops
+                candidate = replace(candidate, key_id=key_id, hops=hops)
             while len(self._candidates) >= CANDIDATES_MAX:
                 del self._candidates[next(iter(self._candidates))]
             self._candidates[candidate.address] = candidate

@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from ciris_mesh.directory.base import OWN, ReplicationDirectory
@@ -81,7 +82,7 @@ class ReplicationRuntime:
         self.events = EventHub()
         self.drops = DropCounter()
         self.board = StalenessBoard(clock, tau_partial_s=self.config.tau_partial_s)
-        self.bridge = FederationDirectoryReplicationBridge(directory, self._trusted)
+        self.bridge = FederationDirectoryReplicationBridge(directory, self._trusted, clock=clock)
         self.registry = ReplicationRegistry(self._make_responder)
         self._pool = WorkerPool(self.config.worker_threads)
         self._timer = Timer(clock)
@@ -113,7 +114,13 @@ class ReplicationRuntime:
             progress_s=self._progress_s,
         )
         self._exchange.scheduler = self.scheduler
-        greeter = Greeter(own, bindings or BindingStore(), directory, wall_ms=wall_ms)
+        greeter = Greeter(
+            own,
+            bindings or BindingStore(),
+            directory,
+            wall_ms=wall_ms,
+            peers=self.peers.key_ids,
+        )
         self._links = Links(parts, greeter, self._exchange, self.scheduler)
         self._lock = threading.Lock()  # guards the two flags
         self._started = False
@@ -125,11 +132,11 @@ class ReplicationRuntime:
         """Start threads and transport; peers registered before are dialled within a second.
 
         Raises:
-            LifecycleError: started before; a runtime is used once.
+            LifecycleError: started or shut down before; a runtime is used once.
         """
         with self._lock:
-            if self._started:
-                raise LifecycleError("the runtime was started before; make a new one")
+            if self._started or self._stopped:
+                raise LifecycleError("the runtime was used before; make a new one")
             self._started = True
         self.events.subscribe(log_sink)
         self._pool.start()
@@ -157,10 +164,15 @@ class ReplicationRuntime:
                 return
             self._stopped = True
         deadline_s = time.monotonic() + timeout_s
-        self.scheduler.stop()
-        self.transport.stop(max(0.1, deadline_s - time.monotonic()))
-        self._timer.stop(max(0.1, deadline_s - time.monotonic()))
-        self._pool.stop(max(0.1, deadline_s - time.monotonic()))
+
+        def left_s() -> float:
+            return max(0.1, deadline_s - time.monotonic())
+
+        with ExitStack() as ends:  # last one first, and each whatever became of those before
+            ends.callback(lambda: self._pool.stop(left_s()))
+            ends.callback(lambda: self._timer.stop(left_s()))
+            ends.callback(lambda: self.transport.stop(left_s()))
+            ends.callback(self.scheduler.stop)
 
     # -- peers -----------------------------------------------------------------------------
 
