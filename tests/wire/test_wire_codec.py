@@ -273,6 +273,7 @@ REFUSED: dict[str, bytes] = {
     "a ref with seq twice": ref_text(f'{{"envelope_hash":[{ONES}],"seq":5,"seq":5}}'),
     "a ref with a short hash": ref_text("[[1,1,1],5]"),
     "an unknown NaN": summary_with('"z":NaN'),
+    "an unknown NaN beside a minus": summary_with('"z":[-1,NaN]'),
     "an unknown Infinity": summary_with('"z":[Infinity]'),
     "an unknown -Infinity": summary_with('"z":-Infinity'),
     "an unknown overflow": summary_with('"z":1e999'),

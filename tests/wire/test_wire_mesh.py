@@ -1,6 +1,6 @@
 """Mesh messages: pinned both ways, one spelling each, small, and bounded before they are read.
 
-`pytest tests/wire/test_wire_mesh.py --rewrite` writes the golden file anew.
+`pytest tests/wire/test_wire_mesh.py --rewrite -n 0` writes the golden file anew.
 """
 
 from __future__ import annotations
@@ -341,8 +341,15 @@ def test_a_body_over_the_limit_is_refused_unread(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     "body",
-    [b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\x9d" * 1000, b"\x91" * BODY_BYTES_MAX],
-    ids=["array", "bytes", "wide", "deep"],
+    [
+        b"\xdd\xff\xff\xff\xff",
+        b"\xdd\x00\x40\x00\x00",
+        b"\xdf\x00\x40\x00\x00",
+        b"\xc6\xff\xff\xff\xff",
+        b"\x9d" * 1000,
+        b"\x91" * BODY_BYTES_MAX,
+    ],
+    ids=["huge array", "large array", "large map", "bytes", "wide", "deep"],
 )
 def test_lengths_on_the_wire_allocate_nothing(body: bytes) -> None:
     tracemalloc.start()
