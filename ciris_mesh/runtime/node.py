@@ -61,7 +61,9 @@ class Node:
         self.runtime = ReplicationRuntime(
             directory=self.directory,
             transport=transport,
-            own=OwnSelf(binding, self.key_envelope, tuple(kinds)),
+            own=OwnSelf(
+                binding, self.key_envelope, tuple(kind for kind in EnvelopeKind if kind in kinds)
+            ),
             bindings=bindings,
             config=config,
             clock=clock,
