@@ -174,6 +174,33 @@ def verify_hybrid(
     return Reason.NONE
 
 
+def verify_halves(
+    ed25519: bytes,
+    mldsa65: bytes | None,
+    message: bytes,
+    signature: HybridSignature,
+    policy: HybridPolicy = HybridPolicy.REQUIRE_HYBRID,
+) -> Reason:
+    """`verify_hybrid` for a signer whose post-quantum public key may be missing.
+
+    Both or neither: a post-quantum signature without the key to check it fails under every
+    policy. Without either, only ALLOW_CLASSICAL_PENDING is content with the Ed25519 half.
+
+    Raises:
+        LocalProtocolError: a public key has another length than 32 or 1952 bytes.
+    """
+    if mldsa65 is not None:
+        return verify_hybrid(HybridPublicKey(ed25519, mldsa65), message, signature, policy)
+    if len(ed25519) != ED25519_PUBLIC_BYTES:
+        raise LocalProtocolError("an Ed25519 public key has 32 bytes")
+    if not _verify_ed25519(ed25519, message, signature.ed25519):
+        return Reason.CLASSICAL_SIGNATURE_INVALID
+    if signature.mldsa65 is not None:
+        return Reason.PQC_SIGNATURE_INVALID
+    pending_allowed = policy is HybridPolicy.ALLOW_CLASSICAL_PENDING
+    return Reason.NONE if pending_allowed else Reason.PQC_SIGNATURE_MISSING
+
+
 def _digest_text(public: HybridPublicKey) -> str:
     text = base64.b32encode(public.fingerprint).decode("ascii").lower()
     return text[:KEY_ID_DIGEST_CHARS]
