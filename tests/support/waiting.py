@@ -11,7 +11,9 @@ DEADLINE_S = 20.0
 
 
 def wait_until(
-    condition: Callable[[], object], what: str = "it", deadline_s: float = DEADLINE_S
+    condition: Callable[[], object],
+    what: str | Callable[[], object] = "it",
+    deadline_s: float = DEADLINE_S,
 ) -> None:
     """Return as soon as `condition()` is true.
 
@@ -20,5 +22,6 @@ def wait_until(
     """
     end_s = time.monotonic() + deadline_s
     while not condition():
-        assert time.monotonic() < end_s, f"never happened: {what}"
+        if time.monotonic() > end_s:
+            raise AssertionError(f"never happened: {what() if callable(what) else what}")
         threading.Event().wait(0.005)
