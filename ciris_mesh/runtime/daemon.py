@@ -7,13 +7,10 @@ set afterwards; its exit handler is called last, because after it nothing can be
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -22,6 +19,7 @@ from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.clock import SystemClock
 from ciris_mesh.runtime.config import Config, load_config
 from ciris_mesh.runtime.control import ControlServer
+from ciris_mesh.runtime.ending import EndSignals
 from ciris_mesh.runtime.home import Home, HomeLock
 from ciris_mesh.runtime.keyfiles import read_key_file
 from ciris_mesh.runtime.node import Node
@@ -30,7 +28,7 @@ from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
-from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum
+from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum, start_reticulum
 
 logger = logging.getLogger(__name__)
 
@@ -59,11 +57,11 @@ def run(home: Home, options: RunOptions | None = None) -> int:
         logger.warning("config %s", warning)
     if not options.verbosity:
         logging.getLogger("ciris_mesh").setLevel(config.node.logging_level)
-    stopping = threading.Event()
     with ExitStack() as stack:
         stack.enter_context(HomeLock(home))
         node, operations = _build(home, config, options, stack)
-        _end_on_signals(stopping)
+        start_reticulum(options.rns_config_dir or config.reticulum.config_dir)
+        ending = stack.enter_context(EndSignals())
         control = ControlServer(home.socket_path(), operations.table())
         control.start()
         stack.callback(control.stop)
@@ -74,7 +72,7 @@ def run(home: Home, options: RunOptions | None = None) -> int:
         stack.callback(announcer.stop)
         logger.info("node.ready key_id=%s", node.key_id)
         print(f"ready {node.key_id}", file=sys.stderr, flush=True)  # noqa: T201 (for whoever waits)
-        stopping.wait()
+        ending.wait()
         logger.info("node.stopping")
     shutdown_reticulum()
     return 0
@@ -112,11 +110,3 @@ def _build(
     for peer in book.peers():
         node.add_peer(peer_config(peer))
     return node, Operations(node, book, clock, clock.monotonic_s())
-
-
-def _end_on_signals(stopping: threading.Event) -> None:
-    def end(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()
-
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)

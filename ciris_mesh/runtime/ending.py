@@ -1,0 +1,48 @@
+"""SIGINT and SIGTERM as something the main thread can wait for."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from types import FrameType, TracebackType
+from typing import Final, Self
+
+_ENDING: Final = frozenset({signal.SIGINT, signal.SIGTERM})
+
+
+class EndSignals:
+    """Takes both signals while entered. Main thread only.
+
+    Python runs handlers on the main thread alone, while the kernel may hand a signal to any
+    thread: a main thread that sleeps in a lock then sleeps on. So `wait` reads the descriptor that
+    the interpreter writes to on whichever thread the signal arrives.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._writer.settimeout(0)  # a full buffer must not stop the interpreter
+
+    def __enter__(self) -> Self:
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        for number in _ENDING:
+            signal.signal(number, _do_nothing)
+        return self
+
+    def wait(self) -> None:
+        """Return when one of the two has come since this was entered."""
+        while self._reader.recv(1)[0] not in _ENDING:
+            pass
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        signal.set_wakeup_fd(-1)
+        self._reader.close()
+        self._writer.close()
+
+
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    """Be a handler, so that the signal neither ends the process nor is ignored."""
