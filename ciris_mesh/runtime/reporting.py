@@ -147,7 +147,7 @@ def _health(peers: tuple[PeerStatus, ...], stats: TransportStats, clock: str) ->
         if not row.online
     ]
     for peer in peers:
-        if peer.state == "unreachable":
+        if peer.reason and peer.state != "connected":  # while it is dialled again, too
             advice = ADVICE.get(peer.reason, "it is dialled again at the next cadence")
             problems.append(f"peer {peer.alias or peer.key_id}: {peer.reason}; {advice}")
     return tuple(problems)
