@@ -405,6 +405,19 @@ def test_a_stranger_must_sign_its_key_itself_and_correctly(directory: DirectoryC
     assert short(verdict) == (Outcome.REFUSED, Reason.UNATTRIBUTED)
 
 
+def test_a_stranger_vouches_for_nobody(directory: DirectoryCore) -> None:
+    """A first-contact key may sign its own record and occurrence, not another's."""
+    admit(directory, K.KEY, sample(K.KEY, bob()), UNATTRIBUTED)
+    other_key = key_signed_by(carol(), bob())
+    given = columns(K.IDENTITY_OCCURRENCE, carol().key_id, 0)
+    other_occurrence = author(K.IDENTITY_OCCURRENCE, given, bob(), at_ms=AT_MS)
+    for kind, raw in ((K.KEY, other_key), (K.IDENTITY_OCCURRENCE, other_occurrence)):
+        verdict = admit(directory, kind, raw, UNATTRIBUTED)
+        assert short(verdict) == (Outcome.REFUSED, Reason.UNATTRIBUTED)
+    assert directory.pools().first_contact == 1
+    assert directory.public_key(carol().key_id) is None
+
+
 def test_a_key_a_peer_brings_leaves_first_contact(directory: DirectoryCore) -> None:
     admit(directory, K.KEY, sample(K.KEY, bob()), UNATTRIBUTED)
     assert admit(directory, K.KEY, sample(K.KEY, bob())).outcome is Outcome.ADMITTED

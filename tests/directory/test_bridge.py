@@ -392,6 +392,7 @@ def test_what_did_not_come_is_no_part_of_the_view(mesh: Mesh) -> None:
 def test_a_later_offer_replaces_the_earlier(mesh: Mesh) -> None:
     held = mesh.hold(K.FAMILY, sample(K.FAMILY, bob(), 1), sample(K.FAMILY, bob(), 2))
     mesh.note(K.FAMILY, *held)
+    assert mesh.bridge.view_digest(HUB, K.FAMILY) == digest_of(held)
     mesh.note(K.FAMILY, held[0])
     assert mesh.bridge.view_digest(HUB, K.FAMILY) == digest_of(held[:1])
 

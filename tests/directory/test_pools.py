@@ -218,7 +218,9 @@ def test_an_evicted_record_is_counted_and_no_longer_known(
     lost = directory.unknown(K.FAMILY, ids)
     assert lost, "10 kB of records do not fit 1 kB"
     assert directory.outcome_counts()["pool", "refused", "pool_full"] == len(lost)
+    assert len(directory._store.pool_entries()) == directory.pools().deferred
     directory.admit(K.KEY, sample(K.KEY, bob()), PEER, now_ms=AT_MS)
+    assert directory._store.pool_entries() == []
     assert directory.unknown(K.FAMILY, ids) == lost
     for n in range(3):
         directory.admit(K.FAMILY, sample(K.FAMILY, bob(), n), PEER, now_ms=AT_MS)
@@ -253,7 +255,7 @@ def test_strangers_are_bounded(open_directory: Callable[..., DirectoryCore]) -> 
     directory = open_directory(limits=SMALL)
     for name in ("alice", "bob", "carol"):
         directory.admit(K.KEY, sample(K.KEY, key(name)), UNATTRIBUTED, now_ms=AT_MS)
-    assert directory.pools().first_contact == 2
+    assert directory.pools().first_contact == len(directory._store.pool_entries()) == 2
     assert directory.public_key(alice().key_id) is None
     assert directory.public_key(bob().key_id) == bob().public
 

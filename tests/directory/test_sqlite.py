@@ -184,14 +184,14 @@ def test_a_full_disk_is_said_to_be_full_and_nothing_is_half_written(path: Path) 
         writer = directory._store._writer  # type: ignore[attr-defined]
         pages = writer.execute("PRAGMA page_count").fetchone()[0]
         writer.execute(f"PRAGMA max_page_count = {pages}")
-        batch = [sample(K.FAMILY, alice(), n) for n in range(20, 40)]
-        batch += [sample(K.FAMILY, bob(), n) for n in range(20)]
+        batch = [sample(K.FAMILY, bob(), n) for n in range(20)]
+        batch += [sample(K.FAMILY, alice(), n) for n in range(20, 40)]
         with pytest.raises(DirectoryError, match=r"no room left .* free some space"):
             directory.admit_many(K.FAMILY, batch, PEER, now_ms=AT_MS)
         assert (directory.digest(K.FAMILY), directory.counts(), directory.pools()) == before
         writer.execute(f"PRAGMA max_page_count = {10 * pages + 1000}")
         verdicts = directory.admit_many(K.FAMILY, batch, PEER, now_ms=AT_MS)
-        assert [v.outcome for v in verdicts] == [Outcome.ADMITTED] * 20 + [Outcome.DEFERRED] * 20
+        assert [v.outcome for v in verdicts] == [Outcome.DEFERRED] * 20 + [Outcome.ADMITTED] * 20
         held = [ref.envelope_hash for ref in directory.holdings(K.FAMILY)]
         assert directory.digest(K.FAMILY) == digest_of(held)
     finally:
