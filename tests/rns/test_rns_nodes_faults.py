@@ -1,0 +1,210 @@
+"""Real nodes, real Reticulum, real faults: whatever breaks, they agree afterwards."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from ciris_mesh.errors import NodeNotRunning
+from ciris_mesh.records.kinds import EnvelopeKind
+from support.node_processes import (
+    PATIENCE_S,
+    Mesh,
+    NodeProcess,
+    befriend,
+    mesh,
+    run_cli,
+    wait_converged,
+    wait_until,
+)
+from support.records import sample
+
+pytestmark = pytest.mark.rns
+
+KIND = EnvelopeKind.ATTESTATION
+KINDS = (KIND, EnvelopeKind.REVOCATION, EnvelopeKind.LOCATION_PROOF)
+
+
+@pytest.fixture
+def net() -> Iterator[Mesh]:
+    with mesh() as made:
+        yield made
+
+
+def test_the_receiver_restarts_in_mid_round(net: Mesh) -> None:
+    """The sender is frozen meanwhile, so that the round is surely cut in two."""
+    alice, bob = net.make_peers("alice", "bob")
+    expected = alice.preload(KIND, 300)
+    net.start(alice, bob)
+
+    wait_until(lambda: bob.ids(KIND), "a first batch is at bob's")
+    alice.freeze()
+    bob.stop()
+    bob.start().wait_ready()
+    assert 0 < len(bob.ids(KIND)) < len(expected)
+    alice.thaw()
+
+    wait_converged(alice, bob)
+    assert bob.ids(KIND) == expected
+
+
+def test_the_sender_restarts_in_mid_round(net: Mesh) -> None:
+    alice, bob = net.make_peers("alice", "bob")
+    expected = bob.preload(KIND, 300)
+    net.start(alice, bob)
+
+    wait_until(lambda: alice.ids(KIND), "a first batch is at alice's")
+    alice.freeze()
+    bob.stop()
+    alice.thaw()
+    assert 0 < len(alice.ids(KIND)) < len(expected)
+    bob.start().wait_ready()
+
+    wait_converged(alice, bob)
+    assert alice.ids(KIND) == expected
+
+
+def integrity(node: NodeProcess) -> str:
+    """What SQLite says of the store of a node that does not run."""
+    connection = sqlite3.connect(node.home.database)
+    try:
+        (verdict,) = connection.execute("PRAGMA integrity_check").fetchone()
+        return str(verdict)
+    finally:
+        connection.close()
+
+
+def stream_until_killed(node: NodeProcess, numbers: range, *, acknowledged: int) -> set[str]:
+    """Hand in records one after the other; the node dies under way. Returns what it confirmed."""
+    confirmed: set[str] = set()
+    enough = threading.Event()
+
+    def kill() -> None:
+        assert enough.wait(PATIENCE_S)
+        node.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        for n in numbers:
+            confirmed.add(node.sign(n, KINDS[n % len(KINDS)]))
+            if len(confirmed) == acknowledged:
+                enough.set()
+    except NodeNotRunning:
+        return confirmed
+    finally:
+        enough.set()
+        killer.join(PATIENCE_S)
+    raise AssertionError("every record was admitted before the node died")
+
+
+def check_kills(net: Mesh, kills: int) -> None:
+    alice, bob = net.make_peers("alice", "bob")
+    for n in range(kills * 60):
+        sample(KINDS[n % len(KINDS)], bob.identity.key, n)  # signed before, so that they come fast
+    net.start(alice, bob)
+    confirmed: set[str] = set()
+    for number in range(kills):
+        numbers = range(number * 60, (number + 1) * 60)
+        confirmed |= stream_until_killed(bob, numbers, acknowledged=7 + 5 * number % 30)
+        assert integrity(bob) == "ok"
+        bob.start().wait_ready()
+        assert confirmed <= set().union(*bob.all_ids().values())
+
+    wait_converged(alice, bob)
+    assert confirmed <= set().union(*alice.all_ids().values())
+
+
+def test_kill_in_mid_admit_loses_nothing_acknowledged(net: Mesh) -> None:
+    check_kills(net, 2)
+
+
+@pytest.mark.slow
+def test_many_kills_in_mid_admit_lose_nothing_acknowledged(net: Mesh) -> None:
+    check_kills(net, 12)
+
+
+def test_a_silent_peer_costs_nobody_else_anything(net: Mesh) -> None:
+    """Carol is frozen: her links look alive and nothing answers. Alice and bob go on."""
+    alice, bob, carol = net.make_peers("alice", "bob", "carol")
+    net.start(alice, bob, carol)
+    wait_converged(alice, bob, carol)
+
+    carol.freeze()
+    before = alice.completed(bob)
+    signed = set()
+    for n in range(8):
+        signed.add(bob.sign(n))
+        wait_until(lambda: signed <= alice.ids(KIND), f"record {n} is at alice's")
+    wait_until(lambda: alice.peer(carol)["reason"], "alice notices that carol is silent")
+    silent = alice.peer(carol)
+    assert silent["state"] != "connected"
+    assert silent["reason"] in ("no_answer", "no_progress", "timeout")
+    assert any("carol" in problem for problem in alice.status()["health"])
+    for n in range(8, 16):
+        signed.add(bob.sign(n))
+        wait_until(lambda: signed <= alice.ids(KIND), f"record {n} is at alice's")
+    assert alice.completed(bob) - before >= 16
+    assert set(alice.peer(bob)["rounds"]) == {"completed"}
+
+    carol.thaw()
+    wait_converged(alice, bob, carol)
+    assert carol.ids(KIND) == signed
+
+
+def test_two_empty_nodes_meet_by_invites_alone(net: Mesh) -> None:
+    """Everything by the commands a person types; neither has ever heard of the other's key."""
+    homes = {name: net.root / name for name in ("alice", "bob")}
+    for name, home in homes.items():
+        made = run_cli("--config", home, "init", "--name", name)
+        assert made.returncode == 0, made.stderr
+    alice, bob = (net.adopt(name) for name in homes)
+    net.start(alice, bob)
+    for node, other in ((alice, bob), (bob, alice)):
+        invite = run_cli("--config", other.home.path, "invite").stdout.strip()
+        added = run_cli(*node.arguments("peer", "add", invite))
+        assert added.stdout.strip() == other.key_id, added.stderr
+
+    for node in (alice, bob):
+        waited = run_cli(*node.arguments("wait", "--converged", "--timeout", "40"))
+        assert waited.returncode == 0, waited.stderr
+    assert alice.ids(EnvelopeKind.KEY) == bob.ids(EnvelopeKind.KEY)
+    assert len(alice.ids(EnvelopeKind.KEY)) == 2
+
+
+def test_a_one_sided_peer_is_told_and_shown(net: Mesh) -> None:
+    alice, bob = net.make("alice"), net.make("bob")
+    befriend(alice, bob)
+    net.start(alice, bob)
+    alice.sign(0)
+
+    wait_until(lambda: alice.peer(bob)["reason"] == "refused_not_a_peer", "bob refuses alice")
+    wait_until(
+        lambda: any("peer add" in problem for problem in alice.status()["health"]),
+        "alice is told what to do",
+    )
+    candidates = bob.status()["candidates"]
+    assert [row["key_id"] for row in candidates] == [alice.key_id]
+    assert bob.status()["drops"]["link_not_a_peer"] >= 1
+    assert not bob.ids(KIND)
+
+    bob.call("peer_add", invite=alice.identity.invite)
+    wait_converged(alice, bob)
+    assert bob.ids(KIND) == alice.ids(KIND) != set()
+    assert not bob.status()["candidates"]
+
+
+def test_a_second_instance_is_refused_and_the_first_goes_on(net: Mesh) -> None:
+    alice = net.make("alice")
+    net.start(alice)
+    assert alice.process is not None
+
+    second = run_cli(*alice.arguments("run", "--rnsconfig", alice.rns))
+
+    assert second.returncode == 1
+    assert second.stderr.count("\n") == 1
+    assert f"(process {alice.process.pid})" in second.stderr
+    assert alice.status()["key_id"] == alice.key_id

@@ -1,0 +1,337 @@
+"""Real nodes for fault tests: `ciris-mesh run` in processes of their own, over loopback TCP.
+
+The first node of a `Mesh` listens and routes, the others connect to it, so a fault of any other
+leaves the network up. Nodes are asked over their control sockets. Whatever a test does to them,
+`Mesh.close` ends exactly the processes it started, and every node that ends by SIGTERM must do so
+in time, with exit code 0 and without a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from ciris_mesh.demo.layout import free_port, reticulum_config
+from ciris_mesh.directory.base import OWN
+from ciris_mesh.directory.sqlite import SqliteDirectory
+from ciris_mesh.errors import NodeNotRunning
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.clock import SystemClock
+from ciris_mesh.runtime.control import call
+from ciris_mesh.runtime.home import Home
+from ciris_mesh.runtime.ownself import own_key_record
+from ciris_mesh.runtime.peerbook import Peer, PeerBook
+from ciris_mesh.runtime.setup import NodeIdentity, new_node, node_identity
+from support.records import sample
+
+#: How long anything a test waits for may take. Much is expected within two seconds; the rest is
+#: for a machine that runs other tests beside this one.
+PATIENCE_S: Final = 45.0
+#: What SIGTERM may take.
+STOP_S: Final = 5.0
+_POLL_S: Final = 0.02
+
+#: Peers are looked at twice a second instead of twice a minute, and given up after four seconds
+#: of silence: more than Reticulum takes to repeat a lost packet (3.5 s).
+IMPATIENT: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
+    {("rounds", "cadence_s"): "0.5", ("rounds", "no_progress_timeout_s"): "4"}
+)
+
+Row = dict[str, Any]
+
+
+def wait_until(condition: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:
+    """Return as soon as the condition is true; AssertionError saying `what` was not reached."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, f"not within {timeout_s:g} s: {what}"
+        time.sleep(_POLL_S)
+
+
+@dataclass
+class NodeProcess:
+    """One node: a home, a Reticulum directory, and a process while it runs.
+
+    Args:
+        program: what Python is given before the command's own arguments.
+    """
+
+    name: str
+    home: Home
+    rns: Path
+    identity: NodeIdentity = field(repr=False)
+    program: Sequence[str] = ("-m", "ciris_mesh")
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def key_id(self) -> str:
+        return self.identity.key_id
+
+    @property
+    def output(self) -> str:
+        """All that the node's processes said so far."""
+        path = self._output
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    @property
+    def _output(self) -> Path:
+        return self.home.path.with_suffix(".output")
+
+    # -- life --------------------------------------------------------------------------------
+
+    def start(self) -> NodeProcess:
+        """Start the process; `wait_ready` says when it answers."""
+        assert self.process is None, f"{self.name} runs"
+        with self._output.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, *self.program, *self.arguments("run", "--rnsconfig", self.rns)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment(),
+            )
+        return self
+
+    def arguments(self, *words: str | Path) -> list[str]:
+        """A command line for this node's home."""
+        return ["--config", str(self.home.path), *map(str, words)]
+
+    def wait_ready(self) -> None:
+        """Return when the node answers."""
+
+        def answers() -> bool:
+            assert self.process is not None
+            assert self.process.poll() is None, f"{self.name} ended: {self.output}"
+            try:
+                self.call("status")
+            except NodeNotRunning:
+                return False
+            return True
+
+        wait_until(answers, f"{self.name} answers")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to this node's process alone."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def freeze(self) -> None:
+        """Make it silent: it neither answers nor ends."""
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Undo `freeze`."""
+        self.signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it without a word to anybody, as a power cut would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(PATIENCE_S)
+        self.process = None
+
+    def stop(self) -> None:
+        """End it as systemd does, and hold it to what it promises then."""
+        assert self.process is not None
+        process, self.process = self.process, None
+        process.terminate()
+        try:
+            code = process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(PATIENCE_S)
+            raise AssertionError(f"{self.name} still ran {STOP_S} s after SIGTERM") from None
+        assert code == 0, f"{self.name} ended with code {code}: {self.output}"
+        assert "node.stopping" in self.output, "ended by somebody else's handler"
+        assert "Traceback" not in self.output, self.output
+
+    # -- questions ---------------------------------------------------------------------------
+
+    def call(self, op: str, **arguments: Any) -> Any:
+        """Ask the running node."""
+        return call(self.home.find_socket({}), op, timeout_s=PATIENCE_S, **arguments)
+
+    def status(self) -> Row:
+        """The answer to `status`."""
+        status: Row = self.call("status")
+        return status
+
+    def peer(self, other: NodeProcess) -> Row:
+        """How this node sees the other."""
+        rows: list[Row] = self.status()["peers"]
+        return next(row for row in rows if row["key_id"] == other.key_id)
+
+    def completed(self, other: NodeProcess) -> int:
+        """Rounds with the other that ended well, since start."""
+        count: int = self.peer(other)["rounds"].get("completed", 0)
+        return count
+
+    def outcomes(self) -> dict[tuple[str, str, str], int]:
+        """(path, outcome, reason) -> count."""
+        rows: list[Row] = self.status()["outcomes"]
+        return {(row["path"], row["outcome"], row["reason"]): row["count"] for row in rows}
+
+    def ids(self, kind: EnvelopeKind) -> set[str]:
+        """Envelope ids on the federation shelf."""
+        return set(self.call("ids", kind=kind.value))
+
+    def all_ids(self) -> dict[EnvelopeKind, set[str]]:
+        """The same for every kind."""
+        return {kind: self.ids(kind) for kind in EnvelopeKind}
+
+    # -- records -----------------------------------------------------------------------------
+
+    def admit(self, kind: EnvelopeKind, envelope: bytes) -> str:
+        """Hand in one own record; returns its id once the node acknowledged it."""
+        answer = self.call("admit", kind=kind.value, envelope_hex=envelope.hex())
+        assert answer["outcome"] == "admitted", answer
+        envelope_id: str = answer["envelope_id"]
+        return envelope_id
+
+    def sign(self, n: int, kind: EnvelopeKind = EnvelopeKind.ATTESTATION) -> str:
+        """Sign and hand in the n-th sample record."""
+        return self.admit(kind, sample(kind, self.identity.key, n))
+
+    def preload(self, kind: EnvelopeKind, count: int) -> set[str]:
+        """Put own records into the store of a node that does not run; returns their ids."""
+        assert self.process is None, "only one process may write"
+        clock = SystemClock()
+        own = own_key_record(self.home, self.identity.key, clock)
+        directory = SqliteDirectory(self.home.database)
+        try:
+            directory.admit(EnvelopeKind.KEY, own, OWN, now_ms=clock.wall_ms())
+            envelopes = [sample(kind, self.identity.key, n) for n in range(count)]
+            verdicts = directory.admit_many(kind, envelopes, OWN, now_ms=clock.wall_ms())
+        finally:
+            directory.close()
+        return {verdict.envelope_id.hex() for verdict in verdicts if verdict.envelope_id}
+
+
+@dataclass
+class Mesh:
+    """The nodes of one test, each in a directory under `root`."""
+
+    root: Path
+    settings: Mapping[tuple[str, str], str]
+    port: int = field(default_factory=free_port)
+    nodes: list[NodeProcess] = field(default_factory=list)
+
+    def make(self, name: str) -> NodeProcess:
+        """A node with fresh keys, without peers, not started."""
+        new_node(self.root / name, name, settings=self.settings)
+        return self.adopt(name)
+
+    def adopt(self, name: str) -> NodeProcess:
+        """The node whose home is in the directory `name`, however it was made."""
+        home = Home(self.root / name)
+        node = NodeProcess(name, home, self.reticulum(name), node_identity(home))
+        self.nodes.append(node)
+        return node
+
+    def reticulum(self, name: str) -> Path:
+        """A Reticulum directory: the first one of a mesh listens."""
+        rns = self.root / f"{name}-reticulum"
+        rns.mkdir()
+        text = reticulum_config(port=self.port, listens=not self.nodes)
+        (rns / "config").write_text(text)
+        return rns
+
+    def make_peers(self, *names: str) -> list[NodeProcess]:
+        """Nodes that are all each other's peers, not started."""
+        nodes = [self.make(name) for name in names]
+        for node in nodes:
+            for other in nodes:
+                if other is not node:
+                    befriend(node, other)
+        return nodes
+
+    def start(self, *nodes: NodeProcess) -> None:
+        """Start these and wait until all answer: the first alone, since the others call it."""
+        for group in (nodes[:1], nodes[1:]):
+            for node in group:
+                node.start()
+            for node in group:
+                node.wait_ready()
+
+    def close(self) -> None:
+        """End what runs, frozen or not, and check that it ends well."""
+        running = [node for node in self.nodes if node.process is not None]
+        failures: list[str] = []
+        for node in running:
+            try:
+                node.thaw()
+                node.stop()
+            except AssertionError as error:
+                failures.append(str(error))
+        assert not failures, "\n".join(failures)
+
+
+def befriend(node: NodeProcess, other: NodeProcess) -> None:
+    """Write `other` into the peer book of a node that does not run."""
+    who = other.identity
+    PeerBook.load(node.home.peers).add(
+        Peer(who.key_id, who.fingerprint, who.address, alias=other.name)
+    )
+
+
+def wait_converged(*nodes: NodeProcess) -> None:
+    """Return when every node says its peers agree with it, and all hold the same records."""
+
+    def agree() -> bool:
+        return all(node.call("converged")["converged"] for node in nodes)
+
+    wait_until(agree, f"{', '.join(node.name for node in nodes)} converged")
+    held = [node.all_ids() for node in nodes]
+    assert all(ids == held[0] for ids in held)
+
+
+def run_cli(
+    *arguments: str | Path, timeout_s: float = PATIENCE_S
+) -> subprocess.CompletedProcess[str]:
+    """Run `ciris-mesh` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "ciris_mesh", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env=environment(),
+        check=False,
+    )
+
+
+def environment() -> dict[str, str]:
+    """Ours, without the user's runtime directory: sockets stay in the homes."""
+    return {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
+
+
+@contextmanager
+def mesh(settings: Mapping[tuple[str, str], str] = IMPATIENT) -> Iterator[Mesh]:
+    """A mesh in a directory whose path is short enough for sockets.
+
+    When the test fails, what the nodes said is printed.
+    """
+    root = Path(tempfile.mkdtemp(prefix="cm-", dir="/tmp"))
+    made = Mesh(root, settings)
+    try:
+        yield made
+        made.close()
+    except BaseException:
+        for node in made.nodes:
+            print(f"--- {node.name}\n{node.output}", file=sys.stderr)  # noqa: T201
+        raise
+    finally:
+        for node in made.nodes:
+            if node.process is not None:
+                node.kill()
+        shutil.rmtree(root)
