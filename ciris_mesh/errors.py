@@ -8,6 +8,7 @@
     │       ├── UnknownVersion
     │       └── UnexpectedMessage
     ├── MalformedRecord            bytes that are no record of their kind; carries a reason
+    ├── KeyExchangeRefused         no key could be agreed on; carries a reason
     ├── TransportError             the link failed: retry on the next cadence
     │   ├── PeerUnreachable
     │   ├── LinkGone
@@ -79,6 +80,18 @@ class MalformedRecord(MeshError):
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+
+class KeyExchangeRefused(MeshError):
+    """No key came out of a key exchange, and none may be made up.
+
+    Attributes:
+        reason: a value of `records.kex.KexReason`, stable.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class TransportError(MeshError):
