@@ -73,7 +73,7 @@ class Exchange:
         if peer.link is None:
             if not peer.dialing:
                 peer.dialing = True
-                first = next(kind for kind in EnvelopeKind if kind in peer.config.kinds)
+                first = next((kind for kind in EnvelopeKind if kind in peer.config.kinds), None)
                 self._parts.transport.dial(peer.config.address, first)
             return
         if peer.check_out:
@@ -86,23 +86,17 @@ class Exchange:
     def _expect_answer(self, peer: Peer, state: LinkState, number: int) -> None:
         """A comparison nobody answers is a dead link, however alive it looks."""
 
-        limit_s = self.scheduler.config.no_progress_timeout_s
-        asked_s = self._parts.clock()
-
-        def look() -> None:
-            if peer.link is not state or peer.check_out != number:
-                return
-            moved_s = max(self._parts.transport.progress_s(state.link) or 0.0, asked_s)
-            if moved_s + limit_s > self._parts.clock():
-                look_again(moved_s + limit_s)
-                return
+        def give_up() -> None:
             self._parts.drops.count("check_unanswered", peer.config.key_id)
             self._parts.drop_link(peer, "no_answer")
 
-        def look_again(due_s: float) -> None:
-            self._parts.timer.at(due_s, lambda: self._parts.submit(peer.config.key_id, look))
-
-        look_again(asked_s + limit_s)
+        self._parts.when_still(
+            state.link,
+            self.scheduler.config.no_progress_timeout_s,
+            queue=lambda task: self._parts.submit(peer.config.key_id, task),
+            is_over=lambda: peer.link is not state or peer.check_out != number,
+            then=give_up,
+        )
 
     def _own_digests(self, peer: Peer, state: LinkState, *, reply: bool) -> Digests:
         kinds = state.kinds & peer.config.kinds
@@ -112,25 +106,31 @@ class Exchange:
         """The peer's digests came: answer them, or take what differs through a round."""
         peer = self._parts.peers.get(state.key_id)
         if peer is None or peer.link is not state:
+            self._parts.drops.count(
+                "digests_unattributed" if peer is None else "digests_on_spare_link"
+            )
             return
         if theirs.reply and not peer.check_out:
             self._parts.drops.count("digests_unasked")
             return
+        # Read before the digests: what is admitted meanwhile has not been agreed on.
+        generations = {kind: self._parts.directory.generation(kind) for kind in EnvelopeKind}
         ours = self._own_digests(peer, state, reply=not theirs.reply)
         equal, differ = split(ours, theirs)
         for kind in equal:
-            self._agree(peer, kind)
+            self._agree(peer, kind, generations[kind])
         if not theirs.reply:
             self._parts.try_say(state, ours)
             self.scheduler.postpone(peer.config.key_id)
             return
         peer.check_out = 0
         self.scheduler.run(
-            peer.config.key_id, [kind for kind in differ if peer.worth_a_round(kind)]
+            peer.config.key_id,
+            [kind for kind in differ if peer.worth_a_round(kind, generations[kind])],
         )
 
-    def _agree(self, peer: Peer, kind: EnvelopeKind) -> None:
-        peer.agreed[kind] = self._parts.directory.generation(kind)
+    def _agree(self, peer: Peer, kind: EnvelopeKind, generation: int) -> None:
+        peer.agreed[kind] = generation
         peer.fruitless.pop(kind, None)
         self._parts.board.post(peer.config.key_id, kind, InSync())
 
@@ -168,16 +168,18 @@ class Exchange:
         if self._parts.directory.generation(coordinator.key.kind) != before:
             self.spread(exclude=peer.config.key_id)
         self.scheduler.drove(coordinator, reports)
-        if peer.moved and not self.scheduler.is_busy(peer.config.key_id):
+        news = peer.moved or peer.spreading  # a check that was due in the middle was skipped
+        if news and not self.scheduler.is_busy(peer.config.key_id):
             peer.moved = False
             self.check(peer.config.key_id)
 
     def _note(self, peer: Peer, report: RoundReport) -> None:
         self._parts.board.post(peer.config.key_id, report.kind, report.staleness)
-        if report.admitted or report.sent or report.deferred:
-            peer.moved = True
-        else:
-            peer.fruitless[report.kind] = peer.fruitless.get(report.kind, 0) + 1
+        moved = bool(report.admitted or report.sent or report.deferred)
+        peer.moved = peer.moved or moved
+        peer.note_round(
+            report.kind, moved=moved, generation=self._parts.directory.generation(report.kind)
+        )
 
     def spread(self, exclude: str = "") -> None:
         """Something new is here: compare with the other peers soon, not at their cadence."""

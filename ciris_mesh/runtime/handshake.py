@@ -61,6 +61,7 @@ class LinkState:
         key_id: who it is, once a binding was verified; None until then.
         nonce: ours; drawn for this link alone.
         early: a comparison the peer sent before we had its binding.
+        broken: a frame was lost for want of room; those after it must not count.
     """
 
     link: LinkId
@@ -75,6 +76,7 @@ class LinkState:
     binding_sent: bool = False
     unattributed_frames: int = 0
     early: Digests | None = None
+    broken: bool = False
     kinds: frozenset[EnvelopeKind] = field(default_factory=frozenset)
 
     def salt(self) -> bytes:

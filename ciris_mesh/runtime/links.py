@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import Final
 
 from ciris_mesh.directory.base import UNATTRIBUTED
-from ciris_mesh.errors import BackPressure, MeshError, RemoteProtocolError
+from ciris_mesh.errors import BackPressure, LifecycleError, RemoteProtocolError
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS
 from ciris_mesh.runtime.exchange import Exchange
 from ciris_mesh.runtime.handshake import Greeter, LinkState
@@ -70,11 +71,7 @@ class Links:
     # -- transport threads: note and queue ---------------------------------------------------
 
     def handle(self, event: TransportEvent) -> None:
-        """Take one transport event.
-
-        Raises:
-            BackPressure: a frame for which there is no room; the transport tells the sender.
-        """
+        """Take one transport event. A frame for which there is no room takes its link along."""
         match event:
             case LinkUp():
                 self._link_up(event)
@@ -107,6 +104,7 @@ class Links:
         )
         with self._lock:
             self._links[event.link] = state
+        self._expect_handshake(state)
         if state.address is not None:
             self._queue(state, lambda: self._greet(state))
 
@@ -115,16 +113,23 @@ class Links:
         if state is None:
             self._parts.drops.count("frame_of_unknown_link")
             return
+        if state.broken or not self._queue_frame(state, frame):
+            state.broken = True
+            self._parts.drops.count("frame_no_room", f"{len(frame)} bytes")
+            self._parts.transport.hang_up(link)
+
+    def _queue_frame(self, state: LinkState, frame: bytes) -> bool:
         with self._lock:
             if self._queued_bytes + len(frame) > QUEUED_BYTES_MAX:
-                raise BackPressure(f"{QUEUED_BYTES_MAX} bytes of frames wait")
+                return False
             self._queued_bytes += len(frame)
         try:
             self._parts.pool.submit(self._strand(state), lambda: self._work_off(state, frame))
-        except MeshError:
+        except LifecycleError as error:
             with self._lock:
                 self._queued_bytes -= len(frame)
-            raise
+            return not isinstance(error, BackPressure)  # else we are stopping, and so is the link
+        return True
 
     def _work_off(self, state: LinkState, frame: bytes) -> None:
         with self._lock:
@@ -154,6 +159,24 @@ class Links:
 
     # -- strands: links ------------------------------------------------------------------------
 
+    def _expect_handshake(self, state: LinkState) -> None:
+        """A link whose other end does not say who it is: its dialler must be able to try again."""
+
+        def give_up() -> None:
+            self._parts.drops.count("link_no_handshake")
+            peer = self._parts.peers.at(state.address)
+            if peer is not None and peer.link is None:
+                peer.reason = "no_handshake"
+            self._parts.transport.hang_up(state.link)
+
+        self._parts.when_still(
+            state.link,
+            self._scheduler.config.no_progress_timeout_s,
+            queue=lambda task: self._queue(state, task),
+            is_over=lambda: state.key_id is not None or self._state(state.link) is None,
+            then=give_up,
+        )
+
     def _greet(self, state: LinkState) -> None:
         if not state.hello_sent:
             self._parts.try_say(state, self._greeter.hello(state))
@@ -173,7 +196,13 @@ class Links:
         key_id = peer.config.key_id
         logger.info("link.down peer=%s reason=%s", key_id, reason)
         self._scheduler.abort_peer(key_id, "link_down")
-        self._exchange.dial_soon(peer, REDIAL_S)
+        if self._parts.clock() >= peer.patient_until_s:
+            self._be_patient(peer)
+            self._exchange.dial_soon(peer, REDIAL_S)
+
+    def _be_patient(self, peer: Peer) -> None:
+        """One hurried redial a cadence: a peer that ends every link is not worth more."""
+        peer.patient_until_s = self._parts.clock() + self._scheduler.config.cadence_s
 
     def _dial_failed(self, peer: Peer, reason: str) -> None:
         peer.dialing = False
@@ -228,6 +257,7 @@ class Links:
         logger.warning("link.refused_by_peer link=%d reason=%s", state.link, reason)
         if peer is not None:
             peer.reason = f"refused_{reason}"
+            self._be_patient(peer)
         self._parts.transport.hang_up(state.link)
 
     def _turn_away(self, state: LinkState, reason: str) -> None:
@@ -254,9 +284,30 @@ class Links:
             self._parts.try_say(state, Refusal("fingerprint_mismatch"))
             self._turn_away(state, "fingerprint_mismatch")
             return
-        self._parts.directory.promote_first_contact(key_id, now_ms=self._parts.wall_ms())
+        peer.heard_s = self._parts.clock()
+        if state.address != peer.config.address:
+            self._moved(peer, state)
+            return
+        promoted = self._parts.directory.promote_first_contact(key_id, now_ms=self._parts.wall_ms())
+        if promoted is not None:
+            self._exchange.spread(exclude=key_id)
         if self._settle_on(peer, state):
             self._start_talking(peer, state)
+
+    def _moved(self, peer: Peer, state: LinkState) -> None:
+        """The peer's key now speaks through another RNS identity: look for it there.
+
+        The link is closed, not used: tasks of its own strand wait on it, and one peer's are to be
+        on one strand.
+        """
+        assert state.address is not None, "a link without an identity gets no key id"
+        logger.info("peer.moved peer=%s address=%s", peer.config.key_id, state.address.hex())
+        self._parts.peers.put(replace(peer.config, address=state.address))
+        self._parts.transport.permit(self._parts.peers.addresses())
+        old = peer.link
+        for link in (state, old) if old is not None else (state,):
+            self._parts.transport.hang_up(link.link)
+        self._exchange.dial_soon(peer)
 
     def _settle_on(self, peer: Peer, new: LinkState) -> bool:
         """Choose between two links to one peer; both ends come to the same choice.

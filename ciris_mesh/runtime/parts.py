@@ -16,7 +16,7 @@ from ciris_mesh.runtime.peers import Peer, PeerTable
 from ciris_mesh.runtime.registry import ReplicationRegistry
 from ciris_mesh.runtime.staleness import StalenessBoard
 from ciris_mesh.runtime.worker import Timer, WorkerPool
-from ciris_mesh.transport.base import Transport
+from ciris_mesh.transport.base import LinkId, Transport
 from ciris_mesh.wire.frame import AnyMessage, wrap
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,35 @@ class Parts:
             self.timer.after(0.1, lambda: self.submit(strand, task))
         except LifecycleError:
             logger.debug("task.dropped strand=%s reason=stopping", strand)
+
+    def when_still(
+        self,
+        link: LinkId,
+        limit_s: float,
+        *,
+        queue: Callable[[Callable[[], None]], None],
+        is_over: Callable[[], bool],
+        then: Callable[[], None],
+    ) -> None:
+        """Call `then` once nothing has moved on a link for `limit_s`, unless `is_over` by then.
+
+        Progress counts, not age: a slow link that moves is let alone.
+
+        Args:
+            queue: puts a task on the strand that `is_over` and `then` belong to.
+        """
+        begun_s = self.clock()
+
+        def look() -> None:
+            if is_over():
+                return
+            due_s = max(self.transport.progress_s(link) or 0.0, begun_s) + limit_s
+            if due_s <= self.clock():
+                then()
+            else:
+                self.timer.at(due_s, lambda: queue(look))
+
+        self.timer.after(limit_s, lambda: queue(look))
 
     def say(self, state: LinkState, message: AnyMessage) -> None:
         """Put one message on a link.

@@ -47,7 +47,9 @@ class Peer:
         check_out: number of the digest comparison that waits for its answer; 0 for none.
         moved: a round since the last comparison moved records, so compare again at the end.
         agreed: kind -> this directory's generation when the peer's digest last equalled ours.
-        fruitless: kind -> rounds in a row that moved nothing though digests differed.
+        fruitless: kind -> rounds in a row that moved nothing though digests differed, and this
+            directory's generation in the last of them.
+        patient_until_s: until then a lost link is left to the cadence.
     """
 
     config: PeerConfig
@@ -60,7 +62,8 @@ class Peer:
     spreading: bool = False
     moved: bool = False
     agreed: dict[EnvelopeKind, int] = field(default_factory=dict)
-    fruitless: dict[EnvelopeKind, int] = field(default_factory=dict)
+    fruitless: dict[EnvelopeKind, tuple[int, int]] = field(default_factory=dict)
+    patient_until_s: float = 0.0
 
     @property
     def state(self) -> str:
@@ -71,10 +74,19 @@ class Peer:
             return "dialing"
         return "unreachable" if self.reason else "idle"
 
-    def worth_a_round(self, kind: EnvelopeKind) -> bool:
-        """False while a kind that never comes to agree is backed off."""
-        shift = min(self.fruitless.get(kind, 0), FRUITLESS_SHIFT_MAX)
+    def worth_a_round(self, kind: EnvelopeKind, generation: int) -> bool:
+        """False while a kind that never comes to agree, and has not changed here, is backed off."""
+        rounds, seen = self.fruitless.get(kind, (0, generation))
+        shift = min(rounds, FRUITLESS_SHIFT_MAX) if seen == generation else 0
         return self.checks % (1 << shift) == 0
+
+    def note_round(self, kind: EnvelopeKind, *, moved: bool, generation: int) -> None:
+        """A round completed. One that moved records ends the row of fruitless ones."""
+        if moved:
+            self.fruitless.pop(kind, None)
+            return
+        rounds, seen = self.fruitless.get(kind, (0, generation))
+        self.fruitless[kind] = (rounds + 1 if seen == generation else 1, generation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ ADVICE = {
     "no_path": "is it running, and is there a common Reticulum network?",
     "timeout": "the path is known but nobody answers: is it running?",
     "refused_not_a_peer": "it does not know this node: ask them to run `ciris-mesh peer add`",
+    "no_handshake": "it answers and does not say who it is: does it run the same version?",
     "no_answer": "the link was up but silent; it is dialled again",
 }
 

@@ -9,9 +9,10 @@ from ciris_mesh.wire import frame
 #: The wire's own frame limit; a frame of one byte more is refused before it is read.
 FRAME_BYTES_MAX: Final = frame.FRAME_BYTES_MAX
 
-#: What an identity that is no peer may send in one frame: the largest offer of a binding (4 KiB)
-#: with its key envelope (16 KiB) and their framing. Nothing else is needed to meet.
-FIRST_CONTACT_FRAME_BYTES_MAX: Final = 24 * 1024
+#: What an identity that is no peer may send in one frame. A key record of 10.7 kB delivered as v1
+#: JSON is 36 kB, a byte being up to four characters; an offered binding with it stays below 24 kB.
+#: Nothing else is needed to meet.
+FIRST_CONTACT_FRAME_BYTES_MAX: Final = 40 * 1024
 
 #: Frames an identity that is no peer may send on one link: hello, wish, offer, refusal, and as
 #: many again for retries of either side.

@@ -108,11 +108,29 @@ def test_a_kind_that_never_comes_to_agree_is_tried_ever_more_seldom() -> None:
     peer = Peer(config())
     tried: list[int] = []
     for peer.checks in range(1, 1001):
-        if peer.worth_a_round(KIND):
+        if peer.worth_a_round(KIND, 7):
             tried.append(peer.checks)
-            peer.fruitless[KIND] = peer.fruitless.get(KIND, 0) + 1
+            peer.note_round(KIND, moved=False, generation=7)
     assert tried[:6] == [1, 2, 4, 8, 16, 32]
     longest = 1 << FRUITLESS_SHIFT_MAX
     assert {later - earlier for earlier, later in pairwise(tried[7:])} == {longest}
     assert len(tried) > 15
-    assert Peer(config()).worth_a_round(KIND)
+
+
+def test_what_ends_the_row_of_fruitless_rounds() -> None:
+    def tired() -> Peer:
+        peer = Peer(config(), checks=3)
+        for _ in range(5):
+            peer.note_round(KIND, moved=False, generation=7)
+        assert not peer.worth_a_round(KIND, 7)
+        return peer
+
+    assert tired().worth_a_round(KIND, 8), "something new is here"
+    assert tired().worth_a_round(EnvelopeKind.FAMILY, 7)
+    peer = tired()
+    peer.note_round(KIND, moved=True, generation=7)
+    assert peer.worth_a_round(KIND, 7)
+    peer = tired()
+    peer.checks = 2
+    peer.note_round(KIND, moved=False, generation=8)
+    assert peer.worth_a_round(KIND, 8), "the first fruitless one with what is here now"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import random
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -28,7 +29,6 @@ from ciris_mesh.transport.base import (
     FrameReceived,
     LinkDown,
     LinkId,
-    LinkIdentified,
     LinkUp,
     TransportEvent,
 )
@@ -167,6 +167,15 @@ def held(node: Node) -> dict[EnvelopeKind, frozenset[bytes]]:
     }
 
 
+def settle(node: Node) -> None:
+    """Wait until all that was due has been done: pass once through the timer and every strand."""
+    pool, timer = node.runtime._pool, node.runtime._timer
+    for strand in (*sorted(node.runtime.peers.key_ids()), "nobody"):
+        passed = threading.Event()
+        timer.after(0.0, partial(pool.submit, strand, passed.set))
+        wait_until(passed.is_set, f"strand {strand}")
+
+
 def collect(node: Node) -> list[RoundEvent]:
     """A list that gets every event of `node`."""
     events: list[RoundEvent] = []
@@ -198,6 +207,9 @@ class ScriptedPeer:
         self.dials_failed: list[str] = []
         self.links_seen = 0
         self._inbox: queue.Queue[AnyMessage] = queue.Queue()
+        self.transport.permit(
+            frozenset(node.runtime.transport.address for node in mesh.nodes.values())
+        )
         self.transport.start(self._handle)
 
     # -- links -------------------------------------------------------------------------------
@@ -236,6 +248,12 @@ class ScriptedPeer:
                 raise AssertionError(f"{kind_of.__name__} never came") from None
             if isinstance(message, kind_of):
                 return message
+
+    def hear_reply(self) -> Digests:
+        """The next answer to a comparison of ours; the node's own comparisons are skipped."""
+        while not (digests := self.hear(Digests)).reply:
+            pass
+        return digests
 
     def heard_nothing(self) -> bool:
         return self._inbox.empty()
@@ -295,18 +313,17 @@ class ScriptedPeer:
         match event:
             case LinkUp(link=link):
                 self.links_seen += 1
-                self.link = link
+                if self.link is None:  # one link at a time; the node may dial us meanwhile
+                    self.link = link
             case LinkDown(link=link, reason=reason):
                 self.down.append(reason)
                 if link == self.link:
                     self.link = None
-            case FrameReceived(frame=frame):
+            case FrameReceived(link=link, frame=frame) if link == self.link:
                 unwrapped = try_unwrap(frame)
                 assert unwrapped is not None
                 self._inbox.put(unwrapped.message)
             case DialFailed(reason=reason):
                 self.dials_failed.append(reason)
-            case LinkIdentified():
-                pass
             case _:
                 pass
