@@ -5,12 +5,20 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from ciris_mesh.errors import NodeNotRunning
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.transport.limits import FRAME_BYTES_MAX
+from ciris_mesh.wire.frame import wrap
+from ciris_mesh.wire.mesh import Hello
+from ciris_mesh.wire.messages import Deliver, Diff
+from support.forge import no_pqc, signed, wrong_classical, wrong_pqc
 from support.node_processes import (
+    HOSTILE,
     PATIENCE_S,
     Mesh,
     NodeProcess,
@@ -26,6 +34,8 @@ pytestmark = pytest.mark.rns
 
 KIND = EnvelopeKind.ATTESTATION
 KINDS = (KIND, EnvelopeKind.REVOCATION, EnvelopeKind.LOCATION_PROOF)
+HALF, NINE_TENTHS = b'"weight":0.5', b'"weight":0.9'
+HELLO = Hello((1, 2, 0x81), 0, KINDS, bytes(8), bytes(8), 0, bytes(8), bytes(8))
 
 
 @pytest.fixture
@@ -153,6 +163,103 @@ def test_a_silent_peer_costs_nobody_else_anything(net: Mesh) -> None:
     carol.thaw()
     wait_converged(alice, bob, carol)
     assert carol.ids(KIND) == signed
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """A peer that says what no honest node says, and whom it says it to."""
+
+    node: NodeProcess
+    victim: NodeProcess
+
+    def say(self, frame: bytes) -> None:
+        """Send one frame, as soon as there is a link: the victim closes it over most of these."""
+        self._insist("say", frame_hex=frame.hex())
+
+    def flood(self, size_bytes: int) -> None:
+        """Offer a Resource."""
+        self._insist("flood", size_bytes=size_bytes)
+
+    def deliver(self, kind: EnvelopeKind, envelope: bytes) -> None:
+        """Push a record nobody asked for."""
+        self.say(wrap(Deliver(kind, (envelope,))))
+
+    def _insist(self, op: str, **arguments: Any) -> None:
+        peer = self.victim.key_id
+        wait_until(lambda: self.node.call(op, peer=peer, **arguments), f"{op} on a link")
+
+
+#: Frames that a node closes the link over -> the counter that tells of them.
+GARBAGE = {
+    "noise": (bytes(range(200)), "frame_notareplicationframe"),
+    "a version nobody knows": (b"CRPL\x7f{}", "frame_unknownversion"),
+    "half a message": (b'CRPL\x01{"type":"summary","kind":"key"', "frame_decodeerror"),
+    "a ref of the wrong size": (
+        b'CRPL\x01{"type":"diff","kind":"key","want":[[1,2]]}',
+        "frame_decodeerror",
+    ),
+    "half a mesh message": (b"CRPL\x81\x93\x01", "frame_decodeerror"),
+    "a hello in the middle": (wrap(HELLO), "link_out_of_turn"),
+    "an answer nobody waits for": (wrap(Diff(KIND, (bytes(32),))), "round_unexpectedmessage"),
+    "an id of no record": (b"", "frame_notareplicationframe"),
+}
+
+
+def test_garbage_from_a_peer_is_counted_and_harms_nobody_else(net: Mesh) -> None:
+    alice, bob, mallory = net.make_peers("alice", "bob", "mallory")
+    mallory.program = HOSTILE
+    net.start(alice, bob, mallory)
+    wait_converged(alice, bob, mallory)
+    hostile = Hostile(mallory, alice)
+
+    signed = set()
+    for n, (what, (frame, counter)) in enumerate(GARBAGE.items()):
+        before = alice.drops(counter)
+        hostile.say(frame)
+        wait_until(lambda: alice.drops(counter) > before, f"{what} is counted as {counter}")  # noqa: B023
+        signed.add(bob.sign(n))
+        wait_until(lambda: signed <= alice.ids(KIND), f"bob's record {n} comes after {what}")
+    before = alice.drops("frame_too_large")
+    hostile.flood(FRAME_BYTES_MAX + 1)
+    wait_until(lambda: alice.drops("frame_too_large") > before, "the flood is refused unread")
+
+    assert set(alice.peer(bob)["rounds"]) == {"completed"}
+    signed.add(mallory.sign(0))
+    wait_converged(alice, bob, mallory)
+    assert alice.ids(KIND) == signed
+
+
+def test_forged_records_are_counted_and_never_stored(net: Mesh) -> None:
+    """They come from a peer, on an attributed link, in the name of another peer."""
+    alice, bob, mallory = net.make_peers("alice", "bob", "mallory")
+    mallory.program = HOSTILE
+    net.start(alice, bob, mallory)
+    wait_converged(alice, bob, mallory)
+    expected = {kind: set(ids) for kind, ids in alice.all_ids().items()}
+    hostile = Hostile(mallory, alice)
+    victim = bob.identity.key
+    valid = sample(KIND, victim, 1)
+
+    for envelope, outcome, reason in (
+        (signed(KIND, victim, spoil=wrong_classical), "refused", "classical_signature_invalid"),
+        (signed(KIND, victim, spoil=wrong_pqc), "refused", "pqc_signature_invalid"),
+        (signed(KIND, victim, spoil=no_pqc), "refused", "pqc_signature_missing"),
+        (valid.replace(HALF, NINE_TENTHS, 1), "refused", "columns_not_signed"),
+        (valid.replace(HALF, NINE_TENTHS), "refused", "content_hash_mismatch"),
+        (valid[:-1], "malformed", "not_json"),
+        (b"[" * 1000, "malformed", "too_deep"),
+    ):
+        before = alice.outcomes().get(("peer", outcome, reason), 0)
+        hostile.deliver(KIND, envelope)
+        wait_until(
+            lambda: alice.outcomes().get(("peer", outcome, reason), 0) > before,  # noqa: B023
+            f"counted as {outcome} {reason}: {alice.outcomes()}",
+        )
+
+    assert alice.all_ids() == expected
+    expected[KIND] = {bob.admit(KIND, valid), mallory.sign(2)}
+    wait_converged(alice, bob, mallory)
+    assert alice.all_ids() == expected
 
 
 def test_two_empty_nodes_meet_by_invites_alone(net: Mesh) -> None:

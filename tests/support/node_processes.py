@@ -42,6 +42,11 @@ PATIENCE_S: Final = 45.0
 STOP_S: Final = 5.0
 _POLL_S: Final = 0.02
 
+TESTS: Final = Path(__file__).parent.parent
+#: What Python is given to run the command, and a node that obeys `support.hostile_node` too.
+HONEST: Final = ("-m", "ciris_mesh")
+HOSTILE: Final = ("-m", "support.hostile_node")
+
 #: Peers are looked at twice a second instead of twice a minute, and given up after four seconds
 #: of silence: more than Reticulum takes to repeat a lost packet (3.5 s).
 IMPATIENT: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
@@ -71,7 +76,7 @@ class NodeProcess:
     home: Home
     rns: Path
     identity: NodeIdentity = field(repr=False)
-    program: Sequence[str] = ("-m", "ciris_mesh")
+    program: Sequence[str] = HONEST
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -175,6 +180,11 @@ class NodeProcess:
     def completed(self, other: NodeProcess) -> int:
         """Rounds with the other that ended well, since start."""
         count: int = self.peer(other)["rounds"].get("completed", 0)
+        return count
+
+    def drops(self, name: str) -> int:
+        """How often something was dropped under that name, since start."""
+        count: int = self.status()["drops"].get(name, 0)
         return count
 
     def outcomes(self) -> dict[tuple[str, str, str], int]:
@@ -312,7 +322,8 @@ def run_cli(
 
 def environment() -> dict[str, str]:
     """Ours, without the user's runtime directory: sockets stay in the homes."""
-    return {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
+    kept = {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
+    return {**kept, "PYTHONPATH": str(TESTS)}
 
 
 @contextmanager
