@@ -157,6 +157,24 @@ def test_no_migration_runs_without_a_sound_backup(
     assert backups(path) == [], "a bad copy is no backup"
 
 
+def test_a_database_that_fails_the_check_is_not_migrated(path: Path) -> None:
+    """Its index lost a row: counts agree, so only the integrity check of the copy can tell."""
+    make_version_1(path)
+    connection = sqlite3.connect(path)
+    (page,) = connection.execute(
+        "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_record_1'"
+    ).fetchone()
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * page_bytes)
+        file.write(b"\x0a\0\0\0\0" + page_bytes.to_bytes(2, "big") + b"\0")
+    with pytest.raises(DirectoryError, match=r"damaged \(its backup fails the check"):
+        SqliteDirectory(path)
+    assert version_of(path) == 1
+    assert backups(path) == []
+
+
 def test_a_newer_schema_is_left_alone(path: Path) -> None:
     SqliteDirectory(path).close()
     connection = sqlite3.connect(path)
