@@ -22,9 +22,7 @@ from support.node_processes import (
     PATIENCE_S,
     Mesh,
     NodeProcess,
-    befriend,
     mesh,
-    run_cli,
     wait_converged,
     wait_until,
 )
@@ -260,58 +258,3 @@ def test_forged_records_are_counted_and_never_stored(net: Mesh) -> None:
     expected[KIND] = {bob.admit(KIND, valid), mallory.sign(2)}
     wait_converged(alice, bob, mallory)
     assert alice.all_ids() == expected
-
-
-def test_two_empty_nodes_meet_by_invites_alone(net: Mesh) -> None:
-    """Everything by the commands a person types; neither has ever heard of the other's key."""
-    homes = {name: net.root / name for name in ("alice", "bob")}
-    for name, home in homes.items():
-        made = run_cli("--config", home, "init", "--name", name)
-        assert made.returncode == 0, made.stderr
-    alice, bob = (net.adopt(name) for name in homes)
-    net.start(alice, bob)
-    for node, other in ((alice, bob), (bob, alice)):
-        invite = run_cli("--config", other.home.path, "invite").stdout.strip()
-        added = run_cli(*node.arguments("peer", "add", invite))
-        assert added.stdout.strip() == other.key_id, added.stderr
-
-    for node in (alice, bob):
-        waited = run_cli(*node.arguments("wait", "--converged", "--timeout", "40"))
-        assert waited.returncode == 0, waited.stderr
-    assert alice.ids(EnvelopeKind.KEY) == bob.ids(EnvelopeKind.KEY)
-    assert len(alice.ids(EnvelopeKind.KEY)) == 2
-
-
-def test_a_one_sided_peer_is_told_and_shown(net: Mesh) -> None:
-    alice, bob = net.make("alice"), net.make("bob")
-    befriend(alice, bob)
-    net.start(alice, bob)
-    alice.sign(0)
-
-    wait_until(lambda: alice.peer(bob)["reason"] == "refused_not_a_peer", "bob refuses alice")
-    wait_until(
-        lambda: any("peer add" in problem for problem in alice.status()["health"]),
-        "alice is told what to do",
-    )
-    candidates = bob.status()["candidates"]
-    assert [row["key_id"] for row in candidates] == [alice.key_id]
-    assert bob.status()["drops"]["link_not_a_peer"] >= 1
-    assert not bob.ids(KIND)
-
-    bob.call("peer_add", invite=alice.identity.invite)
-    wait_converged(alice, bob)
-    assert bob.ids(KIND) == alice.ids(KIND) != set()
-    assert not bob.status()["candidates"]
-
-
-def test_a_second_instance_is_refused_and_the_first_goes_on(net: Mesh) -> None:
-    alice = net.make("alice")
-    net.start(alice)
-    assert alice.process is not None
-
-    second = run_cli(*alice.arguments("run", "--rnsconfig", alice.rns))
-
-    assert second.returncode == 1
-    assert second.stderr.count("\n") == 1
-    assert f"(process {alice.process.pid})" in second.stderr
-    assert alice.status()["key_id"] == alice.key_id

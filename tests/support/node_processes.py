@@ -43,9 +43,11 @@ STOP_S: Final = 5.0
 _POLL_S: Final = 0.02
 
 TESTS: Final = Path(__file__).parent.parent
-#: What Python is given to run the command, and a node that obeys `support.hostile_node` too.
+#: What Python is given to run an honest node, one that says what it is told to, and one whose
+#: clock is wrong.
 HONEST: Final = ("-m", "ciris_mesh")
 HOSTILE: Final = ("-m", "support.hostile_node")
+PAST: Final = ("-m", "support.past_node")
 
 #: Peers are looked at twice a second instead of twice a minute, and given up after four seconds
 #: of silence: more than Reticulum takes to repeat a lost packet (3.5 s).
@@ -126,18 +128,18 @@ class NodeProcess:
 
         wait_until(answers, f"{self.name} answers")
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send a signal to this node's process alone."""
         assert self.process is not None
         self.process.send_signal(number)
 
     def freeze(self) -> None:
         """Make it silent: it neither answers nor ends."""
-        self.signal(signal.SIGSTOP)
+        self.send(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Undo `freeze`."""
-        self.signal(signal.SIGCONT)
+        self.send(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it without a word to anybody, as a power cut would."""
@@ -146,17 +148,17 @@ class NodeProcess:
         self.process.wait(PATIENCE_S)
         self.process = None
 
-    def stop(self) -> None:
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End it as systemd does, and hold it to what it promises then."""
         assert self.process is not None
         process, self.process = self.process, None
-        process.terminate()
+        process.send_signal(number)
         try:
             code = process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(PATIENCE_S)
-            raise AssertionError(f"{self.name} still ran {STOP_S} s after SIGTERM") from None
+            raise AssertionError(f"{self.name} still ran {STOP_S} s after {number.name}") from None
         assert code == 0, f"{self.name} ended with code {code}: {self.output}"
         assert "node.stopping" in self.output, "ended by somebody else's handler"
         assert "Traceback" not in self.output, self.output
@@ -307,14 +309,14 @@ def wait_converged(*nodes: NodeProcess) -> None:
 
 
 def run_cli(
-    *arguments: str | Path, timeout_s: float = PATIENCE_S
+    *arguments: str | Path, program: Sequence[str] = HONEST
 ) -> subprocess.CompletedProcess[str]:
     """Run `ciris-mesh` to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "ciris_mesh", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=timeout_s,
+        timeout=PATIENCE_S,
         env=environment(),
         check=False,
     )
