@@ -6,6 +6,7 @@ The runtime starts the transport and stops it; the directory is closed by whoeve
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -34,6 +35,9 @@ from ciris_mesh.runtime.scheduler import ReplicationScheduler, SchedulerConfig
 from ciris_mesh.runtime.staleness import StalenessBoard
 from ciris_mesh.runtime.worker import Timer, WorkerPool
 from ciris_mesh.transport.base import Transport
+
+#: How often an idle node looks whether a record dated ahead of its clock is due.
+RETRY_DUE_S = 60.0
 
 #: Threads that verify and answer. Two per core of the smallest board worth having would be eight;
 #: four keep a Pi's other work alive, and verification releases the interpreter.
@@ -146,6 +150,7 @@ class ReplicationRuntime:
         self.scheduler.start()
         for peer in self.peers.all():
             self._exchange.dial_soon(peer)
+        self._timer.after(RETRY_DUE_S, self._retry_due)
         return ReplicationHandle(self)
 
     def install_replication_routing(self) -> None:
@@ -224,6 +229,18 @@ class ReplicationRuntime:
         return verdict
 
     # -- inside ----------------------------------------------------------------------------
+
+    def _retry_due(self) -> None:
+        """Look again at records that were dated ahead of our clock; admits do so as well."""
+
+        def look() -> None:
+            verdicts = self.directory.retry_due(self._wall_ms())
+            if any(verdict.outcome is Outcome.ADMITTED for verdict in verdicts):
+                self._exchange.spread()
+
+        with contextlib.suppress(LifecycleError):  # stopping, or busy: the next time will do
+            self._pool.submit("directory", look)
+        self._timer.after(RETRY_DUE_S, self._retry_due)
 
     def _trusted(self) -> frozenset[str]:
         """Whose records may be offered: this node's, its peers', and the pinned ones'."""

@@ -63,7 +63,9 @@ class SimNode:
 
     def boot(self) -> None:
         """Start with nothing but the directory."""
-        self.bridge = FederationDirectoryReplicationBridge(self.directory, lambda: self.trusted)
+        self.bridge = FederationDirectoryReplicationBridge(
+            self.directory, lambda: self.trusted, clock=lambda: self.wall_ms() / 1000
+        )
         self.registry = ReplicationRegistry(lambda peer, kind: self._make(peer, kind, "responder"))
 
     def initiator(self, peer: str, kind: EnvelopeKind) -> ReplicationCoordinator:
