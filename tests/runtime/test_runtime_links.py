@@ -108,6 +108,7 @@ def test_a_stranger_is_told_so_listed_as_a_candidate_and_let_go(mesh: Mesh, alic
     assert (candidate.key_id, candidate.address) == (key("eve").key_id, address("eve"))
     assert drops(alice, "link_not_a_peer") == 1
     assert eve.link is not None, "the refusal must be readable"
+    settle(alice)
     mesh.clock.leap(REFUSAL_LINGER_S)
     eve.wait_down()
 
@@ -140,6 +141,7 @@ def test_a_handshake_that_fails_is_refused_counted_and_closed(
     make(eve)
     assert eve.hear(Refusal).reason == reason
     assert drops(alice, f"link_{reason}") == 1
+    settle(alice)
     mesh.clock.leap(REFUSAL_LINGER_S)
     eve.wait_down()
 
