@@ -7,7 +7,7 @@ from it. Ids left out are derived from the content, so no randomness is needed h
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,7 +24,15 @@ from ciris_mesh.records.envelope import (
 )
 from ciris_mesh.records.hybrid import FederationKey, HybridSignature
 from ciris_mesh.records.jsontext import JsonValue, from_plain
-from ciris_mesh.records.kinds import KINDS, EnvelopeKind, FieldType, KindSpec, SignatureStyle
+from ciris_mesh.records.kinds import (
+    ED25519_SIGNATURE_BYTES,
+    KINDS,
+    MLDSA65_SIGNATURE_BYTES,
+    EnvelopeKind,
+    FieldType,
+    KindSpec,
+    SignatureStyle,
+)
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.rows import (
     ROW_HASH_FIELD,
@@ -32,7 +40,7 @@ from ciris_mesh.records.rows import (
     original_content_hash,
     persist_row_hash,
 )
-from ciris_mesh.records.signing import mirror, signed_message
+from ciris_mesh.records.signing import mirror, mirror_problem, signed_message
 
 #: Times that mean "when this was said" and are filled from `at_ms` when left out.
 _TIMES_OF_SAYING: Final = frozenset(
@@ -44,6 +52,11 @@ _DERIVED_IDS: Final = frozenset({"attestation_id", "revocation_id"})
 _ID_NAMESPACE: Final = uuid.UUID("6a1f0c1e-6c9b-5a55-8d1b-5f2c8d6f3a10")
 
 _COSIGNED: Final = (SignatureStyle.AUTHORITY, SignatureStyle.STEWARDS)
+
+#: As long as every real one, so an envelope's size is known before anybody signs.
+_NO_SIGNATURE: Final = HybridSignature(
+    bytes(ED25519_SIGNATURE_BYTES), bytes(MLDSA65_SIGNATURE_BYTES)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +172,23 @@ def assemble(
     record[ROW_HASH_FIELD] = persist_row_hash(prepared.kind, record)
     row = as_persisted(prepared.kind, record)
     return compact({spec.wrapper_field: row, **wrapper})
+
+
+def measure(prepared: Draft, signers: Collection[str]) -> int:
+    """How many bytes the envelope has once these have signed it.
+
+    Raises:
+        MalformedRecord: no envelope of this draft could be admitted; whatever `author` refuses
+            shows here, before there is a signature.
+    """
+    raw = assemble(prepared, dict.fromkeys(signers, _NO_SIGNATURE))
+    problem = one_spelling_problem(parse_envelope(prepared.kind, raw))
+    if problem is not None:
+        raise MalformedRecord(Reason.NOT_ONE_SPELLING, problem)
+    problem = mirror_problem(prepared.kind, prepared.record)
+    if problem is not None:
+        raise MalformedRecord(Reason.COLUMNS_NOT_SIGNED, problem)
+    return len(raw)
 
 
 def _pair(signature: HybridSignature) -> dict[str, JsonValue]:
