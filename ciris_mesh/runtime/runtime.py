@@ -29,7 +29,7 @@ from ciris_mesh.runtime.exchange import Exchange
 from ciris_mesh.runtime.handshake import Greeter, OwnSelf
 from ciris_mesh.runtime.links import Links
 from ciris_mesh.runtime.parts import Parts
-from ciris_mesh.runtime.peers import PeerConfig, PeerTable
+from ciris_mesh.runtime.peers import Peer, PeerConfig, PeerTable
 from ciris_mesh.runtime.registry import ReplicationRegistry
 from ciris_mesh.runtime.scheduler import ReplicationScheduler, SchedulerConfig
 from ciris_mesh.runtime.staleness import StalenessBoard
@@ -146,7 +146,11 @@ class ReplicationRuntime:
         self._pool.start()
         self._timer.start()
         self.transport.permit(self.peers.addresses())
-        self.install_replication_routing()
+        try:
+            self.install_replication_routing()
+        except BaseException:
+            self.shutdown()
+            raise
         self.scheduler.start()
         for peer in self.peers.all():
             self._exchange.dial_soon(peer)
@@ -182,12 +186,24 @@ class ReplicationRuntime:
     # -- peers -----------------------------------------------------------------------------
 
     def register_peer(self, config: PeerConfig) -> None:
-        """Add an *active* peer, running or not: it is dialled, compared with, and answered."""
+        """Add an *active* peer, running or not: it is dialled, compared with, and answered.
+
+        A peer that is one already gets the new configuration, and a new link when that says where
+        or who it is.
+        """
+        known = self.peers.get(config.key_id)
+        before = known.config if known is not None else config
         peer = self.peers.put(config)
-        for kind in sorted(self.kinds & config.kinds):
-            coordinator = self._make(RoundKey(config.key_id, kind, SessionRole.INITIATOR))
-            self.registry.register(coordinator)
-            self.scheduler.add_initiator(coordinator)
+        kinds = self.kinds & config.kinds
+        self._end_rounds(config.key_id, keep=kinds)
+        for kind in sorted(kinds):
+            key = RoundKey(config.key_id, kind, SessionRole.INITIATOR)
+            if self.registry.lookup(key) is None:
+                coordinator = self._make(key)
+                self.registry.register(coordinator)
+                self.scheduler.add_initiator(coordinator)
+        if (before.address, before.fingerprint) != (config.address, config.fingerprint):
+            self._hang_up(peer)
         if self._started and not self._stopped:
             self.transport.permit(self.peers.addresses())
             self._exchange.dial_soon(peer)
@@ -197,16 +213,13 @@ class ReplicationRuntime:
         peer = self.peers.remove(key_id)
         if peer is None:
             return False
-        for coordinator in self.registry.of_peer(key_id):
-            self.scheduler.remove_initiator(coordinator.key)
-            self.registry.deregister(coordinator.key)
+        self._end_rounds(key_id)
         self.scheduler.forget(key_id)
         self.board.forget(key_id)
         self.events.forget(key_id)
         if self._started and not self._stopped:
             self.transport.permit(self.peers.addresses())
-        if peer.link is not None:
-            self.transport.hang_up(peer.link.link)
+        self._hang_up(peer)
         return True
 
     def set_peers(self, configs: Iterable[PeerConfig]) -> None:
@@ -245,6 +258,17 @@ class ReplicationRuntime:
     def _trusted(self) -> frozenset[str]:
         """Whose records may be offered: this node's, its peers', and the pinned ones'."""
         return self.peers.key_ids() | self.config.pinned | {self.key_id}
+
+    def _end_rounds(self, key_id: str, *, keep: frozenset[EnvelopeKind] = frozenset()) -> None:
+        for coordinator in self.registry.of_peer(key_id):
+            if coordinator.key.kind not in keep:
+                self.scheduler.remove_initiator(coordinator.key)
+                self.registry.deregister(coordinator.key)
+
+    def _hang_up(self, peer: Peer) -> None:
+        link = peer.link
+        if link is not None:
+            self.transport.hang_up(link.link)
 
     def _make_responder(self, peer: str, kind: EnvelopeKind) -> ReplicationCoordinator | None:
         if self.peers.get(peer) is None or kind not in self.kinds:

@@ -380,6 +380,18 @@ def test_what_one_peer_brought_is_passed_on_to_the_others_at_once(mesh: Mesh) ->
     wait_until(lambda: new in held(mesh.nodes["carol"])[FAMILY], "carol has it from bob")
 
 
+def test_a_new_peers_key_is_news_for_the_other_peers(mesh: Mesh) -> None:
+    alice, bob = mesh.started("alice", "bob")
+    mesh.clock.leap(CADENCE_S)
+    mesh.wait_converged()
+    carol = mesh.node("carol")
+    carol.start()
+    mesh.befriend("alice", "carol")
+    mesh.clock.leap(5.0)
+    wait_until(lambda: held(bob)[KEY] == held(alice)[KEY] == held(carol)[KEY], "all three keys")
+    assert len(held(bob)[KEY]) == 3
+
+
 # --- what may be offered --------------------------------------------------------------------------
 
 
