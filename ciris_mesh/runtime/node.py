@@ -32,8 +32,25 @@ class Node:
         key: this node's federation key; its key record is signed and admitted at start.
         transport: not started yet; the node starts and stops it.
         directory: kept open; in memory when left out.
-        key_envelope: the node's key record; signed anew when left out.
-        binding: says that `key` speaks through the transport's identity; signed anew likewise.
+        key_envelope: the node's key record; when left out, the one the directory holds, or one
+            signed now.
+        binding: says that `key` speaks through the transport's identity; signed anew when left
+            out.
+
+    Two nodes in one process, each with what the other signed:
+
+        >>> network = LoopbackNetwork()
+        >>> transports = {key: LoopbackTransport(network, key.key_id) for key in keys}
+        >>> alice, bob = (Node(key, transport) for key, transport in transports.items())
+        >>> alice.add_peer(PeerConfig(bob.key_id, bob.runtime.transport.address))
+        >>> bob.add_peer(PeerConfig(alice.key_id, alice.runtime.transport.address))
+        >>> removal = {"revoked_key_id": "lost-laptop", "reason": "lost"}
+        >>> with alice, bob:
+        ...     verdict = alice.put(EnvelopeKind.REVOCATION, removal)
+        ...     alice.wait_converged(timeout_s=20)
+        ...     bob.get(EnvelopeKind.REVOCATION, verdict.envelope_id).signers == (alice.key_id,)
+        []
+        True
     """
 
     def __init__(
@@ -56,7 +73,11 @@ class Node:
         self._clock = clock
         self.directory = directory if directory is not None else MemoryDirectory()
         now_ms = wall_ms()
-        self.key_envelope = key_envelope or author_key(key, identity_ref=key.key_id, at_ms=now_ms)
+        self.key_envelope = (
+            key_envelope
+            or _held_key_record(self.directory, key.key_id)
+            or author_key(key, identity_ref=key.key_id, at_ms=now_ms)
+        )
         binding = binding or make_binding(key, transport.public_key, now_ms)
         self.runtime = ReplicationRuntime(
             directory=self.directory,
@@ -143,3 +164,12 @@ class Node:
         while (waiting := self.handle.waiting_for()) and self._clock() < deadline_s:
             time.sleep(0.02)
         return waiting
+
+
+def _held_key_record(directory: ReplicationDirectory, key_id: str) -> bytes | None:
+    """This node's own key record, from an earlier run: signing anew would make another record."""
+    for envelope_id, signers in directory.signers(EnvelopeKind.KEY).items():
+        row = directory.get(EnvelopeKind.KEY, envelope_id) if signers == (key_id,) else None
+        if row is not None:
+            return row.envelope
+    return None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from ciris_mesh.errors import DecodeError, KeyFileError
+from ciris_mesh.errors import DecodeError, KeyFileError, MalformedRecord
 from ciris_mesh.records.authoring import author_key
 from ciris_mesh.records.binding import Binding, sign_binding
+from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.hybrid import FederationKey
+from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.clock import Clock, ensure_signing_allowed, signing_allowed
 from ciris_mesh.runtime.files import write_atomic
 from ciris_mesh.runtime.home import Home
@@ -23,9 +25,16 @@ BINDING_LIFE_S = 366 * 86_400
 BINDING_RENEWAL_S = 30 * 86_400
 
 
-def make_binding(key: FederationKey, rns_public_key: bytes, now_ms: int) -> Binding:
-    """Sign that `key` speaks through this RNS identity. The epoch is the time of signing."""
-    return sign_binding(key, rns_public_key, now_ms, now_ms // 1000 + BINDING_LIFE_S)
+def make_binding(
+    key: FederationKey, rns_public_key: bytes, now_ms: int, *, replaces: Binding | None = None
+) -> Binding:
+    """Sign that `key` speaks through this RNS identity.
+
+    The epoch is the time of signing, but above that of the binding it replaces whatever the clock
+    says: peers take a lower one for a rollback.
+    """
+    epoch = now_ms if replaces is None else max(now_ms, replaces.epoch + 1)
+    return sign_binding(key, rns_public_key, epoch, now_ms // 1000 + BINDING_LIFE_S)
 
 
 def own_key_record(home: Home, key: FederationKey, clock: Clock) -> bytes:
@@ -37,7 +46,7 @@ def own_key_record(home: Home, key: FederationKey, clock: Clock) -> bytes:
     """
     path = home.storage / "own-key-record"
     stored = _read(path)
-    if stored is not None:
+    if stored is not None and _is_key_record_of(key, stored):
         return stored
     ensure_signing_allowed(clock)
     envelope = author_key(key, identity_ref=key.key_id, at_ms=clock.wall_ms())
@@ -54,17 +63,23 @@ def own_binding(home: Home, key: FederationKey, rns_public_key: bytes, clock: Cl
     """
     path = home.storage / "own-binding"
     stored = _stored_binding(path)
-    if stored is not None and (stored.key_id, stored.rns_public_key) == (
-        key.key_id,
-        rns_public_key,
-    ):
+    if stored is not None and stored.key_id != key.key_id:
+        stored = None
+    if stored is not None and stored.rns_public_key == rns_public_key:
         is_old = stored.expiry_s - clock.wall_ms() // 1000 < BINDING_RENEWAL_S
         if not is_old or not signing_allowed(clock):
             return stored
     ensure_signing_allowed(clock)
-    binding = make_binding(key, rns_public_key, clock.wall_ms())
+    binding = make_binding(key, rns_public_key, clock.wall_ms(), replaces=stored)
     write_atomic(path, binding.encode())
     return binding
+
+
+def _is_key_record_of(key: FederationKey, envelope: bytes) -> bool:
+    try:
+        return parse_envelope(EnvelopeKind.KEY, envelope).signers == (key.key_id,)
+    except MalformedRecord:
+        return False
 
 
 def _stored_binding(path: Path) -> Binding | None:
