@@ -63,12 +63,13 @@ class Slot:
 
     Attributes:
         size_bytes: what is reserved for it.
+        segment_key: the hash of the segment agreed to last.
         next_segment, segments: of a Resource sent in several; segments count from 1.
     """
 
     size_bytes: int
     frame: bytes | None = None
-    key: bytes = b""
+    segment_key: bytes = b""
     next_segment: int = 2
     segments: int = 1
 
@@ -114,19 +115,21 @@ class Inbox:
         self._drain()
         return Taken.QUEUED
 
-    def offer(self, key: bytes, size_bytes: int, segments: int) -> bool:
+    def offer(self, key: bytes, segment_key: bytes, size_bytes: int, segments: int) -> bool:
         """Set a slot aside for a Resource; False when there is no room now."""
         if self._is_full() or len(self._unfilled) >= UNFILLED_SLOTS_MAX or key in self._unfilled:
             return False
         if not self._budget.reserve(size_bytes):
             return False
-        slot = Slot(size_bytes, key=key, segments=segments)
+        slot = Slot(size_bytes, segment_key=segment_key, segments=segments)
         self.received += 1
         self._slots.append(slot)
         self._unfilled[key] = slot
         return True
 
-    def offer_segment(self, key: bytes, segment: int, segments: int, size_bytes: int) -> bool:
+    def offer_segment(
+        self, key: bytes, segment_key: bytes, segment: int, segments: int, size_bytes: int
+    ) -> bool:
         """Agree to the next segment of a Resource that has a slot; False when it is not next."""
         slot = self._unfilled.get(key)
         if slot is None or slot.segments != segments or slot.size_bytes != size_bytes:
@@ -134,7 +137,13 @@ class Inbox:
         if segment != slot.next_segment or segment > segments:
             return False
         slot.next_segment += 1
+        slot.segment_key = segment_key
         return True
+
+    def awaits(self, key: bytes, segment_key: bytes) -> bool:
+        """Say whether that segment is the one agreed to last, and its Resource not here yet."""
+        slot = self._unfilled.get(key)
+        return slot is not None and slot.segment_key == segment_key
 
     def size_of(self, key: bytes) -> int | None:
         """The bytes set aside for a Resource; None when it has no slot."""
@@ -142,9 +151,9 @@ class Inbox:
         return slot.size_bytes if slot else None
 
     def fill(self, key: bytes, frame: bytes) -> bool:
-        """Put a Resource into its slot; False when it has none or is larger than agreed."""
+        """Put a Resource into its slot; False when it has none or is not what was agreed."""
         slot = self._unfilled.get(key)
-        if slot is None or len(frame) > slot.size_bytes:
+        if slot is None or len(frame) != slot.size_bytes:
             return False
         del self._unfilled[key]
         slot.frame = frame

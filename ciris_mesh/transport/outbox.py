@@ -29,9 +29,9 @@ BUSY_REST_S: Final = 0.25
 BUSY_REST_MAX_S: Final = 4.0
 
 #: Times a Resource may be turned away. The other side says no in the same way when it has no room
-#: now and when it will never take it, but in the latter case it closes the link.
+#: now and when it will never take it, but in the latter case it closes the link meanwhile.
 REJECTED_MAX: Final = 4
-REJECTED_REST_S: Final = 2.0
+REJECTED_REST_S: Final = 3.0
 
 
 @dataclass(eq=False, slots=True)
@@ -44,6 +44,7 @@ class Sending:
         deadline: when a small frame counts as lost, Reticulum's own report failing.
         resume_at: when to hand it over again; None while it is under way.
         identify_first: the other side did not learn who we are.
+        offered_s: when it was offered as a Resource of which nothing was taken yet.
         progress_s: when a part last moved.
     """
 
@@ -55,6 +56,7 @@ class Sending:
     deadline: float | None = None
     resume_at: float | None = None
     identify_first: bool = False
+    offered_s: float | None = None
     progress_s: float = 0.0
 
 
@@ -71,6 +73,12 @@ class Outbox:
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self.sending: Sending | None = None
+
+    def __repr__(self) -> str:
+        state = "idle"
+        if (sending := self.sending) is not None:
+            state = f"sending {len(sending.frame)} bytes, attempt {sending.attempt}"
+        return f"<Outbox {state}, {len(self._waiting)} waiting>"
 
     def put(self, frame: bytes) -> None:
         """Queue a frame.

@@ -24,9 +24,12 @@ ANSWER_RTTS: Final = 6.0
 #: An offered Resource is offered again after this and Reticulum's second of grace, five times.
 OFFER_S: Final = 2.0
 
-#: After a refusal the other side gets this long to learn of it before the link closes. Longer
-#: than until the next offer: Reticulum loses a refusal that comes too fast.
-REFUSAL_LINGER_S: Final = 4.0
+#: After a refusal the other side gets this long to learn of it before the link closes.
+REFUSAL_LINGER_S: Final = 2.0
+
+#: An offer of which nothing was taken for this long before the other side closed the link was
+#: refused: Reticulum loses a refusal that comes faster than it books the offer.
+IGNORED_OFFER_S: Final = 1.0
 
 #: A round trip of this and more makes a link slow.
 SLOW_RTT_S: Final = 0.5
@@ -55,3 +58,8 @@ def offer_s(rtt_s: float) -> float:
 def linger_s(rtt_s: float) -> float:
     """Seconds between a refusal and the end of the link."""
     return REFUSAL_LINGER_S + ANSWER_RTTS * rtt_s
+
+
+def was_ignored(age_s: float, rtt_s: float) -> bool:
+    """Say of an offer that old, of which nothing was taken, whether it was meant to be refused."""
+    return age_s >= IGNORED_OFFER_S + ANSWER_RTTS * rtt_s

@@ -21,7 +21,7 @@ import time
 from typing import Final, Protocol
 
 from ciris_mesh.errors import LinkGone, PayloadTooLarge
-from ciris_mesh.transport import patience
+from ciris_mesh.transport import carriers, patience
 from ciris_mesh.transport import rns_seam as seam
 from ciris_mesh.transport.admittance import refusal
 from ciris_mesh.transport.base import (
@@ -32,7 +32,6 @@ from ciris_mesh.transport.base import (
     LinkIdentified,
     LinkUp,
 )
-from ciris_mesh.transport.density import is_dense
 from ciris_mesh.transport.inbox import Inbox, Taken
 from ciris_mesh.transport.limits import FRAME_BYTES_MAX
 from ciris_mesh.transport.outbox import Outbox, Sending
@@ -41,18 +40,6 @@ from ciris_mesh.transport.rns_host import Host, at_border
 from ciris_mesh.transport.rns_offer import Offer, read_offer, unpacked_bytes_max
 
 log = logging.getLogger(__name__)
-
-# What a request is answered with.
-ANSWER_BUSY: Final = 0  # no room now: send it again
-ANSWER_QUEUED: Final = 1
-ANSWER_IDENTIFY: Final = 2  # say who you are, then send it again
-ANSWER_REFUSED: Final = 3  # you may not send this; the link is about to close
-
-#: Packets of this size and less make a link slow: somewhere on the way there is a radio.
-SLOW_MTU_BYTES: Final = 500
-
-#: Largest frame worth compressing: bz2 takes 1.3 s for it on a Raspberry Pi Zero 2.
-COMPRESS_BYTES_MAX: Final = 512 * 1024
 
 #: Frames and offers out of order or unreadable before the link is closed.
 MISBEHAVIOUR_MAX: Final = 16
@@ -138,6 +125,7 @@ class MeshLink:
         self.is_down = True
         if self._closing is not None:
             reason = self._closing[1]
+        log.info("link %d is down: %s, %r", self.id, reason, self._outbox)
         self._outbox.clear()
         partial = self._inbox.clear()
         if self.is_up:
@@ -197,7 +185,7 @@ class MeshLink:
         try:
             if sending.identify_first:
                 self._owner.identify(self)
-            if self._is_small(sending.frame):
+            if carriers.fits_request(len(sending.frame), self.rns.mdu):
                 self._transmit_small(sending)
             else:
                 self._transmit_resource(sending)
@@ -206,10 +194,6 @@ class MeshLink:
                 log.exception("link %d cannot send", self.id)
             with self._host.lock:
                 self.go_down(DownReason.STALLED)
-
-    def _is_small(self, frame: bytes) -> bool:
-        room = min(self.rns.mdu - seam.REQUEST_OVERHEAD_BYTES, seam.REQUEST_BODY_BYTES_MAX)
-        return len(frame) <= room
 
     def _transmit_small(self, sending: Sending) -> None:
         attempt = sending.attempt
@@ -235,14 +219,14 @@ class MeshLink:
                 return
             self.progress_s = now
             match answer:
-                case 1:
+                case carriers.ANSWER_QUEUED:
                     self._sent(sending, small=True)
-                case 0:
+                case carriers.ANSWER_BUSY:
                     self._rest(now)
-                case 2:
+                case carriers.ANSWER_IDENTIFY:
                     sending.identify_first = True
                     self._rest(now)
-                case 3:
+                case carriers.ANSWER_REFUSED:
                     self.go_down(DownReason.REFUSED)
                 case _:
                     self.go_down(DownReason.STALLED)
@@ -265,28 +249,32 @@ class MeshLink:
 
     def _transmit_resource(self, sending: Sending) -> None:
         attempt = sending.attempt
+        sending.offered_s = time.monotonic()
         seam.send_resource(
             self.rns,
             sending.frame,
-            compress=self._is_worth_compressing(sending.frame),
+            compress=self._is_slow() and carriers.is_worth_compressing(sending.frame),
             timeout_s=patience.offer_s(self._rtt()),
-            progress=at_border(lambda _resource: self._moved_out(sending)),
-            concluded=at_border(lambda done: self._resource_sent(sending, attempt, done.status)),
+            progress=at_border(lambda _resource: self._part_taken(sending)),
+            concluded=at_border(lambda done: self._resource_sent(sending, attempt, done)),
         )
         self._moved_out(sending)
 
-    def _resource_sent(self, sending: Sending, attempt: int, status: int) -> None:
+    def _resource_sent(self, sending: Sending, attempt: int, done: seam.Resource) -> None:
         now = time.monotonic()
         with self._host.lock:
             current = self._outbox.sending is sending and sending.attempt == attempt
             if not current or self.is_down:
                 return
-            self._was_rejected = status == seam.RESOURCE_REJECTED
-            if status == seam.RESOURCE_COMPLETE:
+            if seam.has_arrived(done):
+                self._was_rejected = False
                 self._sent(sending, small=False)
-            elif not self._was_rejected:
-                self.go_down(DownReason.STALLED)
-            elif self._outbox.rejected(now):
+                return
+            if done.status != seam.RESOURCE_REJECTED:
+                self._failed("sending a Resource")
+                return
+            self._was_rejected = True
+            if self._outbox.rejected(now):
                 sending.identify_first = not self.inbound
             else:
                 self.go_down(DownReason.REFUSED)
@@ -310,26 +298,26 @@ class MeshLink:
             if self.is_down or self._closing is not None:
                 return None
             if not self.is_up:
-                return ANSWER_BUSY
+                return carriers.ANSWER_BUSY
             if not isinstance(body, bytes):
                 self._misbehave(DropReason.FRAME_UNREADABLE)
                 return None
             if self.address is None:
                 self._host.drop(DropReason.LINK_NOT_READY)
-                return ANSWER_IDENTIFY
+                return carriers.ANSWER_IDENTIFY
             return self._take_small(sequence, body)
 
     def _take_small(self, sequence: int, frame: bytes) -> int | None:
         self._arrived()
         if self._refuses(len(frame)):
-            return ANSWER_REFUSED
+            return carriers.ANSWER_REFUSED
         taken = self._inbox.take_small(sequence, frame)
         match taken:
             case Taken.QUEUED | Taken.DUPLICATE:
-                return ANSWER_QUEUED
+                return carriers.ANSWER_QUEUED
             case Taken.BUSY:
                 self._host.drop(DropReason.INBOUND_BUSY)
-                return ANSWER_BUSY
+                return carriers.ANSWER_BUSY
             case Taken.OUT_OF_ORDER:
                 self._misbehave(DropReason.FRAME_UNREADABLE)
                 return None
@@ -386,7 +374,7 @@ class MeshLink:
             return True  # the request for its parts was lost; Reticulum goes on with it
         if offer.segment > 1:
             return self._inbox.offer_segment(
-                offer.key, offer.segment, offer.segments, offer.size_bytes
+                offer.key, offer.segment_key, offer.segment, offer.segments, offer.size_bytes
             )
         return self._accepts_first(offer)
 
@@ -396,7 +384,8 @@ class MeshLink:
             return False
         if self._refuses(offer.size_bytes):
             return False
-        if not self._inbox.offer(offer.key, offer.size_bytes, offer.segments):
+        taken = self._inbox.offer(offer.key, offer.segment_key, offer.size_bytes, offer.segments)
+        if not taken:
             self._host.drop(DropReason.REASSEMBLY_FULL)
             return False
         self._arrived()
@@ -419,20 +408,18 @@ class MeshLink:
 
     def resource_concluded(self, resource: seam.Resource) -> None:
         """Fill the slot. A thread of Reticulum's for each."""
-        key = resource.original_hash
-        frame = b""
-        complete = resource.status == seam.RESOURCE_COMPLETE
-        if complete:
-            frame = resource.data.read(FRAME_BYTES_MAX + 1)
+        frame = seam.received_bytes(resource, FRAME_BYTES_MAX)
         if self._is_radio():
             seam.forget_last_rate(self.rns)
         with self._host.lock:
-            if self.is_down:
+            # Reticulum may conclude a Resource twice: its watchdog gives up on one that was
+            # complete before (see `rns_seam.has_arrived`).
+            if self.is_down or not self._inbox.awaits(resource.original_hash, resource.hash):
                 return
             self._arrived()
-            if not complete:
-                self.go_down(DownReason.STALLED)
-            elif not self._inbox.fill(key, frame):
+            if frame is None:
+                self._failed("receiving a Resource")
+            elif not self._inbox.fill(resource.original_hash, frame):
                 self._host.drop(DropReason.FRAME_UNREADABLE)
                 self.go_down(DownReason.FLOODED)
 
@@ -449,15 +436,33 @@ class MeshLink:
 
     def closed(self, reason: int) -> None:
         """Reticulum closed the link. Any thread."""
+        ours = seam.LINK_CLOSED_BY_DESTINATION if self.inbound else seam.LINK_CLOSED_BY_INITIATOR
         with self._host.lock:
+            if self.is_down:
+                return
             if reason == seam.LINK_TIMEOUT:
                 self.go_down(DownReason.TIMEOUT)
-            elif self._was_rejected:
+            elif reason == ours:
+                # We did not ask for it: Reticulum itself closes a link over what is no Resource,
+                # or unpacks to more than was agreed.
+                self._host.drop(DropReason.FRAME_UNREADABLE)
+                self.go_down(DownReason.FLOODED)
+            elif self._was_rejected or self._was_ignored():
                 self.go_down(DownReason.REFUSED)
             else:
                 self.go_down(DownReason.PEER_CLOSED)
 
+    def _was_ignored(self) -> bool:
+        sending = self._outbox.sending
+        if sending is None or sending.offered_s is None:
+            return False
+        return patience.was_ignored(time.monotonic() - sending.offered_s, self._rtt())
+
     # Small things.
+
+    def _part_taken(self, sending: Sending) -> None:
+        sending.offered_s = None
+        self._moved_out(sending)
 
     def _moved_out(self, sending: Sending) -> None:
         with self._host.lock:
@@ -475,14 +480,17 @@ class MeshLink:
         for key in partial:
             seam.discard_partial(key)
 
+    def _failed(self, what: str) -> None:
+        # A link that closes fails its transfers first; `closed` then knows the reason.
+        if self.rns.status != seam.LINK_CLOSED:
+            log.info("link %d: %s failed", self.id, what)
+            self.go_down(DownReason.STALLED)
+
     def _rtt(self) -> float:
         return self.rns.rtt or 0.0
-
-    def _is_worth_compressing(self, frame: bytes) -> bool:
-        return self._is_slow() and len(frame) <= COMPRESS_BYTES_MAX and not is_dense(frame)
 
     def _is_radio(self) -> bool:
         return self.medium in ("radio", "serial") or self._rtt() > patience.SLOW_RTT_S
 
     def _is_slow(self) -> bool:
-        return self._is_radio() or self.rns.mtu <= SLOW_MTU_BYTES
+        return self._is_radio() or self.rns.mtu <= carriers.SLOW_MTU_BYTES

@@ -25,6 +25,7 @@ from typing import Final
 
 from ciris_mesh.errors import LifecycleError, LinkGone, PayloadTooLarge
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.transport import carriers
 from ciris_mesh.transport import rns_seam as seam
 from ciris_mesh.transport.base import (
     Address,
@@ -48,7 +49,7 @@ from ciris_mesh.transport.rns_config import (
 )
 from ciris_mesh.transport.rns_dial import Dialer
 from ciris_mesh.transport.rns_host import Host, at_border
-from ciris_mesh.transport.rns_link import ANSWER_BUSY, MeshLink
+from ciris_mesh.transport.rns_link import MeshLink
 from ciris_mesh.transport.rns_media import interface_rows, link_medium, reticulum_stats
 from ciris_mesh.transport.threads import Ticker
 
@@ -274,7 +275,7 @@ class RnsTransport:
             if link is None:
                 # A link whose set-up has not been reported to us yet, or one just closed.
                 self._host.drop(DropReason.LINK_NOT_READY)
-                return None if self._host.stopping else ANSWER_BUSY
+                return None if self._host.stopping else carriers.ANSWER_BUSY
         return link.take_request(sequence, body)
 
     def add_link(self, rns: seam.Link, address: Address | None) -> MeshLink:

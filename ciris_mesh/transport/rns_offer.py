@@ -23,11 +23,13 @@ class Offer:
 
     Attributes:
         key: names the whole; the same in all its segments.
+        segment_key: names this segment.
         size_bytes: of the whole, unpacked.
         segment, segments: which of how many; from 1.
     """
 
     key: bytes
+    segment_key: bytes
     size_bytes: int
     segment: int
     segments: int
@@ -38,7 +40,9 @@ def read_offer(claim: seam.Advertisement) -> Offer | None:
     size, segment, segments, transfer = claim.d, claim.i, claim.l, claim.t
     if not (_is_count(size) and _is_count(segment) and _is_count(segments) and _is_count(transfer)):
         return None
-    if not isinstance(claim.o, bytes) or len(claim.o) != HASH_BYTES or claim.x:
+    if claim.x or not isinstance(claim.o, bytes) or not isinstance(claim.h, bytes):
+        return None
+    if len(claim.o) != HASH_BYTES or len(claim.h) != HASH_BYTES:
         return None
     assert isinstance(size, int)
     assert isinstance(segment, int)
@@ -48,7 +52,7 @@ def read_offer(claim: seam.Advertisement) -> Offer | None:
         return None
     if transfer > min(size, seam.SEGMENT_BYTES_MAX) + SEGMENT_OVERHEAD_BYTES:
         return None
-    return Offer(claim.o, size, segment, segments)
+    return Offer(claim.o, claim.h, size, segment, segments)
 
 
 def unpacked_bytes_max(size_bytes: int) -> int:

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 import RNS
 
+from ciris_mesh.transport import carriers
 from ciris_mesh.transport.base import Address
 
 APP_NAME: Final = "ciris"
@@ -25,17 +26,18 @@ MESH_ASPECTS: Final = ("mesh",)
 #: that is seven frames late.
 SEQUENCES: Final = 8
 
-#: What `Link.request` packs around a body: array head 1, time 9, path hash 18, binary head 3.
-REQUEST_OVERHEAD_BYTES: Final = 31
+#: Requests of several packets become Resources; see `rns_link.resource_started` for those.
+_REQUEST_BYTES_MAX: Final = carriers.REQUEST_BODY_BYTES_MAX + carriers.REQUEST_OVERHEAD_BYTES
 
-#: Bodies of at most this many bytes have the binary head counted above.
-REQUEST_BODY_BYTES_MAX: Final = 0xFFFF
-
-LINK_ACTIVE: Final[int] = RNS.Link.ACTIVE
 LINK_CLOSED: Final[int] = RNS.Link.CLOSED
 LINK_TIMEOUT: Final[int] = RNS.Link.TIMEOUT
-RESOURCE_COMPLETE: Final[int] = RNS.Resource.COMPLETE
+LINK_CLOSED_BY_INITIATOR: Final[int] = RNS.Link.INITIATOR_CLOSED
+LINK_CLOSED_BY_DESTINATION: Final[int] = RNS.Link.DESTINATION_CLOSED
 RESOURCE_REJECTED: Final[int] = RNS.Resource.REJECTED
+
+#: A concluded Resource in any other state arrived: a late duplicate part, or a late request for
+#: one, sets the state of a complete Resource back to "transferring" while its callback runs.
+_NOT_ARRIVED: Final = (RNS.Resource.FAILED, RNS.Resource.CORRUPT, RNS.Resource.REJECTED)
 
 #: A Resource above this size is sent as several, one after the other.
 SEGMENT_BYTES_MAX: Final[int] = RNS.Resource.MAX_EFFICIENT_SIZE
@@ -67,7 +69,6 @@ class Resource(Protocol):
     """A transfer of many packets, either way."""
 
     status: int
-    data: Any
     hash: bytes
     original_hash: bytes
     request_id: bytes | None
@@ -300,7 +301,7 @@ def _serve(destination: Any, handler: RequestHandler) -> None:
             allow=RNS.Destination.ALLOW_ALL,
             auto_compress=False,
         )
-    destination.set_max_request_size(REQUEST_BODY_BYTES_MAX + REQUEST_OVERHEAD_BYTES)
+    destination.set_max_request_size(_REQUEST_BYTES_MAX)
 
 
 def _path(sequence: int) -> str:
@@ -318,6 +319,23 @@ def attach(link: Any, events: LinkEvents) -> None:
             lambda _link, identity: events.identified(Address(identity.hash))
         )
     link.set_resource_strategy(RNS.Link.ACCEPT_APP)
+
+
+def has_arrived(resource: Resource) -> bool:
+    """Say of a concluded Resource whether all of it is at the receiving side."""
+    return resource.status not in _NOT_ARRIVED
+
+
+def received_bytes(resource: Any, limit_bytes: int) -> bytes | None:
+    """What a concluded Resource brought, up to one byte more than the limit; None when it failed.
+
+    Only while its callback runs: Reticulum closes and removes the file afterwards.
+    """
+    file = getattr(resource, "data", None)
+    if file is None or not has_arrived(resource) or not hasattr(file, "read"):
+        return None
+    content: bytes = file.read(limit_bytes + 1)
+    return content
 
 
 def is_receiving(link: Any, resource_hash: object) -> bool:

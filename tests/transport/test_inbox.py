@@ -37,7 +37,7 @@ def test_small_frames_come_out_at_once_in_order() -> None:
 
 def test_a_frame_waits_for_the_resource_before_it() -> None:
     inbox, delivered, _ = make_inbox()
-    assert inbox.offer(key(1), 100, 1)
+    assert inbox.offer(key(1), key(1), 6, 1)
     assert inbox.take_small(0, b"after") is Taken.QUEUED
     assert delivered == []
     assert inbox.is_waiting
@@ -48,8 +48,8 @@ def test_a_frame_waits_for_the_resource_before_it() -> None:
 
 def test_resources_that_conclude_in_the_wrong_order_come_out_in_the_right_one() -> None:
     inbox, delivered, _ = make_inbox()
-    assert inbox.offer(key(1), 10, 1)
-    assert inbox.offer(key(2), 10, 1)
+    assert inbox.offer(key(1), key(1), 3, 1)
+    assert inbox.offer(key(2), key(2), 3, 1)
     assert inbox.fill(key(2), b"two")
     assert delivered == []
     assert inbox.fill(key(1), b"one")
@@ -67,7 +67,7 @@ def test_a_repeated_frame_is_acknowledged_but_not_delivered_again() -> None:
 def test_the_first_frame_must_be_number_zero() -> None:
     inbox, delivered, _ = make_inbox()
     assert inbox.take_small(SEQUENCES - 1, b"x") is Taken.OUT_OF_ORDER
-    assert inbox.offer(key(1), 10, 1)
+    assert inbox.offer(key(1), key(1), 10, 1)
     assert inbox.take_small(SEQUENCES - 1, b"x") is Taken.OUT_OF_ORDER
     assert delivered == []
 
@@ -86,7 +86,7 @@ def test_frames_the_handler_has_not_taken_count_as_waiting() -> None:
     for number in range(INBOX_FRAMES_MAX):
         assert inbox.take_small(number % SEQUENCES, b"x") is Taken.QUEUED
     assert inbox.take_small(INBOX_FRAMES_MAX % SEQUENCES, b"x") is Taken.BUSY
-    assert not inbox.offer(key(1), 10, 1)
+    assert not inbox.offer(key(1), key(1), 10, 1)
     inbox.delivered()
     assert inbox.take_small(INBOX_FRAMES_MAX % SEQUENCES, b"x") is Taken.QUEUED
 
@@ -94,15 +94,16 @@ def test_frames_the_handler_has_not_taken_count_as_waiting() -> None:
 def test_few_resources_may_be_under_way() -> None:
     inbox, _, _ = make_inbox()
     for number in range(UNFILLED_SLOTS_MAX):
-        assert inbox.offer(key(number), 10, 1)
-    assert not inbox.offer(key(99), 10, 1)
-    assert not inbox.offer(key(0), 10, 1)
+        assert inbox.offer(key(number), key(number), 10, 1)
+    assert not inbox.offer(key(99), key(99), 10, 1)
+    assert not inbox.offer(key(0), key(0), 10, 1)
 
 
-def test_what_is_larger_than_agreed_is_not_taken() -> None:
+def test_what_is_not_as_large_as_agreed_is_not_taken() -> None:
     inbox, delivered, _ = make_inbox()
-    assert inbox.offer(key(1), 3, 1)
+    assert inbox.offer(key(1), key(1), 3, 1)
     assert not inbox.fill(key(1), b"four")
+    assert not inbox.fill(key(1), b"42")
     assert not inbox.fill(key(2), b"?")
     assert inbox.fill(key(1), b"abc")
     assert delivered == [b"abc"]
@@ -110,32 +111,44 @@ def test_what_is_larger_than_agreed_is_not_taken() -> None:
 
 def test_segments_come_one_after_the_other() -> None:
     inbox, _, _ = make_inbox()
-    assert inbox.offer(key(1), 100, 3)
-    assert not inbox.offer_segment(key(1), 3, 3, 100), "skips one"
-    assert not inbox.offer_segment(key(1), 2, 4, 100), "another count"
-    assert not inbox.offer_segment(key(1), 2, 3, 101), "another size"
-    assert not inbox.offer_segment(key(2), 2, 3, 100), "another Resource"
-    assert inbox.offer_segment(key(1), 2, 3, 100)
-    assert not inbox.offer_segment(key(1), 2, 3, 100), "again"
-    assert inbox.offer_segment(key(1), 3, 3, 100)
-    assert not inbox.offer_segment(key(1), 4, 3, 100), "one too many"
+    assert inbox.offer(key(1), key(1), 100, 3)
+    assert not inbox.offer_segment(key(1), key(100 + 3), 3, 3, 100), "skips one"
+    assert not inbox.offer_segment(key(1), key(100 + 2), 2, 4, 100), "another count"
+    assert not inbox.offer_segment(key(1), key(100 + 2), 2, 3, 101), "another size"
+    assert not inbox.offer_segment(key(2), key(100 + 2), 2, 3, 100), "another Resource"
+    assert inbox.offer_segment(key(1), key(100 + 2), 2, 3, 100)
+    assert not inbox.offer_segment(key(1), key(100 + 2), 2, 3, 100), "again"
+    assert inbox.offer_segment(key(1), key(100 + 3), 3, 3, 100)
+    assert not inbox.offer_segment(key(1), key(100 + 4), 4, 3, 100), "one too many"
+
+
+def test_only_the_segment_agreed_to_last_is_awaited() -> None:
+    """Reticulum may conclude an earlier segment, or a finished Resource, a second time."""
+    inbox, _, _ = make_inbox()
+    assert inbox.offer(key(1), key(1), 2, 2)
+    assert inbox.awaits(key(1), key(1))
+    assert inbox.offer_segment(key(1), key(102), 2, 2, 2)
+    assert not inbox.awaits(key(1), key(1))
+    assert inbox.awaits(key(1), key(102))
+    assert inbox.fill(key(1), b"ok")
+    assert not inbox.awaits(key(1), key(102))
 
 
 def test_links_share_the_budget_and_give_it_back() -> None:
     budget = ByteBudget(100)
     first = Inbox(lambda _frame: None, budget, sequences=SEQUENCES)
     second = Inbox(lambda _frame: None, budget, sequences=SEQUENCES)
-    assert first.offer(key(1), 60, 1)
-    assert not second.offer(key(1), 60, 1)
+    assert first.offer(key(1), key(1), 60, 1)
+    assert not second.offer(key(1), key(1), 60, 1)
     assert first.clear() == [key(1)]
     assert budget.used_bytes == 0
-    assert second.offer(key(1), 60, 1)
+    assert second.offer(key(1), key(1), 60, 1)
 
 
 def test_clearing_leaves_what_was_handed_out_to_be_taken() -> None:
     inbox, delivered, budget = make_inbox()
     inbox.take_small(0, b"abc")
-    assert inbox.offer(key(1), 10, 1)
+    assert inbox.offer(key(1), key(1), 10, 1)
     assert inbox.clear() == [key(1)]
     assert budget.used_bytes == 3
     inbox.delivered()
@@ -156,7 +169,7 @@ def test_any_interleaving_of_threads_keeps_the_senders_order(data: st.DataObject
             unfilled.remove(done)
             assert inbox.fill(key(done), bytes([done]))
         if large:
-            assert inbox.offer(key(number), 1, 1)
+            assert inbox.offer(key(number), key(number), 1, 1)
             unfilled.append(number)
         else:
             assert inbox.take_small(sequence, bytes([number])) is Taken.QUEUED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ciris_mesh.transport import patience
-from ciris_mesh.transport.outbox import ATTEMPTS_MAX, REJECTED_REST_S
+from ciris_mesh.transport.outbox import ATTEMPTS_MAX
 
 #: Round trips measured at link set-up: TCP, SF7, SF9, SF12.
 RTTS = (0.003, 0.85, 2.0, 13.5)
@@ -27,10 +27,9 @@ def test_lost_requests_add_up_to_about_a_stall() -> None:
 
 
 @pytest.mark.parametrize("rtt_s", RTTS)
-def test_a_refusal_lingers_until_the_next_offer_was_answered(rtt_s: float) -> None:
-    offered_again_s = patience.offer_s(rtt_s) + 1  # Reticulum's second of grace
-    assert patience.linger_s(rtt_s) > offered_again_s
-    assert patience.linger_s(rtt_s) > REJECTED_REST_S
+def test_a_refusal_lingers_long_enough_to_be_told_from_a_hang_up(rtt_s: float) -> None:
+    assert patience.was_ignored(patience.linger_s(rtt_s), rtt_s)
+    assert not patience.was_ignored(rtt_s, rtt_s)
 
 
 @pytest.mark.parametrize("rtt_s", RTTS)

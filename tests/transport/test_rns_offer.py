@@ -24,12 +24,12 @@ class Claim:
 
 
 def test_an_honest_claim_is_an_offer() -> None:
-    assert read_offer(Claim()) == Offer(b"o" * 32, 1_000, 1, 1)
+    assert read_offer(Claim()) == Offer(b"o" * 32, b"h" * 32, 1_000, 1, 1)
 
 
 def test_a_segment_of_a_large_one_is_an_offer() -> None:
     claim = Claim(t=SEGMENT_BYTES_MAX + 64, d=2 * SEGMENT_BYTES_MAX + 1, i=2, l=3)
-    assert read_offer(claim) == Offer(b"o" * 32, 2 * SEGMENT_BYTES_MAX + 1, 2, 3)
+    assert read_offer(claim) == Offer(b"o" * 32, b"h" * 32, 2 * SEGMENT_BYTES_MAX + 1, 2, 3)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,8 @@ def test_a_segment_of_a_large_one_is_an_offer() -> None:
         Claim(t=float("nan")),
         Claim(o=b"short"),
         Claim(o="o" * 32),
+        Claim(h=b"short"),
+        Claim(h=None),
         Claim(x=True),
         Claim(d=SEGMENT_BYTES_MAX + 1, l=1),
         Claim(d=2 * SEGMENT_BYTES_MAX, t=2 * SEGMENT_BYTES_MAX, l=2),
