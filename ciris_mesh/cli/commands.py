@@ -26,6 +26,8 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "records": (f"{_CLI}.records", "records", "List records, or show one."),
     "attest": (f"{_CLI}.sign", "attest", "Sign a score for another key."),
     "revoke": (f"{_CLI}.sign", "revoke", "Sign the revocation of a key."),
+    "export": (f"{_CLI}.bundle", "export", "Write this node's records into one file."),
+    "import": (f"{_CLI}.bundle", "import_", "Admit the records of such a file."),
     "demo": (f"{_CLI}.demo", "demo", "Start real nodes on this machine and watch them agree."),
     "frame": (f"{_CLI}.frame", "frame", "Filter: decode or encode replication frames."),
     "record": (f"{_CLI}.record", "record", "Filter: hash, canonicalize or verify records."),

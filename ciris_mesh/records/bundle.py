@@ -45,11 +45,13 @@ class BundledRecord:
 
     Attributes:
         offset: where its line begins in the file, in bytes.
+        envelope_offset: where its envelope does.
     """
 
     kind: EnvelopeKind
     envelope: bytes
     offset: int
+    envelope_offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +166,9 @@ class BundleReader:
             if not isinstance(found, _Found):
                 yield found
         if is_last:
+            was_cut = self._damaged_from is not None and self._damaged_why == "cut_short"
             yield from self._settle_damage(self._offset)
-            if not self._ended:
+            if not self._ended and not was_cut:
                 self._any_damage = True
                 yield Damage("cut_short", self._offset, 0)
 
@@ -219,7 +222,7 @@ class BundleReader:
         kind = _KIND_OF.get(line[1])
         if kind is None:
             return UnknownRecord(line[1].decode(), offset)
-        return BundledRecord(kind, envelope, offset)
+        return BundledRecord(kind, envelope, offset, offset + start)
 
     def _close_with(self, line: re.Match[bytes]) -> Item | _Found:
         offset, self._ended = self._offset, True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 from ciris_mesh.directory.base import StoredRow
 from ciris_mesh.errors import OperatorError
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.bundle import BATCH_RECORDS_MAX, page_of
 from ciris_mesh.runtime.clock import Clock, signing_allowed
 from ciris_mesh.runtime.invite import parse_invite
 from ciris_mesh.runtime.node import Node
@@ -42,6 +44,8 @@ class Operations:
         return {
             "status": self._status,
             "admit": self._admit,
+            "import_batch": self._import_batch,
+            "export_page": self._export_page,
             "peers": self._peers,
             "peer_add": self._peer_add,
             "peer_remove": self._peer_remove,
@@ -68,6 +72,27 @@ class Operations:
             "envelope_id": verdict.envelope_id.hex() if verdict.envelope_id else None,
             "detail": verdict.detail,
         }
+
+    def _import_batch(self, arguments: Arguments) -> object:
+        records = arguments.get("records")
+        if not isinstance(records, list) or len(records) > BATCH_RECORDS_MAX:
+            raise OperatorError(f"records must be a list of at most {BATCH_RECORDS_MAX} records")
+        offered = [(_kind(row), _base64(row, "envelope_base64")) for row in map(_object, records)]
+        answers = self.node.runtime.admit_imported(offered)
+        return [{"outcome": outcome.value, "reason": reason.value} for outcome, reason in answers]
+
+    def _export_page(self, arguments: Arguments) -> object:
+        kind = _kind(arguments) if arguments.get("kind") else None
+        page = page_of(self.node.directory, kind, _count(arguments, "after", 0))
+        rows = [
+            {
+                "position": position,
+                "kind": row_kind.value,
+                "envelope_base64": base64.b64encode(envelope).decode(),
+            }
+            for position, row_kind, envelope in page.rows
+        ]
+        return {"rows": rows, "after": page.after, "is_last": page.is_last}
 
     def _peers(self, _: Arguments) -> object:
         return [peer_status(self.node, peer) for peer in self.node.runtime.peers.all()]
@@ -165,6 +190,19 @@ def _hex(arguments: Arguments, name: str) -> bytes:
         return bytes.fromhex(_text(arguments, name))
     except ValueError:
         raise OperatorError(f"{name} is not hexadecimal") from None
+
+
+def _base64(arguments: Arguments, name: str) -> bytes:
+    try:
+        return base64.b64decode(_text(arguments, name), validate=True)
+    except ValueError:
+        raise OperatorError(f"{name} is not base64") from None
+
+
+def _object(value: object) -> Arguments:
+    if not isinstance(value, dict):
+        raise OperatorError("every record of the request must be an object")
+    return value
 
 
 def _count(arguments: Arguments, name: str, default: int) -> int:

@@ -10,7 +10,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -22,6 +22,7 @@ from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Verdict
 from ciris_mesh.runtime.bindings import BindingStore
+from ciris_mesh.runtime.bundle import Answer, Offered, admit_mixed
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator, RoundKey
 from ciris_mesh.runtime.counters import DropCounter
 from ciris_mesh.runtime.events import EventHub, EventSink, log_sink
@@ -240,6 +241,13 @@ class ReplicationRuntime:
         if verdict.outcome in (Outcome.ADMITTED, Outcome.UPGRADED):
             self._exchange.spread()
         return verdict
+
+    def admit_imported(self, offered: Sequence[Offered]) -> list[Answer]:
+        """Admit records of mixed kinds from a bundle; peers are told as of own ones."""
+        answers = admit_mixed(self.directory, offered, now_ms=self._wall_ms())
+        if any(outcome in (Outcome.ADMITTED, Outcome.UPGRADED) for outcome, _ in answers):
+            self._exchange.spread()
+        return answers
 
     # -- inside ----------------------------------------------------------------------------
 
