@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
+from ciris_mesh.directory.base import SetDigest
 from ciris_mesh.errors import MeshError
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.comparison import salted
@@ -56,6 +57,6 @@ def announce_data(node: Node) -> AnnounceData:
     return AnnounceData(
         capabilities=0,
         fingerprint=node.fingerprint[:8],
-        view_digest=salted(type(digests[0])(count, whole), b""),
+        view_digest=salted(SetDigest(count, whole), b""),
         count=count,
     )

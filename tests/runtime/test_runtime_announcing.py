@@ -1,0 +1,116 @@
+"""Announces: 23 bytes, at start and once an interval, whatever the transport says."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from ciris_mesh.errors import TransportError
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.announcing import Announcer, announce_data
+from ciris_mesh.runtime.node import Node
+from ciris_mesh.wire.announce import ANNOUNCE_BYTES, decode_announce, encode_announce
+from support.keys import key
+from support.mesh import Mesh
+from support.waiting import DEADLINE_S, wait_until
+
+
+@pytest.fixture
+def mesh() -> Iterator[Mesh]:
+    made = Mesh()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def alice(mesh: Mesh) -> Node:
+    node = mesh.node("alice")
+    node.start()
+    return node
+
+
+class Heard:
+    """Takes the place of a transport's `announce`."""
+
+    def __init__(self, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.said: list[bytes] = []
+        self.errors: list[Exception] = []
+        monkeypatch.setattr(node.runtime.transport, "announce", self)
+
+    def __call__(self, app_data: bytes) -> None:
+        self.said.append(app_data)
+        if self.errors:
+            raise self.errors.pop()
+
+
+def test_what_is_announced_are_23_bytes_of_who_and_how_much(mesh: Mesh, alice: Node) -> None:
+    mesh.put("alice", EnvelopeKind.FAMILY)
+    data = announce_data(alice)
+    said = encode_announce(data)
+    assert len(said) == ANNOUNCE_BYTES == 23
+    assert decode_announce(said) == data
+    assert data.fingerprint == key("alice").public.fingerprint[:8]
+    assert data.count == 2
+
+
+def test_the_digest_changes_with_what_is_held_and_only_then(mesh: Mesh, alice: Node) -> None:
+    first = announce_data(alice).view_digest
+    assert announce_data(alice).view_digest == first
+    mesh.put("alice", EnvelopeKind.FAMILY)
+    assert announce_data(alice).view_digest != first
+
+
+def test_the_first_announce_is_at_start_and_others_hear_it(mesh: Mesh, alice: Node) -> None:
+    bob = mesh.node("bob")
+    bob.start()
+    announcer = Announcer(alice, interval_s=3600.0)
+    announcer.start()
+    wait_until(lambda: list(bob.runtime.peers.candidates()), "heard")
+    announcer.stop()
+
+
+def test_it_is_repeated_once_an_interval(alice: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = Heard(alice, monkeypatch)
+    announcer = Announcer(alice, interval_s=0.001)
+    announcer.start()
+    wait_until(lambda: len(heard.said) >= 3, "repeated")
+    announcer.stop()
+    assert set(heard.said) == {encode_announce(announce_data(alice))}
+
+
+@pytest.mark.parametrize("error", [TransportError("no interface"), RuntimeError("a bug")])
+def test_an_announce_that_fails_is_logged_and_the_next_one_comes(
+    alice: Node,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    heard = Heard(alice, monkeypatch)
+    heard.errors = [error]
+    announcer = Announcer(alice, interval_s=0.001)
+    announcer.start()
+    wait_until(lambda: len(heard.said) >= 2, "repeated")
+    announcer.stop()
+    assert "announce.failed" in caplog.text
+
+
+def test_stop_does_not_wait_for_the_interval_and_is_idempotent(alice: Node) -> None:
+    announcer = Announcer(alice, interval_s=6 * 3600.0)
+    announcer.start()
+    stopped = threading.Event()
+
+    def stop() -> None:
+        announcer.stop(DEADLINE_S * 2)
+        announcer.stop()
+        stopped.set()
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    assert stopped.wait(DEADLINE_S)
+    stopper.join()
+
+
+def test_stopping_one_that_never_started_is_fine(alice: Node) -> None:
+    Announcer(alice, interval_s=1.0).stop()

@@ -1,0 +1,250 @@
+"""Each operation of the control socket against a real node, and what each says to bad requests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ciris_mesh.errors import InviteError, OperatorError
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.clock import BUILD_DATE_MS, ManualClock
+from ciris_mesh.runtime.invite import make_invite
+from ciris_mesh.runtime.operations import ROWS_MAX, Operations, peer_config
+from ciris_mesh.runtime.peerbook import Peer as BookPeer
+from ciris_mesh.runtime.peerbook import PeerBook
+from ciris_mesh.runtime.status import NodeStatus, PeerStatus
+from support.keys import key
+from support.mesh import Mesh, address
+from support.records import sample
+from support.waiting import wait_until
+
+KEY, FAMILY = EnvelopeKind.KEY, EnvelopeKind.FAMILY
+
+
+class Desk:
+    """A node, its operations, and a way to ask as the socket does."""
+
+    def __init__(self, mesh: Mesh, book: Path) -> None:
+        self.mesh = mesh
+        self.node = mesh.node("alice")
+        self.node.start()
+        self.clock = ManualClock(monotonic_s=100.0)
+        self.book = PeerBook.load(book)
+        self.operations = Operations(self.node, self.book, self.clock, started_s=90.0)
+
+    def ask(self, operation: str, **arguments: Any) -> Any:
+        return self.operations.table()[operation](arguments)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    mesh = Mesh()
+    yield Desk(mesh, tmp_path / "peers.json")
+    mesh.stop()
+
+
+def invite(name: str) -> str:
+    public = key(name).public
+    return make_invite(key(name).key_id, public.fingerprint, address(name))
+
+
+# --- status ---------------------------------------------------------------------------------------
+
+
+def test_status_is_the_whole_answer(desk: Desk) -> None:
+    status = desk.ask("status")
+    assert isinstance(status, NodeStatus)
+    assert (status.key_id, status.address) == (key("alice").key_id, address("alice").hex())
+    assert status.uptime_s == 10.0
+    assert status.clock == "trusted"
+    assert status.health == ()
+    assert json.loads(json.dumps(asdict(status)))["schema"] == 1
+
+
+def test_status_says_when_the_clock_is_not_trusted(desk: Desk) -> None:
+    desk.clock.set_wall_ms(BUILD_DATE_MS - 1)
+    status = desk.ask("status")
+    assert "before the build date" in status.clock
+    assert any("clock" in problem for problem in status.health)
+
+
+# --- records --------------------------------------------------------------------------------------
+
+
+def test_admit_takes_an_envelope_and_says_what_became_of_it(desk: Desk) -> None:
+    envelope = sample(FAMILY, key("alice"))
+    answer = desk.ask("admit", kind="family", envelope_hex=envelope.hex())
+    assert (answer["outcome"], answer["reason"], answer["detail"]) == ("admitted", "", "")
+    assert desk.ask("admit", kind="family", envelope_hex=envelope.hex())["outcome"] == "duplicate"
+    malformed = desk.ask("admit", kind="family", envelope_hex=b"{}".hex())
+    assert malformed["outcome"] == "malformed"
+    assert malformed["envelope_id"] is None
+
+
+def test_ids_are_sorted_and_of_the_federation_shelf(desk: Desk) -> None:
+    ids = [desk.mesh.put("alice", FAMILY, n).hex() for n in range(5)]
+    assert desk.ask("ids", kind="family") == sorted(ids)
+    assert desk.ask("ids", kind="community") == []
+
+
+def test_records_come_in_pages_in_order_of_admission(desk: Desk) -> None:
+    ids = [desk.mesh.put("alice", FAMILY, n).hex() for n in range(5)]
+    first = desk.ask("records", kind="family", limit=2)
+    rest = desk.ask("records", kind="family", after=first[-1]["position"])
+    assert [row["envelope_id"] for row in first + rest] == ids
+    assert len(first) == 2
+    assert {row["kind"] for row in desk.ask("records")} == {"key", "family"}
+    row = rest[0]
+    assert (row["shelf"], row["signers"]) == ("federation", [key("alice").key_id])
+    assert "envelope" not in row
+    json.dumps(first + rest)
+
+
+def test_records_of_one_answer_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    rows = desk.node.directory.rows
+
+    def spy(kind: EnvelopeKind | None = None, *, limit: int, after: int = 0) -> object:
+        asked.append(limit)
+        return rows(kind, limit=limit, after=after)
+
+    monkeypatch.setattr(desk.node.directory, "rows", spy)
+    desk.ask("records", limit=10**9)
+    desk.ask("records")
+    assert asked == [ROWS_MAX, 100]
+
+
+def test_record_gives_one_with_its_bytes(desk: Desk) -> None:
+    envelope_id = desk.mesh.put("alice", FAMILY)
+    answer = desk.ask("record", kind="family", envelope_id=envelope_id.hex())
+    row = desk.node.get(FAMILY, envelope_id)
+    assert row is not None
+    assert answer["envelope"].encode() == row.envelope
+    assert answer["envelope_id"] == envelope_id.hex()
+
+
+# --- peers ----------------------------------------------------------------------------------------
+
+
+def test_peer_add_makes_an_active_peer_and_remembers_it(desk: Desk, tmp_path: Path) -> None:
+    answer = desk.ask("peer_add", invite=invite("bob"), alias="Bob")
+    assert isinstance(answer, PeerStatus)
+    assert (answer.key_id, answer.alias) == (key("bob").key_id, "Bob")
+    assert desk.node.runtime.peers.key_ids() == {key("bob").key_id}
+    (kept,) = PeerBook.load(tmp_path / "peers.json").peers()
+    assert (kept.alias, kept.added_at_ms) == ("Bob", desk.clock.wall_ms())
+    assert [peer.alias for peer in desk.ask("peers")] == ["Bob"]
+    bob = desk.mesh.script("bob")
+    desk.mesh.clock.leap(5.0)
+    bob.wait_dialled()
+
+
+def test_peer_add_of_the_nodes_own_invite_is_refused(desk: Desk) -> None:
+    with pytest.raises(OperatorError, match="this node's own"):
+        desk.ask("peer_add", invite=invite("alice"))
+    assert desk.ask("peers") == []
+
+
+def test_peer_add_of_something_else_than_an_invite_is_refused(desk: Desk) -> None:
+    with pytest.raises(InviteError):
+        desk.ask("peer_add", invite="ciris-mesh:1:zzzz")
+    assert desk.ask("peers") == []
+
+
+def test_peer_add_that_clashes_changes_nothing(desk: Desk) -> None:
+    desk.ask("peer_add", invite=invite("bob"), alias="Bob")
+    with pytest.raises(OperatorError):
+        desk.ask("peer_add", invite=invite("carol"), alias="Bob")
+    assert desk.node.runtime.peers.key_ids() == {key("bob").key_id}
+
+
+def test_peer_remove_takes_any_name_a_person_uses(desk: Desk, tmp_path: Path) -> None:
+    desk.ask("peer_add", invite=invite("bob"), alias="Bob")
+    assert desk.ask("peer_remove", key_id="Bob") == {"removed": key("bob").key_id}
+    assert desk.node.runtime.peers.all() == []
+    assert PeerBook.load(tmp_path / "peers.json").peers() == ()
+    with pytest.raises(OperatorError, match="no peer is called"):
+        desk.ask("peer_remove", key_id="Bob")
+
+
+def test_sync_is_of_one_peer_or_all(desk: Desk) -> None:
+    desk.ask("peer_add", invite=invite("bob"), alias="Bob")
+    desk.ask("peer_add", invite=invite("carol"))
+    assert desk.ask("sync") == {"queued": 2}
+    assert desk.ask("sync", peer="Bob") == {"queued": 1}
+    with pytest.raises(OperatorError, match="no peer is called"):
+        desk.ask("sync", peer="nobody")
+
+
+def test_converged_says_what_it_waits_for(desk: Desk) -> None:
+    assert desk.ask("converged") == {"converged": True, "waiting": []}
+    desk.ask("peer_add", invite=invite("bob"), alias="Bob")
+    answer = desk.ask("converged")
+    assert not answer["converged"]
+    assert answer["waiting"][0].startswith("Bob: not connected")
+
+
+def test_a_peer_of_the_book_is_one_of_the_runtime() -> None:
+    public = key("bob").public
+    kinds = frozenset({KEY})
+    in_book = BookPeer(key("bob").key_id, public.fingerprint, address("bob"), "Bob", kinds)
+    config = peer_config(in_book)
+    assert (config.key_id, config.address) == (key("bob").key_id, address("bob"))
+    assert (config.alias, config.kinds, config.fingerprint) == ("Bob", kinds, public.fingerprint)
+
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+def test_events_are_numbered_and_can_be_followed(desk: Desk) -> None:
+    assert desk.ask("events") == []
+    bob = desk.mesh.node("bob")
+    desk.mesh.befriend("alice", "bob")
+    bob.start()
+    desk.mesh.put("alice", FAMILY)
+    desk.mesh.clock.leap(5.0)
+    desk.mesh.wait_converged()
+    wait_until(lambda: desk.ask("events"), "events")
+    events = desk.ask("events")
+    assert [event["number"] for event in events] == list(range(1, len(events) + 1))
+    assert {event["peer"] for event in events} == {bob.key_id}
+    assert desk.ask("events", after=len(events) - 1) == events[-1:]
+    json.dumps(events)
+
+
+# --- bad requests ---------------------------------------------------------------------------------
+
+BAD: list[tuple[str, dict[str, Any], str]] = [
+    ("admit", {"kind": "family"}, "envelope_hex"),
+    ("admit", {"kind": "family", "envelope_hex": "xyz"}, "not hexadecimal"),
+    ("admit", {"kind": "family", "envelope_hex": 5}, "envelope_hex"),
+    ("admit", {"envelope_hex": "00"}, "'kind'"),
+    ("admit", {"kind": "gossip", "envelope_hex": "00"}, "unknown kind 'gossip'; one of: key"),
+    ("ids", {}, "'kind'"),
+    ("ids", {"kind": ["key"]}, "'kind'"),
+    ("records", {"limit": -1}, "limit must be a number"),
+    ("records", {"after": "x"}, "after must be a number"),
+    ("records", {"limit": True}, "limit must be a number"),
+    ("record", {"kind": "key", "envelope_id": "00"}, "no such record"),
+    ("record", {"kind": "key"}, "envelope_id"),
+    ("peer_add", {}, "'invite'"),
+    ("peer_remove", {}, "'key_id'"),
+    ("events", {"after": 1.5}, "after must be a number"),
+]
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "says"), BAD, ids=[f"{b[0]}-{b[2]}" for b in BAD]
+)
+def test_a_bad_request_gets_one_line_that_says_what_is_wrong(
+    desk: Desk, operation: str, arguments: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(OperatorError) as caught:
+        desk.ask(operation, **arguments)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
