@@ -73,7 +73,7 @@ def test_without_anybody_to_ask_nothing_is_signed(sh: Shell) -> None:
 def test_a_person_is_asked(
     sh: Shell, monkeypatch: pytest.MonkeyPatch, answer: str, count: int
 ) -> None:
-    monkeypatch.setattr("ciris_mesh.cli.sign._somebody_is_there", lambda: True)
+    monkeypatch.setattr("ciris_mesh.cli.signing.somebody_is_there", lambda: True)
     result = sh.run(*ATTEST[:-1], input=answer)
     assert "Sign this?" in result.stderr
     assert result.exit_code == (0 if count else 1)

@@ -1,0 +1,160 @@
+"""Options and arguments that the signing commands share, and what they turn into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ciris_mesh.cli.app import Failure
+
+#: A name or a reason is a line on a screen, not a document.
+TEXT_CHARS_MAX: Final = 200
+
+_Command = Callable[..., None]
+
+if TYPE_CHECKING:
+    _TextType = click.ParamType[str]
+else:  # generic only in newer releases
+    _TextType = click.ParamType
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How the person wants a record signed.
+
+    Attributes:
+        yes: don't ask before signing.
+        as_json: tell the outcome as one JSON object.
+        cosign_file: write the record here for several to sign, instead of signing it alone.
+        threshold: how many of them; None leaves it to the command.
+        cosigners: key ids asked to sign; empty leaves it to the command.
+    """
+
+    yes: bool = False
+    as_json: bool = False
+    cosign_file: Path | None = None
+    threshold: int | None = None
+    cosigners: tuple[str, ...] = ()
+
+
+class Id(_TextType):
+    """A key id, or another id written like one: printable ASCII without spaces.
+
+    Args:
+        problem: what is said of a text that is none.
+    """
+
+    name = "id"
+
+    def __init__(self, problem: str) -> None:
+        self._problem = problem
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text, or end with wrong usage."""
+        from ciris_mesh.runtime.keyids import is_key_id
+
+        if not is_key_id(value):
+            self.fail(f"{value!r} is {self._problem}", param, ctx)
+        return str(value)
+
+
+class Line(_TextType):
+    """A name or a reason: one printable line."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text, or end with wrong usage."""
+        text = str(value)
+        if not text.isprintable() or text != text.strip() or not 0 < len(text) <= TEXT_CHARS_MAX:
+            self.fail(f"write 1 to {TEXT_CHARS_MAX} characters in one line", param, ctx)
+        return text
+
+
+KEY_ID: Final = Id("no key id")
+#: Of an organization, a family, a license: people choose these.
+CHOSEN_ID: Final = Id("no id: 1 to 128 characters without spaces")
+LINE: Final = Line()
+
+FILE: Final[Any] = click.Path(dir_okay=False, path_type=Path)
+
+
+def moment(text: str) -> str:
+    """Give a time a person wrote the form records have.
+
+    Raises:
+        Failure: it is no time; the text shows one.
+    """
+    from ciris_mesh.records.timestamps import normalize
+
+    try:
+        return normalize(text)
+    except ValueError:
+        raise Failure(f"{text!r} is no time; write it like 2027-06-01T00:00:00Z") from None
+
+
+def time_option(name: str, help_: str) -> Callable[[_Command], _Command]:
+    """An option whose value is a time in the form records have, or None."""
+
+    def read(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+        return None if value is None else moment(value)
+
+    return click.option(name, metavar="TIME", callback=read, help=help_)
+
+
+def takes_manner(function: _Command) -> _Command:
+    """Add --yes and --json, and hand them over as `manner`, with what `takes_cosigners` added."""
+
+    @wraps(function)
+    def call(
+        *args: Any,
+        yes: bool,
+        as_json: bool,
+        cosign_file: Path | None = None,
+        threshold: int | None = None,
+        cosigner: tuple[str, ...] = (),
+        **rest: Any,
+    ) -> None:
+        manner = Manner(yes, as_json, cosign_file, threshold, tuple(cosigner))
+        if cosign_file is None and (threshold is not None or cosigner):
+            raise click.UsageError("--threshold and --cosigner go with --cosign-file FILE.")
+        function(*args, manner=manner, **rest)
+
+    yes_option = click.option("-y", "--yes", is_flag=True, help="Go ahead without asking.")
+    json_option = click.option(
+        "--json", "as_json", is_flag=True, help="Print the outcome as one JSON object."
+    )
+    return yes_option(json_option(call))
+
+
+def takes_cosigners(function: _Command) -> _Command:
+    """Add the options of a record that several may have to sign. Goes above `takes_manner`."""
+    options = (
+        click.option(
+            "--cosign-file",
+            type=FILE,
+            metavar="FILE",
+            help="Sign nothing yet: write FILE, which others sign with `ciris-mesh cosign`.",
+        ),
+        click.option(
+            "--threshold",
+            type=click.IntRange(1, 16),
+            metavar="N",
+            help="How many signatures FILE needs; what the rules ask for, or 2, if absent.",
+        ),
+        click.option(
+            "--cosigner",
+            type=KEY_ID,
+            multiple=True,
+            metavar="KEY_ID",
+            help="Who is asked to sign FILE, once for each; others are then refused.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function

@@ -1,0 +1,187 @@
+"""What every signing command does: prepare, show, ask, sign, hand to the node, tell.
+
+Nothing is signed that was not shown: the draft that is previewed is the draft that is signed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ciris_mesh.cli.app import App, Failure, print_json
+from ciris_mesh.cli.node import ask, locked_home, node_home, open_directory
+from ciris_mesh.errors import NodeNotRunning
+from ciris_mesh.records.kinds import KINDS, EnvelopeKind, SignatureStyle
+
+if TYPE_CHECKING:
+    from ciris_mesh.records.authoring import Draft
+    from ciris_mesh.records.hybrid import FederationKey
+    from ciris_mesh.runtime.home import Home
+
+#: Outcomes after which the record stands here as federation truth.
+_TAKEN: Final = ("admitted", "upgraded", "duplicate")
+
+#: Records that must not lead to a person's purchases.
+_OPERATIONAL: Final = (SignatureStyle.OPERATIONAL, SignatureStyle.STEWARDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """This node's key, and the one moment everything in this command is dated with."""
+
+    key: FederationKey
+    at_ms: int
+
+    @property
+    def key_id(self) -> str:
+        """The key's id."""
+        return self.key.key_id
+
+    @property
+    def now(self) -> str:
+        """The moment as columns have it."""
+        from ciris_mesh.records.timestamps import from_unix_ms
+
+        return from_unix_ms(self.at_ms)
+
+
+def this_signer(app: App) -> Signer:
+    """Read this node's key.
+
+    Raises:
+        ClockUntrusted: the clock is before the build date.
+        ConfigError: there is no node here.
+        KeyFileError: the key cannot be read.
+    """
+    from ciris_mesh.runtime.clock import SystemClock, ensure_signing_allowed
+    from ciris_mesh.runtime.keyfiles import read_key_file
+
+    clock = SystemClock()
+    ensure_signing_allowed(clock)
+    return Signer(read_key_file(node_home(app).federation_key).key(), clock.wall_ms())
+
+
+def prepare(kind: EnvelopeKind, columns: Mapping[str, Any], me: Signer) -> Draft:
+    """Make the record complete but for signatures.
+
+    Raises:
+        MalformedRecord: no such record can be signed.
+        Failure: it holds a payment processor's id.
+    """
+    from ciris_mesh.records.authoring import draft, measure
+    from ciris_mesh.records.payment import find_payment_id
+
+    prepared = draft(kind, columns, me.key, at_ms=me.at_ms)
+    where = find_payment_id(prepared.record) if KINDS[kind].style in _OPERATIONAL else None
+    if where is not None:
+        raise Failure(f"{where} is a payment processor's id: leave it out, every node would see it")
+    measure(prepared, [me.key_id])
+    return prepared
+
+
+def preview(app: App, prepared: Draft, title: str, *, must_be_seen: bool) -> None:
+    """Show every column that is about to be signed, after a line that says by whom.
+
+    Args:
+        must_be_seen: show it even to somebody who asked for quiet.
+    """
+    text = f"{title}\n{json.dumps(signed_content(prepared), indent=2)}"
+    if must_be_seen:
+        click.echo(text, err=True)
+    else:
+        app.talk(text)
+
+
+def signed_content(prepared: Draft) -> Any:
+    """What a signature covers, as plain JSON: the signed envelope, or all columns."""
+    from ciris_mesh.records.canonical import jcs
+    from ciris_mesh.records.rows import ROW_HASH_FIELD
+
+    member = KINDS[prepared.kind].envelope_field
+    columns = {name: it for name, it in prepared.record.items() if name != ROW_HASH_FIELD}
+    return json.loads(jcs(columns if member is None else columns[member]))
+
+
+def size_text(prepared: Draft, signers: Sequence[str]) -> str:
+    """How large the record will be, in words."""
+    from ciris_mesh.records.authoring import measure
+
+    return f"{measure(prepared, signers)} bytes with {_count(len(signers), 'signature')}"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" + "s" * (number != 1)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Return when the person agreed.
+
+    Raises:
+        Failure: they did not, or nobody is there to be asked.
+    """
+    if yes:
+        return
+    if not somebody_is_there():
+        raise Failure("nobody there to ask: add --yes to go ahead without asking")
+    if not click.confirm(question, err=True):
+        raise Failure("nothing was done")
+
+
+def somebody_is_there() -> bool:
+    """True when a person sits at standard input."""
+    return sys.stdin.isatty()
+
+
+def submit(app: App, kind: EnvelopeKind, envelope: bytes) -> dict[str, Any]:
+    """Hand a signed record to the running node, or store it while none runs.
+
+    Returns:
+        `outcome`, `reason`, `envelope_id` and `detail` of the verdict, whatever it is.
+    """
+    try:
+        answer = ask(app, "admit", kind=kind.value, envelope_hex=envelope.hex())
+        assert isinstance(answer, dict)
+        return answer
+    except NodeNotRunning:
+        with locked_home(app) as home:
+            return _admit_offline(home, kind, envelope)
+
+
+def tell(kind: EnvelopeKind, answer: Mapping[str, Any], *, as_json: bool, **more: Any) -> None:
+    """Print what became of a record: its envelope id, or with --json everything.
+
+    Raises:
+        Failure: the node did not take it; the line says why.
+    """
+    if as_json:
+        print_json({"kind": kind.value, **answer, **more})
+    if answer["outcome"] not in _TAKEN:
+        raise Failure(f"not stored: {answer['outcome']} {answer['reason']} {answer['detail']}")
+    if not as_json:
+        click.echo(answer["envelope_id"])
+
+
+def _admit_offline(home: Home, kind: EnvelopeKind, envelope: bytes) -> dict[str, Any]:
+    from ciris_mesh.directory.base import OWN
+    from ciris_mesh.runtime.clock import SystemClock
+    from ciris_mesh.runtime.keyfiles import read_key_file
+    from ciris_mesh.runtime.ownself import own_key_record
+
+    clock = SystemClock()
+    key = read_key_file(home.federation_key).key()
+    with open_directory(home) as directory:
+        if directory.public_key(key.key_id) is None:  # a node that never ran has no key record
+            own = own_key_record(home, key, clock)
+            directory.admit(EnvelopeKind.KEY, own, OWN, now_ms=clock.wall_ms())
+        verdict = directory.admit(kind, envelope, OWN, now_ms=clock.wall_ms())
+    return {
+        "outcome": verdict.outcome.value,
+        "reason": verdict.reason.value,
+        "envelope_id": verdict.envelope_id.hex() if verdict.envelope_id else None,
+        "detail": verdict.detail,
+    }
