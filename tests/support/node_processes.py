@@ -25,7 +25,6 @@ from typing import Any, Final
 from ciris_mesh.demo.layout import free_port, reticulum_config
 from ciris_mesh.directory.base import OWN
 from ciris_mesh.directory.sqlite import SqliteDirectory
-from ciris_mesh.errors import NodeNotRunning
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.clock import SystemClock
 from ciris_mesh.runtime.control import call
@@ -80,6 +79,7 @@ class NodeProcess:
     identity: NodeIdentity = field(repr=False)
     program: Sequence[str] = HONEST
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    starts: int = 0
 
     @property
     def key_id(self) -> str:
@@ -98,8 +98,9 @@ class NodeProcess:
     # -- life --------------------------------------------------------------------------------
 
     def start(self) -> NodeProcess:
-        """Start the process; `wait_ready` says when it answers."""
+        """Start the process; `wait_ready` says when it is up."""
         assert self.process is None, f"{self.name} runs"
+        self.starts += 1
         with self._output.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, *self.program, *self.arguments("run", "--rnsconfig", self.rns)],
@@ -115,18 +116,14 @@ class NodeProcess:
         return ["--config", str(self.home.path), *map(str, words)]
 
     def wait_ready(self) -> None:
-        """Return when the node answers."""
+        """Return when the node says that it is ready: it answers a little earlier."""
 
-        def answers() -> bool:
+        def says_so() -> bool:
             assert self.process is not None
             assert self.process.poll() is None, f"{self.name} ended: {self.output}"
-            try:
-                self.call("status")
-            except NodeNotRunning:
-                return False
-            return True
+            return self.output.count(f"ready {self.key_id}\n") == self.starts
 
-        wait_until(answers, f"{self.name} answers")
+        wait_until(says_so, f"{self.name} is ready")
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to this node's process alone."""
@@ -269,7 +266,7 @@ class Mesh:
         return nodes
 
     def start(self, *nodes: NodeProcess) -> None:
-        """Start these and wait until all answer: the first alone, since the others call it."""
+        """Start these and wait until all are up: the first alone, since the others call it."""
         for group in (nodes[:1], nodes[1:]):
             for node in group:
                 node.start()
