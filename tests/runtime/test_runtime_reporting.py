@@ -81,6 +81,7 @@ def test_a_peer_never_met_is_idle_and_unknown(mesh: Mesh, alice: Node) -> None:
     alice.add_peer(replace(mesh.config("bob"), alias="Bob"))
     said = bob(mesh)
     assert (said.state, said.medium, said.reason) == ("idle", "unknown", "")
+    assert status(alice).health == (), "nothing was tried yet"
     assert (said.last_heard_s, said.missing, said.fresh, said.rounds) == (None, None, False, {})
     assert {kind.staleness for kind in said.kinds} == {"unknown"}
     assert all(kind.confirmed_s is None and kind.missing is None for kind in said.kinds)

@@ -214,6 +214,19 @@ def test_a_tick_that_finds_a_round_under_way_is_skipped(desk: Desk) -> None:
     assert alice.take_all() == [Summary(KIND, ())]
 
 
+def test_a_round_the_peer_opened_makes_a_tick_wait_as_well(ticking: Desk) -> None:
+    ticking.scheduler.start()
+    theirs = Side.make("bob", RESPONDER)
+    ticking.receive(theirs, Summary(KIND, (EnvelopeRef(b"x" * 32, 1),)))
+    ticking.scheduler.trigger("bob")
+    ticking.timer.advance(0.0)
+    assert ticking.checks == []
+    ticking.receive(theirs, Deliver(KIND, ()), Diff(KIND, ()))
+    ticking.scheduler.trigger("bob")
+    ticking.timer.advance(0.0)
+    assert len(ticking.checks) == 1
+
+
 def test_trigger_checks_now_or_after_its_delay_whatever_the_cadence(ticking: Desk) -> None:
     ticking.scheduler.start()
     now_s = ticking.timer.now_s
@@ -367,6 +380,16 @@ def test_a_kind_the_peer_opened_is_not_opened_again(desk: Desk) -> None:
     desk.receive(theirs, Diff(KINDS[0], ()))
     assert mine.take_all() == []
     assert [event.role for event in desk.events] == [RESPONDER]
+
+
+def test_a_kind_the_peer_opens_while_it_waits_here_is_not_opened_again(desk: Desk) -> None:
+    first, waits = desk.add(kind=KINDS[0]), desk.add(kind=KINDS[1])
+    desk.scheduler.run("bob", KINDS[:2])
+    theirs = Side.make("bob", RESPONDER, kind=KINDS[1])
+    desk.receive(theirs, Summary(KINDS[1], (EnvelopeRef(b"x" * 32, 1),)))
+    desk.receive(first, Summary(KINDS[0], ()), Diff(KINDS[0], ()))
+    assert waits.take_all() == []
+    assert theirs.coordinator.is_active
 
 
 def test_a_round_the_peer_ran_takes_the_kind_off_the_waiting_list(desk: Desk) -> None:
