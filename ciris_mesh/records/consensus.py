@@ -75,7 +75,7 @@ class ConsensusProtocol:
     @property
     def is_deadlock_free(self) -> bool:
         """True for a quorum in which two halves cannot both win: the rule for founder quorums."""
-        return self.form is ConsensusForm.QUORUM and 2 * self.needed > self.of
+        return 2 * self.needed > self.of
 
     def required(
         self, members: int, founders: int, *, basis: Electorate = Electorate.MEMBERS
