@@ -13,11 +13,11 @@ import tempfile
 import threading
 from pathlib import Path
 
-from ciris_mesh.demo.layout import free_port, reticulum_config
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.events import RoundEvent
 from ciris_mesh.runtime.invite import make_invite, parse_invite
 from ciris_mesh.runtime.keyfiles import FederationSeeds
+from ciris_mesh.runtime.localnodes import free_port, reticulum_config
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.peers import PeerConfig
 from ciris_mesh.transport.base import Address

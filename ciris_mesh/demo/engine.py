@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from ciris_mesh.demo.fleet import DemoNode, Fleet
+from ciris_mesh.demo.fleet import Fleet
 from ciris_mesh.demo.progress import DemoResult, NodeProgress, Phase, Progress
 from ciris_mesh.demo.records import sample_records
 from ciris_mesh.errors import OperatorError
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
+from ciris_mesh.runtime.localnodes import LocalNode
 
 _POLL_S: Final = 0.25
 
@@ -66,7 +67,7 @@ class Demo:
         finally:
             self._fleet.stop()
 
-    def _sign(self, node: DemoNode) -> None:
+    def _sign(self, node: LocalNode) -> None:
         own = (node.home.storage / "own-key-record").read_bytes()
         now_ms = time.time_ns() // 1_000_000
         for kind, envelope in sample_records(
@@ -134,5 +135,5 @@ def _held(status: dict[str, Any]) -> dict[str, int]:
     return {row["kind"]: row["federation"] for row in status["kinds"]}
 
 
-def _ids(node: DemoNode) -> Ids:
+def _ids(node: LocalNode) -> Ids:
     return {kind: set(node.call("ids", kind=kind.value)) for kind in EnvelopeKind}

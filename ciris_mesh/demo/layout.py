@@ -1,12 +1,7 @@
-"""The shape of a demo mesh: names, who peers with whom, and each node's Reticulum configuration.
-
-Node 1 listens on loopback TCP and routes; all others connect to it. Nothing is shared with a
-Reticulum the user may be running: no shared instance, own directories, own port.
-"""
+"""The shape of a demo mesh: names, and who peers with whom."""
 
 from __future__ import annotations
 
-import socket
 from typing import Final
 
 NAMES: Final = ["alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "judy"]
@@ -34,33 +29,3 @@ def peers_of(index: int, count: int) -> tuple[int, ...]:
     around = {(index + step) % count for step in steps}
     around |= {(index - step) % count for step in steps}
     return tuple(sorted(around - {index}))
-
-
-def reticulum_config(*, port: int, listens: bool) -> str:
-    """Return the text of a Reticulum configuration file for one node."""
-    interface = (
-        f"    type = TCPServerInterface\n    listen_ip = 127.0.0.1\n    listen_port = {port}\n"
-        if listens
-        else "    type = TCPClientInterface\n    target_host = 127.0.0.1\n"
-        f"    target_port = {port}\n"
-    )
-    return (
-        "[reticulum]\n"
-        f"  enable_transport = {'Yes' if listens else 'No'}\n"
-        "  share_instance = No\n"
-        "  panic_on_interface_error = No\n"
-        "[logging]\n"
-        "  loglevel = 3\n"
-        "[interfaces]\n"
-        "  [[Demo]]\n"
-        "    enabled = yes\n"
-        f"{interface}"
-    )
-
-
-def free_port() -> int:
-    """Return a loopback TCP port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from ciris_mesh.demo.layout import free_port, reticulum_config
 from ciris_mesh.runtime.home import Home
+from ciris_mesh.runtime.localnodes import free_port, reticulum_config
 from ciris_mesh.runtime.setup import new_node, node_identity
 from ciris_mesh.runtime.status import NodeStatus
 from support.cli import Shell, shell

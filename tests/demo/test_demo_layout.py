@@ -1,19 +1,14 @@
-"""Who peers with whom in a demo, and that no demo node meets the user's own Reticulum."""
+"""Who peers with whom in a demo."""
 
 from __future__ import annotations
 
-import socket
-
 import pytest
-from configobj import ConfigObj
 
 from ciris_mesh.demo.layout import (
     FULL_MESH_NODES_MAX,
     NODES_MAX,
-    free_port,
     node_name,
     peers_of,
-    reticulum_config,
 )
 
 
@@ -41,18 +36,3 @@ def test_names_are_unique_and_fit_a_key_id() -> None:
     names = [node_name(index) for index in range(NODES_MAX)]
     assert len(set(names)) == NODES_MAX
     assert all(name.isalnum() and name.islower() and len(name) <= 32 for name in names)
-
-
-@pytest.mark.parametrize("listens", [True, False])
-def test_the_reticulum_configuration_shares_nothing(*, listens: bool) -> None:
-    config = ConfigObj(reticulum_config(port=4711, listens=listens).splitlines())
-    assert config["reticulum"].as_bool("share_instance") is False
-    assert config["reticulum"].as_bool("enable_transport") is listens
-    demo = config["interfaces"]["Demo"]
-    assert demo["listen_ip" if listens else "target_host"] == "127.0.0.1"
-    assert demo["listen_port" if listens else "target_port"] == "4711"
-
-
-def test_a_free_port_can_be_listened_on() -> None:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", free_port()))

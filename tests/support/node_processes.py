@@ -22,13 +22,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from ciris_mesh.demo.layout import free_port, reticulum_config
 from ciris_mesh.directory.base import OWN
 from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.clock import SystemClock
 from ciris_mesh.runtime.control import call
 from ciris_mesh.runtime.home import Home
+from ciris_mesh.runtime.localnodes import free_port, reticulum_config
 from ciris_mesh.runtime.ownself import own_key_record
 from ciris_mesh.runtime.peerbook import Peer, PeerBook
 from ciris_mesh.runtime.setup import NodeIdentity, new_node, node_identity

@@ -1,0 +1,176 @@
+"""Nodes on this machine, each a process of its own: started, asked and ended. Never anything else.
+
+What demonstrates and measures uses this. Node processes are what `ciris-mesh run` starts, over
+Reticulum on loopback TCP: one listens and routes, the others connect to it. Nothing is shared with
+a Reticulum the user may be running: no shared instance, own directories, own port.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from ciris_mesh.errors import NodeNotRunning, OperatorError
+from ciris_mesh.runtime.control import call
+from ciris_mesh.runtime.home import Home
+from ciris_mesh.runtime.peerbook import Peer
+from ciris_mesh.runtime.setup import NodeIdentity
+
+#: A node is ready within 2 s on an idle machine; many starting at once share its cores.
+START_TIMEOUT_S: Final = 60.0
+#: A node closes its links and its store within 5 s; after this it is killed.
+STOP_TIMEOUT_S: Final = 8.0
+#: A node that verifies a batch of signatures may answer late.
+CALL_TIMEOUT_S: Final = 30.0
+_POLL_S: Final = 0.05
+_OUTPUT_LINES: Final = 3
+
+
+@dataclass(slots=True)
+class LocalNode:
+    """One node: its home, its own Reticulum directory, and its process while it runs."""
+
+    name: str
+    home: Home
+    rns_config_dir: Path
+    identity: NodeIdentity
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def call(self, op: str, **arguments: Any) -> Any:
+        """Ask the node.
+
+        Raises:
+            OperatorError: it does not answer, or answers with an error.
+        """
+        return call(self.home.find_socket(), op, timeout_s=CALL_TIMEOUT_S, **arguments)
+
+    @property
+    def output(self) -> Path:
+        """Where the process writes what it says."""
+        return self.home.path / "output"
+
+    def as_peer(self) -> Peer:
+        """What another node writes into its peer book."""
+        return Peer(
+            key_id=self.identity.key_id,
+            fingerprint=self.identity.fingerprint,
+            address=self.identity.address,
+            alias=self.name,
+        )
+
+    def start(self) -> None:
+        """Start the process. It ignores the terminal's Ctrl-C: whoever started it ends it."""
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "ciris_mesh", "--config", str(self.home.path)),
+                    *("run", "--rnsconfig", str(self.rns_config_dir)),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=_environment(),
+                start_new_session=True,
+            )
+
+    def is_ready(self) -> bool:
+        """True when the node answers.
+
+        Raises:
+            OperatorError: the process ended; the text has the last it said.
+        """
+        assert self.process is not None, "start first"
+        code = self.process.poll()
+        if code is not None:
+            raise OperatorError(f"node {self.name} ended with code {code}: {self._last_words()}")
+        try:
+            self.call("status")
+        except NodeNotRunning:
+            return False
+        return True
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(OSError):
+            lines = self.output.read_text(errors="replace").strip().splitlines()
+            return " / ".join(lines[-_OUTPUT_LINES:]) or "it said nothing"
+        return "it said nothing"
+
+
+def _environment() -> dict[str, str]:
+    # Sockets go into the nodes' own directories, so nothing of them is left in the user's.
+    return {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
+
+
+def start_nodes(nodes: Sequence[LocalNode]) -> None:
+    """Start the first node, which listens, then all others at once; return when all answer.
+
+    Raises:
+        OperatorError: a node ended or did not answer in time.
+    """
+    for group in (nodes[:1], nodes[1:]):
+        for node in group:
+            node.start()
+        _wait_ready(group)
+
+
+def stop_nodes(nodes: Iterable[LocalNode]) -> None:
+    """End every process: asked first, killed when it does not. Idempotent."""
+    running = [node.process for node in nodes if node.process is not None]
+    for process in running:
+        if process.poll() is None:
+            process.terminate()
+    deadline_s = time.monotonic() + STOP_TIMEOUT_S
+    for process in running:
+        try:
+            process.wait(max(0.0, deadline_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_ready(nodes: Sequence[LocalNode]) -> None:
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    waiting = list(nodes)
+    while waiting := [node for node in waiting if not node.is_ready()]:
+        if time.monotonic() > deadline_s:
+            names = ", ".join(node.name for node in waiting)
+            raise OperatorError(f"not ready after {START_TIMEOUT_S:g} s: {names}")
+        time.sleep(_POLL_S)
+
+
+def reticulum_config(*, port: int, listens: bool) -> str:
+    """Return the text of a Reticulum configuration file for one node."""
+    interface = (
+        f"    type = TCPServerInterface\n    listen_ip = 127.0.0.1\n    listen_port = {port}\n"
+        if listens
+        else "    type = TCPClientInterface\n    target_host = 127.0.0.1\n"
+        f"    target_port = {port}\n"
+    )
+    return (
+        "[reticulum]\n"
+        f"  enable_transport = {'Yes' if listens else 'No'}\n"
+        "  share_instance = No\n"
+        "  panic_on_interface_error = No\n"
+        "[logging]\n"
+        "  loglevel = 3\n"
+        "[interfaces]\n"
+        "  [[Demo]]\n"
+        "    enabled = yes\n"
+        f"{interface}"
+    )
+
+
+def free_port() -> int:
+    """Return a loopback TCP port nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,50 @@
+"""Nodes on this machine meet each other and nobody else's Reticulum."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from configobj import ConfigObj
+
+from ciris_mesh.errors import OperatorError
+from ciris_mesh.runtime.localnodes import LocalNode, free_port, reticulum_config, stop_nodes
+from ciris_mesh.runtime.setup import new_node, node_identity
+
+
+def local_node(path: Path) -> LocalNode:
+    home = new_node(path / "a", "alice")
+    return LocalNode("alice", home, path / "reticulum", node_identity(home))
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_the_reticulum_configuration_shares_nothing(*, listens: bool) -> None:
+    config = ConfigObj(reticulum_config(port=4711, listens=listens).splitlines())
+    assert config["reticulum"].as_bool("share_instance") is False
+    assert config["reticulum"].as_bool("enable_transport") is listens
+    demo = config["interfaces"]["Demo"]
+    assert demo["listen_ip" if listens else "target_host"] == "127.0.0.1"
+    assert demo["listen_port" if listens else "target_port"] == "4711"
+
+
+def test_a_free_port_can_be_listened_on() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", free_port()))
+
+
+def test_a_node_that_ends_says_why(tmp_path: Path) -> None:
+    node = local_node(tmp_path)
+    node.home.config.write_text("[trust]\npinned = nonsense\n")
+    node.start()
+    assert node.process is not None
+    node.process.wait(60)
+    with pytest.raises(OperatorError, match=r"alice ended with code 1: .*pinned"):
+        node.is_ready()
+    stop_nodes([node])
+
+
+def test_ending_what_never_started_does_nothing(tmp_path: Path) -> None:
+    node = local_node(tmp_path)
+    stop_nodes([node, node])
+    assert node.as_peer().key_id == node.identity.key_id
