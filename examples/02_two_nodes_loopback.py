@@ -52,7 +52,7 @@ with alice, bob:
     assert verdict.envelope_id is not None
 
     for node in (alice, bob):
-        if waiting := node.wait_converged(timeout_s=8.0):
+        if waiting := node.wait_converged(timeout_s=30.0):
             sys.exit(f"not converged: {'; '.join(waiting)}")
     print(f"both agree after {time.monotonic() - started_s:.1f} s")
 

@@ -52,7 +52,7 @@ def show(title: str) -> None:
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
     """Return when the condition holds; end the program when that takes too long."""
-    deadline_s = time.monotonic() + 5.0
+    deadline_s = time.monotonic() + 30.0
     while not condition():
         if time.monotonic() > deadline_s:
             sys.exit(f"gave up waiting until {what}")
