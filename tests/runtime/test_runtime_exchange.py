@@ -374,8 +374,10 @@ def test_what_one_peer_brought_is_passed_on_to_the_others_at_once(mesh: Mesh) ->
         mesh.befriend(one, two)
     for node in mesh.nodes.values():
         node.start()
-    mesh.clock.leap(5.0)
+    mesh.clock.leap(CADENCE_S)
     mesh.wait_converged()
+    for node in mesh.nodes.values():
+        settle(node)  # every cadence has just begun
     new = mesh.put("alice", FAMILY)
     wait_until(lambda: new in held(mesh.nodes["carol"])[FAMILY], "carol has it from bob")
 

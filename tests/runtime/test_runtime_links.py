@@ -476,6 +476,7 @@ def test_two_nodes_that_dial_each_other_at_once_end_in_one_exchange_and_one_link
         assert mine is not None
         assert theirs is not None
         assert mine.inbound is not theirs.inbound, "both ends kept the same link"
+        assert max(mine.link, theirs.link) <= 2, "one link each way was made, and one kept"
     finally:
         mesh.stop()
 
