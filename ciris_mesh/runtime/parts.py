@@ -15,7 +15,7 @@ from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.peers import Peer, PeerTable
 from ciris_mesh.runtime.registry import ReplicationRegistry
 from ciris_mesh.runtime.staleness import StalenessBoard
-from ciris_mesh.runtime.worker import Timer, WorkerPool
+from ciris_mesh.runtime.worker import STRAND_RETRY_S, Timer, WorkerPool
 from ciris_mesh.transport.base import LinkId, Transport
 from ciris_mesh.wire.frame import AnyMessage, wrap
 
@@ -44,7 +44,7 @@ class Parts:
         try:
             self.pool.submit(strand, task)
         except BackPressure:
-            self.timer.after(0.1, lambda: self.submit(strand, task))
+            self.timer.after(STRAND_RETRY_S, lambda: self.submit(strand, task))
         except LifecycleError:
             logger.debug("task.dropped strand=%s reason=stopping", strand)
 

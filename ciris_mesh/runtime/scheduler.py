@@ -15,7 +15,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final
 
 from ciris_mesh.errors import BackPressure, LifecycleError, MeshError, RemoteProtocolError
 from ciris_mesh.protocol.limits import CADENCE_S, NO_PROGRESS_TIMEOUT_S
@@ -23,12 +22,9 @@ from ciris_mesh.protocol.report import RoundReport, SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator, RoundKey
 from ciris_mesh.runtime.events import EventHub, RoundEvent, RoundOutcome
-from ciris_mesh.runtime.worker import Timer, WorkerPool
+from ciris_mesh.runtime.worker import STRAND_RETRY_S, Timer, WorkerPool
 
 logger = logging.getLogger(__name__)
-
-#: A watchdog that finds its strand full looks again after this: long enough for a task to end.
-STRAND_RETRY_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,10 @@ Task = Callable[[], None]
 #: under way, the rest of the room is for timers.
 STRAND_TASKS_MAX: Final = 64
 
+#: What must not be lost and finds its strand full tries again after this: long enough for a task
+#: to end.
+STRAND_RETRY_S: Final = 0.1
+
 #: Timers set at once. Two per peer (cadence, watchdog) and a few of the node's own.
 TIMERS_MAX: Final = 65_536
 
