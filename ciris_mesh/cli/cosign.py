@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def cosign() -> None:
-    """Sign or assemble a record that several must sign, file by file."""
+    """Sign or assemble a record that several must sign, file by file.
+
+    The files hold no secret and go by mail, on a stick or by hand; this version does not send them
+    over the mesh.
+    """
 
 
 @cosign.command(cls=Verb)
@@ -135,7 +139,7 @@ def assemble(app: App, *, files: Sequence[Path], manner: Manner) -> None:
 def _merged(app: App, files: Sequence[Path]) -> Proposal:
     """All copies as one, every signature verified and enough of them."""
     from ciris_mesh.errors import MalformedRecord
-    from ciris_mesh.records.proposal import merge, tally
+    from ciris_mesh.records.proposal import merge, standing
 
     keys = _lookup(app)
     first = read_proposal(files[0])
@@ -148,10 +152,10 @@ def _merged(app: App, files: Sequence[Path]) -> Proposal:
         merged = merge(copies)
     except MalformedRecord as exc:
         raise Failure(f"these copies make no record: {exc.detail}") from None
-    counted = tally(merged, keys)
-    if len(counted.signers) < merged.threshold:
+    count = len(standing(merged, keys))
+    if count < merged.threshold:
         raise Failure(
-            f"{len(counted.signers)} of {merged.threshold} signatures: have "
+            f"{count} of {merged.threshold} signatures: have "
             f"{_missing(merged)} run ciris-mesh cosign sign on a copy"
         )
     return merged

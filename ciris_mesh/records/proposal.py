@@ -39,7 +39,7 @@ from ciris_mesh.records.kinds import (
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.rows import ROW_HASH_FIELD, as_persisted, persist_row_hash
 from ciris_mesh.records.signing import signed_message
-from ciris_mesh.records.threshold import Member, Tally, verify_threshold_signatures
+from ciris_mesh.records.threshold import Member, verify_threshold_signatures
 
 #: The record and its signed bytes in hex, 64 KiB each at most, and sixteen signatures of 4.6 kB.
 FILE_BYTES_MAX: Final = 512 * 1024
@@ -171,12 +171,12 @@ def signature_reasons(proposal: Proposal, keys: KeyLookup) -> dict[str, Reason]:
     return {claim.key_id: _reason(proposal, claim, keys) for claim in proposal.claims}
 
 
-def tally(proposal: Proposal, keys: KeyLookup) -> Tally:
-    """Count people, not ids: the same key under two names counts once."""
+def standing(proposal: Proposal, keys: KeyLookup) -> tuple[str, ...]:
+    """Whose signatures stand, sorted. People, not ids: a key under two names counts once."""
     found = [(name, keys(name)) for name in proposal.signers]
     roster = [Member.of(name, public) for name, public in found if public is not None]
-    message, needed = proposal.draft.message, proposal.threshold
-    return verify_threshold_signatures(message, roster, proposal.claims, needed)
+    message = proposal.draft.message
+    return verify_threshold_signatures(message, roster, proposal.claims, 1).signers
 
 
 def envelope(proposal: Proposal) -> bytes:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from ciris_mesh.errors import MalformedRecord
-from ciris_mesh.records.authoring import assemble, author, author_key, draft
+from ciris_mesh.records.authoring import (
+    Draft,
+    assemble,
+    author,
+    author_key,
+    draft,
+    measure,
+)
 from ciris_mesh.records.checks import verify_bytes
 from ciris_mesh.records.envelope import parse_envelope
-from ciris_mesh.records.jsontext import JsonNumber
+from ciris_mesh.records.jsontext import JsonNumber, JsonValue, from_plain
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind, SignatureStyle
 from ciris_mesh.records.outcome import Outcome
 from support.keys import alice, bob, lookup
@@ -203,3 +211,34 @@ def test_an_assembled_envelope_holds_the_signatures_given() -> None:
     signature = alice().sign(prepared.message)
     envelope = parse_envelope(K.FAMILY, assemble(prepared, {alice().key_id: signature}))
     assert envelope.claims[0].signature == signature
+
+
+@pytest.mark.parametrize("kind", EnvelopeKind)
+def test_the_size_is_known_before_anybody_signs(kind: EnvelopeKind) -> None:
+    prepared = draft(kind, columns(kind, alice().key_id, 1), alice(), at_ms=AT_MS)
+    raw = author(kind, columns(kind, alice().key_id, 1), alice(), at_ms=AT_MS)
+    assert measure(prepared, [alice().key_id]) == len(raw)
+
+
+def test_what_author_refuses_is_refused_before_anybody_signs() -> None:
+    kind = EnvelopeKind.FAMILY
+    prepared = draft(kind, columns(kind, alice().key_id, 1), alice(), at_ms=AT_MS)
+    wide = {**prepared.record, "family_name": "x" * 70_000}
+    unknown = {**prepared.record, "members": [{"key_id": "a"}]}
+    for record, reason in ((wide, "too_large"), (unknown, "wrong_type")):
+        with pytest.raises(MalformedRecord, match=reason):
+            measure(Draft(kind, from_plain_record(record), b""), [alice().key_id])
+
+
+def test_a_draft_whose_envelope_does_not_bind_it_is_refused() -> None:
+    kind = EnvelopeKind.ORGANIZATION
+    prepared = draft(kind, columns(kind, alice().key_id, 1), alice(), at_ms=AT_MS)
+    record = from_plain_record({**prepared.record, "name": "Other"})
+    with pytest.raises(MalformedRecord, match="columns_not_signed"):
+        measure(Draft(kind, record, prepared.message), [alice().key_id])
+
+
+def from_plain_record(record: Mapping[str, Any]) -> dict[str, JsonValue]:
+    typed = from_plain(record)
+    assert isinstance(typed, dict)
+    return typed
