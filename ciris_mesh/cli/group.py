@@ -221,8 +221,8 @@ def _manner(group: _Group, manner: Manner) -> Manner:
     who = group.founders if asked.who is Electorate.FOUNDERS else group.everybody
     if asked.count > len(who):
         raise Failure(
-            f"{group.protocol} asks for {asked.count} {asked.who.value}, and there are {len(who)}; "
-            "name more, or choose another --protocol"
+            f"{group.protocol} asks for {asked.count} of its {asked.who.value}, and there are "
+            f"{len(who)}; name more, or choose another --protocol"
         )
     if manner.cosign_file is None and asked.count > 1:
         raise Failure(

@@ -99,8 +99,8 @@ def test_a_protocol_that_needs_several_leads_to_a_file(node: TakingNode, protoco
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("--protocol", "quorum:2/2"), "asks for 2 members, and there are 1"),
-        (("--member", "ME"), "asks for 1 founders, and there are 0"),
+        (("--protocol", "quorum:2/2"), "asks for 2 of its members, and there are 1"),
+        (("--member", "ME"), "asks for 1 of its founders, and there are 0"),
     ],
 )
 def test_a_protocol_nobody_can_meet_is_refused(
