@@ -77,7 +77,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str) -> NodeStatus:
             )
             for row in stats.interfaces
         ),
-        drops={**stats.dropped, **runtime.drops.snapshot()},
+        drops={**stats.dropped, **runtime.drops.snapshot(), **_withheld(node)},
         rss_bytes=rss_bytes(),
     )
 
@@ -136,6 +136,15 @@ def _kind_counts(counts: dict[tuple[EnvelopeKind, Shelf], int]) -> tuple[KindCou
         )
         for kind in EnvelopeKind
     )
+
+
+def _withheld(node: Node) -> dict[str, int]:
+    """What peers asked for or offered and did not get, by reason: never silent either."""
+    return {
+        "_".join(filter(None, (what, reason))): count
+        for (what, reason), count in node.runtime.bridge.counts().items()
+        if what in ("withheld", "unserved", "not_asked")
+    }
 
 
 def _health(peers: tuple[PeerStatus, ...], stats: TransportStats, clock: str) -> tuple[str, ...]:

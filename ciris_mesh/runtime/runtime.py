@@ -208,6 +208,8 @@ class ReplicationRuntime:
         if self._started and not self._stopped:
             self.transport.permit(self.peers.addresses())
             self._exchange.dial_soon(peer)
+            if known is None:  # whose records may be offered has changed for all the others
+                self._exchange.spread(exclude=config.key_id)
 
     def remove_peer(self, key_id: str) -> bool:
         """Stop converging with a peer; False when it was none."""
