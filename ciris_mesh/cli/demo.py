@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-import signal
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import click
 
 from ciris_mesh.cli.app import App
+from ciris_mesh.cli.scratch import ended_by_signals, scratch_directory
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.demo.layout import NODES_MAX
 
@@ -23,10 +17,6 @@ from ciris_mesh.demo.layout import NODES_MAX
 TIMEOUT_S: Final = 60.0
 TIMEOUT_PER_NODE_S: Final = 10.0
 TIMEOUT_PER_RECORD_S: Final = 0.05
-#: Sockets need short paths, so a deep TMPDIR is passed over.
-_PLAIN_TMP: Final = Path("/tmp")
-_TMP_CHARS_MAX: Final = 40
-_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command(cls=Verb)
@@ -80,7 +70,11 @@ def demo(
     )
     console = make_console(stderr=True)
     console.quiet = app.verbosity < 0
-    with _ended_by_signals(), _directory(app, keep=keep) as root, follow(console) as show:
+    with (
+        ended_by_signals(),
+        scratch_directory(app, "demo", keep=keep) as root,
+        follow(console) as show,
+    ):
         result = Demo(root, nodes=nodes, records=records, timeout_s=limit_s, show=show).run()
     if as_json:
         click.echo(json.dumps(asdict(result)))
@@ -88,36 +82,3 @@ def demo(
         make_console().print(result_text(result))
     if not result.converged:
         ctx.exit(1)
-
-
-@contextmanager
-def _directory(app: App, *, keep: bool) -> Iterator[Path]:
-    base = Path(tempfile.gettempdir())
-    parent = _PLAIN_TMP if len(str(base)) > _TMP_CHARS_MAX and _PLAIN_TMP.is_dir() else base
-    root = Path(tempfile.mkdtemp(prefix="ciris-mesh-demo-", dir=parent))
-    try:
-        yield root
-    finally:
-        if keep:
-            app.talk(f"Kept in {root}")
-        else:
-            shutil.rmtree(root, ignore_errors=True)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM and SIGHUP end the demo once; cleaning up is not interrupted again."""
-    ending = False
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        nonlocal ending
-        if not ending:
-            ending = True
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, end) for number in _ENDING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

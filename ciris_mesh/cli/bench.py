@@ -1,0 +1,154 @@
+"""`bench`: what things cost on this machine, as ratios to floors measured in the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from ciris_mesh.cli.app import App, print_json
+from ciris_mesh.cli.scratch import ended_by_signals, scratch_directory
+from ciris_mesh.cli.verbs import Verb
+
+if TYPE_CHECKING:
+    from ciris_mesh.bench.records import Record
+    from ciris_mesh.bench.report import Report
+
+#: Written out, so that help needs none of the bench's imports; a test compares them.
+TCP_RECORDS: Final = 5_000
+STORE_ROWS: Final = 1_000_000
+#: A day's work for two cores; nobody means more.
+RECORDS_MAX: Final = 10_000_000
+
+_seed_option = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=1,
+    show_default=True,
+    metavar="S",
+    help="What is made follows from it.",
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
+
+
+@click.group()
+def bench() -> None:
+    """Measure this machine; the nodes and stores used are made for it and removed.
+
+    Figures are ratios to a floor measured in the same run. The exit code is 0 when every one is
+    within its limit and 1 when not.
+    """
+
+
+@bench.command(cls=Verb)
+@click.argument("count", metavar="N", type=click.IntRange(1, RECORDS_MAX))
+@_seed_option
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The bundle to write.",
+)
+@click.option("--force", is_flag=True, help="Replace the file when it is there already.")
+@click.pass_obj
+def records(app: App, *, count: int, seed: int, out: Path, force: bool) -> None:
+    """Make N signed records and write them as a bundle that any node can import.
+
+    60 % are attestations, 20 % keys, 20 % eight other kinds; organizations, memberships and
+    partner records need a configuration that trusts somebody and are left out. Who says what
+    follows from N and the seed; signatures, and so the bytes, differ from run to run, because
+    ML-DSA signatures contain fresh randomness.
+    """
+    from ciris_mesh.bench.pool import all_cores
+    from ciris_mesh.bench.records import Plan, made_records
+    from ciris_mesh.runtime.bundle import export_bundle
+    from ciris_mesh.ui import words
+    from ciris_mesh.ui.console import make_console
+    from ciris_mesh.ui.progress import bar
+
+    console = make_console(stderr=True)
+    console.quiet = app.verbosity < 0
+    with ended_by_signals(), all_cores() as pool, bar(console, "sign", count) as report:
+        made: Iterator[Record] = made_records(pool, Plan(count, seed))
+        export_bundle(out, made, lambda done, size: report(done, words.size(size)), replace=force)
+    app.talk(f"{words.count(count, 'record')} written to {out}.")
+
+
+@bench.command(cls=Verb)
+@click.option(
+    "--records",
+    "count",
+    type=click.IntRange(1, RECORDS_MAX),
+    default=TCP_RECORDS,
+    show_default=True,
+    metavar="N",
+    help="How many records are replicated.",
+)
+@_seed_option
+@_json_option
+@click.pass_context
+def tcp(ctx: click.Context, *, count: int, seed: int, as_json: bool) -> None:
+    """Replicate records to an empty node over loopback TCP.
+
+    Two node processes speak Reticulum on 127.0.0.1. The time from their first link until the last
+    record is verified and stored is compared with that of verifying the signatures alone, on all
+    cores.
+    """
+    from ciris_mesh.bench.tcp import run
+
+    app: App = ctx.obj
+    with ended_by_signals(), scratch_directory(app, "bench", keep=False) as root:
+        report = run(root, records=count, seed=seed, tell=app.talk)
+    _show(ctx, report, as_json=as_json)
+
+
+@bench.command(cls=Verb)
+@click.option(
+    "--records",
+    "count",
+    type=click.IntRange(1, RECORDS_MAX),
+    default=STORE_ROWS,
+    show_default=True,
+    metavar="N",
+    help="Rows of the large store.",
+)
+@_seed_option
+@_json_option
+@click.pass_context
+def store(ctx: click.Context, *, count: int, seed: int, as_json: bool) -> None:
+    """Compare and admit with a large store, beside a small one.
+
+    The rows are written below admission into a scratch database; they were never signed and are
+    shorter than real ones, which nothing measured here reads.
+    """
+    from ciris_mesh.bench.store import run
+
+    app: App = ctx.obj
+    with ended_by_signals(), scratch_directory(app, "bench", keep=False) as root:
+        report = run(root, records=count, seed=seed, tell=app.talk)
+    _show(ctx, report, as_json=as_json)
+
+
+def _show(ctx: click.Context, report: Report, *, as_json: bool) -> None:
+    from ciris_mesh.ui.console import make_console
+    from ciris_mesh.ui.tables import grid
+
+    if as_json:
+        print_json(report.fields())
+    else:
+        numbers = ("measured", "floor", "ratio", "limit")
+        table = grid(f"bench {report.bench}", *numbers, "", right=numbers)
+        for row in report.rows:
+            values = (row.measured, row.floor, row.ratio, row.limit)
+            table.add_row(
+                row.quantity,
+                *(f"{value:.4g}" for value in values),
+                "ok" if row.ok else "over",
+                style="" if row.ok else "bad",
+            )
+        make_console().print(table)
+    if not report.ok:
+        ctx.exit(1)

@@ -1,0 +1,100 @@
+"""`bench`: a bundle of any size, tables and JSON, and an exit code that tells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ciris_mesh.bench import store, tcp
+from ciris_mesh.bench.report import Report, row
+from ciris_mesh.cli import bench
+from ciris_mesh.cli.commands import cli
+from support.cli import shell
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["bench", *arguments])
+
+
+def report(*, ratio: float) -> Report:
+    return Report(
+        "store", (row("rows", 2 * ratio, floor=2, limit=1.5), row("x", 0, floor=1, limit=0))
+    )
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[[Report], list[tuple[Path, int, int]]]:
+    """Let both benches give a report without measuring; returns what they were asked."""
+
+    def give(result: Report) -> list[tuple[Path, int, int]]:
+        asked: list[tuple[Path, int, int]] = []
+
+        def measure(root: Path, *, records: int, seed: int, tell: Callable[[str], None]) -> Report:
+            assert root.is_dir()
+            tell("measuring")
+            asked.append((root, records, seed))
+            return result
+
+        monkeypatch.setattr(store, "run", measure)
+        monkeypatch.setattr(tcp, "run", measure)
+        return asked
+
+    return give
+
+
+Measured = Callable[[Report], list[tuple[Path, int, int]]]
+
+
+def test_records_are_imported_as_any_bundle(tmp_path: Path) -> None:
+    out = tmp_path / "r"
+    made = run("records", "60", "--seed", "4", "--out", str(out))
+    assert made.exit_code == 0, made.output
+    assert made.stdout == ""
+    assert made.stderr == f"60 records written to {out}.\n"
+    answer = shell(tmp_path / "home").json("import", str(out))
+    assert answer["outcomes"] == [{"outcome": "admitted", "reason": "", "count": 60}]
+    again = run("records", "60", "--out", str(out))
+    assert again.exit_code == 1
+    assert "--force" in again.stderr
+
+
+@pytest.mark.parametrize("name", ["tcp", "store"])
+def test_a_bench_within_its_limits_ends_well(name: str, measured: Measured) -> None:
+    asked = measured(report(ratio=1.25))
+    result = run(name, "--records", "77", "--seed", "5", "--json")
+    assert result.exit_code == 0
+    assert result.stderr == "measuring\n"
+    assert result.stdout.count("\n") == 1
+    assert json.loads(result.stdout) == report(ratio=1.25).fields()
+    ((root, records, seed),) = asked
+    assert (records, seed) == (77, 5)
+    assert not root.exists(), "what it used is removed"
+
+
+@pytest.mark.parametrize("name", ["tcp", "store"])
+def test_one_row_over_its_limit_is_exit_code_1(name: str, measured: Measured) -> None:
+    measured(report(ratio=1.75))
+    result = run(name)
+    assert result.exit_code == 1
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert lines[0] == ["bench", "store", "measured", "floor", "ratio", "limit"]
+    assert lines[1] == ["rows", "3.5", "2", "1.75", "1.5", "over"]
+    assert lines[2] == ["x", "0", "1", "0", "0", "ok"]
+
+
+def test_defaults_are_what_the_benches_say(measured: Measured) -> None:
+    assert bench.TCP_RECORDS == tcp.RECORDS
+    assert bench.STORE_ROWS == store.ROWS
+    asked = measured(report(ratio=1))
+    run("tcp")
+    run("store")
+    assert [records for _, records, _ in asked] == [tcp.RECORDS, store.ROWS]
+
+
+def test_a_number_is_needed() -> None:
+    for arguments in (("records",), ("records", "0", "--out", "x"), ("tcp", "--records", "0")):
+        assert run(*arguments).exit_code == 2
