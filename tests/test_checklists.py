@@ -35,7 +35,7 @@ EDGE_1_6_3 = {
     "session: partial overlap": "test_partial_overlap_delivers_only_what_is_missing",
     "session: second run": "test_a_second_round_moves_nothing_and_says_in_sync",
     "session: kind mismatch": "test_what_the_phase_does_not_allow_is_refused_and_changes_nothing",
-    "session: fetch returns what exists": "test_a_fetch_is_answered_in_any_phase_and_changes_nothing",
+    "session: fetch": "test_a_fetch_is_answered_in_any_phase_and_changes_nothing",
     "session: refused rows bound staleness": (
         "test_refused_records_count_as_missing_and_are_not_asked_for_again"
     ),
