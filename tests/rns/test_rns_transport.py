@@ -109,7 +109,7 @@ def test_a_link_that_does_not_identify_is_cut_and_delivers_nothing(make: Make) -
     assert client.wait("raw_answer")["value"] == 2  # "say who you are"
     client.do("raw_resource", size=2_000)
     assert client.wait("raw_resource")["status"] == REJECTED
-    assert hub.do("stats")["dropped"]["link_not_ready"] == 2
+    assert hub.do("stats")["dropped"]["link_not_ready"] >= 2  # a lost refusal is repeated
     assert hub.wait("down", 40.0, link=link)["reason"] == "unidentified"
     client.wait("raw_down")
     stats = hub.do("stats")

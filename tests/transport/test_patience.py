@@ -29,6 +29,7 @@ def test_lost_requests_add_up_to_about_a_stall() -> None:
 @pytest.mark.parametrize("rtt_s", RTTS)
 def test_a_refusal_lingers_long_enough_to_be_told_from_a_hang_up(rtt_s: float) -> None:
     assert patience.was_ignored(patience.linger_s(rtt_s), rtt_s)
+    assert patience.was_ignored(patience.linger_s(0.0), min(rtt_s, 1.0)), "measured apart"
     assert not patience.was_ignored(rtt_s, rtt_s)
 
 
