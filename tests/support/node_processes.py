@@ -181,6 +181,11 @@ class NodeProcess:
         count: int = self.peer(other)["rounds"].get("completed", 0)
         return count
 
+    def failed(self, other: NodeProcess) -> int:
+        """Rounds with the other that ended in any other way. Two links dialled at once cost one."""
+        rounds: dict[str, int] = self.peer(other)["rounds"]
+        return sum(rounds.values()) - rounds.get("completed", 0)
+
     def drops(self, name: str) -> int:
         """How often something was dropped under that name, since start."""
         count: int = self.status()["drops"].get(name, 0)
@@ -329,19 +334,16 @@ def environment() -> dict[str, str]:
 def mesh(settings: Mapping[tuple[str, str], str] = IMPATIENT) -> Iterator[Mesh]:
     """A mesh in a directory whose path is short enough for sockets.
 
-    When the test fails, what the nodes said is printed.
+    What the nodes said is printed: pytest shows it when the test fails.
     """
     root = Path(tempfile.mkdtemp(prefix="cm-", dir="/tmp"))
     made = Mesh(root, settings)
     try:
         yield made
         made.close()
-    except BaseException:
-        for node in made.nodes:
-            print(f"--- {node.name}\n{node.output}", file=sys.stderr)  # noqa: T201
-        raise
     finally:
         for node in made.nodes:
             if node.process is not None:
                 node.kill()
+            print(f"--- {node.name}\n{node.output}", file=sys.stderr)  # noqa: T201
         shutil.rmtree(root)
