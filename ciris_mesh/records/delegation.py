@@ -96,10 +96,7 @@ def delegation_problem(scopes: Sequence[str], identity_type: str) -> ScopeReason
         return ScopeReason.UNKNOWN
     if ScopeFamily.AGENCY in families and (is_node_only(identity_type) or not may_have_agency):
         return ScopeReason.AGENCY_ON_INFRA
-    if is_node_only(identity_type) and not all(map(_is_infra_spelled_out, scopes)):
+    is_spelled_out = all(scope.startswith(INFRA_PREFIX) for scope in scopes)
+    if is_node_only(identity_type) and not is_spelled_out:
         return ScopeReason.NODE_INFRA_ONLY
     return ScopeReason.NONE
-
-
-def _is_infra_spelled_out(scope: str) -> bool:
-    return scope.startswith(INFRA_PREFIX) and scope_family(scope) is ScopeFamily.INFRA

@@ -231,6 +231,21 @@ def test_strangers_cost_no_signature_check() -> None:
     assert asked == [STEWARD]
 
 
+def test_admins_who_all_grant_each_other_cost_one_check_a_grant() -> None:
+    asked: list[str] = []
+
+    def counting(key_id: str) -> HybridPublicKey | None:
+        asked.append(key_id)
+        return keys(key_id)
+
+    admins = ("ada", "ben", "cid", "dan")
+    grants = [grant("steward", it) for it in admins]
+    grants += [grant(one, other) for one in admins for other in admins if one != other]
+    answer = resolve_role_authority(who("mallory"), ORG, OrgRole.VIEWER, grants, ROOTS, counting)
+    assert answer.reason is A.NO_QUALIFYING_GRANT
+    assert len(asked) == len(grants)
+
+
 # -- reading grants ------------------------------------------------------------------------------
 
 

@@ -253,6 +253,15 @@ def test_header_and_claims_are_objects(part: object) -> None:
     assert judged(token(claims=[part])) == failed(W.MALFORMED)
 
 
+def test_a_part_has_one_spelling() -> None:
+    last = CLASSICAL[-1]
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    # 64 bytes end in a character of which four bits are unused.
+    others = [alphabet[alphabet.index(last) | bits] for bits in range(1, 16)]
+    assert {judged(CLASSICAL[:-1] + other) for other in others} == {failed(W.MALFORMED)}
+    assert judged(CLASSICAL)[0] == LicenseResult.CLASSICAL_VERIFIED
+
+
 def test_a_member_given_twice_is_malformed() -> None:
     text = encoded(b'{"alg":"EdDSA","alg":"EdDSA"}') + "." + HYBRID.partition(".")[2]
     assert judged(text) == failed(W.MALFORMED)

@@ -284,6 +284,11 @@ def test_optional_members_are_texts(name: str) -> None:
     assert judged(put("3.0.0", **{name: 7})) is R.MALFORMED
 
 
+@pytest.mark.parametrize("components", [{}, "x", 7, [7], ["x"], [None], [[]], [{}]])
+def test_components_are_a_list_of_objects(components: Any) -> None:
+    assert judged(put("3.0.0", components=components)) is R.MALFORMED
+
+
 @pytest.mark.parametrize("name", ["component_type", "data", "event_type", "timestamp"])
 def test_members_of_a_component(name: str) -> None:
     values: list[Any] = [None, 7, []]
