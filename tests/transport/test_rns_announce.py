@@ -1,0 +1,247 @@
+"""Announcing and hearing announces, without a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.transport import rns_seam as seam
+from ciris_mesh.transport.base import Address, NodeHeard
+from ciris_mesh.transport.limits import ANNOUNCES_WAITING_MAX
+from ciris_mesh.transport.rns_announce import (
+    ANNOUNCE_SPACING_S,
+    HEARD_ADDRESSES_MAX,
+    HEARD_SPACING_S,
+    Announcer,
+)
+from support.fake_rns import Clock, FakeHost, clock
+
+__all__ = ["clock"]
+
+OWN = Address(b"o" * 16)
+
+
+class TCPClientInterface:
+    """Named as Reticulum names its own: the name tells the medium."""
+
+    def __init__(self, *, online: bool = True) -> None:
+        self.name, self.bitrate, self.online = "hub", 10_000_000, online
+
+
+class RNodeInterface(TCPClientInterface):
+    """A radio."""
+
+
+@dataclass
+class Destination:
+    aspects: tuple[str, ...]
+    said: list[tuple[tuple[str, ...], dict[str, Any]]]
+    links: list[object] = field(default_factory=list)
+    accepts: bool = True
+
+    def announce(self, **options: Any) -> None:
+        self.said.append((self.aspects, options))
+
+    def accepts_links(self, *, accepts: bool) -> None:
+        self.accepts = accepts
+
+    def set_link_established_callback(self, callback: object) -> None:
+        pass
+
+
+@dataclass
+class Bench:
+    host: FakeHost
+    announcer: Announcer
+    clock: Clock
+    interfaces: list[Any]
+    said: list[tuple[tuple[str, ...], dict[str, Any]]]
+
+    def announce(self, app_data: bytes, *, kinds: bool = False) -> None:
+        with self.host.lock:
+            self.announcer.announce(app_data, announce_kinds=kinds)
+        self.host.run()
+
+    def tick(self, after_s: float = 0.0) -> None:
+        self.clock.now += after_s
+        self.announcer.tick(self.clock.now)
+        self.host.run()
+
+    def hear(self, number: int, app_data: bytes | None = b"\x01") -> None:
+        identity = SimpleNamespace(
+            hash=number.to_bytes(16, "big"), get_public_key=lambda: bytes(64)
+        )
+        self.announcer.received_announce(b"d" * 16, identity, app_data)
+
+    def heard(self) -> list[int]:
+        reported = self.host.take_reported()
+        return [
+            int.from_bytes(each.address, "big") for each in reported if isinstance(each, NodeHeard)
+        ]
+
+    def dropped(self) -> dict[str, int]:
+        with self.host.lock:
+            return {str(name): count for name, count in self.host.dropped().items()}
+
+
+@pytest.fixture
+def bench(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    said: list[tuple[tuple[str, ...], dict[str, Any]]] = []
+    interfaces: list[Any] = [TCPClientInterface()]
+    monkeypatch.setattr(
+        seam, "create_destination", lambda _identity, aspects, handler: Destination(aspects, said)
+    )
+    monkeypatch.setattr(seam, "interfaces", lambda: list(interfaces))
+    monkeypatch.setattr(seam, "listen_for_announces", lambda _handler: None)
+    monkeypatch.setattr(seam, "hops_to", lambda _destination: 2)
+    host = FakeHost()
+    announcer = Announcer(host, OWN)
+    kinds = frozenset({EnvelopeKind.KEY, EnvelopeKind.FAMILY})
+    identity: Any = object()
+    announcer.open(identity, kinds, lambda *_args: None, None)
+    return Bench(host, announcer, clock, interfaces, said)
+
+
+MESH, KEY, FAMILY = ("mesh",), ("replication", "key"), ("replication", "family")
+
+
+def test_the_node_is_announced_at_once_and_alone(bench: Bench) -> None:
+    bench.announce(b"\x01\x02")
+    assert bench.said == [(MESH, {"app_data": b"\x01\x02"})]
+    bench.tick(1_000)
+    assert len(bench.said) == 1
+    assert not bench.announcer.is_busy()
+
+
+def test_kinds_follow_one_a_second(bench: Bench) -> None:
+    bench.announce(b"", kinds=True)
+    assert [aspects for aspects, _ in bench.said] == [MESH]
+    bench.tick(ANNOUNCE_SPACING_S - 0.1)
+    assert len(bench.said) == 1
+    bench.tick(0.2)
+    bench.tick()
+    assert [aspects for aspects, _ in bench.said] == [MESH, KEY]
+    bench.tick(ANNOUNCE_SPACING_S)
+    assert [aspects for aspects, _ in bench.said] == [MESH, KEY, FAMILY]
+
+
+def test_announcing_again_does_not_pile_up(bench: Bench) -> None:
+    for _ in range(5):
+        bench.announce(b"", kinds=True)
+    bench.said.clear()
+    for _ in range(20):
+        bench.tick(ANNOUNCE_SPACING_S + 0.1)
+    assert [aspects for aspects, _ in bench.said] == [KEY, FAMILY]
+
+
+def test_an_interface_that_comes_up_is_told_of_this_node(bench: Bench) -> None:
+    bench.announce(b"\x07")
+    bench.said.clear()
+    newcomer = TCPClientInterface()
+    bench.interfaces.append(newcomer)
+    bench.tick(ANNOUNCE_SPACING_S + 0.1)
+    assert bench.said == [(MESH, {"app_data": b"\x07", "attached_interface": newcomer})]
+    bench.tick(100)
+    assert len(bench.said) == 1
+
+
+def test_one_that_was_down_is_told_when_it_is_back(bench: Bench) -> None:
+    bench.announce(b"\x07")
+    bench.said.clear()
+    bench.interfaces[0].online = False
+    bench.tick(5)
+    bench.interfaces[0].online = True
+    bench.tick(5)
+    assert len(bench.said) == 1
+
+
+def test_newcomers_are_told_one_a_second(bench: Bench) -> None:
+    bench.announce(b"")
+    bench.said.clear()
+    bench.interfaces.extend(TCPClientInterface() for _ in range(3))
+    bench.tick(ANNOUNCE_SPACING_S + 0.1)
+    bench.tick()
+    assert len(bench.said) == 1
+    bench.tick(ANNOUNCE_SPACING_S + 0.1)
+    bench.tick(ANNOUNCE_SPACING_S + 0.1)
+    assert len(bench.said) == 3
+
+
+def test_a_radio_that_comes_up_gets_no_announce_by_itself(bench: Bench) -> None:
+    bench.announce(b"")
+    bench.said.clear()
+    bench.interfaces.append(RNodeInterface())
+    bench.tick(100)
+    assert bench.said == []
+
+
+def test_before_the_first_announce_nobody_is_told_anything(bench: Bench) -> None:
+    bench.interfaces.append(TCPClientInterface())
+    bench.tick(100)
+    bench.tick(100)
+    assert bench.said == []
+
+
+def test_an_announce_is_passed_on_with_what_it_said(bench: Bench) -> None:
+    bench.hear(1, b"\x01\x02")
+    address = Address((1).to_bytes(16, "big"))
+    assert bench.host.reported == [NodeHeard(address, bytes(64), b"\x01\x02", 2)]
+
+
+def test_an_announce_without_data_is_one_with_empty_data(bench: Bench) -> None:
+    bench.hear(1, None)
+    assert bench.heard() == [1]
+
+
+def test_ones_own_announce_is_not_heard(bench: Bench) -> None:
+    bench.hear(int.from_bytes(OWN, "big"))
+    assert (bench.heard(), bench.dropped()) == ([], {})
+
+
+def test_one_address_is_heard_at_most_every_few_seconds(bench: Bench) -> None:
+    bench.hear(1)
+    bench.hear(1)
+    bench.hear(2)
+    assert bench.heard() == [1, 2]
+    assert bench.dropped() == {"announce_flood": 1}
+    bench.clock.now += HEARD_SPACING_S
+    bench.hear(1)
+    assert bench.heard() == [1]
+
+
+def test_announces_nobody_takes_are_dropped_and_counted(bench: Bench) -> None:
+    for number in range(ANNOUNCES_WAITING_MAX + 5):
+        bench.hear(number)
+    assert len(bench.heard()) == ANNOUNCES_WAITING_MAX
+    assert bench.dropped() == {"announce_flood": 5}
+    bench.host.take_all()
+    bench.hear(9_999)
+    assert bench.heard() == [9_999]
+
+
+def test_data_larger_than_ours_is_not_passed_on(bench: Bench) -> None:
+    bench.hear(1, bytes(33))
+    assert (bench.heard(), bench.dropped()) == ([], {"announce_unreadable": 1})
+
+
+def test_the_table_of_addresses_is_bounded(bench: Bench) -> None:
+    for number in range(HEARD_ADDRESSES_MAX + 1):
+        bench.hear(number)
+        bench.host.take_all()
+    bench.host.take_reported()
+    bench.hear(0)  # the oldest was forgotten, so it counts as new
+    bench.hear(HEARD_ADDRESSES_MAX)
+    assert bench.heard() == [0]
+
+
+def test_half_open_links_are_counted_and_can_be_turned_away(bench: Bench) -> None:
+    destinations = [bench.announcer._mesh, *bench.announcer._kinds]
+    destinations[0].links.extend([1, 2])
+    destinations[1].links.append(3)
+    assert bench.announcer.half_open() == 3
+    bench.announcer.accept_links(accepts=False)
+    assert not any(each.accepts for each in destinations)
