@@ -48,10 +48,10 @@ HONEST: Final = ("-m", "ciris_mesh")
 HOSTILE: Final = ("-m", "support.hostile_node")
 PAST: Final = ("-m", "support.past_node")
 
-#: Peers are looked at twice a second instead of twice a minute, and given up after four seconds
-#: of silence: more than Reticulum takes to repeat a lost packet (3.5 s).
+#: Peers are looked at twice a second instead of twice a minute, and given up after eight seconds
+#: of silence: a packet whose answer was lost is repeated after 3.5 s, twice.
 IMPATIENT: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
-    {("rounds", "cadence_s"): "0.5", ("rounds", "no_progress_timeout_s"): "4"}
+    {("rounds", "cadence_s"): "0.5", ("rounds", "no_progress_timeout_s"): "8"}
 )
 
 Row = dict[str, Any]
