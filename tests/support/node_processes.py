@@ -57,12 +57,19 @@ IMPATIENT: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
 Row = dict[str, Any]
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:
-    """Return as soon as the condition is true; AssertionError saying `what` was not reached."""
+def becomes_true(condition: Callable[[], object], timeout_s: float) -> bool:
+    """Return as soon as the condition is true; False when it is not in time."""
     deadline_s = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline_s, f"not within {timeout_s:g} s: {what}"
+        if time.monotonic() > deadline_s:
+            return False
         time.sleep(_POLL_S)
+    return True
+
+
+def wait_until(condition: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:
+    """Return as soon as the condition is true; AssertionError saying `what` was not reached."""
+    assert becomes_true(condition, timeout_s), f"not within {timeout_s:g} s: {what}"
 
 
 @dataclass
