@@ -196,13 +196,17 @@ class FederationDirectoryReplicationBridge:
     # -- receiving ---------------------------------------------------------------------------
 
     def lacking(self, peer: str, kind: EnvelopeKind, refs: Sequence[EnvelopeRef]) -> list[bytes]:
-        """Ids worth asking `peer` for, in the order offered, each once.
+        """Ids worth asking `peer` for, each once: in the reverse of the order offered.
+
+        Offers name the newest first. What a record needs, its signer's key above all, is usually
+        older than it: asked for oldest first, little has to wait here, and nothing is evicted and
+        sent twice.
 
         Left out: what is held, what waits here as this peer sent it, what was refused in this
         peer's bytes, and what it failed to deliver a moment ago. An id that is only bridged is
         asked for: the peer's copy may carry the signature ours lacks.
         """
-        ids = list(dict.fromkeys(ref.envelope_hash for ref in refs))
+        ids = list(dict.fromkeys(ref.envelope_hash for ref in reversed(refs)))
         standing = self._directory.standing(kind, ids)
         now_s = self._clock()
         wanted: list[bytes] = []
@@ -243,6 +247,30 @@ class FederationDirectoryReplicationBridge:
                 if verdict.envelope_id is not None:
                     _remember(memory, (kind, verdict.envelope_id), verdict, now_s)
         return verdicts
+
+    def owing(self, peer: str, kind: EnvelopeKind, refs: Iterable[EnvelopeRef]) -> int:
+        """How many of these are on no shelf here, refused ones aside.
+
+        More than `lacking` asks for: what waits in a pool, or for its back-off, is not here either.
+        """
+        ids = {ref.envelope_hash for ref in refs}
+        standing = self._directory.standing(kind, ids)
+        shelved = (Standing.HELD, Standing.BRIDGED)
+        now_s = self._clock()
+        with self._lock:
+            refused = self._memory(peer).refused
+            return sum(
+                standing.get(envelope_id) not in shelved
+                and not refused.is_active((kind, envelope_id), now_s)
+                for envelope_id in ids
+            )
+
+    def waiting(self, peer: str, kind: EnvelopeKind) -> int:
+        """How many records `peer` offers wait in a pool here: known, compared, and not held."""
+        with self._lock:
+            noted = self._memory(peer).noted.get(kind, frozenset())
+        standing = self._directory.standing(kind, noted) if noted else {}
+        return sum(found is Standing.DEFERRED for found in standing.values())
 
     def served_nothing(self, peer: str, kind: EnvelopeKind, ids: Iterable[bytes]) -> None:
         """`peer` offered these and did not deliver them: wait before asking it again."""

@@ -62,7 +62,9 @@ class Mesh:
         return [ref.envelope_hash for ref in self.bridge.offer(peer, kind)]
 
     def asks(self, kind: EnvelopeKind, *ids: bytes, peer: str = HUB) -> list[bytes]:
-        return self.bridge.lacking(peer, kind, [EnvelopeRef(one, 0) for one in ids])
+        """What is asked for when these are offered; as in every offer, the newest comes first."""
+        newest_first = [EnvelopeRef(one, 0) for one in reversed(ids)]
+        return self.bridge.lacking(peer, kind, newest_first)
 
     def note(self, kind: EnvelopeKind, *ids: bytes, peer: str = HUB) -> None:
         self.bridge.note_offer(peer, kind, [EnvelopeRef(one, 0) for one in ids])
@@ -222,7 +224,7 @@ def test_what_is_withheld_and_served_is_counted(mesh: Mesh) -> None:
 # -- asking --------------------------------------------------------------------------------------
 
 
-def test_asking_keeps_the_order_offered_and_asks_once(mesh: Mesh) -> None:
+def test_the_oldest_is_asked_for_first_and_each_once(mesh: Mesh) -> None:
     (held,) = mesh.hold(K.FAMILY, sample(K.FAMILY, alice()))
     new = [bytes([n]) * 32 for n in (7, 3, 5)]
     assert mesh.asks(K.FAMILY, new[0], held, new[1], new[0], new[2]) == new
