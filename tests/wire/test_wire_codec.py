@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from ciris_mesh.errors import DecodeError, LocalProtocolError, UnknownVersion
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.wire.codec import CONTAINERS_MAX, DEPTH_MAX, QUOTES_MAX, decode, encode
+from ciris_mesh.wire.codec import (
+    CONTAINERS_MAX,
+    DEPTH_MAX,
+    ENVELOPES_MAX,
+    QUOTES_MAX,
+    decode,
+    encode,
+)
 from ciris_mesh.wire.frame import try_unwrap, wrap
 from ciris_mesh.wire.messages import Deliver, Diff, EnvelopeRef, Fetch, ReplicationMessage, Summary
 from support import crpl, strategies
@@ -389,6 +396,37 @@ def test_the_largest_honest_messages_stay_within_those_bounds() -> None:
     assert decode(body) == summary
     diff = Diff(KEY, (bytes(32),) * 127_000)
     assert decode(encode(diff)) == diff
+
+
+@pytest.mark.parametrize("as_array", [False, True], ids=["object", "array"])
+def test_a_deliver_holds_only_so_many_envelopes(*, as_array: bool) -> None:
+    def body(count: int) -> bytes:
+        inner = ",".join(["[1,2,3]"] * count)
+        if as_array:
+            return f'["deliver","key",[{inner}]]'.encode()
+        return f'{{"type":"deliver","kind":"key","envelopes":[{inner}]}}'.encode()
+
+    assert decode(body(ENVELOPES_MAX)) == Deliver(KEY, (b"\x01\x02\x03",) * ENVELOPES_MAX)
+    with pytest.raises(DecodeError, match="4097 envelopes"):
+        decode(body(ENVELOPES_MAX + 1))
+
+
+def test_a_deliver_of_too_many_envelopes_is_refused_before_any_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def read(_value: object) -> bytes:
+        raise AssertionError("an envelope was read")
+
+    monkeypatch.setattr("ciris_mesh.wire.codec._load_octets", read)
+    inner = ",".join(["[1]"] * 260_000)
+    with pytest.raises(DecodeError, match="260000 envelopes"):
+        decode(f'{{"type":"deliver","kind":"key","envelopes":[{inner}]}}'.encode())
+
+
+def test_the_fullest_honest_deliver_is_read() -> None:
+    """512 KiB of envelopes of 130 bytes: what a sender's budget lets it say at once."""
+    full = Deliver(KEY, (bytes(130),) * (512 * 1024 // 130))
+    assert decode(encode(full)) == full
 
 
 # --- laws ---
