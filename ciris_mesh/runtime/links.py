@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Final
@@ -38,8 +39,13 @@ from ciris_mesh.wire.messages import Deliver, ReplicationMessage
 logger = logging.getLogger(__name__)
 
 #: Bytes of frames that may wait for a worker, all links together: eight frames of the largest
-#: size. Beyond it a sender is told to wait, so a Pi's memory is never a peer's to fill.
+#: size. The link whose frame finds no room is closed, so a Pi's memory is never a peer's to fill.
 QUEUED_BYTES_MAX: Final = 64 * 1024 * 1024
+
+#: Of those, what one peer's links may take together, or one stranger's link: three frames of the
+#: largest size, so all that a sender queues (two) and one more. A flood ends at its own share;
+#: a new link does not get a new one while the frames of the old still wait.
+QUEUED_BYTES_SHARE_MAX: Final = 24 * 1024 * 1024
 
 #: Frames an unattributed link may send that are looked at: a key and an occurrence, with room.
 UNATTRIBUTED_FRAMES_MAX: Final = 8
@@ -64,9 +70,10 @@ class Links:
         self._greeter = greeter
         self._exchange = exchange
         self._scheduler = scheduler
-        self._lock = threading.Lock()  # guards the two fields below
+        self._lock = threading.Lock()  # guards the three fields below
         self._links: dict[LinkId, LinkState] = {}
         self._queued_bytes = 0
+        self._shares: Counter[Hashable] = Counter()  # the same bytes, by strand
 
     # -- transport threads: note and queue ---------------------------------------------------
 
@@ -119,21 +126,35 @@ class Links:
             self._parts.transport.hang_up(link)
 
     def _queue_frame(self, state: LinkState, frame: bytes) -> bool:
-        with self._lock:
-            if self._queued_bytes + len(frame) > QUEUED_BYTES_MAX:
-                return False
-            self._queued_bytes += len(frame)
+        strand = self._strand(state)
+        if not self._reserve(strand, len(frame)):
+            return False
         try:
-            self._parts.pool.submit(self._strand(state), lambda: self._work_off(state, frame))
+            self._parts.pool.submit(strand, lambda: self._work_off(state, strand, frame))
         except LifecycleError as error:
-            with self._lock:
-                self._queued_bytes -= len(frame)
+            self._release(strand, len(frame))
             return not isinstance(error, BackPressure)  # else we are stopping, and so is the link
         return True
 
-    def _work_off(self, state: LinkState, frame: bytes) -> None:
+    def _reserve(self, strand: Hashable, size_bytes: int) -> bool:
         with self._lock:
-            self._queued_bytes -= len(frame)
+            if self._queued_bytes + size_bytes > QUEUED_BYTES_MAX:
+                return False
+            if self._shares[strand] + size_bytes > QUEUED_BYTES_SHARE_MAX:
+                return False
+            self._queued_bytes += size_bytes
+            self._shares[strand] += size_bytes
+            return True
+
+    def _release(self, strand: Hashable, size_bytes: int) -> None:
+        with self._lock:
+            self._queued_bytes -= size_bytes
+            self._shares[strand] -= size_bytes
+            if not self._shares[strand]:
+                del self._shares[strand]
+
+    def _work_off(self, state: LinkState, strand: Hashable, frame: bytes) -> None:
+        self._release(strand, len(frame))
         self._frame(state, frame)
 
     def _node_heard(self, event: NodeHeard) -> None:

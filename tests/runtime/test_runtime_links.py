@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -17,13 +18,13 @@ from ciris_mesh.runtime.links import (
 )
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.transport.base import FrameReceived, LinkDown, LinkId, LinkIdentified
-from ciris_mesh.wire.frame import MAGIC
+from ciris_mesh.wire.frame import FRAME_BYTES_MAX, MAGIC
 from ciris_mesh.wire.mesh import BindingWanted, Digests, Hello, Refusal
 from ciris_mesh.wire.messages import Deliver, Diff, Fetch, ReplicationMessage, Summary
 from support.keys import key
 from support.mesh import Mesh, ScriptedPeer, address, bound, settle
 from support.records import sample
-from support.waiting import wait_until
+from support.waiting import DEADLINE_S, wait_until
 
 KEY = EnvelopeKind.KEY
 
@@ -55,6 +56,19 @@ def connected(mesh: Mesh, name: str = "bob") -> ScriptedPeer:
     peer.introduce()
     wait_until(lambda: mesh.peer("alice", name).link is not None, f"{name} attributed")
     return peer
+
+
+def hold_up(node: Node, name: str) -> threading.Event:
+    """Keep the worker of that peer's strand busy until the event is set."""
+    go_on, busy = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        busy.set()
+        go_on.wait(DEADLINE_S)
+
+    node.runtime._pool.submit(key(name).key_id, wait)
+    assert busy.wait(DEADLINE_S)
+    return go_on
 
 
 def stranger(mesh: Mesh, name: str = "eve") -> ScriptedPeer:
@@ -343,6 +357,61 @@ def test_when_no_frame_can_wait_any_more_the_sender_is_dropped_and_nobody_else(
     for _ in range(30):  # what was refused or worked off does not count as waiting
         carol.say(carol.digests(reply=False))
         carol.hear_reply()
+
+
+def test_a_flood_ends_at_its_own_share_and_others_still_find_room(
+    mesh: Mesh, alice: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob, carol = connected(mesh, "bob"), connected(mesh, "carol")
+    before = mesh.peer("alice", "carol").link
+    monkeypatch.setattr(links, "QUEUED_BYTES_SHARE_MAX", 10_000)
+    monkeypatch.setattr(links, "QUEUED_BYTES_MAX", 20_000)
+    go_on = hold_up(alice, "bob")
+    try:
+        for _ in range(3):
+            bob.say_bytes(bytes(4_900))
+        bob.wait_down()
+        assert drops(alice, "frame_no_room") == 1
+        carol.say(carol.digests(reply=False))
+        carol.hear_reply()
+        carol.say(Deliver(KEY, (bytes(2_000),)), carol.digests(reply=False))
+        carol.hear_reply()
+        assert mesh.peer("alice", "carol").link is before
+    finally:
+        go_on.set()
+
+
+def test_a_new_link_does_not_bring_a_new_share(
+    mesh: Mesh, alice: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frames of the old link wait on, and they are the same peer's."""
+    bob = connected(mesh)
+    monkeypatch.setattr(links, "QUEUED_BYTES_SHARE_MAX", 10_000)
+    go_on = hold_up(alice, "bob")
+    try:
+        bob.say_bytes(bytes(9_000))
+        bob.dial("alice")
+        bob.say_bytes(bytes(2_000))
+        bob.wait_down()
+        assert drops(alice, "frame_no_room") == 1
+    finally:
+        go_on.set()
+
+
+def test_a_share_worked_off_is_free_again(
+    mesh: Mesh, alice: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob = connected(mesh)
+    monkeypatch.setattr(links, "QUEUED_BYTES_SHARE_MAX", 4_000)
+    for _ in range(20):
+        bob.say(bob.digests(reply=False))
+        bob.hear_reply()
+    assert drops(alice, "frame_no_room") == 0
+
+
+def test_the_shares_are_worth_something() -> None:
+    """A frame of the largest size always finds room, and one flood leaves most of it to others."""
+    assert 2 * FRAME_BYTES_MAX < links.QUEUED_BYTES_SHARE_MAX < links.QUEUED_BYTES_MAX // 2
 
 
 # --- losing and settling --------------------------------------------------------------------------
