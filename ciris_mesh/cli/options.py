@@ -107,6 +107,16 @@ def time_option(name: str, help_: str) -> Callable[[_Command], _Command]:
     return click.option(name, metavar="TIME", callback=read, help=help_)
 
 
+def takes_unknown(function: _Command) -> _Command:
+    """Add --unknown: a whole key id is taken though this node knows no such key."""
+    option = click.option(
+        "--unknown",
+        is_flag=True,
+        help="Take a key id as it is, though this node knows no such key.",
+    )
+    return option(function)
+
+
 def takes_manner(function: _Command) -> _Command:
     """Add --yes and --json, and hand them over as `manner`, with what `takes_cosigners` added."""
 

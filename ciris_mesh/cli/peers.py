@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from ciris_mesh.cli.app import App, Failure, print_json
+from ciris_mesh.cli.lookup import find_peer_row
 from ciris_mesh.cli.node import ask, locked_home
+from ciris_mesh.cli.signing import confirm
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.errors import NodeNotRunning
+from ciris_mesh.ui.words import ascii_text
 
 if TYPE_CHECKING:
     from ciris_mesh.runtime.invite import Invite
@@ -83,18 +86,27 @@ def _add(app: App, book: PeerBook, invite: Invite, alias: str) -> dict[str, Any]
 
 @peer.command(cls=Verb)
 @click.argument("name", metavar="PEER")
+@click.option("-y", "--yes", is_flag=True, help="Remove it without asking.")
 @_json_option
 @click.pass_obj
-def remove(app: App, *, name: str, as_json: bool) -> None:
-    """Stop exchanging with PEER, given by alias, key id or the beginning of its key id.
+def remove(app: App, *, name: str, yes: bool, as_json: bool) -> None:
+    """Stop exchanging with PEER, given by alias or key id.
+
+    The beginning of a key id or address is enough too; then the peer is shown and asked for.
 
     Its records stay here; they are no longer offered to others unless somebody else vouches for
     its key.
     """
+    row = find_peer_row(_rows(app), name)
+    key_id = row["key_id"]
+    if name not in (key_id, row["alias"]):
+        called = f" ({ascii_text(row['alias'])})" if row["alias"] else ""
+        app.talk(f"{name} is the beginning of {key_id}{called}.")
+        confirm("Remove this peer?", yes=yes)
     answer = _running_or_book(
         app,
-        lambda: ask(app, "peer_remove", key_id=name),
-        lambda book: {"removed": book.remove(book.find(name).key_id).key_id},
+        lambda: ask(app, "peer_remove", key_id=key_id),
+        lambda book: {"removed": book.remove(key_id).key_id},
     )
     if as_json:
         print_json(answer)
@@ -116,15 +128,9 @@ def list_(ctx: click.Context, *, as_json: bool) -> None:
 @click.pass_obj
 def peers(app: App, *, as_json: bool, name: str | None = None) -> None:
     """Show peers and how fresh this node is against each; with PEER, kind by kind."""
-    rows = _running_or_book(
-        app,
-        lambda: ask(app, "peers"),
-        lambda book: [_row(each) for each in book.peers()],
-    )
+    rows = _rows(app)
     if name is not None:
-        rows = [row for row in rows if name in (row["alias"], row["key_id"])]
-        if not rows:
-            raise Failure(f"no peer is called {name!r}; see: ciris-mesh peers")
+        rows = [find_peer_row(rows, name)]
     if as_json:
         print_json(rows)
     elif rows:
@@ -145,6 +151,14 @@ def _show(rows: list[dict[str, Any]], *, in_detail: bool) -> None:
     if in_detail:
         console.print()
         console.print(freshness_table(parsed[0]))
+
+
+def _rows(app: App) -> list[dict[str, Any]]:
+    return _running_or_book(
+        app,
+        lambda: ask(app, "peers"),
+        lambda book: [_row(each) for each in book.peers()],
+    )
 
 
 def _running_or_book(app: App, from_node: Callable[[], T], from_book: Callable[[PeerBook], T]) -> T:

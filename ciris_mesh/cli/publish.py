@@ -14,6 +14,7 @@ from ciris_mesh.cli.signing import Signer, confirm, prepare, preview, size_text,
 from ciris_mesh.records.kinds import EnvelopeKind
 
 if TYPE_CHECKING:
+    from ciris_mesh.cli.lookup import KnownKey
     from ciris_mesh.records.proposal import Proposal
 
 #: One signature needs no file.
@@ -26,6 +27,8 @@ def publish(
     kind: EnvelopeKind,
     columns: Mapping[str, Any],
     manner: Manner,
+    *,
+    about: KnownKey | None = None,
     **told: Any,
 ) -> None:
     """Show a record, ask, sign it with this node's key, submit it and tell what became of it.
@@ -33,6 +36,7 @@ def publish(
     With `manner.cosign_file` the record is written there instead, and nothing is signed.
 
     Args:
+        about: whom it is about, said beside the record.
         told: more members of the --json answer.
 
     Raises:
@@ -42,11 +46,11 @@ def publish(
     from ciris_mesh.records.authoring import assemble
 
     if manner.cosign_file is not None:
-        propose(app, me, kind, columns, manner.cosign_file, manner)
+        propose(app, me, kind, columns, manner.cosign_file, manner, about=about)
         return
     prepared = prepare(kind, columns, me)
     size = size_text(prepared, [me.key_id])
-    title = f"To be signed by {me.key_id} as {kind.value}, {size}:"
+    title = f"To be signed by {me.key_id} as {kind.value}, {size}:{_about(about)}"
     preview(app, prepared, title, must_be_seen=not manner.yes)
     confirm("Sign this?", yes=manner.yes)
     envelope = assemble(prepared, {me.key_id: me.key.sign(prepared.message)})
@@ -60,6 +64,8 @@ def propose(
     columns: Mapping[str, Any],
     path: Path,
     manner: Manner,
+    *,
+    about: KnownKey | None = None,
 ) -> None:
     """Write a record to a file that several are to sign.
 
@@ -73,7 +79,7 @@ def propose(
     threshold = manner.threshold or _THRESHOLD
     proposal = proposals.propose(prepared, threshold=threshold, invited=manner.cosigners)
     size = size_text(prepared, [f"{me.key_id}{number:02}" for number in range(threshold)])
-    title = f"To be signed by others as {kind.value}, about {size}:"
+    title = f"To be signed by others as {kind.value}, about {size}:{_about(about)}"
     preview(app, prepared, title, must_be_seen=False)
     write_proposal(path, proposal, replace=False)
     tell_proposal(path, proposal, "proposed", as_json=manner.as_json)
@@ -81,6 +87,10 @@ def propose(
         f"\nEach signer runs: ciris-mesh cosign sign {path.name}\n"
         f"Then one of them: ciris-mesh cosign assemble {path.name} (and the other copies)"
     )
+
+
+def _about(key: KnownKey | None) -> str:
+    return "" if key is None else f"\n{key.line()}"
 
 
 def write_proposal(path: Path, proposal: Proposal, *, replace: bool) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from ciris_mesh.cli.app import App
+from ciris_mesh.cli.lookup import find_key
 from ciris_mesh.cli.options import (
     CHOSEN_ID,
     KEY_ID,
@@ -15,6 +16,7 @@ from ciris_mesh.cli.options import (
     Manner,
     takes_cosigners,
     takes_manner,
+    takes_unknown,
     time_option,
 )
 from ciris_mesh.cli.publish import publish
@@ -23,6 +25,7 @@ from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.records.kinds import EnvelopeKind
 
 _Command = Callable[..., None]
+_REMOVED: Final = "removed_identity_key_id"
 
 
 def _removal_options(function: _Command) -> _Command:
@@ -37,6 +40,7 @@ def _removal_options(function: _Command) -> _Command:
             metavar="KEY_ID",
             help="Somebody who saw it happen, once for each.",
         ),
+        takes_unknown,
         takes_cosigners,
         takes_manner,
         click.pass_obj,
@@ -65,8 +69,9 @@ def occurrence(app: App, /, *, occurrence_key_id: str, identity: str | None, **g
 
     There is no way back. It counts when the identity says so, or a device of it.
     """
-    subject = {"identity_key_id": identity, "occurrence_key_id": occurrence_key_id}
-    _remove(app, EnvelopeKind.IDENTITY_OCCURRENCE_REVOCATION, subject, **given)
+    column, subject = "occurrence_key_id", {"identity_key_id": identity}
+    kind = EnvelopeKind.IDENTITY_OCCURRENCE_REVOCATION
+    _remove(app, kind, subject, column, occurrence_key_id, **given)
 
 
 @remove.command("family-member", cls=Verb)
@@ -79,8 +84,8 @@ def family_member(app: App, /, *, family: str, key_id: str, **given: Any) -> Non
     Members may leave by themselves; to remove another one takes what the family's protocol asks
     for: collect the signatures with --cosign-file FILE.
     """
-    subject = {"family_key_id": family, "removed_identity_key_id": key_id}
-    _remove(app, EnvelopeKind.FAMILY_MEMBERSHIP_REVOCATION, subject, **given)
+    kind = EnvelopeKind.FAMILY_MEMBERSHIP_REVOCATION
+    _remove(app, kind, {"family_key_id": family}, _REMOVED, key_id, **given)
 
 
 @remove.command("community-member", cls=Verb)
@@ -93,24 +98,29 @@ def community_member(app: App, /, *, community: str, key_id: str, **given: Any) 
     Members may leave by themselves; to remove another one takes what the community's protocol
     asks for: collect the signatures with --cosign-file FILE.
     """
-    subject = {"community_key_id": community, "removed_identity_key_id": key_id}
-    _remove(app, EnvelopeKind.COMMUNITY_MEMBERSHIP_REVOCATION, subject, **given)
+    kind = EnvelopeKind.COMMUNITY_MEMBERSHIP_REVOCATION
+    _remove(app, kind, {"community_key_id": community}, _REMOVED, key_id, **given)
 
 
 def _remove(
     app: App,
     kind: EnvelopeKind,
     subject: Mapping[str, str | None],
+    column: str,
+    removed: str,
     *,
+    unknown: bool,
     effective: str | None,
     reason: str | None,
     witnesses: tuple[str, ...],
     manner: Manner,
 ) -> None:
     me = this_signer(app)
+    about = find_key(app, removed, me.key_id, unknown=unknown)
     columns = {name: value or me.key_id for name, value in subject.items()} | {
+        column: about.key_id,
         "effective_at": effective,
         "reason": reason,
         "witness_set": list(witnesses),
     }
-    publish(app, me, kind, columns, manner)
+    publish(app, me, kind, columns, manner, about=about)

@@ -7,7 +7,8 @@ from typing import Final
 import click
 
 from ciris_mesh.cli.app import App
-from ciris_mesh.cli.options import KEY_ID, Manner, time_option
+from ciris_mesh.cli.lookup import find_key
+from ciris_mesh.cli.options import KEY_ID, Manner, takes_unknown, time_option
 from ciris_mesh.cli.publish import publish
 from ciris_mesh.cli.signing import this_signer
 from ciris_mesh.cli.verbs import Verb
@@ -41,6 +42,7 @@ _TYPES: Final = ("scores", "delegates_to", "supersedes", "withdraws", "recants")
 )
 @click.option("--weight", type=float, metavar="NUMBER", help="How much it should count.")
 @time_option("--expires", "Until when it holds, such as 2027-06-01T00:00:00Z.")
+@takes_unknown
 @_yes_option
 @_json_option
 @click.pass_obj
@@ -53,23 +55,28 @@ def attest(
     type_: str,
     weight: float | None,
     expires: str | None,
+    unknown: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
     """Say something about KEY_ID that every node will know was said by this one.
 
+    KEY_ID is a peer's alias, a key id, or the beginning of one that this node knows.
+
     What will be signed is shown first. A signed record spreads to all peers and cannot be taken
     back, only contradicted by a later one.
     """
+    me = this_signer(app)
+    about = find_key(app, key_id, me.key_id, unknown=unknown)
     columns = {
-        "attested_key_id": key_id,
+        "attested_key_id": about.key_id,
         "attestation_type": type_,
         "weight": weight,
         "expires_at": expires,
         "attestation_envelope": {"dimension": dimension, "score": _shortest(score)},
     }
     manner = Manner(yes=yes or as_json, as_json=as_json)
-    publish(app, this_signer(app), EnvelopeKind.ATTESTATION, columns, manner)
+    publish(app, me, EnvelopeKind.ATTESTATION, columns, manner, about=about)
 
 
 @click.command(cls=Verb)
@@ -79,6 +86,7 @@ def attest(
     "--effective",
     "From when on the key must not be believed, such as 2026-11-20T08:00:00Z; now if absent.",
 )
+@takes_unknown
 @_yes_option
 @_json_option
 @click.pass_obj
@@ -88,17 +96,22 @@ def revoke(
     key_id: str,
     reason: str | None,
     effective: str | None,
+    unknown: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
     """Say that KEY_ID is not to be believed any more. There is no way back.
 
+    KEY_ID is a peer's alias, a key id, or the beginning of one that this node knows.
+
     It binds others when KEY_ID is this node's own key, or one whose rooting passes through it;
     from anyone else it is shown as a claim.
     """
-    columns = {"revoked_key_id": key_id, "reason": reason, "effective_at": effective}
+    me = this_signer(app)
+    about = find_key(app, key_id, me.key_id, unknown=unknown)
+    columns = {"revoked_key_id": about.key_id, "reason": reason, "effective_at": effective}
     manner = Manner(yes=yes or as_json, as_json=as_json)
-    publish(app, this_signer(app), EnvelopeKind.REVOCATION, columns, manner)
+    publish(app, me, EnvelopeKind.REVOCATION, columns, manner, about=about)
 
 
 def _shortest(number: float) -> int | float:

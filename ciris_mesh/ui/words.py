@@ -46,6 +46,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
+def ascii_text(text: str) -> str:
+    """Return `text` in ASCII, all else escaped: nobody is misled by letters that look alike."""
+    return text.encode("ascii", "backslashreplace").decode("ascii")
+
+
 def json_lines(text: str) -> str:
     """Return JSON text indented and without control characters; other text as `printable` does.
 

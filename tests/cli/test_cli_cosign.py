@@ -169,9 +169,15 @@ VERBS = {
     EnvelopeKind.IDENTITY_OCCURRENCE: ("occurrence", "add", "x", "--device-class", "server"),
     EnvelopeKind.FAMILY: ("family", "create", "F"),
     EnvelopeKind.COMMUNITY: ("community", "create", "C"),
-    EnvelopeKind.IDENTITY_OCCURRENCE_REVOCATION: ("remove", "occurrence", "x"),
-    EnvelopeKind.FAMILY_MEMBERSHIP_REVOCATION: ("remove", "family-member", "f", "x"),
-    EnvelopeKind.COMMUNITY_MEMBERSHIP_REVOCATION: ("remove", "community-member", "c", "x"),
+    EnvelopeKind.IDENTITY_OCCURRENCE_REVOCATION: ("remove", "occurrence", "x", "--unknown"),
+    EnvelopeKind.FAMILY_MEMBERSHIP_REVOCATION: ("remove", "family-member", "f", "x", "--unknown"),
+    EnvelopeKind.COMMUNITY_MEMBERSHIP_REVOCATION: (
+        "remove",
+        "community-member",
+        "c",
+        "x",
+        "--unknown",
+    ),
     EnvelopeKind.LOCATION_PROOF: ("location", "prove", CELL),
 }
 

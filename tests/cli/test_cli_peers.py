@@ -123,17 +123,20 @@ def test_a_running_node_adds_and_removes_itself(sh: Shell, other: NodeIdentity) 
         asked.append(arguments)
         return {"removed": "bob"}
 
-    with answering(sh.home, {"peer_add": note, "peer_remove": note}):
+    table = {"peer_add": note, "peer_remove": note, "peers": lambda _: [STATUS]}
+    with answering(sh.home, table):
         sh.ok("peer", "add", "-", "--alias", "bob", input=f"{other.invite}\n")
-        assert "Removed bob." in sh.run("peer", "remove", "bo").stderr
-        assert sh.json("peer", "remove", "bo") == {"removed": "bob"}
-    assert asked[:2] == [{"invite": other.invite, "alias": "bob"}, {"key_id": "bo"}]
+        assert "Removed bob." in sh.run("peer", "remove", "bob").stderr
+        assert sh.json("peer", "remove", "bo", "--yes") == {"removed": "bob"}
+    assert asked[:2] == [{"invite": other.invite, "alias": "bob"}, {"key_id": STATUS.key_id}]
     assert PeerBook.load(sh.home.peers).peers() == ()
 
 
 def test_a_peer_is_removed_by_the_start_of_its_name(sh: Shell, other: NodeIdentity) -> None:
     sh.ok("peer", "add", other.invite)
-    assert sh.json("peer", "remove", other.key_id[:5]) == {"removed": other.key_id}
+    assert "add --yes" in sh.run("peer", "remove", other.key_id[:5]).stderr
+    assert len(sh.json("peers")) == 1
+    assert sh.json("peer", "remove", other.key_id[:5], "--yes") == {"removed": other.key_id}
     assert sh.json("peers") == []
     assert "no peer is called" in sh.error("peer", "remove", "bob")
 

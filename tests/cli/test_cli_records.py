@@ -14,7 +14,16 @@ from ciris_mesh.runtime.setup import node_identity
 from support.cli import Shell, answering, shell
 
 BOB = "bob-abcdefghijklmnop"
-ATTEST = ("attest", BOB, "--dimension", "identity:continuity:v1", "--score", "0.5", "--yes")
+ATTEST = (
+    "attest",
+    BOB,
+    "--dimension",
+    "identity:continuity:v1",
+    "--score",
+    "0.5",
+    "--unknown",
+    "--yes",
+)
 
 
 @pytest.fixture
@@ -92,7 +101,7 @@ def test_all_columns_of_an_attestation_can_be_given(sh: Shell) -> None:
 
 def test_revoke(sh: Shell) -> None:
     answer = sh.json(
-        "revoke", BOB, "--reason", "compromised", "--effective", "2026-01-01T00:00:00Z"
+        "revoke", BOB, "--unknown", "--reason", "compromised", "--effective", "2026-01-01T00:00:00Z"
     )
     record = json.loads(sh.json("records", answer["envelope_id"])["envelope"])["revocation"]
     assert record["revoked_key_id"] == BOB
@@ -101,7 +110,7 @@ def test_revoke(sh: Shell) -> None:
 
 
 def test_revoke_is_effective_now_when_nothing_is_said(sh: Shell) -> None:
-    answer = sh.json("revoke", BOB)
+    answer = sh.json("revoke", BOB, "--unknown")
     record = json.loads(sh.json("records", answer["envelope_id"])["envelope"])["revocation"]
     assert record["effective_at"] == record["revoked_at"]
     assert "reason" not in record
@@ -112,7 +121,7 @@ def test_revoke_is_effective_now_when_nothing_is_said(sh: Shell) -> None:
     [
         ((*ATTEST, "--expires", "tomorrow"), "'tomorrow' is no time"),
         ((*ATTEST, "--weight", "nan"), "value_not_allowed"),
-        ((*ATTEST[:-2], "inf", "--yes"), "value_not_allowed"),
+        ((*ATTEST[:-3], "inf", "--unknown", "--yes"), "value_not_allowed"),
     ],
 )
 def test_what_cannot_be_signed_is_said_and_nothing_is_stored(
@@ -138,7 +147,7 @@ def test_nothing_is_signed_before_the_build_date(
 
 def test_the_list_goes_on_where_it_ended(sh: Shell) -> None:
     for number in range(4):
-        sh.ok("attest", BOB, "--dimension", f"d:{number}", "--score", "1", "--yes")
+        sh.ok("attest", BOB, "--dimension", f"d:{number}", "--score", "1", "--unknown", "--yes")
     first = sh.json("records", "--limit", "2")
     assert len(first) == 2
     rest = sh.json("records", "--after", str(first[-1]["position"]))
@@ -215,7 +224,7 @@ def test_two_records_with_the_same_beginning_need_more_digits(sh: Shell) -> None
 @pytest.mark.parametrize("outcome", ["refused", "deferred", "malformed"])
 def test_a_record_the_node_does_not_take_is_a_failure(sh: Shell, outcome: str) -> None:
     answer = {"outcome": outcome, "reason": "signer_unknown", "envelope_id": None, "detail": "x"}
-    with answering(sh.home, {"admit": lambda _: answer}):
+    with answering(sh.home, {"admit": lambda _: answer, "records": lambda _: []}):
         result = sh.run(*ATTEST)
     assert result.exit_code == 1
     assert f"not stored: {outcome} signer_unknown" in result.stderr
@@ -228,7 +237,7 @@ def test_the_node_gets_the_envelope(sh: Shell) -> None:
         asked.append(arguments)
         return {"outcome": "admitted", "reason": "", "envelope_id": "ab" * 32, "detail": ""}
 
-    with answering(sh.home, {"admit": admit}):
+    with answering(sh.home, {"admit": admit, "records": lambda _: []}):
         assert sh.ok(*ATTEST) == "ab" * 32 + "\n"
     assert asked[0]["kind"] == "attestation"
     assert b'"attestation"' in bytes.fromhex(asked[0]["envelope_hex"])

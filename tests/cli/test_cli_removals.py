@@ -96,17 +96,17 @@ def test_a_missing_file_is_named(node: TakingNode, tmp_path: Path) -> None:
 REMOVALS = [
     (
         EnvelopeKind.IDENTITY_OCCURRENCE_REVOCATION,
-        ("remove", "occurrence", "alice-phone", "--identity", BOB),
+        ("remove", "occurrence", "alice-phone", "--identity", BOB, "--unknown"),
         {"identity_key_id": BOB, "occurrence_key_id": "alice-phone"},
     ),
     (
         EnvelopeKind.FAMILY_MEMBERSHIP_REVOCATION,
-        ("remove", "family-member", "fam-1", CAROL),
+        ("remove", "family-member", "fam-1", CAROL, "--unknown"),
         {"family_key_id": "fam-1", "removed_identity_key_id": CAROL},
     ),
     (
         EnvelopeKind.COMMUNITY_MEMBERSHIP_REVOCATION,
-        ("remove", "community-member", "com-1", CAROL),
+        ("remove", "community-member", "com-1", CAROL, "--unknown"),
         {"community_key_id": "com-1", "removed_identity_key_id": CAROL},
     ),
 ]
@@ -139,7 +139,7 @@ def test_a_removal_is_effective_now_when_nothing_is_said(
 
 
 def test_a_device_is_removed_from_this_node_unless_said_otherwise(node: TakingNode) -> None:
-    record = signed(node, "remove", "occurrence", "alice-phone")
+    record = signed(node, "remove", "occurrence", "alice-phone", "--unknown")
     assert record["identity_key_id"] == key_of(node.sh).key_id
 
 

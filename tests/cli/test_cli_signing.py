@@ -29,15 +29,15 @@ VERBS: dict[str, tuple[EnvelopeKind, tuple[str, ...]]] = {
     ),
     "remove occurrence": (
         EnvelopeKind.IDENTITY_OCCURRENCE_REVOCATION,
-        ("remove", "occurrence", "alice-laptop", "--reason", "lost"),
+        ("remove", "occurrence", "alice-laptop", "--unknown", "--reason", "lost"),
     ),
     "remove family-member": (
         EnvelopeKind.FAMILY_MEMBERSHIP_REVOCATION,
-        ("remove", "family-member", "fam-1", BOB),
+        ("remove", "family-member", "fam-1", BOB, "--unknown"),
     ),
     "remove community-member": (
         EnvelopeKind.COMMUNITY_MEMBERSHIP_REVOCATION,
-        ("remove", "community-member", "com-1", BOB),
+        ("remove", "community-member", "com-1", BOB, "--unknown"),
     ),
     "location": (EnvelopeKind.LOCATION_PROOF, ("location", "prove", CELL)),
     "org": (EnvelopeKind.ORGANIZATION, ("org", "create", "org-1", "Acme", "--type", "internal")),
@@ -173,7 +173,7 @@ def test_a_refusal_of_the_node_is_told_and_fails(sh: Shell, verb: str) -> None:
         "envelope_id": "ab" * 32,
         "detail": "not you",
     }
-    with answering(sh.home, {"admit": lambda _: said}):
+    with answering(sh.home, {"admit": lambda _: said, "records": lambda _: []}):
         result = sh.run(*arguments, "--yes", "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout) == {"kind": kind.value, **said}

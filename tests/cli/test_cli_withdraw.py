@@ -203,7 +203,7 @@ def test_with_no_node_running(tmp_path: Path) -> None:
     sh, other = shells(tmp_path, "alice", "bob")
     introduce(sh, other)
     bobs = key_of(other).key_id
-    arguments = ("attest", bobs, "--dimension", "d:v1", "--score", "1", "--yes")
+    arguments = ("attest", bobs, "--unknown", "--dimension", "d:v1", "--score", "1", "--yes")
     before = sh.ok(*arguments).strip()
     answer = sh.json("withdraw", before, "--yes")
     assert (answer["outcome"], answer["withdraws"]) == ("admitted", before)
