@@ -57,6 +57,10 @@ def signed_message(kind: EnvelopeKind, record: dict[str, JsonValue], row_hash: b
 
 def mirrored_columns(spec: KindSpec) -> tuple[Field, ...]:
     """The columns a signed envelope repeats; none for kinds that sign the row hash."""
+    return _MIRRORED[spec.kind]
+
+
+def _mirrored(spec: KindSpec) -> tuple[Field, ...]:
     if spec.envelope_field is None:
         return ()
     return tuple(
@@ -64,6 +68,9 @@ def mirrored_columns(spec: KindSpec) -> tuple[Field, ...]:
         for column in spec.fields
         if column.name not in _NEVER_MIRRORED and column.name != spec.envelope_field
     )
+
+
+_MIRRORED: Final = {kind: _mirrored(spec) for kind, spec in KINDS.items()}
 
 
 def mirror(kind: EnvelopeKind, record: dict[str, JsonValue]) -> dict[str, JsonValue]:

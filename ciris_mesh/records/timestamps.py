@@ -8,6 +8,7 @@ integer arithmetic on nanoseconds: no clock, no time zone database, no float.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 _TIME: Final = re.compile(
@@ -20,6 +21,11 @@ _NS_PER_S: Final = 1_000_000_000
 _NS_PER_MS: Final = 1_000_000
 _DAY_S: Final = 86_400
 _DAYS_PER_MONTH: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+#: What the last records judged have in common; nothing longer than a time of nine digits and an
+#: offset is kept, so it is 100 kB.
+_REMEMBERED: Final = 512
+_REMEMBERED_CHARS_MAX: Final = 40
 
 #: 0000-01-01 and 9999-12-31T23:59:60, the years four digits can name.
 _FIRST_S: Final = -62_167_219_200
@@ -35,8 +41,16 @@ def normalize(text: str) -> str:
     Raises:
         ValueError: not such a time, no such day, or outside the years 0000 to 9999 in UTC.
     """
+    return _normalize_again(text) if len(text) <= _REMEMBERED_CHARS_MAX else _normalize(text)
+
+
+def _normalize(text: str) -> str:
     seconds, fraction_ns, is_leap = _parse(text)
     return _date_and_clock(seconds, is_leap=is_leap) + _shortest_fraction(fraction_ns) + "Z"
+
+
+#: Judging a record asks a dozen times for the form of two or three times.
+_normalize_again = lru_cache(maxsize=_REMEMBERED)(_normalize)
 
 
 def is_normalized(text: str) -> bool:
