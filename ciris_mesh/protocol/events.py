@@ -35,9 +35,16 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Answer to Compare: the ids to ask for, in the order they were offered."""
+    """Answer to Compare.
+
+    Attributes:
+        want: ids to ask for, in the order to ask.
+        owed: further ids offered that are on no shelf here and not asked for now: they wait in a
+            pool, or for a back-off to end. They keep this side from calling itself in sync.
+    """
 
     want: tuple[bytes, ...]
+    owed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

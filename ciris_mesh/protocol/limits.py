@@ -12,12 +12,13 @@ DELIVER_BUDGET_BYTES: Final = 512 * 1024
 #: 50,000 make 7.7 MB: just under the 8 MiB frame limit.
 SUMMARY_REFS_MAX: Final = 50_000
 
-#: Ids in one Diff; a Diff answers one Summary, so it can never need more.
-DIFF_WANT_MAX: Final = SUMMARY_REFS_MAX
+#: Ids in one Diff between mesh nodes. A Deliver of 512 KiB holds at most some 700 of the smallest
+#: hybrid records, and a peer asks again with each batch: more names would only be said again.
+DIFF_WANT_MAX: Final = 1024
 
-#: Diffs a peer may send in one round. Each is answered by up to 512 KiB, so 1,024 move 512 MiB:
-#: more than a full directory of a million records needs between two confirmations.
-DIFFS_PER_ROUND_MAX: Final = 1024
+#: Diffs a peer may send in one round. The largest Summary names 50,000 records; one alone in a
+#: Deliver is the worst case.
+DIFFS_PER_ROUND_MAX: Final = SUMMARY_REFS_MAX
 
 #: Seconds without any progress after which a round is given up (design: CIRISEdge's 10 s).
 NO_PROGRESS_TIMEOUT_S: Final = 10.0

@@ -117,7 +117,7 @@ def _received(session: RegistrySession, event: Received) -> Step:
 
 def _report(session: RegistrySession, done: Applied) -> RoundReport:
     tally = Tally().plus(outcome for _, outcome in done.results)
-    arrived = sum(1 for _, outcome in done.results if outcome.is_held)
+    arrived = sum(1 for _, outcome in done.results if outcome.is_shelved)
     missing = max(0, session.wanted - arrived) if session.wanted is not None else 0
     return RoundReport(
         kind=session.kind,

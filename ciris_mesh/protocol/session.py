@@ -43,7 +43,7 @@ from ciris_mesh.protocol.events import (
     SessionInput,
     Start,
 )
-from ciris_mesh.protocol.limits import DIFFS_PER_ROUND_MAX
+from ciris_mesh.protocol.limits import DIFF_WANT_MAX, DIFFS_PER_ROUND_MAX
 from ciris_mesh.protocol.report import (
     BoundedBy,
     InSync,
@@ -73,7 +73,8 @@ class Session:
         asked: ids lacking here when the Summaries were compared.
         wanted: those of `asked` not delivered yet.
         delivered: ids that came, whatever `admit` said of them.
-        known: those of them that are held or known here now.
+        shelved: those of them that stand on a shelf here now.
+        owed: ids offered, not asked for, and on no shelf here; see `Compared`.
         applying: Delivers handed to `admit` whose answer is still out.
         diffs: Diffs the peer sent in this round.
         confirmed_here: our empty Diff is out.
@@ -86,7 +87,8 @@ class Session:
     asked: frozenset[bytes] = frozenset()
     wanted: tuple[bytes, ...] = ()
     delivered: frozenset[bytes] = frozenset()
-    known: frozenset[bytes] = frozenset()
+    shelved: frozenset[bytes] = frozenset()
+    owed: int = 0
     tally: Tally = field(default_factory=Tally)
     applying: int = 0
     diffs: int = 0
@@ -120,8 +122,8 @@ def step(session: Session, event: SessionInput) -> Step:
     match session.phase, event:
         case Phase.IDLE, Start() if session.role is SessionRole.INITIATOR:
             return replace(session, phase=Phase.AWAIT_SUMMARY), (SendSummary(),)
-        case Phase.COMPARING, Compared(want=want):
-            return _compared(session, want)
+        case Phase.COMPARING, Compared(want=want, owed=owed):
+            return _compared(replace(session, owed=owed), want)
         case Phase.EXCHANGE, Served(sent=sent, unserved=unserved):
             served = replace(
                 session, sent=session.sent + sent, unserved=session.unserved + unserved
@@ -161,12 +163,13 @@ def _compared(session: Session, want: tuple[bytes, ...]) -> Step:
     exchange = replace(session, phase=Phase.EXCHANGE, asked=frozenset(want), wanted=want)
     if not want:
         return _confirm(exchange)
-    return exchange, (Send(Diff(session.kind, want)),)
+    return exchange, (Send(_next_diff(session.kind, want)),)
 
 
 def _asked(session: Session, event: Received, want: tuple[bytes, ...]) -> Step:
     """Serve a Diff; an empty one is the peer's confirmation, and its last."""
-    if session.confirmed_there or session.diffs >= DIFFS_PER_ROUND_MAX:
+    too_many = session.diffs >= DIFFS_PER_ROUND_MAX or len(want) > DIFF_WANT_MAX
+    if session.confirmed_there or too_many:
         raise _unexpected(session, event)
     if want:
         return replace(session, diffs=session.diffs + 1), (SendEnvelopes(want),)
@@ -184,7 +187,12 @@ def _delivered(session: Session, envelopes: tuple[bytes, ...]) -> Step:
     taken = replace(session, wanted=rest, applying=session.applying + 1)
     if not rest:
         return taken, (Apply(envelopes),)
-    return taken, (Send(Diff(session.kind, rest)), Apply(envelopes))
+    return taken, (Send(_next_diff(session.kind, rest)), Apply(envelopes))
+
+
+def _next_diff(kind: EnvelopeKind, wanted: tuple[bytes, ...]) -> Diff:
+    """Name no more than one answer can need: the rest is named when its turn comes."""
+    return Diff(kind, wanted[:DIFF_WANT_MAX])
 
 
 def _applied(session: Session, done: Applied) -> Step:
@@ -193,7 +201,7 @@ def _applied(session: Session, done: Applied) -> Step:
         session,
         applying=session.applying - 1,
         delivered=session.delivered | came.keys(),
-        known=session.known | {id_ for id_, outcome in came.items() if outcome.is_held},
+        shelved=session.shelved | {id_ for id_, outcome in came.items() if outcome.is_shelved},
         tally=session.tally.plus(outcome for _, outcome in done.results),
     )
     return _conclude_if_quiet(applied)
@@ -220,7 +228,7 @@ def _finish_if_done(session: Session) -> Step:
 
 
 def _report(session: Session) -> RoundReport:
-    missing = len(session.asked - session.known)
+    missing = len(session.asked - session.shelved) + session.owed
     staleness: StalenessSignal = BoundedBy(missing) if missing else InSync()
     tally = session.tally
     return RoundReport(

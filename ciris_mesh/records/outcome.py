@@ -24,6 +24,11 @@ class Outcome(StrEnum):
     MALFORMED = "malformed"
 
     @property
+    def is_shelved(self) -> bool:
+        """True when the record stands on a shelf here afterwards."""
+        return self.is_held and self is not Outcome.DEFERRED
+
+    @property
     def is_held(self) -> bool:
         """True when the record is known here afterwards and need not be asked for again."""
         return self in (

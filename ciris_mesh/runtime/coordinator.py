@@ -52,6 +52,10 @@ class RoundBridge(Protocol):
         """Ids worth asking this peer for, in the order offered."""
         ...
 
+    def owing(self, peer: str, kind: EnvelopeKind, refs: Sequence[EnvelopeRef]) -> int:
+        """How many of these are on no shelf here, refused ones aside."""
+        ...
+
     def note_offer(self, peer: str, kind: EnvelopeKind, refs: Sequence[EnvelopeRef]) -> None:
         """Remember what the peer offered."""
         ...
@@ -205,7 +209,9 @@ class ReplicationCoordinator:
                 self._send(Summary(kind, self._bridge.offer(peer, kind)))
             case Compare(refs=refs):
                 self._bridge.note_offer(peer, kind, refs)
-                return Compared(tuple(self._bridge.lacking(peer, kind, refs)))
+                want = tuple(self._bridge.lacking(peer, kind, refs))
+                owing = self._bridge.owing(peer, kind, refs)
+                return Compared(want, max(0, owing - len(want)))
             case Send(message=message):
                 self._send(message)
             case SendEnvelopes(want=want, in_round=in_round):

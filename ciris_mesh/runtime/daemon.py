@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.access import access_from
 from ciris_mesh.runtime.announcing import Announcer
 from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.clock import SystemClock
@@ -23,7 +24,7 @@ from ciris_mesh.runtime.ending import EndSignals
 from ciris_mesh.runtime.home import Home, HomeLock
 from ciris_mesh.runtime.keyfiles import read_key_file
 from ciris_mesh.runtime.node import Node
-from ciris_mesh.runtime.operations import Operations, peer_config
+from ciris_mesh.runtime.operations import READ_OPS, Operations, peer_config
 from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.runtime import RuntimeConfig
@@ -62,7 +63,12 @@ def run(home: Home, options: RunOptions | None = None) -> int:
         node, operations = _build(home, config, options, stack)
         start_reticulum(options.rns_config_dir or config.reticulum.config_dir)
         ending = stack.enter_context(EndSignals())
-        control = ControlServer(home.socket_path(), operations.table())
+        for_group = bool(config.control.group)
+        control = ControlServer(
+            home.socket_path(for_group=for_group),
+            operations.table(),
+            access=access_from(config.control, READ_OPS),
+        )
         control.start()
         stack.callback(control.stop)
         node.start()

@@ -10,7 +10,7 @@ import logging
 from typing import Final
 
 from ciris_mesh.errors import MeshError, TransportError
-from ciris_mesh.protocol.report import InSync, RoundReport
+from ciris_mesh.protocol.report import BoundedBy, InSync, RoundReport
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.comparison import own_digests, split
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator
@@ -132,7 +132,9 @@ class Exchange:
     def _agree(self, peer: Peer, kind: EnvelopeKind, generation: int) -> None:
         peer.agreed[kind] = generation
         peer.fruitless.pop(kind, None)
-        self._parts.board.post(peer.config.key_id, kind, InSync())
+        waiting = self._parts.bridge.waiting(peer.config.key_id, kind)
+        signal = BoundedBy(waiting) if waiting else InSync()
+        self._parts.board.post(peer.config.key_id, kind, signal)
 
     def received(self, peer: Peer, state: LinkState, message: ReplicationMessage) -> None:
         """Take one message of a round from an attributed peer."""
@@ -175,7 +177,9 @@ class Exchange:
 
     def _note(self, peer: Peer, report: RoundReport) -> None:
         self._parts.board.post(peer.config.key_id, report.kind, report.staleness)
-        moved = bool(report.admitted or report.sent or report.deferred)
+        # What was sent or deferred has not moved until it is admitted: a peer that can take
+        # nothing would otherwise be sent the same again at once, for ever.
+        moved = report.admitted > 0
         peer.moved = peer.moved or moved
         peer.note_round(
             report.kind, moved=moved, generation=self._parts.directory.generation(report.kind)

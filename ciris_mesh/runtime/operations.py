@@ -25,6 +25,9 @@ ROWS_MAX: Final = 1000
 
 Arguments = dict[str, Any]
 
+#: What members of the configured group may ask; the rest changes something.
+READ_OPS: Final = frozenset({"status", "peers", "converged", "ids", "records", "record", "events"})
+
 
 @dataclass(frozen=True, slots=True)
 class Operations:
@@ -126,8 +129,11 @@ class Operations:
         key_id = self.book.find(str(name)).key_id if name else None
         return {"queued": self.node.handle.sync(key_id)}
 
-    def _converged(self, _: Arguments) -> object:
-        waiting = self.node.handle.waiting_for()
+    def _converged(self, arguments: Arguments) -> object:
+        within_s = arguments.get("within_s")
+        if within_s is not None and not isinstance(within_s, int | float):
+            raise OperatorError("within_s must be a number of seconds")
+        waiting = self.node.handle.waiting_for(within_s)
         return {"converged": not waiting, "waiting": waiting}
 
     def _ids(self, arguments: Arguments) -> object:

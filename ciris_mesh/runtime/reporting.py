@@ -100,7 +100,7 @@ def peer_status(node: Node, peer: Peer) -> PeerStatus:
         medium=peer.link.medium if peer.link is not None else "unknown",
         reason=peer.reason,
         last_heard_s=None if heard_s is None else round(runtime.clock() - heard_s, 1),
-        fresh=bool(kinds) and all(kind.fresh for kind in kinds),
+        fresh=peer.link is not None and bool(kinds) and all(kind.fresh for kind in kinds),
         missing=sum(missing) if missing else None,
         rounds=runtime.events.outcomes(key_id),
         kinds=kinds,
@@ -114,10 +114,16 @@ def _freshness(node: Node, key_id: str, kind: EnvelopeKind) -> KindFreshness:
     return KindFreshness(
         kind=kind.value,
         staleness=_word(signal),
-        missing=signal.missing if isinstance(signal, BoundedBy) else None,
+        missing=_missing(signal),
         confirmed_s=None if age_s is None else round(age_s, 1),
         fresh=board.is_peer_fresh(key_id, kind),
     )
+
+
+def _missing(signal: StalenessSignal) -> int | None:
+    if isinstance(signal, InSync):
+        return 0
+    return signal.missing if isinstance(signal, BoundedBy) else None
 
 
 def _word(signal: StalenessSignal) -> str:

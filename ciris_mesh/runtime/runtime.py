@@ -204,6 +204,7 @@ class ReplicationRuntime:
                 self.registry.register(coordinator)
                 self.scheduler.add_initiator(coordinator)
         if (before.address, before.fingerprint) != (config.address, config.fingerprint):
+            peer.dialing = False  # a dial to the old address will never be answered here
             self._hang_up(peer)
         if self._started and not self._stopped:
             self.transport.permit(self.peers.addresses())
@@ -324,8 +325,12 @@ class ReplicationHandle:
         """True when some peer confirmed `kind` within tau_partial and nothing is missing."""
         return self._runtime.board.is_fresh(kind)
 
-    def waiting_for(self) -> list[str]:
-        """Why this node is not converged with all its peers, one phrase each; [] when it is."""
+    def waiting_for(self, within_s: float | None = None) -> list[str]:
+        """Why this node is not converged with all its peers, one phrase each; [] when it is.
+
+        Args:
+            within_s: agreement must have been confirmed in the last so many seconds.
+        """
         reasons: list[str] = []
         for peer in self._runtime.peers.all():
             name = peer.config.alias or peer.config.key_id
@@ -336,12 +341,17 @@ class ReplicationHandle:
             behind = [
                 kind.value
                 for kind in EnvelopeKind
-                if kind in kinds
-                and peer.agreed.get(kind) != self._runtime.directory.generation(kind)
+                if kind in kinds and not self._agrees(peer, kind, within_s)
             ]
             if behind:
                 reasons.append(f"{name}: not compared equal yet: {', '.join(behind)}")
         return reasons
+
+    def _agrees(self, peer: Peer, kind: EnvelopeKind, within_s: float | None) -> bool:
+        if peer.agreed.get(kind) != self._runtime.directory.generation(kind):
+            return False
+        age_s = self._runtime.board.age_s(peer.config.key_id, kind)
+        return within_s is None or (age_s is not None and age_s <= within_s)
 
     def shutdown(self, timeout_s: float = 5.0) -> None:
         """End the runtime. Idempotent."""

@@ -16,7 +16,7 @@ class KindFreshness:
 
     Attributes:
         staleness: "in_sync", "bounded" or "unknown".
-        missing: records known to be missing here; None unless "bounded".
+        missing: records known to be missing here, 0 when in sync; None when unknown.
         confirmed_s: seconds since the peer last confirmed; None when it never did.
         fresh: the confirmation is younger than tau_partial.
     """

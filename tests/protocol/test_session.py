@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ciris_mesh.errors import LocalProtocolError, UnexpectedMessage
-from ciris_mesh.protocol.events import Applied, Compared, Received, SendEnvelopes, Served, Start
-from ciris_mesh.protocol.limits import DIFFS_PER_ROUND_MAX
+from ciris_mesh.protocol.events import (
+    Applied,
+    Compared,
+    Finish,
+    Received,
+    Send,
+    SendEnvelopes,
+    Served,
+    Start,
+)
+from ciris_mesh.protocol.limits import DIFF_WANT_MAX, DIFFS_PER_ROUND_MAX
 from ciris_mesh.protocol.report import BoundedBy, InSync, SessionRole
 from ciris_mesh.protocol.session import Phase, Session, step
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -79,6 +90,46 @@ def test_refused_records_count_as_missing_and_are_not_asked_for_again() -> None:
     run(alice, bob)
     assert bob.reports[1].staleness == InSync()
     assert alice.reports[1].sent == 0
+
+
+def test_what_waits_in_a_pool_is_known_and_still_missing() -> None:
+    """A node whose clock is wrong defers everything: it must not call itself in sync."""
+    session, _ = step(Session(SessionRole.RESPONDER, KIND), Received(Summary(KIND, ())))
+    session, _ = step(session, Compared((b"x" * 32,)))
+    session, _ = step(session, Received(Deliver(KIND, (b"x",))))
+    session, _ = step(session, Applied(((b"x" * 32, Outcome.DEFERRED),)))
+    _, actions = step(session, Received(Diff(KIND, ())))
+    (finish,) = actions
+    assert isinstance(finish, Finish)
+    assert finish.report.staleness == BoundedBy(1)
+    assert (finish.report.deferred, finish.report.missing) == (1, 1)
+
+
+def test_what_is_not_asked_for_now_is_still_missing() -> None:
+    session, _ = step(Session(SessionRole.RESPONDER, KIND), Received(Summary(KIND, ())))
+    session, _ = step(session, Compared((), owed=3))
+    _, (finish,) = step(session, Received(Diff(KIND, ())))
+    assert isinstance(finish, Finish)
+    assert finish.report.staleness == BoundedBy(3)
+
+
+def test_a_long_want_is_named_in_parts() -> None:
+    ids = tuple(bytes([n // 256, n % 256]) * 16 for n in range(DIFF_WANT_MAX + 5))
+    session, _ = step(Session(SessionRole.RESPONDER, KIND), Received(Summary(KIND, ())))
+    session, (first,) = step(session, Compared(ids))
+    assert isinstance(first, Send)
+    assert first.message.want == ids[:DIFF_WANT_MAX]
+    came = tuple(b"%d" % n for n in range(DIFF_WANT_MAX))
+    _, (second, _) = step(session, Received(Deliver(KIND, came)))
+    assert isinstance(second, Send)
+    assert second.message.want == ids[DIFF_WANT_MAX:]
+
+
+def test_a_diff_longer_than_any_answer_needs_is_refused() -> None:
+    _, bob = pair((), ())
+    bob.receive(Summary(KIND, ()))
+    with pytest.raises(UnexpectedMessage):
+        bob.receive(Diff(KIND, (b"x" * 32,) * (DIFF_WANT_MAX + 1)))
 
 
 def test_what_is_offered_and_not_served_is_named_and_does_not_count_as_confirmed() -> None:
@@ -202,8 +253,8 @@ def test_a_confirmation_is_the_last_diff_of_a_round() -> None:
 def test_a_peer_that_never_stops_asking_is_stopped() -> None:
     _, bob = pair((), (b"b",))
     bob.receive(Summary(KIND, ()))
-    for _ in range(DIFFS_PER_ROUND_MAX):
-        bob.receive(Diff(KIND, (b"x" * 32,)))
+    bob.session = replace(bob.session, diffs=DIFFS_PER_ROUND_MAX - 1)
+    bob.receive(Diff(KIND, (b"x" * 32,)))
     with pytest.raises(UnexpectedMessage):
         bob.receive(Diff(KIND, (b"x" * 32,)))
 

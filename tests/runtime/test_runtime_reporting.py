@@ -97,7 +97,7 @@ def test_a_converged_peer_is_connected_fresh_and_in_sync(mesh: Mesh) -> None:
         "connected",
         "loopback",
         True,
-        None,
+        0,
     )
     assert {kind.staleness for kind in said.kinds} == {"in_sync"}
     assert said.rounds.get("completed", 0) > 0
@@ -118,7 +118,7 @@ def test_the_words_of_staleness(mesh: Mesh, alice: Node) -> None:
     assert (said["key"].staleness, said["key"].fresh, said["key"].missing) == (
         "in_sync",
         True,
-        None,
+        0,
     )
     assert (said["family"].staleness, said["family"].missing) == ("bounded", 4)
     assert said["community"].staleness == "unknown"

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
 from support.keys import NAMES, key
 from support.records import AT_MS, sample
@@ -85,10 +84,7 @@ def assert_settled(mesh: SimNetwork) -> None:
     mesh.run_ms(3 * CADENCE_MS)
     for node in mesh.nodes.values():
         assert not node.wanted, f"{node.name} keeps asking"
-        for other in mesh.nodes:
-            for coordinator in node.registry.of_peer(other):
-                assert not coordinator.is_active
-                assert coordinator.key.role in SessionRole
+    assert_comes_to_rest(mesh)
     for one, two in itertools.combinations(mesh.nodes.values(), 2):
         for kind in KINDS:
             mine, theirs = (
@@ -96,6 +92,15 @@ def assert_settled(mesh: SimNetwork) -> None:
                 two.bridge.view_digest(one.name, kind),
             )
             assert mine == theirs, f"{one.name} and {two.name} never agree on {kind}"
+
+
+def assert_comes_to_rest(mesh: SimNetwork) -> None:
+    """No round is left half open: one that just happens to run ends within milliseconds."""
+    for _ in range(50):
+        if not any(node.is_active() for node in mesh.nodes.values()):
+            return
+        mesh.run_ms(10)
+    raise AssertionError("a round never ends")
 
 
 def test_all_nodes_settle_on_the_union_once_things_calm_down(sim_seed: int) -> None:

@@ -49,6 +49,9 @@ class DictBridge:
     ) -> Sequence[bytes]:
         return [ref.envelope_hash for ref in refs if ref.envelope_hash not in self.held]
 
+    def owing(self, peer: str, kind: EnvelopeKind, refs: Sequence[EnvelopeRef]) -> int:
+        return len(self.lacking(peer, kind, refs))
+
     def note_offer(self, peer: str, kind: EnvelopeKind, refs: Sequence[EnvelopeRef]) -> None:
         self.noted.append(tuple(refs))
 

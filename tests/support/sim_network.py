@@ -80,6 +80,13 @@ class SimNode:
         for coordinator in self.registry.of_peer(peer):
             coordinator.reset()
 
+    def is_active(self) -> bool:
+        """True while any round is under way here."""
+        coordinators = map(self.registry.lookup, self.registry.keys())
+        return any(
+            coordinator is not None and coordinator.is_active for coordinator in coordinators
+        )
+
     def held(self) -> dict[EnvelopeKind, frozenset[bytes]]:
         return {
             kind: frozenset(ref.envelope_hash for ref in self.directory.holdings(kind))
