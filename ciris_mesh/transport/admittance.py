@@ -7,13 +7,15 @@ before a byte is put together.
 
 from __future__ import annotations
 
+from ciris_mesh.transport import patience
 from ciris_mesh.transport.base import Address
 from ciris_mesh.transport.limits import (
     FIRST_CONTACT_FRAME_BYTES_MAX,
     FIRST_CONTACT_FRAMES_MAX,
+    FIRST_CONTACT_REQUESTS_MAX,
     FRAME_BYTES_MAX,
 )
-from ciris_mesh.transport.reasons import DropReason
+from ciris_mesh.transport.reasons import DownReason, DropReason
 
 
 def refusal(
@@ -38,3 +40,34 @@ def refusal(
     if frames_before >= FIRST_CONTACT_FRAMES_MAX:
         return DropReason.FRAMES_NOT_PERMITTED
     return None
+
+
+class FirstContact:
+    """What the other end of one link has used up while it was not permitted.
+
+    Args:
+        now: monotonic seconds; the time allowed counts from here, or from when a permission ended.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._since_s = now
+        self._requests = 0
+
+    def asks_too_much(self, sender: Address | None, permitted: frozenset[Address]) -> bool:
+        """Count a request or an offer, whatever becomes of it; True when it is one too many."""
+        if sender in permitted:
+            return False
+        self._requests += 1
+        return self._requests > FIRST_CONTACT_REQUESTS_MAX
+
+    def overdue(
+        self, sender: Address | None, now: float, rtt_s: float, permitted: frozenset[Address]
+    ) -> DownReason | None:
+        """Say why the link has been held long enough; None while it may stay."""
+        if sender in permitted:
+            self._since_s = now
+            return None
+        age_s = now - self._since_s
+        if sender is None and age_s > patience.identify_s(rtt_s):
+            return DownReason.UNIDENTIFIED
+        return DownReason.OVERSTAYED if age_s > patience.first_contact_s(rtt_s) else None

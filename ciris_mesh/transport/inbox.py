@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from ciris_mesh.transport.limits import REASSEMBLY_BYTES_PER_LINK_MAX
+
 #: Frames of one link that wait for their turn or for the handler; as many as a sender may queue.
 INBOX_FRAMES_MAX: Final = 64
 
@@ -79,14 +81,21 @@ class Inbox:
 
     Args:
         deliver: called with each frame in order; `delivered` must follow once it was handed on.
+        budget: of all links together; this one takes no more than `share_bytes` of it.
         sequences: small frames are numbered modulo this.
     """
 
     def __init__(
-        self, deliver: Callable[[bytes], None], budget: ByteBudget, *, sequences: int
+        self,
+        deliver: Callable[[bytes], None],
+        budget: ByteBudget,
+        *,
+        sequences: int,
+        share_bytes: int = REASSEMBLY_BYTES_PER_LINK_MAX,
     ) -> None:
         self._deliver = deliver
         self._budget = budget
+        self._share = ByteBudget(share_bytes)
         self._sequences = sequences
         self._expected = 0
         self._last: int | None = None
@@ -106,7 +115,7 @@ class Inbox:
             return Taken.DUPLICATE
         if sequence != self._expected:
             return Taken.OUT_OF_ORDER
-        if self._is_full() or not self._budget.reserve(len(frame)):
+        if self._is_full() or not self._reserve(len(frame)):
             return Taken.BUSY
         self._last = sequence
         self._expected = (sequence + 1) % self._sequences
@@ -119,7 +128,7 @@ class Inbox:
         """Set a slot aside for a Resource; False when there is no room now."""
         if self._is_full() or len(self._unfilled) >= UNFILLED_SLOTS_MAX or key in self._unfilled:
             return False
-        if not self._budget.reserve(size_bytes):
+        if not self._reserve(size_bytes):
             return False
         slot = Slot(size_bytes, segment_key=segment_key, segments=segments)
         self.received += 1
@@ -162,16 +171,28 @@ class Inbox:
 
     def delivered(self) -> None:
         """The handler took the oldest frame that was handed out."""
-        self._budget.release(self._handed_out.popleft())
+        self._release(self._handed_out.popleft())
 
     def clear(self) -> list[bytes]:
         """The link is down: forget all slots. Returns the keys of Resources that never came."""
         for slot in self._slots:
-            self._budget.release(slot.size_bytes)
+            self._release(slot.size_bytes)
         self._slots.clear()
         unfilled = list(self._unfilled)
         self._unfilled.clear()
         return unfilled
+
+    def _reserve(self, size_bytes: int) -> bool:
+        if not self._share.reserve(size_bytes):
+            return False
+        if not self._budget.reserve(size_bytes):
+            self._share.release(size_bytes)
+            return False
+        return True
+
+    def _release(self, size_bytes: int) -> None:
+        self._share.release(size_bytes)
+        self._budget.release(size_bytes)
 
     def _is_full(self) -> bool:
         return len(self._slots) + len(self._handed_out) >= INBOX_FRAMES_MAX

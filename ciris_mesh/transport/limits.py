@@ -18,6 +18,10 @@ FIRST_CONTACT_FRAME_BYTES_MAX: Final = 40 * 1024
 #: many again for retries of either side.
 FIRST_CONTACT_FRAMES_MAX: Final = 16
 
+#: Requests and offers of an identity that is no peer on one link, those repeated or turned away
+#: included: each frame once more, for lost answers. Else repeating one frame would cost nothing.
+FIRST_CONTACT_REQUESTS_MAX: Final = 2 * FIRST_CONTACT_FRAMES_MAX
+
 #: app_data of an announce: design.md uses 23 bytes; 32 leaves room and keeps it cheap on radio.
 APP_DATA_BYTES_MAX: Final = 32
 
@@ -29,6 +33,10 @@ SEND_QUEUE_BYTES_MAX: Final = 2 * FRAME_BYTES_MAX
 
 #: Inbound frames of all links being put together or waiting for the handler.
 REASSEMBLY_BYTES_MAX: Final = 32 * 1024 * 1024
+
+#: Of those, the share of one link: a frame of the full limit and half a one beside it, for what
+#: comes while the handler still has the last. Two links together never take all there is.
+REASSEMBLY_BYTES_PER_LINK_MAX: Final = FRAME_BYTES_MAX + FRAME_BYTES_MAX // 2
 
 #: Links other nodes hold to this one. A Reticulum link costs a thread and about 60 kB.
 INBOUND_LINKS_MAX: Final = 128

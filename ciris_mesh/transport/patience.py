@@ -31,8 +31,24 @@ REFUSAL_LINGER_S: Final = 2.0
 #: refused: Reticulum loses a refusal that comes faster than it books the offer.
 IGNORED_OFFER_S: Final = 1.0
 
+#: An identity that is no peer has this long in all, however much it says: a hello, a key record
+#: and a binding each way. The multiple lets 28 kB through at SF12.
+FIRST_CONTACT_S: Final = 60.0
+FIRST_CONTACT_RTTS: Final = 75.0
+
+#: Round trips believed at most, by the medium of the first hop. Reticulum takes the initiator's
+#: word when it names more than was measured, and whoever names hours would never time out. Behind
+#: TCP there may be one hop of the slowest LoRa setting (13.5 s), elsewhere four.
+RTT_TCP_MAX_S: Final = 15.0
+RTT_MAX_S: Final = 60.0
+
 #: A round trip of this and more makes a link slow.
 SLOW_RTT_S: Final = 0.5
+
+
+def believed_rtt_s(rtt_s: float | None, medium: str) -> float:
+    """The round trip to reckon with, in seconds; 0 when none is known."""
+    return min(rtt_s or 0.0, RTT_TCP_MAX_S if medium == "tcp" else RTT_MAX_S)
 
 
 def stall_s(rtt_s: float) -> float:
@@ -43,6 +59,11 @@ def stall_s(rtt_s: float) -> float:
 def identify_s(rtt_s: float) -> float:
     """Seconds an inbound link has to identify."""
     return IDENTIFY_S + STALL_RTTS * rtt_s
+
+
+def first_contact_s(rtt_s: float) -> float:
+    """Seconds an identity that is no peer may hold an inbound link."""
+    return FIRST_CONTACT_S + FIRST_CONTACT_RTTS * rtt_s
 
 
 def answer_s(rtt_s: float, *, slow: bool) -> float:

@@ -18,6 +18,7 @@ class DownReason(StrEnum):
     REFUSED = "refused"  # a frame was more than the receiving side lets this identity send
     FLOODED = "flooded"  # more arrived than this side had agreed to hold
     UNIDENTIFIED = "unidentified"  # the other side did not say who it is in time
+    OVERSTAYED = "overstayed"  # an identity that is no peer held an inbound link too long
     TOO_MANY_LINKS = "too_many_links"  # more links than one identity, or all of them, may hold
     STOPPED = "stopped"  # this transport was stopped
 
@@ -42,6 +43,8 @@ class DropReason(StrEnum):
     INBOUND_BUSY = "inbound_busy"  # answered "busy"; the sender tries again
     LINK_NOT_READY = "link_not_ready"  # bytes on a link that nobody owns, or not yet
     UNIDENTIFIED = "unidentified"  # inbound links closed for want of an identity
+    OVERSTAYED = "overstayed"  # inbound links of unknown identities closed after their time
+    HALF_OPEN = "half_open"  # links that somebody began to set up and did not finish in time
     TOO_MANY_LINKS = "too_many_links"
     ANNOUNCE_FLOOD = "announce_flood"  # announces beyond the rate of one address, or of all
     ANNOUNCE_UNREADABLE = "announce_unreadable"

@@ -10,8 +10,7 @@ Callbacks enqueue and return; what may block on a device, on bz2 or on encryptio
 worker pool, at most one job that sends per link. So a stalled send never keeps frames from
 arriving, and nothing here ever holds up Reticulum's inbound thread.
 
-A link that makes no progress is taken down: what counts is that parts move, not how long a
-transfer takes. Waits grow with the round-trip time, so the same rules serve TCP and LoRa.
+A link that makes no progress is taken down; `patience` says when.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import Final, Protocol
 from ciris_mesh.errors import LinkGone, PayloadTooLarge
 from ciris_mesh.transport import carriers, patience
 from ciris_mesh.transport import rns_seam as seam
-from ciris_mesh.transport.admittance import refusal
+from ciris_mesh.transport.admittance import FirstContact, refusal
 from ciris_mesh.transport.base import (
     Address,
     FrameReceived,
@@ -89,6 +88,7 @@ class MeshLink:
         self._owner = owner
         self._outbox = Outbox(sequences=seam.SEQUENCES)
         self._inbox = Inbox(self._report, host.budget, sequences=seam.SEQUENCES)
+        self._first_contact = FirstContact(self.born_s)
         self._misbehaved = 0
         self._was_rejected = False
         self._closing: tuple[float, DownReason] | None = None
@@ -146,13 +146,10 @@ class MeshLink:
             if now >= self._closing[0]:
                 self.go_down(self._closing[1])
             return
-        if (
-            self.inbound
-            and self.address is None
-            and now - self.born_s > patience.identify_s(self._rtt())
-        ):
-            self._host.drop(DropReason.UNIDENTIFIED)
-            self.go_down(DownReason.UNIDENTIFIED)
+        reason = self._first_contact.overdue(self.address, now, self._rtt(), self._host.permitted)
+        if self.inbound and reason is not None:
+            self._host.drop(DropReason(reason))
+            self.go_down(reason)
             return
         self._tick_sending(now)
         if self._inbox.is_waiting and now - self._arrived_s > patience.stall_s(self._rtt()):
@@ -299,6 +296,8 @@ class MeshLink:
                 return None
             if not self.is_up:
                 return carriers.ANSWER_BUSY
+            if self._asks_too_much():
+                return carriers.ANSWER_REFUSED
             if not isinstance(body, bytes):
                 self._misbehave(DropReason.FRAME_UNREADABLE)
                 return None
@@ -329,14 +328,19 @@ class MeshLink:
             frames_before=self._inbox.received,
             permitted=self._host.permitted,
         )
-        if reason is None:
-            return False
+        if reason is not None:
+            self._refuse(reason)
+        return reason is not None
+
+    def _asks_too_much(self) -> bool:
+        too_much = self._first_contact.asks_too_much(self.address, self._host.permitted)
+        if too_much:
+            self._refuse(DropReason.FRAMES_NOT_PERMITTED)
+        return too_much
+
+    def _refuse(self, reason: DropReason) -> None:
         self._host.drop(reason)
-        self._closing = (
-            time.monotonic() + patience.linger_s(self._rtt()),
-            DownReason.FLOODED,
-        )
-        return True
+        self._closing = time.monotonic() + patience.linger_s(self._rtt()), DownReason.FLOODED
 
     def _misbehave(self, reason: DropReason) -> None:
         self._host.drop(reason)
@@ -364,7 +368,7 @@ class MeshLink:
         return accepted
 
     def _accepts(self, claim: seam.Advertisement, *, repeated: bool) -> bool:
-        if self.is_down or self._closing is not None:
+        if self.is_down or self._closing is not None or self._asks_too_much():
             return False
         offer = read_offer(claim)
         if offer is None:
@@ -487,7 +491,7 @@ class MeshLink:
             self.go_down(DownReason.STALLED)
 
     def _rtt(self) -> float:
-        return self.rns.rtt or 0.0
+        return patience.believed_rtt_s(self.rns.rtt, self.medium)
 
     def _is_radio(self) -> bool:
         return self.medium in ("radio", "serial") or self._rtt() > patience.SLOW_RTT_S

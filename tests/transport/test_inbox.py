@@ -14,6 +14,11 @@ from ciris_mesh.transport.inbox import (
     Inbox,
     Taken,
 )
+from ciris_mesh.transport.limits import (
+    FRAME_BYTES_MAX,
+    REASSEMBLY_BYTES_MAX,
+    REASSEMBLY_BYTES_PER_LINK_MAX,
+)
 
 SEQUENCES = 8
 
@@ -143,6 +148,45 @@ def test_links_share_the_budget_and_give_it_back() -> None:
     assert first.clear() == [key(1)]
     assert budget.used_bytes == 0
     assert second.offer(key(1), key(1), 60, 1)
+
+
+def test_one_link_cannot_take_the_budget_of_all() -> None:
+    budget = ByteBudget(REASSEMBLY_BYTES_MAX)
+    greedy = Inbox(lambda _frame: None, budget, sequences=SEQUENCES)
+    for number in range(UNFILLED_SLOTS_MAX):
+        greedy.offer(key(number), key(number), FRAME_BYTES_MAX, 1)
+    assert budget.used_bytes == FRAME_BYTES_MAX
+    others = [Inbox(lambda _frame: None, budget, sequences=SEQUENCES) for _ in range(2)]
+    for other in others:
+        assert other.offer(key(1), key(1), FRAME_BYTES_MAX, 1)
+
+
+def test_what_one_link_gives_back_it_may_take_again() -> None:
+    budget = ByteBudget(100)
+    inbox = Inbox(lambda _frame: None, budget, sequences=SEQUENCES, share_bytes=10)
+    assert inbox.take_small(0, bytes(8)) is Taken.QUEUED
+    assert inbox.take_small(1, bytes(3)) is Taken.BUSY
+    assert not inbox.offer(key(1), key(1), 3, 1)
+    assert inbox.take_small(1, bytes(2)) is Taken.QUEUED
+    inbox.delivered()
+    assert inbox.offer(key(1), key(1), 8, 1)
+    assert budget.used_bytes == 10
+    inbox.clear()
+    inbox.delivered()
+    assert budget.used_bytes == 0
+
+
+def test_a_frame_without_room_in_the_budget_takes_none_of_the_share() -> None:
+    budget = ByteBudget(10)
+    assert budget.reserve(10)
+    inbox = Inbox(lambda _frame: None, budget, sequences=SEQUENCES, share_bytes=10)
+    assert not inbox.offer(key(1), key(1), 10, 1)
+    budget.release(10)
+    assert inbox.offer(key(1), key(1), 10, 1)
+
+
+def test_a_link_always_has_room_for_one_frame_of_any_size() -> None:
+    assert FRAME_BYTES_MAX < REASSEMBLY_BYTES_PER_LINK_MAX <= REASSEMBLY_BYTES_MAX // 2
 
 
 def test_clearing_leaves_what_was_handed_out_to_be_taken() -> None:

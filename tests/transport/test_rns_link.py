@@ -20,7 +20,11 @@ from ciris_mesh.transport.base import (
     LinkUp,
     TransportEvent,
 )
-from ciris_mesh.transport.limits import FIRST_CONTACT_FRAME_BYTES_MAX
+from ciris_mesh.transport.limits import (
+    FIRST_CONTACT_FRAME_BYTES_MAX,
+    FIRST_CONTACT_REQUESTS_MAX,
+    FRAME_BYTES_MAX,
+)
 from ciris_mesh.transport.outbox import ATTEMPTS_MAX, BUSY_MAX
 from ciris_mesh.transport.reasons import DownReason
 from ciris_mesh.transport.rns_link import MISBEHAVIOUR_MAX, MeshLink
@@ -379,6 +383,79 @@ def test_an_inbound_link_that_never_identifies_goes(inbound: Bench) -> None:
     inbound.tick(0.2)
     assert inbound.down() == "unidentified"
     assert inbound.dropped() == {"unidentified": 1}
+
+
+def test_a_stranger_that_repeats_itself_does_not_hold_its_slot(inbound: Bench) -> None:
+    """A repeated frame is acknowledged and not delivered; that alone would go on for ever."""
+    inbound.host.permitted = frozenset()
+    inbound.link.identified(PEER)
+    for _ in range(FIRST_CONTACT_REQUESTS_MAX):
+        assert inbound.link.take_request(0, SMALL) == carriers.ANSWER_QUEUED
+    assert inbound.link.take_request(0, SMALL) == carriers.ANSWER_REFUSED
+    assert inbound.frames() == [SMALL]
+    inbound.tick(patience.linger_s(0.01) + 0.1)
+    assert inbound.down() == "flooded"
+    assert inbound.dropped() == {"frames_not_permitted": 1}
+
+
+def test_offers_turned_away_count_as_well(inbound: Bench) -> None:
+    inbound.host.permitted = frozenset()
+    inbound.link.identified(PEER)
+    assert inbound.host.budget.reserve(32 * 1024 * 1024)
+    for _ in range(FIRST_CONTACT_REQUESTS_MAX + 1):
+        assert not inbound.link.accepts(claim(500))
+    inbound.tick(patience.linger_s(0.01) + 0.1)
+    assert inbound.down() == "flooded"
+
+
+def test_a_peer_may_repeat_itself(inbound: Bench) -> None:
+    inbound.link.identified(PEER)
+    for _ in range(10 * FIRST_CONTACT_REQUESTS_MAX):
+        assert inbound.link.take_request(0, SMALL) == carriers.ANSWER_QUEUED
+    assert inbound.down() is None
+
+
+def test_a_stranger_goes_after_its_time_whatever_it_says(inbound: Bench) -> None:
+    inbound.host.permitted = frozenset()
+    inbound.link.identified(PEER)
+    step_s = patience.first_contact_s(0.01) / 10
+    for sequence in range(9):
+        inbound.tick(step_s)
+        inbound.link.take_request(sequence % 8, SMALL)
+    assert inbound.down() is None
+    inbound.tick(step_s + 0.1)
+    assert inbound.down() == "overstayed"
+    assert inbound.dropped() == {"overstayed": 1}
+
+
+def test_a_peer_stays(inbound: Bench) -> None:
+    inbound.link.identified(PEER)
+    inbound.tick(1e6)
+    assert inbound.down() is None
+
+
+def test_a_link_we_dialled_stays_though_its_end_is_no_peer(bench: Bench) -> None:
+    bench.host.permitted = frozenset()
+    bench.tick(1e6)
+    assert bench.down() is None
+
+
+def test_a_made_up_round_trip_buys_little_time(inbound: Bench) -> None:
+    inbound.rns.rtt = 1e9
+    inbound.tick(patience.identify_s(patience.RTT_TCP_MAX_S) + 0.1)
+    assert inbound.down() == "unidentified"
+
+
+def test_one_link_does_not_take_all_room_for_large_frames(bench: Bench) -> None:
+    segments = -(-FRAME_BYTES_MAX // seam.SEGMENT_BYTES_MAX)
+    claims = [
+        claim(FRAME_BYTES_MAX, t=1, l=segments, h=bytes([n]) * 32, o=bytes([n]) * 32)
+        for n in range(4)
+    ]
+    assert [bench.link.accepts(each) for each in claims] == [True, False, False, False]
+    assert bench.host.budget.used_bytes == FRAME_BYTES_MAX
+    assert bench.dropped() == {"reassembly_full": 3}
+    assert bench.down() is None
 
 
 def test_a_resource_arrives_and_the_frame_after_it_waits(bench: Bench) -> None:
