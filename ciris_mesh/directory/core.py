@@ -35,6 +35,7 @@ from ciris_mesh.directory.base import (
 )
 from ciris_mesh.directory.buckets import BucketDigests
 from ciris_mesh.directory.commit import GroupCommit
+from ciris_mesh.directory.judging import judge_all
 from ciris_mesh.directory.placing import Placed, Placing
 from ciris_mesh.directory.pools import DeferredPool, FirstContactPool, PoolLimits, RefusalMemory
 from ciris_mesh.directory.store import PooledEntry, Store
@@ -123,7 +124,7 @@ class DirectoryCore(ReplicationDirectory):
         """Judge and place until nothing more is released. One verdict per distinct bytes."""
         verdicts: dict[bytes, Verdict] = {}
         while pending:
-            judged = [self._admission.judge(what, now_ms) for what in pending]
+            judged = judge_all(lambda what: self._admission.judge(what, now_ms), pending)
             placed = self._place(judged, durable=durable)
             with self._state:
                 self._take_note(placed, verdicts)
