@@ -29,6 +29,7 @@ from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
+from ciris_mesh.transport.rns_config import reticulum_errors
 from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum, start_reticulum
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,9 @@ def run(home: Home, options: RunOptions | None = None) -> int:
     with ExitStack() as stack:
         stack.enter_context(HomeLock(home))
         node, operations = _build(home, config, options, stack)
-        start_reticulum(options.rns_config_dir or config.reticulum.config_dir)
+        rns_config_dir = options.rns_config_dir or config.reticulum.config_dir
+        with reticulum_errors(rns_config_dir):
+            start_reticulum(rns_config_dir)
         ending = stack.enter_context(EndSignals())
         for_group = bool(config.control.group)
         control = ControlServer(

@@ -1,8 +1,9 @@
 """Reading Reticulum's configuration, never writing it.
 
-Reticulum ends the process without a word (`os._exit`) over a configuration it cannot parse and
-over a port in use, and it writes a default configuration where there is none. So all three are
-looked for first, and a person gets a line that says what to do.
+Reticulum ends the process without a word (`os._exit`) over a configuration it cannot parse, over
+a port in use and over settings of an interface that make no sense, and it writes a default
+configuration where there is none. So all of these are looked for first, and a person gets a line
+that says what to do.
 """
 
 from __future__ import annotations
@@ -10,18 +11,41 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from configobj import ConfigObj, ConfigObjError
 
-from ciris_mesh.errors import ConfigError
+from ciris_mesh.errors import ConfigError, MeshError
 
 _YES: Final = ("yes", "true", "on", "1")
 
 #: Interface types that bind a TCP port of their own.
 _LISTENERS: Final = ("TCPServerInterface", "BackboneInterface")
+
+#: What Reticulum 1.x brings along; others are files in the directory `interfaces` beside its
+#: configuration.
+_TYPES: Final = (
+    "AutoInterface",
+    "AX25KISSInterface",
+    "BackboneClientInterface",
+    "BackboneInterface",
+    "I2PInterface",
+    "KISSInterface",
+    "PipeInterface",
+    "RNodeInterface",
+    "RNodeMultiInterface",
+    "SerialInterface",
+    "TCPClientInterface",
+    "TCPServerInterface",
+    "UDPInterface",
+    "WeaveInterface",
+)
+#: Of these types the settings below are numbers of TCP or UDP ports; elsewhere `port` is a device.
+_IP_TYPES: Final = tuple(name for name in _TYPES if name.startswith(("Backbone", "TCP", "UDP")))
+_PORT_SETTINGS: Final = ("port", "listen_port", "target_port", "forward_port")
+_PORT_MAX: Final = 65_535
 
 #: Where an rnsd of this machine listens unless configured otherwise.
 _SHARED_NAME: Final = "default"
@@ -54,12 +78,14 @@ def check_ports(config_dir: Path) -> None:
     """Make sure that Reticulum can have the ports it is configured to listen on.
 
     Raises:
-        ConfigError: another program has one, and it is no rnsd that will be joined.
+        ConfigError: another program has one, and it is no rnsd that will be joined; or a setting
+            of an interface is none Reticulum could use.
     """
     config = _parse(config_dir)
     if _shared_instance_runs(config.get("reticulum", {})):
         return
     for name, section in _enabled(config):
+        _check_settings(name, section, config_dir)
         host, port = _listens_on(section)
         if port is not None and _is_taken(host, port):
             raise ConfigError(
@@ -71,6 +97,71 @@ def check_ports(config_dir: Path) -> None:
 def configured_interfaces(config_dir: Path) -> tuple[str, ...]:
     """The names of the interfaces a configuration switches on."""
     return tuple(name for name, _section in _enabled(_parse(config_dir)))
+
+
+@contextmanager
+def reticulum_errors(config_dir: Path | None) -> Iterator[None]:
+    """Turn what escapes from Reticulum's start into a line.
+
+    Raises:
+        ConfigError: anything but an error of this package went wrong inside.
+    """
+    try:
+        yield
+    except MeshError:
+        raise
+    except Exception as error:
+        where = "" if config_dir is None else f" with the configuration in {config_dir}"
+        said = " ".join(str(error).split()) or "no reason given"
+        raise ConfigError(
+            f"Reticulum does not start{where}: {type(error).__name__}: {said}; "
+            "`rnsd -v` shows which interface it is"
+        ) from error
+
+
+def _check_settings(name: str, section: dict[str, Any], config_dir: Path) -> None:
+    """Refuse settings over which Reticulum would end the process."""
+    place = f"in {config_dir / 'config'}"
+    type_ = str(section.get("type", ""))
+    if type_ not in _TYPES and not (config_dir / "interfaces" / f"{type_}.py").is_file():
+        raise ConfigError(
+            f"type = {type_} of the Reticulum interface {name} {place} is unknown; "
+            f"one of: {', '.join(_TYPES)}"
+        )
+    if type_ not in _IP_TYPES:
+        return
+    for setting in _PORT_SETTINGS:
+        text = str(section.get(setting, "1")).strip()
+        is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(_PORT_MAX))
+        if not is_number or not 0 < int(text) <= _PORT_MAX:
+            raise ConfigError(
+                f"{setting} = {text[:40]} of the Reticulum interface {name} {place} is no port: "
+                f"write a number from 1 to {_PORT_MAX}"
+            )
+    host = section.get("listen_ip")
+    if host is not None and not _is_local(str(host)):
+        raise ConfigError(
+            f"listen_ip = {str(host)[:80]} of the Reticulum interface {name} {place} is no address "
+            "of this machine; 0.0.0.0 stands for all of them"
+        )
+
+
+def _is_local(host: str) -> bool:
+    """True when a socket can be bound there. Looks the name up, as Reticulum will."""
+    try:
+        found = socket.getaddrinfo(host, 0, proto=socket.IPPROTO_TCP)
+    except (OSError, UnicodeError):
+        return False
+    for family, kind, protocol, _, address in found:
+        with closing(socket.socket(family, kind, protocol)) as probe:
+            try:
+                probe.bind(address)
+            except OSError as error:
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EINVAL):
+                    return True
+            else:
+                return True
+    return False
 
 
 def _parse(config_dir: Path) -> ConfigObj:

@@ -87,3 +87,22 @@ def test_a_home_that_is_taken_is_left_alone(home: Home) -> None:
         raised, _, threads = start(home)
     assert raised == "AlreadyRunning"
     assert threads == ["MainThread"]
+
+
+CLIENT = "[interfaces]\n[[hub]]\ntype = TCPClientInterface\nenabled = yes\ntarget_host = ::1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{CLIENT}target_port = many\n", "target_port = many of the Reticulum interface hub"),
+        ("[reticulum]\nshared_instance_port = many\n", "Reticulum does not start with"),
+    ],
+)
+def test_a_setting_reticulum_chokes_on_is_one_line(home: Home, text: str, said: str) -> None:
+    (home.path / "rns").mkdir()
+    (home.path / "rns" / "config").write_text(f"{text}[logging]\nloglevel = 0\n")
+    name, line, _ = start(home)
+    assert name == "ConfigError"
+    assert said in line
+    assert "\n" not in line

@@ -14,6 +14,7 @@ from ciris_mesh.transport.rns_config import (
     check_ports,
     configured_interfaces,
     find_reticulum_config,
+    reticulum_errors,
 )
 
 
@@ -107,3 +108,82 @@ def test_the_interfaces_that_are_switched_on_are_known(tmp_path: Path) -> None:
     )
     assert configured_interfaces(write(tmp_path / "rns", text)) == ("a", "c")
     assert configured_interfaces(write(tmp_path / "rns", "[logging]\n")) == ()
+
+
+def interface(**settings: object) -> str:
+    lines = "".join(f"    {name} = {value}\n" for name, value in settings.items())
+    return (
+        f"[reticulum]\n  share_instance = No\n[interfaces]\n  [[hub]]\n    enabled = yes\n{lines}"
+    )
+
+
+def client(port: object) -> str:
+    return interface(type="TCPClientInterface", target_host="127.0.0.1", target_port=port)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (client("four"), "target_port = four"),
+        (client("-1"), "target_port = -1"),
+        (client("0"), "target_port = 0"),
+        (client("65536"), "target_port = 65536"),
+        (client("9" * 5000), "target_port = 999"),
+        (server(70_000), "listen_port = 70000"),
+        (interface(type="BackboneInterface", port="x"), "port = x"),
+        (interface(type="UDPInterface", forward_port="1.5"), "forward_port = 1.5"),
+        (interface(type="TCPServer", listen_port=4242), "type = TCPServer of"),
+        (interface(listen_port=4242), "type =  of"),
+        (server(4242).replace("127.0.0.1", "999.1.2.3"), "listen_ip = 999.1.2.3"),
+        (server(4242).replace("127.0.0.1", "192.0.2.77"), "listen_ip = 192.0.2.77"),
+    ],
+)
+def test_a_setting_reticulum_would_end_over_is_named_with_interface_and_file(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    directory = write(tmp_path / "rns", text)
+    with pytest.raises(ConfigError) as caught:
+        check_ports(directory)
+    line = str(caught.value)
+    assert line.startswith(said)
+    assert "the Reticulum interface hub" in line
+    assert str(directory / "config") in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        client("65535"),
+        client("x").replace("enabled = yes", "enabled = no"),
+        interface(type="SerialInterface", port="/dev/ttyUSB0"),
+        interface(type="AutoInterface"),
+        interface(type="TCPServerInterface", listen_ip="0.0.0.0", listen_port=0xFFFE),
+        interface(type="Homemade", port="x"),
+    ],
+)
+def test_what_reticulum_can_use_passes(tmp_path: Path, text: str) -> None:
+    directory = write(tmp_path / "rns", text)
+    (directory / "interfaces").mkdir()
+    (directory / "interfaces" / "Homemade.py").touch()
+    check_ports(directory)
+
+
+@pytest.mark.parametrize(
+    "error", [OverflowError("bind(): port must be 0-65535."), socket.gaierror(-2, "not known")]
+)
+def test_what_escapes_from_reticulum_is_one_line(error: Exception) -> None:
+    with (
+        pytest.raises(ConfigError, match=r"Reticulum does not start with .*/rns: ") as caught,
+        reticulum_errors(Path("/rns")),
+    ):
+        raise error
+    assert "\n" not in str(caught.value)
+    assert type(error).__name__ in str(caught.value)
+
+
+def test_errors_of_this_package_pass_unchanged() -> None:
+    told = ConfigError("told")
+    with pytest.raises(ConfigError) as caught, reticulum_errors(None):
+        raise told
+    assert caught.value is told
