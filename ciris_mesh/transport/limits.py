@@ -41,6 +41,10 @@ REASSEMBLY_BYTES_PER_LINK_MAX: Final = FRAME_BYTES_MAX + FRAME_BYTES_MAX // 2
 #: Links other nodes hold to this one. A Reticulum link costs a thread and about 60 kB.
 INBOUND_LINKS_MAX: Final = 128
 
+#: Links others began to set up with this node and did not finish. An honest set-up takes a round
+#: trip, so as many as may be up at all is plenty.
+HALF_OPEN_LINKS_MAX: Final = INBOUND_LINKS_MAX
+
 #: Links one identity may hold to this node: one in use, one dialled at the same moment by the
 #: other side, and two that a restart left behind.
 INBOUND_LINKS_PER_IDENTITY_MAX: Final = 4

@@ -21,6 +21,7 @@ from ciris_mesh.transport.limits import ANNOUNCES_WAITING_MAX, APP_DATA_BYTES_MA
 from ciris_mesh.transport.medium import medium_of
 from ciris_mesh.transport.reasons import DropReason
 from ciris_mesh.transport.rns_dial import kind_aspects
+from ciris_mesh.transport.rns_halfopen import HalfOpenLinks
 from ciris_mesh.transport.rns_host import Host, at_border
 
 #: Between two announces of this node: Reticulum's ingress control holds more than three a second
@@ -47,6 +48,7 @@ class Announcer:
     def __init__(self, host: Host, own_address: Address) -> None:
         self._host = host
         self._own_address = own_address
+        self._half_open = HalfOpenLinks(host)
         self._mesh: Any = None
         self._kinds: list[Any] = []
         self._app_data: bytes | None = None
@@ -73,6 +75,7 @@ class Announcer:
         ]
         for destination in (self._mesh, *self._kinds):
             destination.set_link_established_callback(established)
+            seam.guard_link_requests(destination, at_border(self._admits))
         seam.listen_for_announces(self)
         self._online = {id(interface) for interface in seam.interfaces() if interface.online}
 
@@ -82,14 +85,12 @@ class Announcer:
         for destination in (self._mesh, *self._kinds):
             seam.remove_destination(destination)
 
-    def accept_links(self, *, accepts: bool) -> None:
-        """Take link requests, or leave them unanswered. No lock held."""
-        for destination in (self._mesh, *self._kinds):
-            destination.accepts_links(accepts=accepts)
+    def _admits(self) -> bool:
+        return self._half_open.admits(self._links(), time.monotonic())
 
-    def half_open(self) -> int:
-        """Links at our destinations, those still being set up included. No lock held."""
-        return sum(len(destination.links) for destination in (self._mesh, *self._kinds))
+    def _links(self) -> list[seam.Link]:
+        """At our destinations, those still being set up included."""
+        return [link for each in (self._mesh, *self._kinds) for link in list(each.links)]
 
     def announce(self, app_data: bytes, *, announce_kinds: bool) -> None:
         """Announce now. Lock held."""
@@ -106,7 +107,8 @@ class Announcer:
         return bool(self._pending or self._newcomers)
 
     def tick(self, now: float) -> None:
-        """Announce what is due. Takes the lock itself."""
+        """Announce what is due, end half-open links. Takes the lock itself."""
+        self._half_open.sweep(self._links(), now)
         found = self._find_newcomers()
         with self._host.lock:
             if self._app_data is not None:

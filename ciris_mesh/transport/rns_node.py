@@ -69,10 +69,6 @@ _LEVEL_END: Final = 40
 TICK_BUSY_S: Final = 0.1
 TICK_IDLE_S: Final = 1.0
 
-#: Links at our destinations of which nobody has heard the end: set up half-way by somebody who
-#: never answers. Reticulum keeps each for six minutes, with a thread.
-HALF_OPEN_LINKS_MAX: Final = 2 * INBOUND_LINKS_MAX
-
 
 def start_reticulum(config_dir: Path | None, *, loglevel: int | None = None) -> None:
     """Start this process's Reticulum, or join the rnsd its configuration names.
@@ -315,10 +311,7 @@ class RnsTransport:
     def _inbound_link(self, rns: seam.Link) -> None:
         """Somebody set up a link to us. Reticulum's inbound thread."""
         with self._host.lock:
-            inbound = sum(link.inbound for link in self._links.values())
-            too_many = inbound >= INBOUND_LINKS_MAX or self._host.stopping
-            if too_many:
-                self._host.drop(DropReason.TOO_MANY_LINKS)
+            if self._host.stopping or not self._make_room():
                 self._host.submit(rns.teardown)
                 return
             link = self.add_link(rns, None)
@@ -331,10 +324,26 @@ class RnsTransport:
             link.bring_up(medium)
         self._host.wake()
 
+    def _make_room(self) -> bool:
+        """Say whether one more link may come to us. Lock held.
+
+        When all places are taken, a stranger's goes: one whose end nobody knows before one with an
+        identity, and the oldest of those. First come would be first served for ever, and cheap.
+        """
+        inbound = [link for link in self._links.values() if link.inbound]
+        if len(inbound) < INBOUND_LINKS_MAX:
+            return True
+        self._host.drop(DropReason.TOO_MANY_LINKS)
+        strangers = [link for link in inbound if link.address not in self._host.permitted]
+        if not strangers:
+            return False
+        oldest = min(strangers, key=lambda link: (link.address is not None, link.born_s))
+        oldest.go_down(DownReason.TOO_MANY_LINKS)
+        return True
+
     def _tick(self, now: float) -> float:
         self._dialer.tick(now)
         self._announcer.tick(now)
-        self._announcer.accept_links(accepts=self._announcer.half_open() < HALF_OPEN_LINKS_MAX)
         with self._host.lock:
             for link in list(self._links.values()):
                 link.tick(now)

@@ -260,6 +260,29 @@ def remove_destination(destination: Any) -> None:
     RNS.Transport.deregister_destination(destination)
 
 
+def guard_link_requests(destination: Any, admits: Callable[[], bool | None]) -> None:
+    """Ask `admits` about each link request that comes to `destination`. Inbound thread."""
+    take = destination.incoming_link_request
+
+    def ask_first(data: bytes, packet: object) -> None:
+        if admits():
+            take(data, packet)
+
+    destination.incoming_link_request = ask_first
+
+
+def is_half_open(link: Link) -> bool:
+    """Say whether a link is still being set up."""
+    return link.status in (RNS.Link.PENDING, RNS.Link.HANDSHAKE)
+
+
+def abandon(link: Any) -> None:
+    """End a half-open link as Reticulum itself would later: without a packet to its other end."""
+    link.status = RNS.Link.CLOSED
+    link.teardown_reason = RNS.Link.TIMEOUT
+    link.link_closed()
+
+
 def open_link(
     identity: Identity,
     aspects: tuple[str, ...],

@@ -11,17 +11,19 @@ import pytest
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.transport import rns_seam as seam
 from ciris_mesh.transport.base import Address, NodeHeard
-from ciris_mesh.transport.limits import ANNOUNCES_WAITING_MAX
+from ciris_mesh.transport.limits import ANNOUNCES_WAITING_MAX, HALF_OPEN_LINKS_MAX
 from ciris_mesh.transport.rns_announce import (
     ANNOUNCE_SPACING_S,
     HEARD_ADDRESSES_MAX,
     HEARD_SPACING_S,
     Announcer,
 )
-from support.fake_rns import Clock, FakeHost, clock
+from ciris_mesh.transport.rns_halfopen import HALF_OPEN_S, HALF_OPEN_THREADS_MAX
+from support.fake_rns import Clock, FakeHost, FakeLink, clock
 
 __all__ = ["clock"]
 
+HALF_OPEN = 1
 OWN = Address(b"o" * 16)
 
 
@@ -40,14 +42,13 @@ class RNodeInterface(TCPClientInterface):
 class Destination:
     aspects: tuple[str, ...]
     said: list[tuple[tuple[str, ...], dict[str, Any]]]
-    links: list[object] = field(default_factory=list)
-    accepts: bool = True
+    links: list[FakeLink] = field(default_factory=list)
 
     def announce(self, **options: Any) -> None:
         self.said.append((self.aspects, options))
 
-    def accepts_links(self, *, accepts: bool) -> None:
-        self.accepts = accepts
+    def incoming_link_request(self, _data: bytes, _packet: object) -> None:
+        self.links.append(FakeLink(initiator=False, status=HALF_OPEN))
 
     def set_link_established_callback(self, callback: object) -> None:
         pass
@@ -238,10 +239,15 @@ def test_the_table_of_addresses_is_bounded(bench: Bench) -> None:
     assert bench.heard() == [0]
 
 
-def test_half_open_links_are_counted_and_can_be_turned_away(bench: Bench) -> None:
+def test_link_requests_end_where_there_is_no_place_for_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seam, "abandon", lambda link: setattr(link, "status", seam.LINK_CLOSED))
     destinations = [bench.announcer._mesh, *bench.announcer._kinds]
-    destinations[0].links.extend([1, 2])
-    destinations[1].links.append(3)
-    assert bench.announcer.half_open() == 3
-    bench.announcer.accept_links(accepts=False)
-    assert not any(each.accepts for each in destinations)
+    for number in range(1_000):
+        destinations[number % 3].incoming_link_request(b"", None)
+    assert sum(len(each.links) for each in destinations) == HALF_OPEN_THREADS_MAX
+    half_open = sum(seam.is_half_open(link) for each in destinations for link in each.links)
+    assert half_open == HALF_OPEN_LINKS_MAX
+    bench.tick(HALF_OPEN_S + 0.1)
+    assert not any(seam.is_half_open(link) for each in destinations for link in each.links)
