@@ -7,6 +7,7 @@ loaded: no Reticulum, cryptography or rich for a question to the running node.
 
 from __future__ import annotations
 
+import io
 import sys
 
 
@@ -15,6 +16,7 @@ def main() -> None:
     from ciris_mesh.cli.quick import plain_status
 
     arguments = sys.argv[1:]
+    _escape_what_cannot_be_shown()
     line = plain_status(arguments)
     if line is not None:
         sys.stdout.write(line + "\n")
@@ -22,3 +24,10 @@ def main() -> None:
     from ciris_mesh.cli.commands import cli
 
     cli.main(args=arguments, prog_name="ciris-mesh")
+
+
+def _escape_what_cannot_be_shown() -> None:
+    """Let a console that knows fewer letters show the others escaped instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -17,6 +17,8 @@ from ciris_mesh.errors import MeshError
 
 #: -v twice shows where an error came from.
 TRACEBACK_VERBOSITY: Final = 2
+#: What shells say of a command that Ctrl-C ended: 128 and the number of SIGINT.
+INTERRUPTED: Final = 130
 
 
 def _set_config(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
@@ -117,6 +119,8 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(INTERRUPTED) from None
         except (MeshError, OSError) as exc:
             if isinstance(exc, OSError) and exc.errno == errno.EPIPE:
                 raise  # the reader went away: click ends quietly

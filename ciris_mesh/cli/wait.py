@@ -7,9 +7,11 @@ from typing import Any, Final
 
 import click
 
-from ciris_mesh.cli.app import App, print_json
+from ciris_mesh.cli.app import App, Failure, print_json
+from ciris_mesh.cli.lookup import find_peer_row
 from ciris_mesh.cli.node import ask
 from ciris_mesh.cli.verbs import Verb
+from ciris_mesh.ui.words import ascii_text, count
 
 #: A hundred records between two nodes on a slow but awake link; scripts set their own.
 TIMEOUT_S: Final = 300.0
@@ -43,8 +45,10 @@ def wait(ctx: click.Context, *, converged: bool, timeout: float, as_json: bool) 
     """
     assert converged, "the only thing to wait for"
     app: App = ctx.obj
+    if not ask(app, "peers"):
+        raise Failure("no peers; add one with: ciris-mesh peer add INVITE")
     start_s = time.monotonic()
-    answer = _poll(app, start_s + timeout)
+    answer = _poll(app, start_s, start_s + timeout)
     if as_json:
         seconds = round(time.monotonic() - start_s, 3)
         print_json({**answer, "seconds": seconds})
@@ -61,9 +65,11 @@ def wait(ctx: click.Context, *, converged: bool, timeout: float, as_json: bool) 
         ctx.exit(1)
 
 
-def _poll(app: App, deadline_s: float) -> dict[str, Any]:
+def _poll(app: App, start_s: float, deadline_s: float) -> dict[str, Any]:
+    """Ask for comparisons, then for an agreement confirmed since: an older one proves nothing."""
+    ask(app, "sync")
     while True:
-        answer = ask(app, "converged")
+        answer = ask(app, "converged", within_s=time.monotonic() - start_s)
         assert isinstance(answer, dict)
         left_s = deadline_s - time.monotonic()
         if answer["converged"] or left_s <= 0:
@@ -78,10 +84,15 @@ def _poll(app: App, deadline_s: float) -> dict[str, Any]:
 def sync(app: App, *, peer: str, as_json: bool) -> None:
     """Ask the running node for rounds with PEER now instead of at its own time.
 
-    PEER is an alias or a key id, as `ciris-mesh peers` shows them.
+    PEER is an alias or a key id, as `ciris-mesh peers` shows them, or the beginning of a key id.
     """
-    answer = ask(app, "sync", peer=peer)
+    row = find_peer_row(ask(app, "peers"), peer)
+    answer = ask(app, "sync", peer=row["key_id"])
     if as_json:
         print_json(answer)
-    else:
-        app.talk(f"{answer['queued']} rounds queued with {peer}.")
+        return
+    name = ascii_text(row["alias"] or row["key_id"])
+    app.talk(f"{count(answer['queued'], 'round')} queued with {name}.")
+    if row["state"] != "connected":
+        why = row["reason"] or row["state"]
+        app.talk(f"{name} is not connected ({why}): nothing is exchanged before it is.")

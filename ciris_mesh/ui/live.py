@@ -1,4 +1,4 @@
-"""`status -m`: a screen that follows a node, or plain event lines when there is no screen.
+"""`status -m`: a screen that follows a node, or one snapshot after the other without a screen.
 
 The view asks and draws; it holds no connection and knows nothing of sockets. It ends when the
 person presses Ctrl-C or when `pause` says so.
@@ -41,7 +41,7 @@ def watch(console: Console, poll: Callable[[], Snapshot], pause: Callable[[], bo
     Args:
         pause: waits for the time between two drawings; False ends the view.
     """
-    if console.is_terminal:
+    if console.is_terminal and not console.is_dumb_terminal:
         _watch_screen(console, poll, pause)
     else:
         _watch_plain(console, poll, pause)
@@ -66,18 +66,25 @@ def _screen(status: NodeStatus, recent: Iterable[str]) -> RenderableType:
 
 
 def _watch_plain(console: Console, poll: Callable[[], Snapshot], pause: Callable[[], bool]) -> None:
-    console.print(status_view(poll().status))
-    while pause():
-        for event in poll().events:
+    while True:
+        snapshot = poll()
+        for event in snapshot.events:
             console.print(event_line(event), soft_wrap=True)
+        console.print(status_view(snapshot.status))
+        if not pause():
+            return
+        console.print()
 
 
 def event_line(event: dict[str, Any]) -> str:
-    """Return one round event as the log writes it: a name, then `key=value` pairs."""
+    """Return one round event: its outcome, then counts above 0, then who and what, as pairs.
+
+    A narrow screen crops the end, so what changed stands first.
+    """
     outcome = event.get("outcome", "event")
-    pairs = (
-        f"{key}={value}"
-        for key, value in event.items()
-        if key not in ("outcome", "number") and value not in (None, "")
-    )
+    said = {key: value for key, value in event.items() if key not in ("outcome", "number")}
+    counts = {key: value for key, value in said.items() if type(value) is int}
+    rest = {key: value for key, value in said.items() if key not in counts}
+    pairs = [f"{key}={value}" for key, value in counts.items() if value]
+    pairs += [f"{key}={value}" for key, value in rest.items() if value not in (None, "")]
     return printable(f"round.{outcome} {' '.join(pairs)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,6 +12,9 @@ from rich.text import Text
 
 from ciris_mesh.runtime.status import InterfaceStatus, KindCounts, NodeStatus, PeerStatus
 from ciris_mesh.ui.words import age, count, instant, printable, size
+
+#: KindFreshness.staleness when nothing is missing on either side.
+_IN_SYNC: Final = "in_sync"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +83,21 @@ def peers_table(peers: Iterable[PeerStatus]) -> Table:
             printable(state),
             peer.medium,
             age(peer.last_heard_s),
-            "?" if peer.missing is None else str(peer.missing),
+            _missing(peer.missing, in_sync=_is_in_sync(peer)),
             _agreement(peer),
             style="" if peer.fresh else "warn",
         )
     return table
+
+
+def _is_in_sync(peer: PeerStatus) -> bool:
+    return bool(peer.kinds) and all(row.staleness == _IN_SYNC for row in peer.kinds)
+
+
+def _missing(number: int | None, *, in_sync: bool) -> str:
+    if number is None:
+        return "0" if in_sync else "?"
+    return str(number)
 
 
 def _agreement(peer: PeerStatus) -> str:
@@ -103,7 +116,7 @@ def freshness_table(peer: PeerStatus) -> Table:
         table.add_row(
             row.kind,
             row.staleness.replace("_", " "),
-            "?" if row.missing is None else str(row.missing),
+            _missing(row.missing, in_sync=row.staleness == _IN_SYNC),
             age(row.confirmed_s),
             style="" if row.fresh else "warn",
         )

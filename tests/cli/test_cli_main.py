@@ -167,7 +167,8 @@ def test_a_question_loads_nothing_heavy(
     sh = shell(tmp_path / "home")
     handlers = {
         "status": lambda _: {"health": []},
-        "peers": lambda _: [],
+        "peers": lambda _: [{"key_id": "bob-abcdefghijklmnop"}],
+        "sync": lambda _: {"queued": 1},
         "converged": lambda _: {"converged": True, "waiting": []},
     }
     full = ["--config", str(sh.home.path), *line.split()]
@@ -267,3 +268,19 @@ def test_no_color_is_respected(
     Failure("two\nlines").show(terminal)
     assert ("\x1b[31m" in terminal.text) is is_red
     assert "ciris-mesh: two lines" in terminal.text
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_letters_a_console_does_not_know_are_escaped(tmp_path: Path, encoding: str) -> None:
+    sh = shell(tmp_path / "home")
+    invite = shell(tmp_path / "other", "bob").ok("invite").strip()
+    sh.ok("peer", "add", invite, "--alias", "Zoë 猫")
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "120"}
+    done = subprocess.run(
+        [sys.executable, "-m", "ciris_mesh", "--config", str(sh.home.path), "peers"],
+        capture_output=True,
+        env=environment,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Zoë 猫".encode(encoding, "backslashreplace") in done.stdout

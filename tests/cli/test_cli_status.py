@@ -101,8 +101,9 @@ def test_monitor_shows_events_as_they_come_and_ends_with_ctrl_c(
 
     with answering(sh.home, {"status": lambda _: ANSWER, "events": events}):
         text = sh.ok("status", "-m")
-    assert text.count("alice-abcdefghijklmnop") == 1
-    assert text.endswith("round.completed peer=bob-6\nround.completed peer=bob-9\n")
+    assert text.count("alice-abcdefghijklmnop") == 3
+    events_shown = [line for line in text.splitlines() if line.startswith("round.")]
+    assert events_shown == [f"round.completed peer=bob-{number}" for number in (3, 6, 9)]
     assert afters == [0, 3, 6]
 
 
@@ -122,6 +123,16 @@ def test_monitor_needs_a_node(sh: Shell) -> None:
     assert "no node is running" in sh.error("status", "-m")
 
 
+BOB = {
+    "key_id": "bob-abcdefghijklmnop",
+    "alias": "bob",
+    "address": "00" * 16,
+    "state": "connected",
+    "reason": "",
+}
+PEERED: dict[str, Any] = {"peers": lambda _: [BOB], "sync": lambda _: {"queued": 1}}
+
+
 def converging(after: int) -> Any:
     """An operation that says yes from the call after `after` calls on."""
     calls = iter(range(1000))
@@ -134,21 +145,21 @@ def converging(after: int) -> Any:
 
 
 def test_wait_returns_when_all_agree(sh: Shell) -> None:
-    with answering(sh.home, {"converged": converging(2)}):
+    with answering(sh.home, {**PEERED, "converged": converging(2)}):
         result = sh.run("wait", "--converged", "--timeout", "30")
     assert (result.exit_code, result.stdout) == (0, "")
     assert "agree" in result.stderr
 
 
 def test_wait_gives_up_and_says_what_is_missing(sh: Shell) -> None:
-    with answering(sh.home, {"converged": converging(1000)}):
+    with answering(sh.home, {**PEERED, "converged": converging(1000)}):
         result = sh.run("wait", "--timeout", "0.1")
     assert result.exit_code == 1
     assert "bob: key: 3 missing" in result.stderr
 
 
 def test_wait_json(sh: Shell) -> None:
-    with answering(sh.home, {"converged": converging(0)}):
+    with answering(sh.home, {**PEERED, "converged": converging(0)}):
         answer = sh.json("wait")
     assert sorted(answer) == ["converged", "seconds", "waiting"]
     assert (answer["converged"], answer["waiting"]) == (True, [])
@@ -156,7 +167,7 @@ def test_wait_json(sh: Shell) -> None:
 
 def test_a_long_list_of_reasons_is_cut(sh: Shell) -> None:
     answer = {"converged": False, "waiting": [f"peer {number}" for number in range(30)]}
-    with answering(sh.home, {"converged": lambda _: answer}):
+    with answering(sh.home, {**PEERED, "converged": lambda _: answer}):
         text = sh.run("wait", "--timeout", "0").stderr
     assert "peer 9" in text
     assert "peer 10" not in text
@@ -175,7 +186,38 @@ def test_sync_asks_for_rounds_with_one_peer(sh: Shell) -> None:
         asked.append(arguments)
         return {"queued": 13}
 
-    with answering(sh.home, {"sync": note}):
+    with answering(sh.home, {**PEERED, "sync": note}):
         assert sh.json("sync", "bob") == {"queued": 13}
-        assert "13 rounds queued with bob." in sh.run("sync", "bob").stderr
-    assert asked == [{"peer": "bob"}] * 2
+        assert sh.run("sync", BOB["key_id"][:6]).stderr == "13 rounds queued with bob.\n"
+        assert "no peer is called 'carol'" in sh.error("sync", "carol")
+    assert asked == [{"peer": BOB["key_id"]}] * 2
+
+
+def test_sync_says_when_the_peer_is_not_connected(sh: Shell) -> None:
+    away = {**BOB, "state": "unreachable", "reason": "no_path"}
+    table = {"peers": lambda _: [away], "sync": lambda _: {"queued": 1}}
+    with answering(sh.home, table):
+        text = sh.run("sync", "bob").stderr
+    assert text.startswith("1 round queued with bob.\n")
+    assert "bob is not connected (no_path)" in text
+
+
+def test_waiting_for_nobody_is_a_failure(sh: Shell) -> None:
+    table = {"peers": lambda _: [], "converged": converging(0)}
+    with answering(sh.home, table):
+        line = sh.error("wait", "--converged")
+    assert "no peers; add one with: ciris-mesh" in line
+    assert line.endswith("peer add INVITE\n")
+
+
+@pytest.mark.parametrize("verb", [["wait"], ["sync", "bob"]], ids=" ".join)
+def test_ctrl_c_ends_them_with_130(
+    sh: Shell, monkeypatch: pytest.MonkeyPatch, verb: list[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ciris_mesh.cli.wait.ask", interrupted)
+    result = sh.run(*verb)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert "Aborted" not in result.stderr

@@ -44,13 +44,18 @@ def event(number: int) -> dict[str, object]:
     return {"number": number, "outcome": "completed", "peer": f"bob-{number}", "reason": ""}
 
 
-def test_without_a_terminal_the_status_comes_once_and_then_events() -> None:
-    out = io.StringIO()
-    shots = iter(Snapshot(status(), (event(number),)) for number in range(3))
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_without_a_screen_each_look_is_a_snapshot_after_its_events(
+    monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    out = Terminal() if is_terminal else io.StringIO()
+    shots = iter(Snapshot(status(f"v{number}"), (event(number),)) for number in range(3))
     watch(make_console(out), lambda: next(shots), times(2))
     text = out.getvalue()
-    assert text.count("alice-abcdefghijklmnop") == 1
-    assert text.endswith("round.completed peer=bob-1\nround.completed peer=bob-2\n")
+    assert text.count("alice-abcdefghijklmnop") == 3
+    marks = [text.index(mark) for n in range(3) for mark in (f"peer=bob-{n}", f"ciris-mesh v{n}")]
+    assert marks == sorted(marks)
     assert "\x1b" not in text
 
 
@@ -76,7 +81,12 @@ def test_on_a_terminal_the_screen_is_redrawn_with_the_latest_events(
     assert "peer=bob-2\n" not in text
 
 
+def test_an_event_line_says_what_changed_before_who() -> None:
+    fields = {"peer": "bob", "kind": "key", "outcome": "completed", "admitted": 3, "refused": 1}
+    assert event_line(fields) == "round.completed admitted=3 refused=1 peer=bob kind=key"
+
+
 def test_an_event_line_is_a_name_and_pairs() -> None:
     fields = {"number": 7, "peer": "bob", "outcome": "error", "admitted": 0, "reason": "no_path"}
-    assert event_line(fields) == "round.error peer=bob admitted=0 reason=no_path"
+    assert event_line(fields) == "round.error peer=bob reason=no_path"
     assert event_line({"outcome": "completed", "peer": "b\x1bob"}) == "round.completed peer=b?ob"

@@ -22,6 +22,7 @@ from ciris_mesh.ui.tables import (
     freshness_table,
     kinds_table,
     pairs,
+    peers_table,
     record_table,
     records_table,
     status_view,
@@ -123,6 +124,20 @@ def test_every_view_is_ascii_within_80_columns_and_plain(view: RenderableType) -
     assert text.isascii()
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_nothing_is_missing_where_both_are_in_sync() -> None:
+    in_sync = replace(FRESH, missing=None)
+    peer = replace(PEER, missing=None, kinds=(in_sync, in_sync))
+    assert text_of(freshness_table(peer)).splitlines()[1].split()[3] == "0"
+    assert " 0  stale" in text_of(
+        peers_table([replace(peer, kinds=(replace(in_sync, fresh=False), in_sync))])
+    )
+    unsure = replace(in_sync, staleness="unknown")
+    assert " ?  " in text_of(peers_table([replace(peer, kinds=(unsure, in_sync))]))
+    assert (
+        text_of(freshness_table(replace(peer, kinds=(unsure,)))).splitlines()[1].split()[2] == "?"
+    )
 
 
 def test_freshness_of_each_kind() -> None:
