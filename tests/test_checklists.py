@@ -29,7 +29,7 @@ EDGE_1_6_3 = {
     "protocol: kind tokens": "test_the_kind_tokens_are_upstreams_in_their_order",
     "protocol: tokens unique": "test_the_kind_tokens_are_unique_and_round_trip",
     "summary: refs and counts": "test_holdings_are_newest_first",
-    "summary: want keeps remote order": "test_asking_keeps_the_order_offered_and_asks_once",
+    "summary: want keeps remote order": "test_a_registry_node_is_asked_in_the_order_it_offered",
     "session: disjoint nodes converge": "test_two_disjoint_nodes_converge_and_both_sides_report_it",
     "session: responder answers with two": "test_the_responder_answers_a_summary_with_two_messages",
     "session: partial overlap": "test_partial_overlap_delivers_only_what_is_missing",

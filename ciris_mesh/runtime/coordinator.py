@@ -49,7 +49,7 @@ class RoundBridge(Protocol):
     def lacking(
         self, peer: str, kind: EnvelopeKind, refs: Sequence[EnvelopeRef]
     ) -> Sequence[bytes]:
-        """Ids worth asking this peer for, in the order offered."""
+        """Ids worth asking this peer for, each once: in the reverse of the order offered."""
         ...
 
     def owing(self, peer: str, kind: EnvelopeKind, refs: Sequence[EnvelopeRef]) -> int:
@@ -210,6 +210,8 @@ class ReplicationCoordinator:
             case Compare(refs=refs):
                 self._bridge.note_offer(peer, kind, refs)
                 want = tuple(self._bridge.lacking(peer, kind, refs))
+                if isinstance(self._session, RegistrySession):
+                    want = want[::-1]  # in the order offered, as their own sessions ask
                 owing = self._bridge.owing(peer, kind, refs)
                 return Compared(want, max(0, owing - len(want)))
             case Send(message=message):

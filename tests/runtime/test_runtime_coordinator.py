@@ -96,6 +96,16 @@ def test_a_responder_given_a_summary_emits_summary_and_diff(registry: bool) -> N
     assert bob.bridge.noted == [(wanted,)]
 
 
+@pytest.mark.parametrize("registry", [True, False], ids=["registry", "mesh"])
+def test_a_registry_node_is_asked_in_the_order_it_offered(registry: bool) -> None:
+    """Its own sessions ask so. Mesh peers offer the newest first and are asked oldest first."""
+    _, bob = pair((), (), registry=registry)
+    ids = [bytes([n]) * 32 for n in (3, 1, 2)]
+    bob.receive(Summary(KIND, tuple(EnvelopeRef(id_, 0) for id_ in ids)))
+    _, diff = bob.take_all()
+    assert diff == Diff(KIND, tuple(ids if registry else reversed(ids)))
+
+
 def test_deliver_without_prior_diff_counts_admitted_and_leaves_staleness_unknown() -> None:
     """The registry flow: a push is a round of its own."""
     _, bob = pair((), (), registry=True)

@@ -47,7 +47,7 @@ class DictBridge:
     def lacking(
         self, peer: str, kind: EnvelopeKind, refs: Sequence[EnvelopeRef]
     ) -> Sequence[bytes]:
-        return [ref.envelope_hash for ref in refs if ref.envelope_hash not in self.held]
+        return [ref.envelope_hash for ref in reversed(refs) if ref.envelope_hash not in self.held]
 
     def owing(self, peer: str, kind: EnvelopeKind, refs: Sequence[EnvelopeRef]) -> int:
         return len(self.lacking(peer, kind, refs))
