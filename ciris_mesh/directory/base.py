@@ -6,7 +6,7 @@ Shelves say where a row stands *here*; the attestation's signed column `tier` is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Protocol
@@ -116,6 +116,15 @@ class ReplicationDirectory(Protocol):
 
     def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:
         """Envelope id -> verified signers, federation shelf. For deciding what to offer."""
+        ...
+
+    def newest(
+        self, kind: EnvelopeKind, passes: Callable[[tuple[str, ...]], bool], *, limit: int
+    ) -> list[EnvelopeRef]:
+        """Refs of federation-shelf rows whose verified signers pass, newest `seq` first.
+
+        Reads row by row: what it takes depends on `limit`, not on how much is held.
+        """
         ...
 
     def unknown(self, kind: EnvelopeKind, ids: Iterable[bytes]) -> list[bytes]:

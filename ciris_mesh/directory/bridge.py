@@ -331,12 +331,11 @@ class FederationDirectoryReplicationBridge:
             cached = self._offers.get(kind)
         if cached is not None and (cached.generation, cached.trusted) == (generation, trusted):
             return cached
-        signers = self._directory.signers(kind)
-        refs = tuple(
-            ref
-            for ref in self._directory.holdings(kind)
-            if _may_pass_on(Shelf.FEDERATION, signers.get(ref.envelope_hash, ()), trusted)
-        )[:OFFER_REFS_MAX]
+
+        def passes(signers: tuple[str, ...]) -> bool:
+            return _may_pass_on(Shelf.FEDERATION, signers, trusted)
+
+        refs = tuple(self._directory.newest(kind, passes, limit=OFFER_REFS_MAX))
         ids = frozenset(ref.envelope_hash for ref in refs)
         offer = _Offer(generation, trusted, refs, ids, self._digest(kind, generation, ids))
         with self._lock:

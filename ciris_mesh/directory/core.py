@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from ciris_mesh.directory.admission import (
@@ -224,6 +224,12 @@ class DirectoryCore(ReplicationDirectory):
     def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:
         """Envelope id -> verified signers, federation shelf."""
         return self._store.signers(kind)
+
+    def newest(
+        self, kind: EnvelopeKind, passes: Callable[[tuple[str, ...]], bool], *, limit: int
+    ) -> list[EnvelopeRef]:
+        """Refs of federation-shelf rows whose verified signers pass, newest `seq` first."""
+        return self._store.newest(kind, passes, limit=limit)
 
     def unknown(self, kind: EnvelopeKind, ids: Iterable[bytes]) -> list[bytes]:
         """Those of `ids` neither held on any shelf nor deferred here, in the order given."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ciris_mesh.directory.base import Shelf, StoredRow
@@ -63,6 +63,13 @@ class MemoryStore:
         """See Store."""
         rows = self._federation_rows(kind)
         return newest_first(EnvelopeRef(row.envelope_id, row.seq) for row in rows)
+
+    def newest(
+        self, kind: EnvelopeKind, passes: Callable[[tuple[str, ...]], bool], *, limit: int
+    ) -> list[EnvelopeRef]:
+        """See Store."""
+        rows = [row for row in self._federation_rows(kind) if passes(row.signers)]
+        return newest_first(EnvelopeRef(row.envelope_id, row.seq) for row in rows)[:limit]
 
     def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:
         """See Store."""

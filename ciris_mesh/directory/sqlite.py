@@ -11,8 +11,9 @@ import json
 import queue
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -42,6 +43,9 @@ READER_WAIT_S: Final = 30.0
 
 #: SQLite's oldest supported limit is 999 variables in a statement.
 _IDS_PER_STATEMENT: Final = 900
+
+#: Few sign much: most rows have signers that were just looked at.
+_SIGNERS_REMEMBERED: Final = 256
 
 _KIND_OF: Final = {spec.number: kind for kind, spec in KINDS.items()}
 
@@ -144,6 +148,21 @@ class SqliteStore:
             (KINDS[kind].number, Shelf.FEDERATION),
         )
         return [EnvelopeRef(envelope_id, seq) for envelope_id, seq in rows]
+
+    def newest(
+        self, kind: EnvelopeKind, passes: Callable[[tuple[str, ...]], bool], *, limit: int
+    ) -> list[EnvelopeRef]:
+        """See Store."""
+        passes_text = lru_cache(_SIGNERS_REMEMBERED)(lambda text: passes(_strings(text)))
+        with translated(self._path), self._readers.borrow() as reader:
+            rows = reader.execute(
+                "SELECT envelope_id, seq, signers FROM record WHERE kind = ? AND shelf = ? "
+                "ORDER BY seq DESC, envelope_id",
+                (KINDS[kind].number, Shelf.FEDERATION),
+            )
+            with closing(rows):
+                passing = (EnvelopeRef(id_, seq) for id_, seq, text in rows if passes_text(text))
+                return list(islice(passing, limit))
 
     def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:
         """See Store."""

@@ -8,7 +8,7 @@ only inside `transaction`, by one thread at a time: the caller's duty.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -73,6 +73,12 @@ class Store(Protocol):
 
     def refs(self, kind: EnvelopeKind) -> list[EnvelopeRef]:
         """Federation shelf, newest `seq` first, then by id."""
+        ...
+
+    def newest(
+        self, kind: EnvelopeKind, passes: Callable[[tuple[str, ...]], bool], *, limit: int
+    ) -> list[EnvelopeRef]:
+        """As `refs`, of rows whose signers pass, at most `limit`; nothing else is kept."""
         ...
 
     def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:

@@ -59,6 +59,22 @@ def test_no_other_kind_answers_for_an_id(directory: DirectoryCore, kind: Envelop
         assert directory.unknown(other, [envelope_id]) == [envelope_id]
 
 
+def test_the_newest_that_pass_are_found_without_the_rest(directory: DirectoryCore) -> None:
+    fill(directory, K.FAMILY)
+    directory.admit(K.KEY, sample(K.KEY, bob()), PEER, now_ms=AT_MS)
+    directory.admit(K.FAMILY, sample(K.FAMILY, bob()), PEER, now_ms=AT_MS)
+    everything = directory.holdings(K.FAMILY)
+    assert directory.newest(K.FAMILY, lambda _: True, limit=10**6) == everything
+    assert directory.newest(K.FAMILY, lambda _: True, limit=2) == everything[:2]
+    assert directory.newest(K.FAMILY, lambda _: False, limit=2) == []
+    signers = directory.signers(K.FAMILY)
+    mine = [ref for ref in everything if signers[ref.envelope_hash] == (alice().key_id,)]
+    by_alice = directory.newest(K.FAMILY, lambda who: who == (alice().key_id,), limit=10**6)
+    assert by_alice == mine
+    assert 0 < len(mine) < len(everything)
+    assert directory.newest(K.FAMILY, lambda who: who == (alice().key_id,), limit=1) == mine[:1]
+
+
 def test_holdings_are_newest_first(directory: DirectoryCore) -> None:
     fill(directory, K.ATTESTATION)
     seqs = [ref.seq for ref in directory.holdings(K.ATTESTATION)]
