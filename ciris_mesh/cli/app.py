@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
+
+_ADVICE: Final = re.compile(r"(?<!runs)(?<!them): ciris-mesh (?=[a-z])")
 
 
 @dataclass(slots=True)
@@ -29,7 +33,18 @@ class App:
     def talk(self, text: str) -> None:
         """Say something to the person, on stderr, unless they asked for quiet."""
         if self.verbosity >= 0:
-            click.echo(text, err=True)
+            click.echo(self.hinted(text), err=True)
+
+    def hinted(self, text: str) -> str:
+        """Return `text` with --config DIR in the commands it advises, when it was given here.
+
+        A command to run here stands behind a colon; one for somebody else behind "runs:" or
+        "them:" and is left as it is.
+        """
+        if self.config_dir is None or "--config" in text:
+            return text
+        given = f": ciris-mesh --config {shlex.quote(str(self.config_dir))} "
+        return _ADVICE.sub(lambda _: given, text)
 
 
 def print_json(value: Any) -> None:

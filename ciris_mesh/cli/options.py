@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -13,7 +14,9 @@ import click
 from ciris_mesh.cli.app import Failure
 
 #: A name or a reason is a line on a screen, not a document.
-TEXT_CHARS_MAX: Final = 200
+TEXT_BYTES_MAX: Final = 200
+#: A date further ahead than this is a slip of the pen.
+AHEAD_MAX_MS: Final = 366 * 86_400_000
 
 _Command = Callable[..., None]
 
@@ -71,8 +74,13 @@ class Line(_TextType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the text, or end with wrong usage."""
         text = str(value)
-        if not text.isprintable() or text != text.strip() or not 0 < len(text) <= TEXT_CHARS_MAX:
-            self.fail(f"write 1 to {TEXT_CHARS_MAX} characters in one line", param, ctx)
+        is_line = text.isprintable() and text == text.strip()
+        if not is_line or not 0 < len(text.encode()) <= TEXT_BYTES_MAX:
+            self.fail(
+                f"write 1 to {TEXT_BYTES_MAX} bytes in one line; a letter with an accent is two",
+                param,
+                ctx,
+            )
         return text
 
 
@@ -96,6 +104,42 @@ def moment(text: str) -> str:
         return normalize(text)
     except ValueError:
         raise Failure(f"{text!r} is no time; write it like 2027-06-01T00:00:00Z") from None
+
+
+def ensure_future(option: str, time: str | None, now_ms: int) -> None:
+    """Refuse an end that is over.
+
+    Raises:
+        Failure: `time`, as columns have it, is not after `now_ms`.
+    """
+    from ciris_mesh.records.timestamps import to_unix_ms
+
+    if time is not None and to_unix_ms(time) <= now_ms:
+        raise Failure(f"{option} {time} is over already; name a time to come")
+
+
+def ensure_near(option: str, time: str | None, now_ms: int) -> None:
+    """Refuse a beginning that nobody can mean.
+
+    Raises:
+        Failure: `time`, as columns have it, is more than a year after `now_ms`.
+    """
+    from ciris_mesh.records.timestamps import to_unix_ms
+
+    if time is not None and to_unix_ms(time) > now_ms + AHEAD_MAX_MS:
+        raise Failure(f"{option} {time} is more than a year ahead; say it when the time is nearer")
+
+
+def finite(option: str, number: float | None) -> None:
+    """Refuse what JSON has no number for.
+
+    Raises:
+        Failure: not a number, or infinite.
+    """
+    if number is not None and not math.isfinite(number):
+        raise Failure(
+            f"{option} {number} is no number that can be signed; write one like 0.5 or -1"
+        )
 
 
 def time_option(name: str, help_: str) -> Callable[[_Command], _Command]:

@@ -14,6 +14,7 @@ from ciris_mesh.cli.options import (
     KEY_ID,
     LINE,
     Manner,
+    ensure_near,
     takes_cosigners,
     takes_manner,
     takes_unknown,
@@ -116,6 +117,7 @@ def _remove(
     manner: Manner,
 ) -> None:
     me = this_signer(app)
+    ensure_near("--effective", effective, me.at_ms)
     about = find_key(app, removed, me.key_id, unknown=unknown)
     columns = {name: value or me.key_id for name, value in subject.items()} | {
         column: about.key_id,

@@ -8,7 +8,16 @@ import click
 
 from ciris_mesh.cli.app import App
 from ciris_mesh.cli.lookup import find_key
-from ciris_mesh.cli.options import KEY_ID, Manner, takes_unknown, time_option
+from ciris_mesh.cli.options import (
+    KEY_ID,
+    LINE,
+    Manner,
+    ensure_future,
+    ensure_near,
+    finite,
+    takes_unknown,
+    time_option,
+)
 from ciris_mesh.cli.publish import publish
 from ciris_mesh.cli.signing import this_signer
 from ciris_mesh.cli.verbs import Verb
@@ -26,6 +35,7 @@ _TYPES: Final = ("scores", "delegates_to", "supersedes", "withdraws", "recants")
 @click.option(
     "--dimension",
     required=True,
+    type=LINE,
     metavar="TEXT",
     help="What is scored, such as identity:continuity:v1.",
 )
@@ -66,7 +76,10 @@ def attest(
     What will be signed is shown first. A signed record spreads to all peers and cannot be taken
     back, only contradicted by a later one.
     """
+    finite("--score", score)
+    finite("--weight", weight)
     me = this_signer(app)
+    ensure_future("--expires", expires, me.at_ms)
     about = find_key(app, key_id, me.key_id, unknown=unknown)
     columns = {
         "attested_key_id": about.key_id,
@@ -81,7 +94,9 @@ def attest(
 
 @click.command(cls=Verb)
 @click.argument("key_id", type=KEY_ID)
-@click.option("--reason", metavar="TEXT", help="Why, in a word or two: compromised, retired.")
+@click.option(
+    "--reason", type=LINE, metavar="TEXT", help="Why, in a word or two: compromised, retired."
+)
 @time_option(
     "--effective",
     "From when on the key must not be believed, such as 2026-11-20T08:00:00Z; now if absent.",
@@ -108,6 +123,7 @@ def revoke(
     from anyone else it is shown as a claim.
     """
     me = this_signer(app)
+    ensure_near("--effective", effective, me.at_ms)
     about = find_key(app, key_id, me.key_id, unknown=unknown)
     columns = {"revoked_key_id": about.key_id, "reason": reason, "effective_at": effective}
     manner = Manner(yes=yes or as_json, as_json=as_json)

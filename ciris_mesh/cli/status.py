@@ -55,7 +55,7 @@ def status(
     elif answer["running"]:
         _show(answer)
     else:
-        click.echo("\n".join(answer["health"]))
+        click.echo(app.hinted("\n".join(answer["health"])))
     if check and (answer["health"] or not answer["running"]):
         ctx.exit(1)
 

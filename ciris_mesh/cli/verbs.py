@@ -117,6 +117,9 @@ class LazyGroup(click.Group):
         """Run the command; whatever goes wrong becomes one line and an exit code."""
         try:
             return super().invoke(ctx)
+        except Failure as exc:
+            exc.message = ctx.ensure_object(App).hinted(exc.message)
+            raise
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
@@ -140,7 +143,7 @@ def _failure(ctx: click.Context, exc: Exception, text: str) -> Failure:
         click.echo("".join(traceback.format_exception(exc)), err=True, nl=False)
     elif text.startswith("internal error"):
         text += " (run again with -vv to see where)"
-    return Failure(text)
+    return Failure(ctx.ensure_object(App).hinted(text))
 
 
 def set_up_logging(verbosity: int) -> None:

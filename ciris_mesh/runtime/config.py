@@ -359,6 +359,12 @@ def _sections(data: bytes, label: str) -> dict[str, dict[str, Any]]:
         if name in _SECTION_HELP and not isinstance(value, dict):
             raise ConfigError(f"{label}: {name} is a section, write [{name}] on a line of its own")
     found: dict[str, dict[str, Any]] = parsed.dict()
+    if found and not found.keys() & _SECTION_HELP.keys():
+        names = ", ".join(f"[{name}]" for name in _SECTION_HELP)
+        raise ConfigError(
+            f"{label}: {next(_unknown(found))}, and none of {names} is in it; "
+            "see: ciris-mesh --exampleconfig"
+        )
     return found
 
 

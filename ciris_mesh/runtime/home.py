@@ -105,6 +105,13 @@ class Home:
         """
         if self.exists:
             return self
+        if _is_file(self.federation_key):
+            config = shlex.quote(str(self.config))
+            raise ConfigError(
+                f"{self.config} is missing, but the node's keys are there; restore it from your "
+                f"backup, or start from the defaults: "
+                f"(umask 077; ciris-mesh --exampleconfig > {config})"
+            )
         command = f"ciris-mesh init --name NAME --config {shlex.quote(str(self.path))}"
         if self.path == usual_places()[-1]:
             command = "ciris-mesh init --name NAME"
@@ -188,12 +195,15 @@ class Home:
 def find_home(explicit: Path | None = None, *, env: Mapping[str, str] = os.environ) -> Home:
     """The home to use: `explicit`, else the first usual place that holds `config`.
 
-    When none does, the last place: the one `init` creates. Call `require` before using it.
+    When none does, one that lost it and still holds the key; else the last place: the one `init`
+    creates. Call `require` before using it.
     """
     if explicit is not None:
         return Home(Path(os.path.abspath(explicit.expanduser())))
     homes = usual_places(env)
-    return Home(next((path for path in homes if _is_file(path / _CONFIG)), homes[-1]))
+    by_config = (path for path in homes if _is_file(path / _CONFIG))
+    by_key = (path for path in homes if _is_file(Home(path).federation_key))
+    return Home(next(by_config, next(by_key, homes[-1])))
 
 
 def usual_places(env: Mapping[str, str] = os.environ) -> tuple[Path, Path, Path]:

@@ -120,8 +120,14 @@ def test_revoke_is_effective_now_when_nothing_is_said(sh: Shell) -> None:
     ("arguments", "text"),
     [
         ((*ATTEST, "--expires", "tomorrow"), "'tomorrow' is no time"),
-        ((*ATTEST, "--weight", "nan"), "value_not_allowed"),
-        ((*ATTEST[:-3], "inf", "--unknown", "--yes"), "value_not_allowed"),
+        ((*ATTEST, "--expires", "2026-01-01T00:00:00Z"), "is over already"),
+        ((*ATTEST, "--weight", "nan"), "--weight nan is no number that can be signed"),
+        (("revoke", BOB, "-y", "--effective", "2099-01-01T00:00:00Z"), "more than a year ahead"),
+        (
+            ("remove", "occurrence", BOB, "-y", "--effective", "2099-01-01T00:00:00Z"),
+            "more than a year ahead",
+        ),
+        ((*ATTEST[:-3], "inf", "--unknown", "--yes"), "write one like 0.5"),
     ],
 )
 def test_what_cannot_be_signed_is_said_and_nothing_is_stored(
@@ -133,8 +139,27 @@ def test_what_cannot_be_signed_is_said_and_nothing_is_stored(
     assert sh.json("records") == []
 
 
-def test_a_key_id_that_is_none_is_wrong_usage(sh: Shell) -> None:
-    assert sh.run("revoke", "two words").exit_code == 2
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("revoke", "two words"),
+        ("revoke", BOB, "--unknown", "--yes", "--reason", "x" * 201),
+        ("revoke", BOB, "--unknown", "--yes", "--reason", "\u00e9" * 101),
+        ("revoke", BOB, "--unknown", "--yes", "--reason", ""),
+        ("attest", BOB, "--unknown", "--yes", "--score", "1", "--dimension", ""),
+        ("attest", BOB, "--unknown", "--yes", "--score", "1", "--dimension", " "),
+    ],
+)
+def test_what_can_be_no_part_of_a_record_is_wrong_usage(
+    sh: Shell, arguments: tuple[str, ...]
+) -> None:
+    assert sh.run(*arguments).exit_code == 2
+    assert sh.json("records") == []
+
+
+def test_a_reason_of_200_bytes_is_signed(sh: Shell) -> None:
+    answer = sh.json("revoke", BOB, "--unknown", "--reason", "\u00e9" * 100)
+    assert answer["outcome"] == "admitted"
 
 
 def test_nothing_is_signed_before_the_build_date(

@@ -58,7 +58,7 @@ def test_a_newer_node_may_say_more(sh: Shell) -> None:
 
 
 def test_a_node_that_does_not_run_is_an_answer_too(sh: Shell) -> None:
-    assert "ciris-mesh run" in sh.ok("status")
+    assert f"start it with: ciris-mesh --config {sh.home.path} run" in sh.ok("status")
     assert sh.json("status") == {
         "running": False,
         "schema": 1,
@@ -176,7 +176,7 @@ def test_a_long_list_of_reasons_is_cut(sh: Shell) -> None:
 
 @pytest.mark.parametrize("verb", [["wait"], ["sync", "bob"]], ids=" ".join)
 def test_they_need_a_running_node(sh: Shell, verb: list[str]) -> None:
-    assert "start it with: ciris-mesh run" in sh.error(*verb)
+    assert f"start it with: ciris-mesh --config {sh.home.path} run" in sh.error(*verb)
 
 
 def test_sync_asks_for_rounds_with_one_peer(sh: Shell) -> None:
@@ -206,8 +206,8 @@ def test_waiting_for_nobody_is_a_failure(sh: Shell) -> None:
     table = {"peers": lambda _: [], "converged": converging(0)}
     with answering(sh.home, table):
         line = sh.error("wait", "--converged")
-    assert "no peers; add one with: ciris-mesh" in line
-    assert line.endswith("peer add INVITE\n")
+    hint = f"ciris-mesh --config {sh.home.path} peer add INVITE"
+    assert line == f"ciris-mesh: no peers; add one with: {hint}\n"
 
 
 @pytest.mark.parametrize("verb", [["wait"], ["sync", "bob"]], ids=" ".join)

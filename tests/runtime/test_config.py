@@ -171,11 +171,11 @@ def test_a_long_or_wild_value_does_not_flood_the_terminal() -> None:
     [
         ("[node]\nnmae = x", ("[node] nmae is unknown and has no effect; did you mean name?",)),
         ("[rounds]\ncadence = 5", ("[rounds] cadence is unknown", "did you mean cadence_s?")),
-        ("[nodes]\nname = x", ("section [nodes] is unknown", "did you mean node?")),
-        ("name = x", ("name stands before any [section]",)),
+        ("[nodes]\nname = x\n[node]", ("section [nodes] is unknown", "did you mean node?")),
+        ("name = x\n[node]", ("name stands before any [section]",)),
         ("[rounds]\nkinds = all", ("[rounds] kinds is unknown",)),
         ("[node]\n[[extra]]\na = 1", ("[node] extra is unknown",)),
-        ("[zzz]\na = 1", ("section [zzz] is unknown and has no effect",)),
+        ("[zzz]\na = 1\n[node]", ("section [zzz] is unknown and has no effect",)),
     ],
 )
 def test_what_has_no_effect_is_warned_of(text: str, says: tuple[str, ...]) -> None:
@@ -210,6 +210,19 @@ def test_a_malformed_file_names_the_line(text: str, says: str) -> None:
 def test_a_file_that_is_not_utf_8_names_the_line() -> None:
     assert "line 2: not UTF-8" in refusal(b"[node]\nname = \xff\n")
     assert "not UTF-8" in refusal("[node]".encode("utf-16"))
+
+
+@pytest.mark.parametrize("text", ["[nodes]\nname = x", "name = x", "[a]\n[b]\nc = 1", "x ="])
+def test_a_file_with_nothing_of_ours_is_no_configuration(text: str) -> None:
+    line = refusal(text)
+    assert "none of [node], [reticulum], " in line
+    assert "--exampleconfig" in line
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# name = x\n"])
+def test_a_file_that_sets_nothing_means_the_defaults(text: str) -> None:
+    assert parse_config(text.encode()) == DEFAULTS
 
 
 def test_a_byte_order_mark_does_no_harm() -> None:

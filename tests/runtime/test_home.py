@@ -87,6 +87,19 @@ def test_without_any_home_the_last_place_is_named_and_refused(
         found.require()
 
 
+def test_keys_without_a_config_are_found_and_the_way_back_is_said(
+    places: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    lost = create_home(places[1], FILES)
+    lost.config.unlink()
+    found = find_home(env={"HOME": str(tmp_path / "user")})
+    assert found.path == lost.path
+    with pytest.raises(ConfigError, match="the node's keys are there; restore it") as caught:
+        found.require()
+    assert f"--exampleconfig > {lost.config})" in str(caught.value)
+    assert "init" not in str(caught.value)
+
+
 def test_a_given_directory_is_taken_as_it_is(tmp_path: Path, home: Home) -> None:
     assert find_home(home.path).require() == home
     missing = find_home(tmp_path / "a b")
