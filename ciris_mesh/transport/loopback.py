@@ -392,12 +392,17 @@ class LoopbackTransport:
             raise BackPressure(f"{other.coming_bytes} bytes wait on link {other.link}")
 
     def _turns_away(self, caller: Address) -> bool:
-        """Say whether there is no room for one more link; make room among the caller's own."""
+        """Say whether there is no room for one more link; make room among strangers' links, and
+        among the caller's own."""
         inbound = [end for end in self._ends.values() if end.inbound and end.is_open]
         if len(inbound) >= INBOUND_LINKS_MAX:
             self._dropped[DropReason.TOO_MANY_LINKS] += 1
-            return True
-        theirs = [end for end in inbound if end.remote.address == caller]
+            strangers = [end for end in inbound if end.remote.address not in self._permitted]
+            if not strangers:
+                return True
+            # The first is the oldest; here everybody has an identity.
+            self._network._break(strangers[0], DownReason.TOO_MANY_LINKS, DownReason.PEER_CLOSED)
+        theirs = [end for end in inbound if end.is_open and end.remote.address == caller]
         if len(theirs) >= INBOUND_LINKS_PER_IDENTITY_MAX:
             self._dropped[DropReason.TOO_MANY_LINKS] += 1
             oldest = min(theirs, key=lambda end: end.progress_s)

@@ -153,7 +153,8 @@ def test_a_dial_joins_the_one_under_way() -> None:
     pair.stop()
 
 
-def test_inbound_links_are_bounded(pair: Pair) -> None:
+@pytest.mark.parametrize("peers", [True, False], ids=["peers", "strangers"])
+def test_inbound_links_are_bounded_and_strangers_make_room(pair: Pair, *, peers: bool) -> None:
     callers = [
         LocalNode(LoopbackTransport(pair.network, f"caller-{number}"))
         for number in range(INBOUND_LINKS_MAX // 4 + 1)
@@ -162,8 +163,14 @@ def test_inbound_links_are_bounded(pair: Pair) -> None:
         for _ in range(4):
             caller.do("dial", address=pair.a.address)
             caller.wait("up")
+    if peers:
+        pair.a.do("permit", addresses=[caller.address for caller in callers[:-1]])
     callers[-1].do("dial", address=pair.a.address)
-    assert callers[-1].wait("dial_failed")["reason"] == "timeout"
+    if peers:
+        assert callers[-1].wait("dial_failed")["reason"] == "timeout"
+    else:
+        callers[-1].wait("up")
+        assert callers[0].wait("down")["reason"] == "peer_closed"
     assert pair.a.do("stats")["dropped"]["too_many_links"] == 1
     for caller in callers:
         caller.stop()
