@@ -1,10 +1,12 @@
 """The one question every envelope is asked, whatever path it came by: may this come in?
 
-    same id on the federation shelf -> Duplicate            (before any signature is looked at)
+    same id on the federation shelf -> Duplicate            (before any signature is looked at,
+                                       unless it names a signer our copy lacks)
     same bytes refused before       -> that refusal again
     structure, one spelling         -> else Malformed
     who delivers may deliver this   -> else Refused
-    both signature halves           -> else Refused; a signer we lack -> Deferred
+    both signature halves           -> else Refused; a signer we lack -> Deferred (of several
+                                       around one record, those we know suffice at first)
     dated ahead of our clock        -> Deferred
 
 Judging reads, never writes, and takes no lock: verification is slow. What it decides is carried
@@ -22,6 +24,7 @@ from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.store import PooledEntry
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.checks import KeyLookup, public_key_of, verify
+from ciris_mesh.records.cosigning import is_cosigned, only_signed_by
 from ciris_mesh.records.envelope import Envelope, one_spelling_problem, parse_envelope
 from ciris_mesh.records.hybrid import HybridPolicy, HybridPublicKey
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, EnvelopeKind
@@ -62,13 +65,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What to do with a candidate: at most one of `row` and `entry` is set.
+    """What to do with a candidate.
 
     Attributes:
         verdict: final, unless `row` is set: then writing it decides between Admitted, Upgraded
             and Duplicate.
         row: goes on its shelf.
-        entry: goes into its pool.
+        entry: goes into its pool. Beside a row: the whole, while some of its signers lack a key.
         public: of a KEY row, the key it introduces.
     """
 
@@ -84,6 +87,10 @@ class Known(Protocol):
 
     def shelf_of(self, kind: EnvelopeKind, envelope_id: bytes) -> Shelf | None:
         """Where the row with this id stands, None without one."""
+        ...
+
+    def signers_of(self, kind: EnvelopeKind, envelope_id: bytes) -> tuple[str, ...]:
+        """The verified signers of the row with this id, () without one."""
         ...
 
     def federation_key(self, key_id: str) -> HybridPublicKey | None:
@@ -146,7 +153,7 @@ class Admission:
             )
             return self._refuse(what, verdict, now_ms)
         duplicate = self._duplicate(what, envelope.envelope_id)
-        if duplicate is not None:
+        if duplicate is not None and not self._names_more(what, envelope):
             return Judgement(what, duplicate)
         if not is_attributed(what.source):
             return self._judge_stranger(what, envelope, now_ms)
@@ -161,10 +168,28 @@ class Admission:
             return None
         return Verdict(Outcome.DUPLICATE, Reason.NONE, what.kind, envelope_id)
 
+    def _names_more(self, what: Candidate, envelope: Envelope) -> bool:
+        """Does this copy of a record we hold claim signers that ours lacks?
+
+        Without another look whoever countersigns a record first would keep its author's own
+        signature out.
+        """
+        if not is_cosigned(what.kind) or not is_attributed(what.source):
+            return False
+        known = self._known.signers_of(what.kind, envelope.envelope_id)
+        return not set(known).issuperset(envelope.signers)
+
     def _judge_known(
         self, what: Candidate, envelope: Envelope, remembered: Verdict | None, now_ms: int
     ) -> Judgement:
         verdict, signers = (remembered, ()) if remembered else self._verify(envelope)
+        entry = None
+        if verdict.reason is Reason.SIGNER_UNKNOWN and is_cosigned(what.kind):
+            part, part_signers = self._known_part(envelope, verdict)
+            if part is not None:
+                entry = _deferred(what, envelope, verdict)
+                envelope, signers = part, part_signers
+                verdict = _verdict(envelope, Outcome.ADMITTED)
         ahead_ms = envelope.seq - now_ms
         is_bridged = what.source.path == "registry" and verdict.reason in BRIDGEABLE
         if verdict.outcome is not Outcome.ADMITTED and not is_bridged:
@@ -181,8 +206,26 @@ class Admission:
             shelf = Shelf.LOCAL
         row = _row(envelope, shelf, signers, now_ms)
         return Judgement(
-            what, _verdict(envelope, Outcome.ADMITTED), row=row, public=public_key_of(envelope)
+            what,
+            _verdict(envelope, Outcome.ADMITTED),
+            row=row,
+            entry=entry,
+            public=public_key_of(envelope),
         )
+
+    def _known_part(
+        self, envelope: Envelope, verdict: Verdict
+    ) -> tuple[Envelope | None, tuple[str, ...]]:
+        """The record with those signers whose keys are here, if it may stand on them alone.
+
+        Else anyone could keep a record waiting by adding a signer nobody knows.
+        """
+        known = [name for name in envelope.signers if name not in verdict.waits_for]
+        if not known:
+            return None, ()
+        part = only_signed_by(envelope, known)
+        found, signers = self._verify(part)
+        return (part, signers) if found.outcome is Outcome.ADMITTED else (None, ())
 
     def _judge_stranger(self, what: Candidate, envelope: Envelope, now_ms: int) -> Judgement:
         """First contact: a key that signs itself, then its occurrences. Nothing else."""

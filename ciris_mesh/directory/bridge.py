@@ -28,6 +28,7 @@ from ciris_mesh.directory.base import (
     StoredRow,
 )
 from ciris_mesh.directory.buckets import digest_of
+from ciris_mesh.records.cosigning import is_cosigned
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.wire.messages import EnvelopeRef
@@ -160,7 +161,7 @@ class FederationDirectoryReplicationBridge:
 
     def may_serve(self, peer: str, kind: EnvelopeKind, row: StoredRow) -> bool:
         """The one predicate of list and fetch: may this row go to this peer?"""
-        return row.kind is kind and _may_pass_on(row.shelf, row.signers, self._trusted())
+        return row.kind is kind and _may_pass_on(kind, row.shelf, row.signers, self._trusted())
 
     def serve(
         self, peer: str, kind: EnvelopeKind, want: Sequence[bytes], *, budget_bytes: int
@@ -180,7 +181,7 @@ class FederationDirectoryReplicationBridge:
             row = self._directory.get(kind, envelope_id)
             if row is None:
                 unserved.append((envelope_id, "not_held"))
-            elif not _may_pass_on(row.shelf, row.signers, trusted):
+            elif not _may_pass_on(kind, row.shelf, row.signers, trusted):
                 unserved.append((envelope_id, "not_offered"))
             elif sent and len(row.envelope) > left_bytes:
                 unserved.append((envelope_id, "over_budget"))
@@ -333,7 +334,7 @@ class FederationDirectoryReplicationBridge:
             return cached
 
         def passes(signers: tuple[str, ...]) -> bool:
-            return _may_pass_on(Shelf.FEDERATION, signers, trusted)
+            return _may_pass_on(kind, Shelf.FEDERATION, signers, trusted)
 
         refs = tuple(self._directory.newest(kind, passes, limit=OFFER_REFS_MAX))
         ids = frozenset(ref.envelope_hash for ref in refs)
@@ -376,9 +377,19 @@ class FederationDirectoryReplicationBridge:
             self._counts[what, reason] += number
 
 
-def _may_pass_on(shelf: Shelf, signers: Sequence[str], trusted: frozenset[str]) -> bool:
-    """Federation shelf, and every signer one of ours: the strictest reading of "whose records"."""
-    return shelf is Shelf.FEDERATION and bool(signers) and trusted.issuperset(signers)
+def _may_pass_on(
+    kind: EnvelopeKind, shelf: Shelf, signers: Sequence[str], trusted: frozenset[str]
+) -> bool:
+    """Federation shelf, and every signer one of ours: the strictest reading of "whose records".
+
+    Except where anybody may add a signature under the same id: there one of ours is enough, or
+    adding one would keep the record from being passed on.
+    """
+    if shelf is not Shelf.FEDERATION:
+        return False
+    if is_cosigned(kind):
+        return not trusted.isdisjoint(signers)
+    return bool(signers) and trusted.issuperset(signers)
 
 
 def _is_known(memory: _PeerMemory, key: _Key, standing: Standing | None, now_s: float) -> bool:

@@ -179,6 +179,11 @@ class DirectoryCore(ReplicationDirectory):
         """Where the row with this id stands, None without one."""
         return self._store.shelves(kind, [envelope_id]).get(envelope_id)
 
+    def signers_of(self, kind: EnvelopeKind, envelope_id: bytes) -> tuple[str, ...]:
+        """The verified signers of the row with this id, () without one."""
+        row = self._store.get(kind, envelope_id)
+        return row.signers if row is not None else ()
+
     def federation_key(self, key_id: str) -> HybridPublicKey | None:
         """The key on the federation shelf. Cached: a key never changes under its id."""
         with self._state:

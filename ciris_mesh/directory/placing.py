@@ -15,6 +15,8 @@ from ciris_mesh.directory.base import Shelf, StoredRow
 from ciris_mesh.directory.buckets import bucket_of
 from ciris_mesh.directory.pools import DeferredPool, FirstContactPool
 from ciris_mesh.directory.store import PooledEntry, Store
+from ciris_mesh.records.cosigning import is_cosigned, joined
+from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
@@ -72,6 +74,8 @@ class Placing:
         for judgement in judged:
             if judgement.row is not None:
                 self._place_row(judgement, judgement.row, placed)
+                if judgement.entry is not None:
+                    self._wait_beside(judgement, judgement.entry, placed)
             elif judgement.entry is None:
                 self._leave_pool(judgement.candidate.digest)
                 placed.settled.append((judgement.candidate, judgement.verdict))
@@ -85,7 +89,11 @@ class Placing:
         self._leave_pool(judgement.candidate.digest)
         stands = self._store.shelves(row.kind, [row.envelope_id]).get(row.envelope_id)
         verdict = judgement.verdict
-        if stands is not None and stands >= row.shelf:
+        union = self._union(row) if stands is Shelf.FEDERATION else None
+        if union is not None:
+            verdict = replace(verdict, outcome=Outcome.UPGRADED)
+            self._write(union, placed, is_new=False)
+        elif stands is not None and stands >= row.shelf:
             verdict = replace(verdict, outcome=Outcome.DUPLICATE)
         elif self._conflicts(judgement, row):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.KEY_CONFLICT)
@@ -94,6 +102,19 @@ class Placing:
                 verdict = replace(verdict, outcome=Outcome.UPGRADED)
             self._write(row, placed, is_new=stands is None)
         placed.settled.append((judgement.candidate, verdict))
+
+    def _union(self, row: StoredRow) -> StoredRow | None:
+        """Our copy with the signers of this one added; None when that adds nobody."""
+        if not is_cosigned(row.kind) or row.shelf is not Shelf.FEDERATION:
+            return None
+        stored = self._store.get(row.kind, row.envelope_id)
+        if stored is None or set(stored.signers).issuperset(row.signers):
+            return None
+        one, other = (parse_envelope(row.kind, each.envelope) for each in (stored, row))
+        union = joined(one, other)
+        if union.signers == stored.signers:
+            return None
+        return replace(stored, signers=union.signers, envelope=union.raw)
 
     def _conflicts(self, judgement: Judgement, row: StoredRow) -> bool:
         """A key id keeps the first public key it stood for, whatever comes later."""
@@ -115,8 +136,9 @@ class Placing:
         if row.shelf is not Shelf.FEDERATION:
             return
         self._touched.add((row.kind, bucket_of(row.envelope_id)))
-        for digest in self._deferred.of_id(row.kind, row.envelope_id):
-            self._leave_pool(digest)
+        if not is_cosigned(row.kind):  # there, what waits may bring another signature
+            for digest in self._deferred.of_id(row.kind, row.envelope_id):
+                self._leave_pool(digest)
         if is_first_key:
             placed.new_keys.append(row.subject)
             strangers = self._strangers.take(row.subject)
@@ -126,15 +148,25 @@ class Placing:
         if any(self._read_key(key_id) is not None for key_id in entry.waits_for):
             placed.again.append(judgement.candidate)
             return
+        self._keep_waiting(judgement.candidate, entry, placed)
+        placed.settled.append((judgement.candidate, judgement.verdict))
+
+    def _wait_beside(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
+        """The rest of a record that is held: its missing signers' keys may come yet."""
+        if any(self._read_key(key_id) is not None for key_id in entry.waits_for):
+            placed.again.append(judgement.candidate)
+        else:
+            self._keep_waiting(judgement.candidate, entry, placed)
+
+    def _keep_waiting(self, candidate: Candidate, entry: PooledEntry, placed: Placed) -> None:
         old = self._deferred.get(entry.digest)
         if old is not None:
             entry = replace(entry, source=old.source)
         if old != entry:
             evicted = self._deferred.add(entry)
-            self._store.pool_put(entry, judgement.candidate.raw)
+            self._store.pool_put(entry, candidate.raw)
             self._store.pool_drop(DEFERRED, [victim.digest for victim in evicted])
             placed.evicted += evicted
-        placed.settled.append((judgement.candidate, judgement.verdict))
 
     def _meet(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
         verdict = judgement.verdict

@@ -451,13 +451,16 @@ def test_an_unknown_signer_defers_and_its_key_releases(
     assert row.shelf is Shelf.FEDERATION
 
 
-def test_a_record_of_several_signers_waits_for_all(directory: DirectoryCore) -> None:
+def test_a_record_of_several_signers_stands_on_those_known_and_waits_for_the_rest(
+    directory: DirectoryCore,
+) -> None:
     raw = author(
         K.FAMILY, columns(K.FAMILY, alice().key_id, 0), alice(), at_ms=AT_MS, cosigners=[bob()]
     )
     assert set(admit(directory, K.FAMILY, raw).waits_for) == {alice().key_id, bob().key_id}
     know(directory, alice())
     assert directory.pools().deferred == 1
+    assert list(directory.signers(K.FAMILY).values()) == [(alice().key_id,)]
     know(directory, bob())
     assert directory.pools().deferred == 0
     assert list(directory.signers(K.FAMILY).values()) == [

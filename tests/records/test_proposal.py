@@ -33,7 +33,7 @@ IDS = sorted(key.key_id for key in KEYS)
 
 
 def proposal(kind: EnvelopeKind, *, threshold: int = 2, invited: tuple[str, ...] = ()) -> Proposal:
-    prepared = draft(kind, columns(kind, "group", 1), alice(), at_ms=AT_MS)
+    prepared = draft(kind, columns(kind, alice().key_id, 1), alice(), at_ms=AT_MS)
     return propose(prepared, threshold=threshold, invited=invited)
 
 
@@ -179,7 +179,7 @@ def test_an_altered_file_is_refused(what: str) -> None:
 def test_column_and_signed_bytes_changed_together_lose_the_signatures() -> None:
     other = draft(
         EnvelopeKind.FAMILY,
-        {**columns(EnvelopeKind.FAMILY, "group", 1), "family_name": "Other"},
+        {**columns(EnvelopeKind.FAMILY, alice().key_id, 1), "family_name": "Other"},
         alice(),
         at_ms=AT_MS,
     )

@@ -27,7 +27,7 @@ def sample(kind: EnvelopeKind, signer: FederationKey, n: int = 0, at_ms: int = A
     """Envelope bytes of the n-th record of `kind` by `signer`, passing `checks.verify_bytes`.
 
     Different (kind, signer, n) give different envelope ids and subjects, except that a signer
-    has one key id: its key records differ in `identity_ref` alone.
+    has one key id: its key records differ in `identity_ref` alone, its locations in evidence.
     """
     return author(kind, columns(kind, signer.key_id, n, at_ms), signer, at_ms=at_ms)
 
@@ -82,10 +82,10 @@ _COLUMNS: dict[EnvelopeKind, Callable[[str, int, str], _Columns]] = {
     _K.FAMILY_MEMBERSHIP_REVOCATION: _member_removal("family"),
     _K.COMMUNITY_MEMBERSHIP_REVOCATION: _member_removal("community"),
     _K.LOCATION_PROOF: lambda me, n, now: {
-        "subject_key_id": f"{me}" if n == 0 else f"guest-{n}-{me}",
+        "subject_key_id": me,
         "cell_id": "872830828ffffff",
         "cell_resolution": 7,
-        "attestation_evidence": [1, 2, 255],
+        "attestation_evidence": [1, 2, n % 256, 255],
     },
     _K.ORGANIZATION: lambda me, n, now: {
         "org_id": f"org-{n}-{me}",

@@ -1,0 +1,104 @@
+"""The signatures around a record of kinds 4 to 10: leaving some out, and joining two copies.
+
+Their ids do not cover `authority`, so one record travels in copies that differ in who signed.
+Joining is a union: commutative, associative and idempotent, so whoever has seen the same
+signatures holds the same bytes, in whatever order they came. Nothing is verified here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ciris_mesh.records.canonical import compact
+from ciris_mesh.records.envelope import (
+    AUTHORITY_MEMBER,
+    ENVELOPE_BYTES_MAX,
+    SIGNERS_MAX,
+    Claim,
+    Envelope,
+    encode_base64,
+    parse_envelope,
+)
+from ciris_mesh.records.jsontext import JsonValue
+from ciris_mesh.records.kinds import KINDS, EnvelopeKind, SignatureStyle
+
+
+def is_cosigned(kind: EnvelopeKind) -> bool:
+    """True for kinds 4 to 10: the only ones whose signers may grow under one id."""
+    return KINDS[kind].style is SignatureStyle.AUTHORITY
+
+
+def only_signed_by(envelope: Envelope, signers: Iterable[str]) -> Envelope:
+    """The same record with the entries of `signers` alone. Kinds 4 to 10."""
+    kept = frozenset(signers)
+    claims = [claim for claim in envelope.claims if claim.key_id in kept]
+    return _written(envelope.kind, envelope.record, claims)
+
+
+def joined(one: Envelope, other: Envelope) -> Envelope:
+    """One record with the signatures of both copies.
+
+    Over 16 signers or 64 KiB, those stay whom the record itself names, then those with the
+    smallest key ids: strangers who add themselves cannot push out the one it is about.
+
+    Args:
+        one, other: verified copies with the same kind and envelope id.
+    """
+    claims: dict[str, Claim] = {}
+    for claim in (*one.claims, *other.claims):
+        twin = claims.get(claim.key_id, claim)
+        claims[claim.key_id] = min(claim, twin, key=_signature_bytes)
+    record = min(one.record, other.record, key=_spelling)
+    named = frozenset(_strings(record))
+    ranked = sorted(claims.values(), key=lambda claim: (claim.key_id not in named, _order(claim)))
+    kept = ranked[:SIGNERS_MAX]
+    while len(kept) > 1 and len(_bytes(one.kind, record, kept)) > ENVELOPE_BYTES_MAX:
+        kept.pop()
+    return _written(one.kind, record, kept)
+
+
+def _written(kind: EnvelopeKind, record: dict[str, JsonValue], claims: list[Claim]) -> Envelope:
+    return parse_envelope(kind, _bytes(kind, record, claims))
+
+
+def _bytes(kind: EnvelopeKind, record: dict[str, JsonValue], claims: list[Claim]) -> bytes:
+    entries: list[JsonValue] = [_entry(claim) for claim in sorted(claims, key=_order)]
+    return compact({KINDS[kind].wrapper_field: record, AUTHORITY_MEMBER: entries})
+
+
+def _entry(claim: Claim) -> dict[str, JsonValue]:
+    entry: dict[str, JsonValue] = {
+        "key_id": claim.key_id,
+        "ed25519_signature_base64": encode_base64(claim.signature.ed25519),
+    }
+    if claim.signature.mldsa65 is not None:
+        entry["mldsa65_signature_base64"] = encode_base64(claim.signature.mldsa65)
+    return entry
+
+
+def _order(claim: Claim) -> bytes:
+    """Signers are listed by their UTF-16 code units (CEG section 0.9.2.1)."""
+    return claim.key_id.encode("utf-16-be")
+
+
+def _signature_bytes(claim: Claim) -> bytes:
+    return claim.signature.ed25519 + (claim.signature.mldsa65 or b"")
+
+
+def _spelling(record: dict[str, JsonValue]) -> tuple[int, bytes]:
+    text = compact(record)
+    return len(text), text
+
+
+def _strings(value: JsonValue) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case dict():
+            for item in value.values():
+                yield from _strings(item)
+        case list():
+            for item in value:
+                yield from _strings(item)
+        case _:
+            return
