@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import click
 
 from ciris_mesh.cli.app import App, print_json
-from ciris_mesh.cli.stored import Row, Rows, envelope_text, find_row, page_through, stored_rows
+from ciris_mesh.cli.stored import (
+    Row,
+    Rows,
+    envelope_text,
+    envelope_texts,
+    find_row,
+    page_through,
+    plain_record,
+    stored_rows,
+)
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.records.kinds import EnvelopeKind
 
 #: Two screens.
 LIMIT: Final = 50
+#: Wider than any line of ids, so that none is folded.
+_WIDE: Final = 10_000
 
 
 @click.command(cls=Verb)
@@ -38,38 +50,87 @@ LIMIT: Final = 50
     metavar="POSITION",
     help="List those that came in after this position, to go on where a list ended.",
 )
+@click.option("--wide", is_flag=True, help="Shorten nothing, however long the lines get.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.pass_obj
 def records(
-    app: App, *, record_id: str | None, kind: str | None, limit: int, after: int, as_json: bool
+    app: App,
+    *,
+    record_id: str | None,
+    kind: str | None,
+    limit: int,
+    after: int,
+    wide: bool,
+    as_json: bool,
 ) -> None:
     """List the records this node holds, in the order they came in.
 
-    With ID, an envelope id or its first digits, show that record whole.
+    With ID, an envelope id or its first digits, show that record; --json has its signatures and
+    public keys whole.
     """
     rows = stored_rows(app)
     if record_id is not None:
-        _show_one(app, rows, record_id.lower(), kind, as_json=as_json)
+        _show_one(app, rows, record_id.lower().removesuffix(".."), kind, as_json=as_json)
         return
     found = page_through(rows, kind, limit + 1, after)
     if as_json:
         print_json(found[:limit])
         return
-    _show_table(found[:limit])
+    _show_table(app, found[:limit], wide=wide)
     if len(found) > limit:
         app.talk(f"There are more: add --after {found[limit - 1]['position']}")
     elif not found:
         app.talk("No records." if not after else "No records after this position.")
 
 
-def _show_table(rows: list[Row]) -> None:
+def _show_table(app: App, rows: list[Row], *, wide: bool) -> None:
     from ciris_mesh.cli.plain import load
     from ciris_mesh.ui.console import make_console
     from ciris_mesh.ui.tables import RecordRow, records_table
 
     if rows:
-        table = records_table([load(RecordRow, row, strict=False) for row in rows])
-        make_console().print(table)
+        said = _said(app, rows)
+        parsed = [
+            load(RecordRow, {**row, **more}, strict=False)
+            for row, more in zip(rows, said, strict=True)
+        ]
+        console = make_console()
+        if wide:
+            console.width = _WIDE
+        console.print(records_table(parsed, wide=wide))
+
+
+def _said(app: App, rows: list[Row]) -> list[dict[str, str]]:
+    """What each row says of whom, as members of RecordRow; empty texts for most kinds."""
+    wanted = [(row["kind"], row["envelope_id"]) for row in rows if row["kind"] in _SAYING]
+    texts = dict(zip(wanted, envelope_texts(app, wanted), strict=True))
+    said = []
+    for row in rows:
+        kind, text = EnvelopeKind(row["kind"]), texts.get((row["kind"], row["envelope_id"]))
+        more = _SAYING[kind](plain_record(kind, text)) if text else {}
+        said.append({"type": "", "target": "", "says": "", "score": "", **more})
+    return said
+
+
+def _attested(record: dict[str, Any]) -> dict[str, str]:
+    envelope = record.get("attestation_envelope")
+    said = envelope if isinstance(envelope, dict) else {}
+    return {
+        "type": str(record["attestation_type"]),
+        "target": str(record["attested_key_id"]),
+        "says": str(said.get("dimension", "")),
+        "score": f"={said['score']}" if "score" in said else "",
+    }
+
+
+def _revoked(record: dict[str, Any]) -> dict[str, str]:
+    return {"target": str(record["revoked_key_id"]), "says": str(record.get("reason") or "")}
+
+
+_SAYING: Final[dict[str, Callable[[dict[str, Any]], dict[str, str]]]] = {
+    EnvelopeKind.ATTESTATION: _attested,
+    EnvelopeKind.REVOCATION: _revoked,
+}
 
 
 def _show_one(app: App, rows: Rows, record_id: str, kind: str | None, *, as_json: bool) -> None:

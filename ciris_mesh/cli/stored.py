@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from ciris_mesh.cli.app import App, Failure
@@ -97,6 +97,17 @@ def envelope_text(app: App, kind: str, envelope_id: str) -> str:
             if stored is None:
                 raise Failure(f"no record with id {envelope_id} here") from None
             return stored.envelope.decode("utf-8", "replace")
+
+
+def envelope_texts(app: App, wanted: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the text of each (kind, envelope id), in order; "" for what is gone."""
+    try:
+        answers = (ask(app, "record", kind=kind, envelope_id=id_) for kind, id_ in wanted)
+        return [str(answer["envelope"]) for answer in answers]
+    except NodeNotRunning:
+        with locked_home(app) as home, open_directory(home) as directory:
+            rows = (directory.get(EnvelopeKind(kind), bytes.fromhex(id_)) for kind, id_ in wanted)
+            return ["" if row is None else row.envelope.decode() for row in rows]
 
 
 def records_of(app: App, kind: EnvelopeKind) -> Iterator[dict[str, Any]]:

@@ -118,8 +118,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except Failure as exc:
-            exc.message = ctx.ensure_object(App).hinted(exc.message)
-            raise
+            raise Failure(ctx.ensure_object(App).hinted(exc.message)) from exc
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:

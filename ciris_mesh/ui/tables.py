@@ -11,15 +11,37 @@ from rich.table import Table
 from rich.text import Text
 
 from ciris_mesh.runtime.status import InterfaceStatus, KindCounts, NodeStatus, PeerStatus
-from ciris_mesh.ui.words import age, count, instant, printable, size
+from ciris_mesh.ui.words import age, ascii_text, count, cut, instant, printable, short_id, size
 
 #: KindFreshness.staleness when nothing is missing on either side.
 _IN_SYNC: Final = "in_sync"
 
+#: What 80 columns leave for the last column of `records` beside two ids, a day and a short kind.
+_ABOUT_CHARS: Final = 30
+_SCORE_CHARS: Final = 10
+#: Of the kinds with names too long for a line of 80 columns; `--wide` has them whole.
+_SHORT_KINDS: Final = {
+    "location_proof": "location",
+    "identity_occurrence": "occurrence",
+    "org_membership": "membership",
+    "organization": "org",
+    "partner_record": "partner",
+    "identity_occurrence_revocation": "occur. end",
+    "family_membership_revocation": "family end",
+    "community_membership_revocation": "commun. end",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class RecordRow:
-    """One held record, as `records` lists it."""
+    """One held record, as `records` lists it.
+
+    Attributes:
+        type: of an attestation, such as "scores"; empty for other kinds.
+        target: the key an attestation or revocation is about; empty for other kinds.
+        says: the dimension of an attestation, the reason of a revocation.
+        score: "=" and the score of an attestation.
+    """
 
     position: int
     kind: str
@@ -28,6 +50,10 @@ class RecordRow:
     seq: int
     subject: str
     signers: tuple[str, ...]
+    type: str = ""
+    target: str = ""
+    says: str = ""
+    score: str = ""
 
 
 def grid(*columns: str, right: Sequence[str] = ()) -> Table:
@@ -156,20 +182,44 @@ def drops_table(drops: Mapping[str, int]) -> Table:
     return table
 
 
-def records_table(rows: Iterable[RecordRow]) -> Table:
-    """Return one line per record; ids are shortened, `--json` has them whole."""
-    table = grid("id", "time", "kind", "subject", "signed by")
-    for column in table.columns[:2]:
+def records_table(rows: Iterable[RecordRow], *, wide: bool = False) -> Table:
+    """Return one line of at most 80 columns per record, long ids ending in "..".
+
+    Args:
+        wide: nothing is shortened, and the time has hours and minutes.
+    """
+    table = grid("id", "time" if wide else "day", "kind", "signed by", "about")
+    for column in table.columns:
         column.no_wrap = True
     for row in rows:
+        kind = row.kind if wide else _SHORT_KINDS.get(row.kind, row.kind)
         table.add_row(
-            row.envelope_id[:12],
-            instant(row.seq)[:16],
-            row.kind if row.shelf == "federation" else f"{row.kind} ({row.shelf})",
-            printable(row.subject),
-            printable(", ".join(row.signers)),
+            row.envelope_id if wide else short_id(row.envelope_id),
+            instant(row.seq)[: 16 if wide else 10],
+            printable(kind),
+            printable(", ".join(row.signers) if wide else _first_of(row.signers)),
+            _about(row, wide=wide),
         )
     return table
+
+
+def _first_of(signers: Sequence[str]) -> str:
+    if len(signers) > 1:
+        return f"{cut(signers[0], 7)} +{len(signers) - 1}"
+    return "".join(map(short_id, signers))
+
+
+def _about(row: RecordRow, *, wide: bool) -> str:
+    shelf = "" if row.shelf == "federation" else f"({row.shelf})"
+    target = row.target or row.subject
+    words = (shelf, row.type, target if wide else short_id(target))
+    start = " ".join(filter(None, words)) + " "
+    said = ascii_text(printable(row.says))
+    score = row.score if wide else cut(row.score, _SCORE_CHARS)
+    # What a score is of can be guessed from its beginning; the score itself cannot.
+    room = _ABOUT_CHARS - len(start) - len(score)
+    line = ascii_text(printable(start)) + (said if wide else cut(said, max(2, room))) + score
+    return line.rstrip() if wide else cut(line.rstrip(), _ABOUT_CHARS)
 
 
 def record_table(record: Mapping[str, Any]) -> Table:

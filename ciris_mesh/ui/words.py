@@ -5,7 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
+
+#: Eight characters and "..": as many digits of a hash tell a few thousand records apart.
+SHORT_ID_CHARS: Final = 10
+#: Members that hold kilobytes nobody reads.
+_KEY_MEMBERS: Final = ("signature", "pubkey", "public_key", "_base64")
+_KEY_CHARS: Final = 26
 
 _AGES: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 _SIZES: Final = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
@@ -51,11 +57,31 @@ def ascii_text(text: str) -> str:
     return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
+def cut(text: str, chars: int) -> str:
+    """Return `text` in at most `chars` characters, ending in ".." when it was longer."""
+    return text if len(text) <= chars else f"{text[: chars - 2]}.."
+
+
+def short_id(text: str) -> str:
+    """Return the beginning of an id: enough to tell apart and to ask for."""
+    return cut(text, SHORT_ID_CHARS)
+
+
 def json_lines(text: str) -> str:
     """Return JSON text indented and without control characters; other text as `printable` does.
 
-    Long lines are left to the terminal, so that what is copied from it stays JSON.
+    Signatures and public keys are shortened. Other long lines are left to the terminal, so that
+    what is copied from it stays JSON.
     """
     with contextlib.suppress(ValueError, RecursionError):
-        text = json.dumps(json.loads(text), indent=2)
+        text = json.dumps(_without_keys(json.loads(text)), indent=2)
     return "\n".join(map(printable, text.split("\n")))
+
+
+def _without_keys(value: Any, name: str = "") -> Any:
+    if isinstance(value, dict):
+        return {key: _without_keys(member, key) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_without_keys(member, name) for member in value]
+    is_key = any(part in name for part in _KEY_MEMBERS)
+    return cut(value, _KEY_CHARS) if is_key and isinstance(value, str) else value

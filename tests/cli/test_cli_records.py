@@ -180,17 +180,43 @@ def test_the_list_goes_on_where_it_ended(sh: Shell) -> None:
     assert not {row["position"] for row in first} & {row["position"] for row in rest}
     result = sh.run("records", "--limit", "2")
     assert f"add --after {first[-1]['position']}" in result.stderr
-    assert result.stdout.count(first[0]["envelope_id"][:12]) == 1
+    assert result.stdout.count(first[0]["envelope_id"][:8]) == 1
 
 
 def test_a_table_of_records(sh: Shell) -> None:
     envelope_id = sh.ok(*ATTEST).strip()
     text = sh.ok("records", "--kind", "attestation")
-    assert text.splitlines()[1].startswith(envelope_id[:12])
+    assert text.splitlines()[1].startswith(f"{envelope_id[:8]}..")
+    assert text.splitlines()[1].split()[4:] == ["scores", "bob-abcd..", "identi..=0.5"]
     assert text.isascii()
     shown = sh.ok("records", envelope_id[:12])
     assert envelope_id in shown
     assert json.loads(shown[shown.index("{") :])["attestation"]["attested_key_id"] == BOB
+
+
+def test_a_revocation_shows_whom_and_why(sh: Shell) -> None:
+    sh.json("revoke", BOB, "--unknown", "--reason", "lost")
+    line = sh.ok("records", "--kind", "revocation").splitlines()[1]
+    assert line.split()[4:] == ["bob-abcd..", "lost"]
+    assert line.startswith(sh.json("records", "--kind", "revocation")[0]["envelope_id"][:8])
+
+
+def test_wide_shortens_nothing(sh: Shell) -> None:
+    envelope_id = sh.ok(*ATTEST).strip()
+    text = sh.ok("records", "--wide", "--kind", "attestation")
+    assert f"{node_identity(sh.home).key_id}  scores {BOB} identity:continuity:v1=0.5\n" in text
+    assert text.splitlines()[1].startswith(envelope_id)
+
+
+def test_a_record_is_shown_without_its_kilobytes_of_signature(sh: Shell) -> None:
+    envelope_id = sh.ok(*ATTEST).strip()
+    shown = sh.ok("records", f"{envelope_id[:8]}..")
+    record = json.loads(shown[shown.index("{") :])["attestation"]
+    assert record["scrub_signature_pqc"].endswith("..")
+    assert len(shown) < 3000
+    whole = json.loads(sh.json("records", envelope_id)["envelope"])["attestation"]
+    assert whole["scrub_signature_pqc"].startswith(record["scrub_signature_pqc"][:-2])
+    assert len(whole["scrub_signature_pqc"]) > 4000
 
 
 def test_an_empty_store(sh: Shell) -> None:

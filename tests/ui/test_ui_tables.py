@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import RenderableType
 
+from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.status import (
     CandidateStatus,
     InterfaceStatus,
@@ -171,8 +172,37 @@ def test_only_other_shelves_than_the_usual_are_named() -> None:
         for shelf in ("federation", "bridged")
     ]
     lines = text_of(records_table(rows)).splitlines()
-    assert lines[1].split() == ["ab" * 6, "2026-11-22", "08:15", "key", "s", "a"]
-    assert "key (bridged)" in lines[2]
+    assert lines[1].split() == ["abababab..", "2026-11-22", "key", "a", "s"]
+    assert "(bridged) s" in lines[2]
+
+
+@pytest.mark.parametrize("kind", list(EnvelopeKind))
+@pytest.mark.parametrize("signers", [("a" * 99,), ("b" * 99,) * 16])
+def test_every_record_is_one_line_of_80_columns(kind: str, signers: tuple[str, ...]) -> None:
+    long = "x" * 99
+    for score in ("", "=0.12345678901234567"):
+        row = RecordRow(
+            1, kind, "ab" * 32, "federation", 0, long, signers, "delegates_to", long, long, score
+        )
+        lines = text_of(records_table([row])).splitlines()
+        assert len(lines) == 2
+        assert len(lines[1]) <= 80
+
+
+def test_a_long_dimension_gives_way_to_the_score() -> None:
+    row = RecordRow(
+        1, "attestation", "ab" * 32, "federation", 0, "id", ("alice-abcdefghijklmnop",),
+        "scores", "bob-abcdefghijklmnop", "identity:continuity:v1", "=0.5",
+    )  # fmt: skip
+    line = text_of(records_table([row])).splitlines()[1]
+    assert line.split()[3:] == ["alice-ab..", "scores", "bob-abcd..", "identi..=0.5"]
+    out = io.StringIO()
+    console = make_console(out)
+    console.width = 500
+    console.print(records_table([row], wide=True))
+    whole = out.getvalue().splitlines()[1]
+    assert "ab" * 32 in whole
+    assert "scores bob-abcdefghijklmnop identity:continuity:v1=0.5" in whole
 
 
 def test_one_record() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ciris_mesh.ui.words import age, count, instant, json_lines, printable, size
+from ciris_mesh.ui.words import age, ascii_text, count, cut, instant, json_lines, printable, size
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_nothing_a_stranger_wrote_moves_the_cursor(text: str) -> None:
 
 
 def test_json_is_indented_and_stays_json() -> None:
-    value = {"ref": "\x1b[2J", "signature": "A" * 300}
+    value = {"ref": "\x1b[2J", "reason": "A" * 300}
     text = json_lines(json.dumps(value))
     assert json.loads(text) == value
     assert text.splitlines()[1] == '  "ref": "\\u001b[2J",'
@@ -69,3 +69,27 @@ def test_json_is_indented_and_stays_json() -> None:
 @pytest.mark.parametrize("text", ["\x07{", "[" * 100_000])
 def test_what_is_no_json_is_shown_as_it_is(text: str) -> None:
     assert json_lines(text) == text.replace("\x07", "?")
+
+
+def test_signatures_and_public_keys_are_shortened_at_any_depth() -> None:
+    long = "A" * 88
+    value = {"a": [{"scrub_signature_pqc": long}], "pubkey_ed25519_base64": long, "said": long}
+    shown = json.loads(json_lines(json.dumps(value)))
+    for text in (shown["a"][0]["scrub_signature_pqc"], shown["pubkey_ed25519_base64"]):
+        assert text.endswith("A..")
+        assert len(text) < 30
+    assert shown["said"] == long
+
+
+@given(st.text(), st.integers(2, 40))
+def test_cut_says_that_it_cut(text: str, chars: int) -> None:
+    shown = cut(text, chars)
+    assert len(shown) <= chars
+    assert (shown == text) or (shown.endswith("..") and text.startswith(shown[:-2]))
+
+
+@given(st.text())
+def test_escaped_text_is_ascii_and_ascii_stays(text: str) -> None:
+    shown = ascii_text(text)
+    assert shown.isascii()
+    assert (shown == text) == text.isascii()
