@@ -14,7 +14,14 @@ from typing import Final
 
 from ciris_mesh.errors import MeshError
 from ciris_mesh.records.binding import Binding
-from ciris_mesh.runtime.files import UNALTERED, TooLarge, UnsafeMode, read_bounded, write_atomic
+from ciris_mesh.runtime.files import (
+    UNALTERED,
+    TooLarge,
+    UnsafeMode,
+    read_bounded,
+    sync_directory,
+    write_atomic,
+)
 from ciris_mesh.transport.base import ADDRESS_BYTES, Address
 from ciris_mesh.wire.mesh import BINDING_BYTES_MAX
 
@@ -87,8 +94,15 @@ class BindingStore:
 
     def _drop(self, address: Address) -> None:
         self._address_of.pop(self._by_address.pop(address).key_id, None)
-        if self._folder is not None:
+        self._unlink(address)
+
+    def _unlink(self, address: Address) -> None:
+        if self._folder is None:
+            return
+        try:
             (self._folder / address.hex()).unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("binding.not_removed error=%s (the higher epoch counts)", error)
 
     def _write(self, address: Address, binding: Binding) -> None:
         if self._folder is None:
@@ -105,8 +119,23 @@ class BindingStore:
             binding = _read(path)
             if binding is None:
                 logger.warning("binding.damaged file=%s (it will be fetched again)", path.name)
-            elif binding.epoch > self._epoch(binding.key_id):
-                self._insert(address_of(binding.rns_public_key), binding)
+            else:
+                self._take_up(binding)
+        try:
+            sync_directory(folder)
+        except OSError as error:
+            logger.warning("binding.not_kept error=%s (it will be fetched again)", error)
+
+    def _take_up(self, binding: Binding) -> None:
+        """Of two files of one key id, left by a crash, the higher epoch counts and stays."""
+        address = address_of(binding.rns_public_key)
+        other = self._address_of.get(binding.key_id)
+        if other is not None and binding.epoch <= self._by_address[other].epoch:
+            self._unlink(address)
+            return
+        if other is not None:
+            self._drop(other)
+        self._insert(address, binding)
 
 
 def _read(path: Path) -> Binding | None:
