@@ -89,6 +89,7 @@ def find_key(app: App, text: str, own_key_id: str, *, unknown: bool) -> KnownKey
     Raises:
         Failure: nothing here is called so, or several begin so.
     """
+    from ciris_mesh.runtime.keyids import is_key_id
     from ciris_mesh.runtime.peerbook import PeerBook
 
     peers = PeerBook.load(node_home(app).peers).peers()
@@ -100,6 +101,8 @@ def find_key(app: App, text: str, own_key_id: str, *, unknown: bool) -> KnownKey
     stored = (row["subject"] for row in all_rows(stored_rows(app), EnvelopeKind.KEY.value))
     known = {own_key_id, *(peer.key_id for peer in peers), *stored}
     if unknown:
+        if not is_key_id(text):
+            raise Failure(f"{shown(text)} is no key id: those are ASCII without spaces")
         return KnownKey(text, is_known=text in known)
     found = one_beginning(text, known)
     if found is None:

@@ -85,6 +85,8 @@ class Line(_TextType):
 
 
 KEY_ID: Final = Id("no key id")
+#: A key by what people here call it; `lookup.find_key` makes a key id of it.
+KEY_NAME: Final = Line()
 #: Of an organization, a family, a license: people choose these.
 CHOSEN_ID: Final = Id("no id: 1 to 128 characters without spaces")
 LINE: Final = Line()

@@ -12,6 +12,7 @@ from ciris_mesh.cli.lookup import find_key
 from ciris_mesh.cli.options import (
     CHOSEN_ID,
     KEY_ID,
+    KEY_NAME,
     LINE,
     Manner,
     ensure_near,
@@ -57,7 +58,7 @@ def remove() -> None:
 
 
 @remove.command(cls=Verb)
-@click.argument("occurrence_key_id", type=KEY_ID, metavar="KEY_ID")
+@click.argument("occurrence_key_id", type=KEY_NAME, metavar="KEY_ID")
 @click.option(
     "--identity",
     type=KEY_ID,
@@ -77,7 +78,7 @@ def occurrence(app: App, /, *, occurrence_key_id: str, identity: str | None, **g
 
 @remove.command("family-member", cls=Verb)
 @click.argument("family", type=CHOSEN_ID)
-@click.argument("key_id", type=KEY_ID)
+@click.argument("key_id", type=KEY_NAME)
 @_removal_options
 def family_member(app: App, /, *, family: str, key_id: str, **given: Any) -> None:
     """Remove KEY_ID from the family with the id FAMILY. There is no way back.
@@ -91,7 +92,7 @@ def family_member(app: App, /, *, family: str, key_id: str, **given: Any) -> Non
 
 @remove.command("community-member", cls=Verb)
 @click.argument("community", type=CHOSEN_ID)
-@click.argument("key_id", type=KEY_ID)
+@click.argument("key_id", type=KEY_NAME)
 @_removal_options
 def community_member(app: App, /, *, community: str, key_id: str, **given: Any) -> None:
     """Remove KEY_ID from the community with the id COMMUNITY. There is no way back.

@@ -9,7 +9,7 @@ import click
 from ciris_mesh.cli.app import App
 from ciris_mesh.cli.lookup import find_key
 from ciris_mesh.cli.options import (
-    KEY_ID,
+    KEY_NAME,
     LINE,
     Manner,
     ensure_future,
@@ -31,7 +31,7 @@ _TYPES: Final = ("scores", "delegates_to", "supersedes", "withdraws", "recants")
 
 
 @click.command(cls=Verb)
-@click.argument("key_id", type=KEY_ID)
+@click.argument("key_id", type=KEY_NAME)
 @click.option(
     "--dimension",
     required=True,
@@ -93,7 +93,7 @@ def attest(
 
 
 @click.command(cls=Verb)
-@click.argument("key_id", type=KEY_ID)
+@click.argument("key_id", type=KEY_NAME)
 @click.option(
     "--reason", type=LINE, metavar="TEXT", help="Why, in a word or two: compromised, retired."
 )

@@ -67,6 +67,22 @@ def test_a_key_nobody_here_knows_is_refused_unless_said_otherwise(sh: Shell, ver
     assert "a key unknown here" in text.splitlines()[1]
 
 
+def test_an_alias_may_have_spaces_and_any_letters(sh: Shell, tmp_path: Path) -> None:
+    identity = node_identity(shell(tmp_path / "zoe", "zoe").home)
+    sh.ok("peer", "add", identity.invite, "--alias", "Zo\u00eb at home")
+    text, column = shown(sh, "revoke", "Zo\u00eb at home")
+    assert column == identity.key_id
+    assert text.isascii()
+    assert "the peer Zo\\xeb at home with" in text
+
+
+def test_what_is_no_key_id_is_not_taken_as_one(sh: Shell) -> None:
+    for verb in VERBS:
+        text, column = shown(sh, verb, "two words", "--unknown")
+        assert column is None
+        assert "'two words' is no key id" in text
+
+
 def test_a_key_in_the_store_needs_no_peer(sh: Shell, tmp_path: Path) -> None:
     carol = shell(tmp_path / "carol", "carol")
     introduce(sh, carol)

@@ -142,7 +142,7 @@ def test_what_cannot_be_signed_is_said_and_nothing_is_stored(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("revoke", "two words"),
+        ("revoke", "two\nlines"),
         ("revoke", BOB, "--unknown", "--yes", "--reason", "x" * 201),
         ("revoke", BOB, "--unknown", "--yes", "--reason", "\u00e9" * 101),
         ("revoke", BOB, "--unknown", "--yes", "--reason", ""),
