@@ -27,15 +27,21 @@ class BackoffMemory(Generic[_K]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def note(self, key: _K, now_s: float) -> None:
-        """It failed (again). Nothing changes while an earlier failure still counts."""
+    def note(self, key: _K, now_s: float) -> _K | None:
+        """It failed (again). Nothing changes while an earlier failure still counts.
+
+        Returns:
+            A key that made room although it was still out of bounds: it would be tried again.
+        """
         if self.is_active(key, now_s):
-            return
+            return None
         before = self._entries.pop(key, None)
         wait_s = self._first_s if before is None else min(before[1] * 2, self._longest_s)
         self._entries[key] = now_s + wait_s, wait_s
-        if len(self._entries) > self._entries_max:
-            self._entries.popitem(last=False)
+        if len(self._entries) <= self._entries_max:
+            return None
+        forgotten, (until_s, _) = self._entries.popitem(last=False)
+        return forgotten if now_s < until_s else None
 
     def is_active(self, key: _K, now_s: float) -> bool:
         """True while `key` is not worth trying."""

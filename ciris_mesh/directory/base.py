@@ -89,6 +89,15 @@ class PoolSizes:
     refused: int
 
 
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """What a peer delivered, waited here and made room for something else: no longer known."""
+
+    peer: str
+    kind: EnvelopeKind
+    envelope_id: bytes
+
+
 class ReplicationDirectory(Protocol):
     """A store of verified records. All methods are thread-safe; `close` once."""
 
@@ -162,6 +171,13 @@ class ReplicationDirectory(Protocol):
 
     def pools(self) -> PoolSizes:
         """How full the bounded pools are."""
+        ...
+
+    def drain_evicted(self) -> list[Evicted]:
+        """What made room since the last call, oldest first; of very much only the newest.
+
+        Whoever asks peers for records should wait before it asks for these again.
+        """
         ...
 
     def outcome_counts(self) -> dict[tuple[str, str, str], int]:

@@ -16,6 +16,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from ciris_mesh.directory.backoff import BackoffMemory
@@ -40,10 +41,14 @@ OFFER_REFS_MAX: Final = 50_000
 PEERS_MAX: Final = 256
 
 #: Ids remembered per peer and reason. 200 bytes each, so 50 hostile peers cost 60 MB at worst.
+#: A peer that fills it is not asked for that kind at all for a while: forgetting single ids would
+#: ask for them again at once, and forget others for them.
 IDS_PER_PEER_MAX: Final = 2048
 
-#: Ids of others' offers that are not in ours, all peers together: 100 bytes each, 20 MB at worst.
-NOTED_IDS_MAX: Final = 200_000
+#: Ids of others' offers that are not in ours, all peers together: 100 bytes each, 40 MB at worst.
+#: One peer's share is an eighth: one full offer. What exceeds it is the newcomer's loss.
+NOTED_IDS_MAX: Final = 400_000
+NOTED_SHARES: Final = 8
 
 #: Bytes that failed to verify will fail again. An hour at first, a week at last: on a slow radio
 #: one such record costs a third of an hour's airtime.
@@ -98,6 +103,14 @@ def _refused_memory() -> BackoffMemory[_Key]:
     return BackoffMemory(REFUSED_FIRST_S, REFUSED_LONGEST_S, IDS_PER_PEER_MAX)
 
 
+def _refusing() -> BackoffMemory[EnvelopeKind]:
+    return BackoffMemory(REFUSED_FIRST_S, REFUSED_LONGEST_S, len(EnvelopeKind))
+
+
+def _not_serving() -> BackoffMemory[EnvelopeKind]:
+    return BackoffMemory(UNSERVED_FIRST_S, UNSERVED_LONGEST_S, len(EnvelopeKind))
+
+
 def _unserved_memory() -> BackoffMemory[_Key]:
     return BackoffMemory(UNSERVED_FIRST_S, UNSERVED_LONGEST_S, IDS_PER_PEER_MAX)
 
@@ -108,7 +121,9 @@ class _PeerMemory:
 
     Attributes:
         refused: ids whose bytes, as this peer sent them, were refused.
-        unserved: ids it offered and did not deliver.
+        unserved: ids it offered and did not deliver, or that found no room here.
+        refusing, not_serving: kinds of which more ids were refused, or did not come, than are
+            remembered.
         deferred: ids it delivered that wait here. Another peer's copy may be another text.
         noted: kind -> ids it offered that our offer lacks.
         version: grows with every change here; views are reused while it stands still.
@@ -116,10 +131,28 @@ class _PeerMemory:
 
     refused: BackoffMemory[_Key] = field(default_factory=_refused_memory)
     unserved: BackoffMemory[_Key] = field(default_factory=_unserved_memory)
+    refusing: BackoffMemory[EnvelopeKind] = field(default_factory=_refusing)
+    not_serving: BackoffMemory[EnvelopeKind] = field(default_factory=_not_serving)
     deferred: OrderedDict[_Key, None] = field(default_factory=OrderedDict)
     noted: dict[EnvelopeKind, frozenset[bytes]] = field(default_factory=dict)
     views: dict[EnvelopeKind, _View] = field(default_factory=dict)
     version: int = 0
+
+    def note_refused(self, key: _Key, now_s: float) -> None:
+        """These bytes, as this peer sends them, are refused."""
+        forgotten = self.refused.note(key, now_s)
+        if forgotten is not None:
+            self.refusing.note(forgotten[0], now_s)
+
+    def note_unserved(self, key: _Key, now_s: float) -> None:
+        """This did not come, or found no room."""
+        forgotten = self.unserved.note(key, now_s)
+        if forgotten is not None:
+            self.not_serving.note(forgotten[0], now_s)
+
+    def is_worth_asking(self, kind: EnvelopeKind, now_s: float) -> bool:
+        """False while what would be asked for is known only to be much."""
+        return not (self.refusing.is_active(kind, now_s) or self.not_serving.is_active(kind, now_s))
 
     def note_deferred(self, key: _Key) -> None:
         """Remember that this peer delivered what waits; the oldest makes room."""
@@ -191,7 +224,8 @@ class FederationDirectoryReplicationBridge:
                 left_bytes -= len(row.envelope)
         self._count("served", "", len(sent))
         for _, reason in unserved:
-            self._count("withheld", reason)
+            if reason != "over_budget":  # not withheld: it comes with the next asking
+                self._count("withheld", reason)
         return Served(tuple(sent.values()), tuple(sent), tuple(unserved))
 
     # -- receiving ---------------------------------------------------------------------------
@@ -221,25 +255,33 @@ class FederationDirectoryReplicationBridge:
                     self._counts["not_asked", "unserved"] += 1
                     continue
                 wanted.append(envelope_id)
+            if wanted and not memory.is_worth_asking(kind, now_s):
+                self._counts["not_asked", "too_many"] += 1
+                return []
         return wanted
 
     def note_offer(self, peer: str, kind: EnvelopeKind, refs: Sequence[EnvelopeRef]) -> None:
-        """Remember what `peer` offered beyond our own offer: part of the compared view."""
+        """Remember what `peer` offered beyond our own offer: part of the compared view.
+
+        Of more than fits into its share, the newest.
+        """
         ours = self._offer(kind).ids
-        beyond = frozenset(ref.envelope_hash for ref in refs[:OFFER_REFS_MAX]) - ours
+        offered = dict.fromkeys(ref.envelope_hash for ref in refs[:OFFER_REFS_MAX])
         with self._lock:
             memory = self._memory(peer)
+            room = self._room_for_noted(peer, kind)
+            beyond = frozenset(islice((one for one in offered if one not in ours), room))
             if memory.noted.get(kind, frozenset()) == beyond:
                 return
             memory.noted[kind] = beyond
             memory.version += 1
-            self._bound_noted(peer)
 
     def apply(
         self, peer: str, kind: EnvelopeKind, envelopes: Sequence[bytes], *, now_ms: int
     ) -> list[Verdict]:
         """Admit what `peer` delivered; one verdict each, in order."""
         verdicts = self._directory.admit_many(kind, envelopes, Source("peer", peer), now_ms=now_ms)
+        evicted = self._directory.drain_evicted()
         now_s = self._clock()
         with self._lock:
             memory = self._memory(peer)
@@ -247,6 +289,11 @@ class FederationDirectoryReplicationBridge:
             for verdict in verdicts:
                 if verdict.envelope_id is not None:
                     _remember(memory, (kind, verdict.envelope_id), verdict, now_s)
+            for entry in evicted:
+                theirs = self._memory(entry.peer)
+                theirs.version += 1
+                theirs.deferred.pop((entry.kind, entry.envelope_id), None)
+                theirs.note_unserved((entry.kind, entry.envelope_id), now_s)
         return verdicts
 
     def owing(self, peer: str, kind: EnvelopeKind, refs: Iterable[EnvelopeRef]) -> int:
@@ -279,7 +326,7 @@ class FederationDirectoryReplicationBridge:
         with self._lock:
             memory = self._memory(peer)
             for envelope_id in ids:
-                memory.unserved.note((kind, envelope_id), now_s)
+                memory.note_unserved((kind, envelope_id), now_s)
                 self._counts["unserved", ""] += 1
 
     # -- comparing ---------------------------------------------------------------------------
@@ -360,17 +407,16 @@ class FederationDirectoryReplicationBridge:
         self._peers.move_to_end(peer)
         return memory
 
-    def _bound_noted(self, newest: str) -> None:
-        """Forget whole peers' offers, the longest silent first, until all fit."""
-        sizes = {peer: sum(map(len, memory.noted.values())) for peer, memory in self._peers.items()}
-        total = sum(sizes.values())
-        for peer, size in sizes.items():
-            if total <= NOTED_IDS_MAX:
-                return
-            if peer != newest and size:
-                self._peers[peer].noted.clear()
-                self._peers[peer].version += 1
-                total -= size
+    def _room_for_noted(self, peer: str, kind: EnvelopeKind) -> int:
+        """How many ids of an offer of this kind may be noted. Nobody else's make room."""
+        sizes = {
+            name: sum(
+                len(ids) for each, ids in memory.noted.items() if (name, each) != (peer, kind)
+            )
+            for name, memory in self._peers.items()
+        }
+        share = NOTED_IDS_MAX // NOTED_SHARES - sizes.get(peer, 0)
+        return max(0, min(share, NOTED_IDS_MAX - sum(sizes.values())))
 
     def _count(self, what: str, reason: str, number: int = 1) -> None:
         with self._lock:
@@ -406,9 +452,9 @@ def _is_known(memory: _PeerMemory, key: _Key, standing: Standing | None, now_s: 
 def _remember(memory: _PeerMemory, key: _Key, verdict: Verdict, now_s: float) -> None:
     match verdict.outcome:
         case Outcome.REFUSED if verdict.reason is Reason.POOL_FULL:
-            memory.unserved.note(key, now_s)
+            memory.note_unserved(key, now_s)
         case Outcome.REFUSED | Outcome.MALFORMED:
-            memory.refused.note(key, now_s)
+            memory.note_refused(key, now_s)
         case Outcome.DEFERRED:
             memory.note_deferred(key)
         case Outcome.ADMITTED | Outcome.UPGRADED | Outcome.DUPLICATE | Outcome.SUPERSEDED:

@@ -12,7 +12,7 @@ a generation first and rows second never takes rows older than that generation.
 from __future__ import annotations
 
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -25,6 +25,7 @@ from ciris_mesh.directory.admission import (
     candidate,
 )
 from ciris_mesh.directory.base import (
+    Evicted,
     PoolSizes,
     ReplicationDirectory,
     SetDigest,
@@ -36,7 +37,7 @@ from ciris_mesh.directory.base import (
 from ciris_mesh.directory.buckets import BucketDigests
 from ciris_mesh.directory.commit import GroupCommit
 from ciris_mesh.directory.judging import judge_all
-from ciris_mesh.directory.placing import Placed, Placing
+from ciris_mesh.directory.placing import KeyShares, Placed, Placing
 from ciris_mesh.directory.pools import DeferredPool, FirstContactPool, PoolLimits, RefusalMemory
 from ciris_mesh.directory.store import PooledEntry, Store
 from ciris_mesh.errors import MalformedRecord
@@ -49,6 +50,9 @@ from ciris_mesh.wire.messages import EnvelopeRef
 
 #: Public keys kept ready: 2 kB each, so 2 MB; more signers than one round usually meets.
 KEY_CACHE_MAX: Final = 1024
+
+#: Evictions kept until somebody asks: one batch evicts at most what one Deliver holds.
+EVICTED_MAX: Final = 8192
 
 _CHANGES: Final = frozenset({Outcome.ADMITTED, Outcome.UPGRADED})
 
@@ -79,6 +83,8 @@ class DirectoryCore(ReplicationDirectory):
         self._keys: OrderedDict[str, HybridPublicKey] = OrderedDict()
         self._touched: set[tuple[EnvelopeKind, int]] = set()
         self._overdue: list[bytes] = []
+        self._evicted: deque[Evicted] = deque(maxlen=EVICTED_MAX)
+        self._keys_brought: Counter[str] = Counter()
         self._load()
 
     # -- the one way in ----------------------------------------------------------------------
@@ -153,6 +159,8 @@ class DirectoryCore(ReplicationDirectory):
         for entry in placed.evicted:
             verdict = Verdict(Outcome.REFUSED, Reason.POOL_FULL, entry.kind, entry.envelope_id)
             self._outcomes["pool", verdict.outcome.value, verdict.reason.value] += 1
+            if entry.source.path == "peer":
+                self._evicted.append(Evicted(entry.source.peer, entry.kind, entry.envelope_id))
             if entry.digest in verdicts:
                 verdicts[entry.digest] = verdict
 
@@ -284,6 +292,13 @@ class DirectoryCore(ReplicationDirectory):
         with self._state:
             return PoolSizes(len(self._deferred), len(self._strangers), len(self._refusals))
 
+    def drain_evicted(self) -> list[Evicted]:
+        """What made room since the last call, oldest first."""
+        with self._state:
+            evicted = list(self._evicted)
+            self._evicted.clear()
+        return evicted
+
     def outcome_counts(self) -> dict[tuple[str, str, str], int]:
         """(path, outcome, reason) -> how often, since start."""
         with self._state:
@@ -305,7 +320,12 @@ class DirectoryCore(ReplicationDirectory):
                 self._strangers.add(entry)
         self._digests = {kind: self._load_digests(kind) for kind in EnvelopeKind}
         self._placing = Placing(
-            self._store, self._deferred, self._strangers, self._read_key, self._touched
+            self._store,
+            self._deferred,
+            self._strangers,
+            self._read_key,
+            self._touched,
+            KeyShares(self._keys_brought, self._limits.keys_per_peer),
         )
         # A crash between a key's commit and what it releases leaves entries that wait for a
         # key that is here.

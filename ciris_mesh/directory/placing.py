@@ -7,11 +7,12 @@ here, and what needs another judgement is handed back instead of being judged un
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ciris_mesh.directory.admission import DEFERRED, FIRST_CONTACT, Candidate, Judgement
-from ciris_mesh.directory.base import Shelf, StoredRow
+from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.buckets import bucket_of
 from ciris_mesh.directory.pools import DeferredPool, FirstContactPool
 from ciris_mesh.directory.store import PooledEntry, Store
@@ -39,12 +40,25 @@ class Placed:
     evicted: list[PooledEntry] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class KeyShares:
+    """How many keys each peer has brought, and how many it may."""
+
+    brought: Counter[str]
+    per_peer: int
+
+    def is_spent(self, source: Source) -> bool:
+        """True when this peer may bring no more keys of others."""
+        return source.path == "peer" and self.brought[source.peer] >= self.per_peer
+
+
 class Placing:
     """Writes judged candidates to one store and its pools. Used by the writer only.
 
     Args:
         read_key: the federation key as the running transaction sees it.
         touched: gets (kind, bucket) of every change to the federation shelf.
+        shares: counts the keys peers bring.
     """
 
     def __init__(
@@ -54,12 +68,14 @@ class Placing:
         strangers: FirstContactPool,
         read_key: Callable[[str], HybridPublicKey | None],
         touched: set[tuple[EnvelopeKind, int]],
+        shares: KeyShares,
     ) -> None:
         self._store = store
         self._deferred = deferred
         self._strangers = strangers
         self._read_key = read_key
         self._touched = touched
+        self._shares = shares
 
     def is_settled(self, judged: Sequence[Judgement]) -> bool:
         """True when there is nothing to write for any of them."""
@@ -97,11 +113,24 @@ class Placing:
             verdict = replace(verdict, outcome=Outcome.DUPLICATE)
         elif self._conflicts(judgement, row):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.KEY_CONFLICT)
+        elif self._is_one_key_too_many(judgement, row):
+            verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.POOL_FULL)
         else:
             if stands is not None:
                 verdict = replace(verdict, outcome=Outcome.UPGRADED)
             self._write(row, placed, is_new=stands is None)
         placed.settled.append((judgement.candidate, verdict))
+
+    def _is_one_key_too_many(self, judgement: Judgement, row: StoredRow) -> bool:
+        source = judgement.candidate.source
+        if judgement.public is None or row.shelf is not Shelf.FEDERATION:
+            return False
+        if source.path != "peer" or source.peer == row.subject:
+            return False
+        if self._shares.is_spent(source):
+            return True
+        self._shares.brought[source.peer] += 1
+        return False
 
     def _union(self, row: StoredRow) -> StoredRow | None:
         """Our copy with the signers of this one added; None when that adds nobody."""

@@ -13,6 +13,7 @@ from ciris_mesh.directory.base import OWN, Source
 from ciris_mesh.directory.bridge import (
     REFUSED_FIRST_S,
     UNSERVED_FIRST_S,
+    UNSERVED_LONGEST_S,
     VIEW_REUSE_S,
     FederationDirectoryReplicationBridge,
 )
@@ -341,6 +342,79 @@ def test_what_found_no_room_is_asked_for_again_after_a_while(
     assert mesh.asks(K.FAMILY, *ids) == ids[:1]
 
 
+@pytest.mark.parametrize("remembered", [2048, 2], ids=["remembered", "too many to remember"])
+def test_a_pool_smaller_than_the_offer_is_not_filled_over_and_over(
+    open_directory: Callable[..., DirectoryCore],
+    monkeypatch: pytest.MonkeyPatch,
+    remembered: int,
+) -> None:
+    """Two nodes; what one cannot keep waiting it asks for again, but ever more seldom."""
+    monkeypatch.setattr(bridge_module, "IDS_PER_PEER_MAX", remembered)
+    full = Mesh(open_directory(), carol().key_id)
+    full.hold(K.KEY, sample(K.KEY, carol()))
+    full.hold(K.FAMILY, *(sample(K.FAMILY, carol(), n) for n in range(6)))
+    small = Mesh(open_directory(limits=PoolLimits(deferred_per_source=2)), carol().key_id)
+    refs = full.bridge.offer("small", K.FAMILY)
+
+    def fetch() -> int:
+        """Ask and deliver until nothing is asked for, one envelope each time."""
+        asked = 0
+        while want := small.bridge.lacking("full", K.FAMILY, refs):
+            served = full.bridge.serve("small", K.FAMILY, want[:1], budget_bytes=BUDGET)
+            small.bridge.apply("full", K.FAMILY, served.envelopes, now_ms=AT_MS)
+            asked += 1
+            assert asked < 50
+        return asked
+
+    assert 4 <= fetch() <= 6
+    asked = []
+    for _ in range(120):
+        assert fetch() == 0, "never twice at the same time"
+        small.clock.now_s += UNSERVED_FIRST_S / 2
+        asked.append(fetch())
+    assert asked[0] == 0 < asked[1]
+    assert sum(asked) <= 6 * 7, "in an hour each id once for every doubling from a minute on"
+    small.hold(K.KEY, sample(K.KEY, carol()))
+    small.clock.now_s += UNSERVED_LONGEST_S
+    fetch()
+    assert small.directory.digest(K.FAMILY) == full.directory.digest(K.FAMILY)
+
+
+@pytest.mark.parametrize("limit", [2, 10])
+def test_many_refused_ids_are_not_asked_for_in_turns(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(bridge_module, "IDS_PER_PEER_MAX", limit)
+    bad = [forge.signed(K.FAMILY, alice(), n=n, spoil=forge.wrong_pqc) for n in range(4)]
+    mesh.bridge.apply(HUB, K.FAMILY, bad, now_ms=AT_MS)
+    ids = [id_of(K.FAMILY, raw) for raw in bad]
+    assert mesh.asks(K.FAMILY, *ids) == []
+    new = bytes(32)
+    assert mesh.asks(K.FAMILY, new) == ([new] if limit > 4 else [])
+    assert mesh.asks(K.FAMILY, new, peer=RELAY) == [new]
+    mesh.clock.now_s = REFUSED_FIRST_S
+    assert mesh.asks(K.FAMILY, *ids, new) == [*ids, new]
+
+
+def test_a_peer_brings_so_many_keys_and_no_more(
+    open_directory: Callable[..., DirectoryCore],
+) -> None:
+    mesh = Mesh(open_directory(limits=PoolLimits(keys_per_peer=1)))
+    raws = [sample(K.KEY, key()) for key in (alice, bob, carol)]
+    verdicts = mesh.bridge.apply(carol().key_id, K.KEY, raws, now_ms=AT_MS)
+    assert [(v.outcome.value, v.reason.value) for v in verdicts] == [
+        ("admitted", ""),
+        ("refused", "pool_full"),
+        ("admitted", ""),  # its own
+    ]
+    one = id_of(K.KEY, raws[1])
+    assert mesh.asks(K.KEY, one, peer=carol().key_id) == []
+    assert mesh.asks(K.KEY, one, peer=HUB) == [one]
+    (verdict,) = mesh.bridge.apply(HUB, K.KEY, [raws[1]], now_ms=AT_MS)
+    assert verdict.outcome is Outcome.ADMITTED
+    assert mesh.directory.outcome_counts()["peer", "refused", "pool_full"] == 1
+
+
 def test_a_bridged_copy_does_not_keep_the_signed_one_out(mesh: Mesh) -> None:
     signed = sample(K.FAMILY, alice())
     bare = forge.unsigned(K.FAMILY, signed)
@@ -359,7 +433,9 @@ def test_what_is_remembered_of_peers_is_bounded(
     monkeypatch.setattr(bridge_module, "IDS_PER_PEER_MAX", 3)
     ids = [bytes([n]) * 32 for n in range(5)]
     mesh.bridge.served_nothing(HUB, K.FAMILY, ids)
-    assert mesh.asks(K.FAMILY, *ids) == ids[:2], "the oldest made room"
+    assert mesh.asks(K.FAMILY, *ids) == [], "forgotten ids are not asked for at once"
+    assert mesh.bridge.counts()["not_asked", "too_many"] == 1
+    assert mesh.asks(K.COMMUNITY, *ids) == ids
     for peer in (RELAY, "third"):
         mesh.bridge.served_nothing(peer, K.FAMILY, ids)
     assert mesh.asks(K.FAMILY, *ids) == ids, "the longest silent peer is forgotten"
@@ -421,14 +497,21 @@ def test_a_lapsed_refusal_is_noticed_by_the_view(mesh: Mesh) -> None:
     assert mesh.bridge.view_digest(HUB, K.FAMILY).count == 0
 
 
-def test_offers_noted_are_bounded_in_all(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bridge_module, "NOTED_IDS_MAX", 3)
-    held = mesh.hold(K.FAMILY, *(sample(K.FAMILY, bob(), n) for n in range(2)))
+def test_no_peer_makes_another_ones_offer_forgotten(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has its share, and what does not fit in all is the newcomer's loss."""
+    monkeypatch.setattr(bridge_module, "NOTED_IDS_MAX", 5)
+    monkeypatch.setattr(bridge_module, "NOTED_SHARES", 2)
+    held = mesh.hold(K.FAMILY, *(sample(K.FAMILY, bob(), n) for n in range(4)))
     mesh.note(K.FAMILY, *held)
-    assert mesh.bridge.view_digest(HUB, K.FAMILY).count == 2
+    assert mesh.bridge.view_digest(HUB, K.FAMILY) == digest_of(held[:2]), "its newest"
     mesh.note(K.FAMILY, *held, peer=RELAY)
-    assert mesh.bridge.view_digest(HUB, K.FAMILY).count == 0, "a round will tell it again"
-    assert mesh.bridge.view_digest(RELAY, K.FAMILY).count == 2
+    mesh.note(K.FAMILY, *held, peer="third")
+    counts = [mesh.bridge.view_digest(peer, K.FAMILY).count for peer in (HUB, RELAY, "third")]
+    assert counts == [2, 2, 1]
+    mesh.note(K.FAMILY, held[3])
+    assert mesh.bridge.view_digest(HUB, K.FAMILY) == digest_of(held[3:]), "its own made room"
 
 
 class Reads:
