@@ -5,7 +5,7 @@ They take the calls of `rns_seam` and remember them; a test answers as a peer wo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
