@@ -131,11 +131,19 @@ class ReplicationDirectory(Protocol):
         ...
 
     def newest(
-        self, kind: EnvelopeKind, passes: Callable[[tuple[str, ...]], bool], *, limit: int
-    ) -> list[EnvelopeRef]:
-        """Refs of federation-shelf rows whose verified signers pass, newest `seq` first.
+        self,
+        kind: EnvelopeKind,
+        charged: Callable[[tuple[str, ...]], tuple[str, ...]],
+        *,
+        limit: int,
+    ) -> tuple[list[EnvelopeRef], int]:
+        """Refs of federation-shelf rows, newest `seq` first, and how many the limit left out.
 
-        Reads row by row: what it takes depends on `limit`, not on how much is held.
+        Reads row by row: the memory it takes depends on `limit`, not on how much is held.
+
+        Args:
+            charged: verified signers -> those a row counts against, who take turns when there
+                is more than `limit`; () leaves the row out.
         """
         ...
 

@@ -89,6 +89,7 @@ class _Offer:
     refs: tuple[EnvelopeRef, ...]
     ids: frozenset[bytes]
     digest: SetDigest
+    left_out: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +190,15 @@ class FederationDirectoryReplicationBridge:
     # -- sending -----------------------------------------------------------------------------
 
     def offer(self, peer: str, kind: EnvelopeKind) -> tuple[EnvelopeRef, ...]:
-        """What `peer` may be offered, newest first, at most 50 000 refs."""
+        """What `peer` may be offered, newest first, at most 50 000 refs.
+
+        Over that, each signer gets as many as any other, so that one's flood hides nobody's.
+        """
         return self._offer(kind).refs
+
+    def truncated(self, peer: str, kind: EnvelopeKind) -> int:
+        """How many more rows `peer` might be offered, were an offer not limited."""
+        return self._offer(kind).left_out
 
     def may_serve(self, peer: str, kind: EnvelopeKind, row: StoredRow) -> bool:
         """The one predicate of list and fetch: may this row go to this peer?"""
@@ -380,12 +388,17 @@ class FederationDirectoryReplicationBridge:
         if cached is not None and (cached.generation, cached.trusted) == (generation, trusted):
             return cached
 
-        def passes(signers: tuple[str, ...]) -> bool:
-            return _may_pass_on(kind, Shelf.FEDERATION, signers, trusted)
+        def charged(signers: tuple[str, ...]) -> tuple[str, ...]:
+            if not _may_pass_on(kind, Shelf.FEDERATION, signers, trusted):
+                return ()
+            return tuple(name for name in signers if name in trusted)
 
-        refs = tuple(self._directory.newest(kind, passes, limit=OFFER_REFS_MAX))
+        newest, left_out = self._directory.newest(kind, charged, limit=OFFER_REFS_MAX)
+        refs = tuple(newest)
         ids = frozenset(ref.envelope_hash for ref in refs)
-        offer = _Offer(generation, trusted, refs, ids, self._digest(kind, generation, ids))
+        offer = _Offer(
+            generation, trusted, refs, ids, self._digest(kind, generation, ids), left_out
+        )
         with self._lock:
             self._offers[kind] = offer
         return offer

@@ -239,10 +239,14 @@ class DirectoryCore(ReplicationDirectory):
         return self._store.signers(kind)
 
     def newest(
-        self, kind: EnvelopeKind, passes: Callable[[tuple[str, ...]], bool], *, limit: int
-    ) -> list[EnvelopeRef]:
-        """Refs of federation-shelf rows whose verified signers pass, newest `seq` first."""
-        return self._store.newest(kind, passes, limit=limit)
+        self,
+        kind: EnvelopeKind,
+        charged: Callable[[tuple[str, ...]], tuple[str, ...]],
+        *,
+        limit: int,
+    ) -> tuple[list[EnvelopeRef], int]:
+        """A fair share of the rows charged to anybody, and how many it leaves out."""
+        return self._store.newest(kind, charged, limit=limit)
 
     def unknown(self, kind: EnvelopeKind, ids: Iterable[bytes]) -> list[bytes]:
         """Those of `ids` neither held on any shelf nor deferred here, in the order given."""

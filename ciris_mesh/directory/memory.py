@@ -10,7 +10,7 @@ from ciris_mesh.directory.base import Shelf, StoredRow
 from ciris_mesh.directory.buckets import BucketDigest, bucket_of
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.pools import PoolLimits
-from ciris_mesh.directory.store import PooledEntry, SavedBuckets, newest_first
+from ciris_mesh.directory.store import PooledEntry, SavedBuckets, fair_share, newest_first
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.wire.messages import EnvelopeRef
 
@@ -65,11 +65,16 @@ class MemoryStore:
         return newest_first(EnvelopeRef(row.envelope_id, row.seq) for row in rows)
 
     def newest(
-        self, kind: EnvelopeKind, passes: Callable[[tuple[str, ...]], bool], *, limit: int
-    ) -> list[EnvelopeRef]:
+        self,
+        kind: EnvelopeKind,
+        charged: Callable[[tuple[str, ...]], tuple[str, ...]],
+        *,
+        limit: int,
+    ) -> tuple[list[EnvelopeRef], int]:
         """See Store."""
-        rows = [row for row in self._federation_rows(kind) if passes(row.signers)]
-        return newest_first(EnvelopeRef(row.envelope_id, row.seq) for row in rows)[:limit]
+        who = {row.envelope_id: charged(row.signers) for row in self._federation_rows(kind)}
+        refs = (ref for ref in self.refs(kind) if who.get(ref.envelope_hash))
+        return fair_share(((ref, who[ref.envelope_hash]) for ref in refs), limit)
 
     def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:
         """See Store."""

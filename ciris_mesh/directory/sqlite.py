@@ -30,7 +30,7 @@ from ciris_mesh.directory.dbfile import (
 )
 from ciris_mesh.directory.pools import PoolLimits
 from ciris_mesh.directory.schema import check_tables, migrate
-from ciris_mesh.directory.store import PooledEntry, SavedBuckets
+from ciris_mesh.directory.store import PooledEntry, SavedBuckets, fair_share
 from ciris_mesh.errors import DirectoryError, LifecycleError
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.wire.messages import EnvelopeRef
@@ -150,10 +150,14 @@ class SqliteStore:
         return [EnvelopeRef(envelope_id, seq) for envelope_id, seq in rows]
 
     def newest(
-        self, kind: EnvelopeKind, passes: Callable[[tuple[str, ...]], bool], *, limit: int
-    ) -> list[EnvelopeRef]:
+        self,
+        kind: EnvelopeKind,
+        charged: Callable[[tuple[str, ...]], tuple[str, ...]],
+        *,
+        limit: int,
+    ) -> tuple[list[EnvelopeRef], int]:
         """See Store."""
-        passes_text = lru_cache(_SIGNERS_REMEMBERED)(lambda text: passes(_strings(text)))
+        charged_text = lru_cache(_SIGNERS_REMEMBERED)(lambda text: charged(_strings(text)))
         with translated(self._path), self._readers.borrow() as reader:
             rows = reader.execute(
                 "SELECT envelope_id, seq, signers FROM record WHERE kind = ? AND shelf = ? "
@@ -161,8 +165,12 @@ class SqliteStore:
                 (KINDS[kind].number, Shelf.FEDERATION),
             )
             with closing(rows):
-                passing = (EnvelopeRef(id_, seq) for id_, seq, text in rows if passes_text(text))
-                return list(islice(passing, limit))
+                passing = (
+                    (EnvelopeRef(id_, seq), who)
+                    for id_, seq, text in rows
+                    if (who := charged_text(text))
+                )
+                return fair_share(passing, limit)
 
     def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:
         """See Store."""

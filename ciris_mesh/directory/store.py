@@ -8,6 +8,8 @@ only inside `transaction`, by one thread at a time: the caller's duty.
 
 from __future__ import annotations
 
+import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -76,9 +78,13 @@ class Store(Protocol):
         ...
 
     def newest(
-        self, kind: EnvelopeKind, passes: Callable[[tuple[str, ...]], bool], *, limit: int
-    ) -> list[EnvelopeRef]:
-        """As `refs`, of rows whose signers pass, at most `limit`; nothing else is kept."""
+        self,
+        kind: EnvelopeKind,
+        charged: Callable[[tuple[str, ...]], tuple[str, ...]],
+        *,
+        limit: int,
+    ) -> tuple[list[EnvelopeRef], int]:
+        """As `refs`, of rows `charged` to anybody: a fair share, and how many are left out."""
         ...
 
     def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:
@@ -142,6 +148,33 @@ class Store(Protocol):
     def close(self) -> None:
         """Release everything. Called once, with no transaction open."""
         ...
+
+
+def fair_share(
+    rows: Iterable[tuple[EnvelopeRef, tuple[str, ...]]], limit: int
+) -> tuple[list[EnvelopeRef], int]:
+    """At most `limit` refs, in the order given, and how many were left out.
+
+    Signers take turns, each with its rows in the order given, so that much by one leaves the
+    rest of the others in. A row of several counts against whoever has had the fewest.
+
+    Args:
+        rows: (ref, who to charge), newest first. Read once; memory depends on `limit` alone.
+    """
+    turns: Counter[str] = Counter()
+    kept: list[tuple[int, int, EnvelopeRef]] = []
+    total = 0
+    for ref, signers in rows:
+        signer = min(signers, key=lambda name: (turns[name], name))
+        turns[signer] += 1
+        total += 1
+        place = (-turns[signer], -total, ref)
+        if len(kept) < limit:
+            heapq.heappush(kept, place)
+        else:
+            heapq.heappushpop(kept, place)
+    kept.sort(key=lambda place: -place[1])
+    return [ref for _, _, ref in kept], total - len(kept)
 
 
 def newest_first(refs: Iterable[EnvelopeRef]) -> list[EnvelopeRef]:

@@ -201,6 +201,20 @@ def test_offers_are_newest_first_and_at_most_the_limit(
     assert mesh.offered(K.FAMILY) == list(reversed(ids))[:2]
 
 
+def test_ones_flood_hides_nobody_elses_records(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh.trusted |= {bob().key_id}
+    flood = mesh.hold(K.FAMILY, *(sample(K.FAMILY, bob(), n, AT_MS - n) for n in range(6)))
+    old = mesh.hold(
+        K.FAMILY, *(sample(K.FAMILY, alice(), n, AT_MS - 1000 * (n + 1)) for n in range(2))
+    )
+    assert mesh.offered(K.FAMILY) == [*flood, *old]
+    assert mesh.bridge.truncated(HUB, K.FAMILY) == 0
+    monkeypatch.setattr(bridge_module, "OFFER_REFS_MAX", 5)
+    mesh.hold(K.FAMILY, sample(K.FAMILY, bob(), 9, AT_MS - 9_000_000))
+    assert mesh.offered(K.FAMILY) == [*flood[:3], *old]
+    assert mesh.bridge.truncated(HUB, K.FAMILY) == 4
+
+
 def test_a_deliver_keeps_its_budget_but_carries_at_least_one(mesh: Mesh) -> None:
     ids = mesh.hold(K.FAMILY, *(sample(K.FAMILY, alice(), n) for n in range(4)))
     size = len(sample(K.FAMILY, alice(), 0))

@@ -64,15 +64,18 @@ def test_the_newest_that_pass_are_found_without_the_rest(directory: DirectoryCor
     directory.admit(K.KEY, sample(K.KEY, bob()), PEER, now_ms=AT_MS)
     directory.admit(K.FAMILY, sample(K.FAMILY, bob()), PEER, now_ms=AT_MS)
     everything = directory.holdings(K.FAMILY)
-    assert directory.newest(K.FAMILY, lambda _: True, limit=10**6) == everything
-    assert directory.newest(K.FAMILY, lambda _: True, limit=2) == everything[:2]
-    assert directory.newest(K.FAMILY, lambda _: False, limit=2) == []
+    assert directory.newest(K.FAMILY, lambda who: who, limit=10**6) == (everything, 0)
+    assert directory.newest(K.FAMILY, lambda _: ("all",), limit=2) == (everything[:2], 2)
+    assert directory.newest(K.FAMILY, lambda _: (), limit=2) == ([], 0)
     signers = directory.signers(K.FAMILY)
     mine = [ref for ref in everything if signers[ref.envelope_hash] == (alice().key_id,)]
-    by_alice = directory.newest(K.FAMILY, lambda who: who == (alice().key_id,), limit=10**6)
-    assert by_alice == mine
+
+    def by_alice(who: tuple[str, ...]) -> tuple[str, ...]:
+        return who if who == (alice().key_id,) else ()
+
+    assert directory.newest(K.FAMILY, by_alice, limit=10**6) == (mine, 0)
     assert 0 < len(mine) < len(everything)
-    assert directory.newest(K.FAMILY, lambda who: who == (alice().key_id,), limit=1) == mine[:1]
+    assert directory.newest(K.FAMILY, by_alice, limit=1) == (mine[:1], len(mine) - 1)
 
 
 def test_holdings_are_newest_first(directory: DirectoryCore) -> None:
