@@ -129,6 +129,7 @@ class BundleReader:
         self._ended = False
         self._count = 0
         self._running = hashlib.sha256()
+        self._after_record = False  # what separates records comes next
         self._in_line = False  # the buffer starts within a line that is skipped
         self._damaged_from: int | None = None
         self._damaged_why = ""
@@ -188,6 +189,8 @@ class BundleReader:
 
     def _next(self, *, is_last: bool) -> Item | _Found:
         """Take what the buffer starts with."""
+        if self._after_record:
+            return self._line_feed()
         if self._in_line:
             return self._skip_line()
         end = self._buffer.find(b"\n", 0, LINE_BYTES_MAX)
@@ -198,7 +201,7 @@ class BundleReader:
             return self._skip("after_end")
         closing = _END.fullmatch(line)
         if closing is not None:
-            return self._close_with(closing)
+            return self._end(closing, is_last=is_last)
         record = _RECORD.fullmatch(line)
         if record is not None:
             return self._record(record, is_last=is_last)
@@ -209,20 +212,29 @@ class BundleReader:
         if size > ENVELOPE_BYTES_MAX:
             return self._skip("too_large")
         start, end = line.end(), line.end() + size
-        if len(self._buffer) <= end:
+        if len(self._buffer) < end:
             return self._false_start("cut_short") if is_last else _Found.NEEDS_MORE
         envelope = bytes(self._buffer[start:end])
         digest = _checksum(line[1], envelope)
-        if digest.hexdigest().encode() != line[3] or self._buffer[end] != _LINE_FEED:
+        if digest.hexdigest().encode() != line[3]:
             return self._false_start("checksum")
         self._count += 1
         self._running.update(digest.digest())
         offset = self._offset
-        self._drop(end + 1)
+        self._drop(end)
+        self._after_record = True
         kind = _KIND_OF.get(line[1])
         if kind is None:
             return UnknownRecord(line[1].decode(), offset)
         return BundledRecord(kind, envelope, offset, offset + start)
+
+    def _end(self, line: re.Match[bytes], *, is_last: bool) -> Item | _Found:
+        if self._damaged_from is None:
+            return self._close_with(line)
+        # Within damage it may be part of a record: it is the end when nothing follows.
+        if len(self._buffer) > line.end():
+            return self._skip("not_a_record")
+        return self._close_with(line) if is_last else _Found.NEEDS_MORE
 
     def _close_with(self, line: re.Match[bytes]) -> Item | _Found:
         offset, self._ended = self._offset, True
@@ -244,10 +256,21 @@ class BundleReader:
 
     def _skip(self, reason: str) -> _Found:
         """Give up on the line the buffer starts with: it belongs to a damaged stretch."""
+        self._note_damage(reason)
+        return self._skip_line()
+
+    def _note_damage(self, reason: str) -> None:
         if self._damaged_from is None:
             self._damaged_from, self._damaged_why = self._offset, reason
             self._any_damage = True
-        return self._skip_line()
+
+    def _line_feed(self) -> _Found:
+        """Take what separates a record from the next line. Another byte there costs no record."""
+        self._after_record = False
+        if self._buffer[0] != _LINE_FEED:
+            self._note_damage("not_a_record")
+        self._drop(1)
+        return _Found.NOTHING
 
     def _skip_line(self) -> _Found:
         end = self._buffer.find(b"\n")

@@ -129,6 +129,24 @@ def test_damage_is_named_with_its_place() -> None:
     assert records(items) == [THREE[0], THREE[2]]
 
 
+def test_a_broken_separator_costs_no_record() -> None:
+    good = bundle(THREE)
+    at = good.index(b"\nattestation 2")
+    items, reader = read(good[:at] + b"\x0b" + good[at + 1 :])
+    assert records(items) == THREE
+    assert damage(items) == [Damage("not_a_record", at, 1)]
+    assert not reader.is_complete
+
+
+def test_an_end_line_within_a_damaged_record_ends_nothing() -> None:
+    inside = b"end 0 " + hashlib.sha256().hexdigest().encode() + b"\n"
+    written = [(EnvelopeKind.KEY, b"x\n" + inside), *THREE]
+    items, reader = read(bundle(written).replace(b"\nx\n", b"\ny\n"))
+    assert records(items) == THREE
+    assert [one.reason for one in damage(items)] == ["checksum"]
+    assert reader._ended
+
+
 def test_a_wrong_length_does_not_swallow_what_follows() -> None:
     data = bundle(THREE).replace(b"key 13 ", b"key 99 ")
     items, _ = read(data)
