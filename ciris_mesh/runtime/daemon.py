@@ -99,7 +99,7 @@ def _build(
     transport = RnsTransport(
         options.rns_config_dir or config.reticulum.config_dir,
         home.identity,
-        announce_kinds=bool(config.reticulum.announce_kinds),
+        announce_kinds=config.reticulum.announce_kinds,
         kinds=config.node.kinds,
     )
     node = Node(

@@ -40,14 +40,22 @@ NEWCOMERS_MAX: Final = 256
 
 
 class Announcer:
-    """Own destinations and the announce handler. `tick` and `heard` take the lock themselves."""
+    """Own destinations and the announce handler. `tick` and `heard` take the lock themselves.
+
+    Args:
+        kinds_on: names of the Reticulum interfaces on which the kinds' destinations are announced.
+            Never on radio, whatever is named: thirteen announces are seven seconds of air.
+    """
 
     #: Reticulum passes on announces of this name only.
     aspect_filter = f"{seam.APP_NAME}.{'.'.join(seam.MESH_ASPECTS)}"
 
-    def __init__(self, host: Host, own_address: Address) -> None:
+    def __init__(
+        self, host: Host, own_address: Address, kinds_on: frozenset[str] = frozenset()
+    ) -> None:
         self._host = host
         self._own_address = own_address
+        self._kinds_on = kinds_on
         self._half_open = HalfOpenLinks(host)
         self._mesh: Any = None
         self._kinds: list[Any] = []
@@ -92,11 +100,11 @@ class Announcer:
         """At our destinations, those still being set up included."""
         return [link for each in (self._mesh, *self._kinds) for link in list(each.links)]
 
-    def announce(self, app_data: bytes, *, announce_kinds: bool) -> None:
+    def announce(self, app_data: bytes) -> None:
         """Announce now. Lock held."""
         self._app_data = app_data
         self._pending.clear()
-        if announce_kinds:
+        if self._kinds_on:
             self._pending.extend(self._kinds)
         self._next_s = time.monotonic() + ANNOUNCE_SPACING_S
         mesh = self._mesh
@@ -119,13 +127,26 @@ class Announcer:
             if self._newcomers:
                 self._greet(self._newcomers.popleft())
             else:
-                self._host.submit(self._pending.popleft().announce)
+                self._announce_kind(self._pending.popleft())
+
+    def _announce_kind(self, destination: Any) -> None:
+        where = [
+            each
+            for each in seam.interfaces()
+            if each.online and seam.configured_name(each) in self._kinds_on and not _is_radio(each)
+        ]
+
+        def announce() -> None:
+            for interface in where:
+                destination.announce(attached_interface=interface)
+
+        self._host.submit(announce)
 
     def _find_newcomers(self) -> list[seam.Interface]:
         online = {id(each): each for each in seam.interfaces() if each.online}
         fresh = [each for key, each in online.items() if key not in self._online]
         self._online = set(online)
-        return [each for each in fresh if medium_of(type(each).__name__, each.bitrate) != "radio"]
+        return [each for each in fresh if not _is_radio(each)]
 
     def _greet(self, interface: seam.Interface) -> None:
         mesh, app_data = self._mesh, self._app_data
@@ -171,3 +192,7 @@ class Announcer:
     def _taken(self) -> None:
         with self._host.lock:
             self._waiting -= 1
+
+
+def _is_radio(interface: seam.Interface) -> bool:
+    return medium_of(type(interface).__name__, interface.bitrate) == "radio"

@@ -20,6 +20,7 @@ import itertools
 import logging
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -114,7 +115,7 @@ class RnsTransport:
         config_dir: Reticulum's; None for where Reticulum itself looks.
         identity_path: this node's RNS identity, made when missing.
         kinds: kinds served, each at a destination of its own.
-        announce_kinds: announce those destinations too, not only `ciris.mesh`.
+        announce_kinds: names of the interfaces on which those destinations are announced too.
         loglevel: see `start_reticulum`.
 
     Raises:
@@ -126,14 +127,13 @@ class RnsTransport:
         config_dir: Path | None,
         identity_path: Path,
         *,
-        announce_kinds: bool,
+        announce_kinds: Collection[str] = (),
         kinds: frozenset[EnvelopeKind] = frozenset(EnvelopeKind),
         loglevel: int | None = None,
     ) -> None:
         self._config_dir = config_dir
         self._loglevel = loglevel
         self._kinds = kinds
-        self._announce_kinds = announce_kinds
         self._identity = load_or_create_identity(identity_path)
         self._address = Address(self._identity.hash)
         self._host = Host()
@@ -141,7 +141,7 @@ class RnsTransport:
         self._by_rns_id: dict[bytes, MeshLink] = {}
         self._link_ids = itertools.count(1)
         self._dialer = Dialer(self._host, self, self._address)
-        self._announcer = Announcer(self._host, self._address)
+        self._announcer = Announcer(self._host, self._address, frozenset(announce_kinds))
         self._ticker = Ticker(self._tick)
         self._host.on_wake(self._ticker.wake)
         self._configured: tuple[str, ...] = ()
@@ -241,7 +241,7 @@ class RnsTransport:
             raise PayloadTooLarge(len(app_data), APP_DATA_BYTES_MAX)
         with self._host.lock:
             if self._started and not self._host.stopping:
-                self._announcer.announce(app_data, announce_kinds=self._announce_kinds)
+                self._announcer.announce(app_data)
         self._host.wake()
 
     def progress_s(self, link: LinkId) -> float | None:

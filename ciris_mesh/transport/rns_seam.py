@@ -237,6 +237,12 @@ def interfaces() -> list[Interface]:
     return list(RNS.Transport.interfaces)
 
 
+def configured_name(interface: Interface) -> str:
+    """The name in the configuration; what a listening interface spawns goes by its parent's."""
+    parent = getattr(interface, "parent_interface", None)
+    return str(getattr(parent or interface, "name", ""))
+
+
 def interface_stats() -> dict[str, Any]:
     """Reticulum's own counters, of the shared instance when there is one."""
     stats = RNS.Reticulum.get_instance().get_interface_stats()

@@ -131,7 +131,7 @@ def main() -> None:
     transport = RnsTransport(
         options.directory / "rns",
         options.directory / "identity",
-        announce_kinds=bool(kinds),
+        announce_kinds=("in", "out0") if kinds else (),
         kinds=kinds or frozenset(EnvelopeKind),
     )
     transport.start(lambda event: say(describe(event)))

@@ -62,9 +62,9 @@ class Bench:
     interfaces: list[Any]
     said: list[tuple[tuple[str, ...], dict[str, Any]]]
 
-    def announce(self, app_data: bytes, *, kinds: bool = False) -> None:
+    def announce(self, app_data: bytes) -> None:
         with self.host.lock:
-            self.announcer.announce(app_data, announce_kinds=kinds)
+            self.announcer.announce(app_data)
         self.host.run()
 
     def tick(self, after_s: float = 0.0) -> None:
@@ -90,7 +90,13 @@ class Bench:
 
 
 @pytest.fixture
-def bench(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def kinds_on() -> frozenset[str]:
+    """Interfaces the kinds are announced on."""
+    return frozenset()
+
+
+@pytest.fixture
+def bench(clock: Clock, monkeypatch: pytest.MonkeyPatch, kinds_on: frozenset[str]) -> Bench:
     said: list[tuple[tuple[str, ...], dict[str, Any]]] = []
     interfaces: list[Any] = [TCPClientInterface()]
     monkeypatch.setattr(
@@ -100,7 +106,7 @@ def bench(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(seam, "listen_for_announces", lambda _handler: None)
     monkeypatch.setattr(seam, "hops_to", lambda _destination: 2)
     host = FakeHost()
-    announcer = Announcer(host, OWN)
+    announcer = Announcer(host, OWN, kinds_on)
     kinds = frozenset({EnvelopeKind.KEY, EnvelopeKind.FAMILY})
     identity: Any = object()
     announcer.open(identity, kinds, lambda *_args: None, None)
@@ -118,8 +124,12 @@ def test_the_node_is_announced_at_once_and_alone(bench: Bench) -> None:
     assert not bench.announcer.is_busy()
 
 
+ON_HUB = pytest.mark.parametrize("kinds_on", [frozenset({"hub"})])
+
+
+@ON_HUB
 def test_kinds_follow_one_a_second(bench: Bench) -> None:
-    bench.announce(b"", kinds=True)
+    bench.announce(b"")
     assert [aspects for aspects, _ in bench.said] == [MESH]
     bench.tick(ANNOUNCE_SPACING_S - 0.1)
     assert len(bench.said) == 1
@@ -130,9 +140,25 @@ def test_kinds_follow_one_a_second(bench: Bench) -> None:
     assert [aspects for aspects, _ in bench.said] == [MESH, KEY, FAMILY]
 
 
+@ON_HUB
+def test_kinds_are_announced_where_configured_and_never_on_radio(bench: Bench) -> None:
+    (hub,) = bench.interfaces
+    other, radio, away = TCPClientInterface(), RNodeInterface(), TCPClientInterface(online=False)
+    other.name = "lan"
+    spawned = TCPClientInterface()
+    spawned.name, vars(spawned)["parent_interface"] = "Client on hub", hub
+    bench.interfaces += [other, radio, away, spawned]
+    bench.announce(b"")
+    for _ in range(6):  # the new interfaces are told of the node first
+        bench.tick(ANNOUNCE_SPACING_S + 0.1)
+    told = [options.get("attached_interface") for aspects, options in bench.said if aspects == KEY]
+    assert told == [hub, spawned]
+
+
+@ON_HUB
 def test_announcing_again_does_not_pile_up(bench: Bench) -> None:
     for _ in range(5):
-        bench.announce(b"", kinds=True)
+        bench.announce(b"")
     bench.said.clear()
     for _ in range(20):
         bench.tick(ANNOUNCE_SPACING_S + 0.1)

@@ -61,7 +61,7 @@ def bench(clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Benc
     host = FakeHost()
     monkeypatch.setattr("ciris_mesh.transport.rns_node.Host", lambda: host)
     monkeypatch.setattr(seam, "attach", lambda _link, _events: None)
-    transport = RnsTransport(None, tmp_path / "identity", announce_kinds=False)
+    transport = RnsTransport(None, tmp_path / "identity")
     return Bench(host, transport, clock)
 
 
