@@ -31,7 +31,7 @@ def make_node(folder: Path, name: str, port: int) -> Node:
     reticulum = folder / name
     reticulum.mkdir()
     (reticulum / "config").write_text(reticulum_config(port=port, listens=name == "alice"))
-    transport = RnsTransport(reticulum, folder / f"{name}.identity", announce_kinds=False)
+    transport = RnsTransport(reticulum, folder / f"{name}.identity")
     return Node(FederationSeeds.generate(name).key(), transport)
 
 

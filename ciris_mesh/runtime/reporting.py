@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ciris_mesh import __version__
 from ciris_mesh.directory.base import Shelf
+from ciris_mesh.protocol.limits import SUMMARY_REFS_MAX
 from ciris_mesh.protocol.report import BoundedBy, InSync, StalenessSignal
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.node import Node
@@ -52,7 +53,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str) -> NodeStatus:
         fingerprint=node.fingerprint.hex(),
         uptime_s=round(uptime_s, 1),
         clock=clock,
-        health=_health(peers, stats, clock),
+        health=(*_health(peers, stats, clock), *_truncated(node)),
         peers=peers,
         candidates=tuple(
             CandidateStatus(
@@ -142,6 +143,25 @@ def _kind_counts(counts: dict[tuple[EnvelopeKind, Shelf], int]) -> tuple[KindCou
         )
         for kind in EnvelopeKind
     )
+
+
+def _truncated(node: Node) -> tuple[str, ...]:
+    """Kinds of which a Summary can't name all: the older rows reach nobody who lacks them."""
+    said: list[str] = []
+    for kind in EnvelopeKind:
+        left_out = max(
+            (
+                node.runtime.bridge.truncated(key_id, kind)
+                for key_id in node.runtime.peers.key_ids()
+            ),
+            default=0,
+        )
+        if left_out:
+            said.append(
+                f"{kind}: {left_out} records are beyond the {SUMMARY_REFS_MAX:,} a Summary can "
+                "name and are offered to nobody; carry them with export and import"
+            )
+    return tuple(said)
 
 
 def _withheld(node: Node) -> dict[str, int]:

@@ -180,3 +180,17 @@ def test_an_interface_that_is_down_is_a_problem_and_all_are_listed(
 
 def test_resident_memory_is_told_in_bytes() -> None:
     assert 10 * 2**20 < rss_bytes() < 4 * 2**30
+
+
+def test_what_a_summary_cannot_name_is_said(
+    mesh: Mesh, alice: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice.add_peer(mesh.config("bob"))
+    left_out = {KEY: 7}
+    monkeypatch.setattr(
+        alice.runtime.bridge, "truncated", lambda _peer, kind: left_out.get(kind, 0)
+    )
+    (said,) = [line for line in status(alice).health if "Summary" in line]
+    assert said.startswith("key: 7 records are beyond the 50,000")
+    left_out.clear()
+    assert not [line for line in status(alice).health if "Summary" in line]

@@ -160,7 +160,7 @@ class Node(Protocol):
         """Run a command, return the name of the MeshError it caused."""
         ...
 
-    def wait(self, event: str, timeout_s: float = 20.0, **fields: Any) -> Event:
+    def wait(self, event: str, timeout_s: float = 60.0, **fields: Any) -> Event:
         """Take the first event of that name and those fields, now or when it comes."""
         ...
 
@@ -216,7 +216,7 @@ class _Base:
         error: str | None = self._ask({"do": do, **fields}).get("error")
         return error
 
-    def wait(self, event: str, timeout_s: float = 20.0, **fields: Any) -> Event:
+    def wait(self, event: str, timeout_s: float = 60.0, **fields: Any) -> Event:
         wanted = {"event": event, **fields}
         return self.events.take(
             lambda seen: wanted.items() <= seen.items(), timeout_s, f"{event} {fields}"
