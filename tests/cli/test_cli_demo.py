@@ -139,14 +139,15 @@ def terminate(_: Path) -> DemoResult:
 
 
 @pytest.mark.parametrize(
-    ("act", "words"), [(fail, "it said why"), (interrupt, "Aborted"), (terminate, "Aborted")]
+    ("act", "code", "words"),
+    [(fail, 1, "it said why"), (interrupt, 130, "converging"), (terminate, 130, "converging")],
 )
 def test_however_it_ends_the_directory_is_gone(
-    demo: type[FakeDemo], act: Callable[[Path], DemoResult], words: str
+    demo: type[FakeDemo], act: Callable[[Path], DemoResult], code: int, words: str
 ) -> None:
     demo.act = staticmethod(act)
     result = run()
-    assert result.exit_code == 1
+    assert result.exit_code == code
     assert words in result.stderr.splitlines()[-1]
     assert not demo.calls[0]["root"].exists()
 
@@ -163,7 +164,7 @@ def test_a_second_signal_does_not_interrupt_the_cleaning_up(demo: type[FakeDemo]
         raise AssertionError("the signal did not end the demo")
 
     demo.act = staticmethod(twice)
-    assert run().exit_code == 1
+    assert run().exit_code == 130
     assert cleaned == [True]
     assert not demo.calls[0]["root"].exists()
 

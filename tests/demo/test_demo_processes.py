@@ -98,7 +98,7 @@ def test_a_demo_that_is_ended_leaves_nothing(short: Path, number: signal.Signals
             out, err = running.communicate(timeout=DEADLINE_S)
         finally:
             running.kill()
-    assert running.returncode == 1
+    assert running.returncode == 130
     assert out == b""
     assert b"Traceback" not in err
     assert processes_naming(short) == []
