@@ -32,10 +32,10 @@ def setting(section: str, line: str) -> Config:
 
 def refusal(data: bytes | str) -> str:
     with pytest.raises(ConfigError) as caught:
-        parse_config(data if isinstance(data, bytes) else data.encode(), "/home/x/config")
+        parse_config(data if isinstance(data, bytes) else data.encode(), "/srv/x/config")
     text = str(caught.value)
     assert "\n" not in text
-    assert text.startswith("/home/x/config")
+    assert text.startswith("/srv/x/config")
     return text
 
 
@@ -179,9 +179,9 @@ def test_a_long_or_wild_value_does_not_flood_the_terminal() -> None:
     ],
 )
 def test_what_has_no_effect_is_warned_of(text: str, says: tuple[str, ...]) -> None:
-    config = parse_config(text.encode(), "/home/x/config")
+    config = parse_config(text.encode(), "/srv/x/config")
     (warning,) = config.warnings
-    assert warning.startswith("/home/x/config: ")
+    assert warning.startswith("/srv/x/config: ")
     assert "\n" not in warning
     for part in says:
         assert part in warning

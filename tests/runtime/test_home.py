@@ -57,10 +57,10 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path,
 
 
 def test_the_usual_places_are_those_of_the_reticulum_programs() -> None:
-    assert [str(path) for path in usual_places({"HOME": "/home/ann"})] == [
+    assert [str(path) for path in usual_places({"HOME": "/srv/node"})] == [
         "/etc/ciris-mesh",
-        "/home/ann/.config/ciris-mesh",
-        "/home/ann/.ciris-mesh",
+        "/srv/node/.config/ciris-mesh",
+        "/srv/node/.ciris-mesh",
     ]
 
 
