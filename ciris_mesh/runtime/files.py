@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shlex
 import stat
 from pathlib import Path
@@ -33,7 +32,7 @@ def write_atomic(path: Path, data: bytes, *, replace: bool = True) -> None:
         FileExistsError: the file is there and `replace` is False.
         OSError: the disk said no; nothing of the new file remains.
     """
-    staged = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    staged = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
     try:
         _write_new(staged, data)
         if replace:

@@ -16,9 +16,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import secrets
 import shlex
-import shutil
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +33,6 @@ from ciris_mesh.runtime.files import (
     why,
     write_atomic,
 )
-from ciris_mesh.runtime.keyfiles import KEY_FILE_BYTES_MAX, read_secret
 
 #: An RNS identity file: 32 bytes of X25519 and 32 of Ed25519 private key.
 IDENTITY_BYTES: Final = 64
@@ -132,6 +129,8 @@ class Home:
             raise ConfigError(str(error)) from None
         except OSError as error:
             raise ConfigError(f"cannot look into {self.path}: {why(error)}") from None
+        from ciris_mesh.runtime.keyfiles import KEY_FILE_BYTES_MAX, read_secret
+
         read_secret(self.federation_key, bytes_max=KEY_FILE_BYTES_MAX)
         self.identity_bytes()
 
@@ -141,6 +140,8 @@ class Home:
         Raises:
             KeyFileError: missing, of another length or readable by others.
         """
+        from ciris_mesh.runtime.keyfiles import read_secret
+
         data = read_secret(self.identity, bytes_max=IDENTITY_BYTES)
         if len(data) != IDENTITY_BYTES:
             raise KeyFileError(
@@ -269,7 +270,7 @@ def create_home(path: Path, files: Mapping[str, bytes], *, replace: bool = False
 
 def new_identity() -> bytes:
     """64 fresh secret bytes: any such bytes are a Reticulum identity."""
-    return secrets.token_bytes(IDENTITY_BYTES)
+    return os.urandom(IDENTITY_BYTES)
 
 
 def _occupied(path: Path) -> str:
@@ -279,12 +280,14 @@ def _occupied(path: Path) -> str:
 
 
 def _create_beside(path: Path, files: Mapping[str, bytes]) -> None:
-    staged = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
+    staged = path.with_name(f".{path.name}.{os.urandom(6).hex()}.new")
     staged.mkdir(mode=0o700)
     try:
         _fill(staged, files)
         os.rename(staged, path)
     except BaseException:
+        import shutil
+
         shutil.rmtree(staged, ignore_errors=True)
         raise
     sync_directory(path.parent)
