@@ -7,6 +7,7 @@
     who delivers may deliver this   -> else Refused
     both signature halves           -> else Refused; a signer we lack -> Deferred (of several
                                        around one record, those we know suffice at first)
+    the kind's rule                 -> else Refused; a prerequisite we lack -> Deferred
     dated ahead of our clock        -> Deferred
 
 Judging reads, never writes, and takes no lock: verification is slow. What it decides is carried
@@ -16,19 +17,23 @@ out by `core`, which looks at equality again under the write lock.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.store import PooledEntry
 from ciris_mesh.errors import MalformedRecord
-from ciris_mesh.records.checks import KeyLookup, public_key_of, verify
+from ciris_mesh.records.checks import KeyLookup, outcome_of, public_key_of, verify
 from ciris_mesh.records.cosigning import is_cosigned, only_signed_by
 from ciris_mesh.records.envelope import Envelope, one_spelling_problem, parse_envelope
 from ciris_mesh.records.hybrid import HybridPolicy, HybridPublicKey
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
+from ciris_mesh.records.rules.base import FINE, Finding, Trust
+from ciris_mesh.records.rules.table import judge_content, judge_standing
+from ciris_mesh.records.timestamps import to_unix_ms
+from ciris_mesh.records.tokens import key_token, tokens_of
 
 #: CEG 0.7: what is dated more than five minutes ahead of the receiver's clock does not count yet.
 SKEW_MS: Final = 300_000
@@ -73,6 +78,8 @@ class Judgement:
         row: goes on its shelf.
         entry: goes into its pool. Beside a row: the whole, while some of its signers lack a key.
         public: of a KEY row, the key it introduces.
+        tokens: what the row answers to; empty unless it goes to the federation shelf.
+        mark: how much had been published when judging began.
     """
 
     candidate: Candidate
@@ -80,6 +87,8 @@ class Judgement:
     row: StoredRow | None = None
     entry: PooledEntry | None = None
     public: HybridPublicKey | None = None
+    tokens: tuple[str, ...] = ()
+    mark: int = 0
 
 
 class Known(Protocol):
@@ -95,6 +104,14 @@ class Known(Protocol):
 
     def federation_key(self, key_id: str) -> HybridPublicKey | None:
         """The key on the federation shelf."""
+        ...
+
+    def named(self, token: str) -> Iterator[Envelope]:
+        """Federation-shelf records that answer to this token."""
+        ...
+
+    def published_mark(self) -> int:
+        """Grows with every token published; what was published by then can be read."""
         ...
 
     def first_contact_key(self, key_id: str) -> HybridPublicKey | None:
@@ -129,19 +146,28 @@ def is_attributed(source: Source) -> bool:
     return source.path in ("own", "import")
 
 
+class _Facts:
+    """The federation shelf as the rules see it; what is in a pool is no fact."""
+
+    def __init__(self, known: Known) -> None:
+        self.public_key = known.federation_key
+        self.named = known.named
+
+
 class Admission:
-    """Judges candidates. Stateless but for what `known` answers.
+    """Judges candidates. Stateless but for what `known` answers."""
 
-    Args:
-        pinned: key id -> fingerprint, for keys whose id does not certify itself.
-    """
-
-    def __init__(self, known: Known, pinned: Mapping[str, bytes]) -> None:
+    def __init__(self, known: Known, trust: Trust) -> None:
         self._known = known
-        self._pinned = dict(pinned)
+        self._facts = _Facts(known)
+        self._trust = trust
 
     def judge(self, what: Candidate, now_ms: int) -> Judgement:
         """Decide. Never raises because of what the bytes hold."""
+        mark = self._known.published_mark()
+        return replace(self._judge(what, now_ms), mark=mark)
+
+    def _judge(self, what: Candidate, now_ms: int) -> Judgement:
         remembered = self._known.remembered_refusal(what.digest, now_ms)
         if remembered is not None and what.source.path != "registry":
             return Judgement(what, self._duplicate(what, remembered.envelope_id) or remembered)
@@ -183,49 +209,73 @@ class Admission:
         self, what: Candidate, envelope: Envelope, remembered: Verdict | None, now_ms: int
     ) -> Judgement:
         verdict, signers = (remembered, ()) if remembered else self._verify(envelope)
-        entry = None
-        if verdict.reason is Reason.SIGNER_UNKNOWN and is_cosigned(what.kind):
-            part, part_signers = self._known_part(envelope, verdict)
-            if part is not None:
-                entry = _deferred(what, envelope, verdict)
-                envelope, signers = part, part_signers
-                verdict = _verdict(envelope, Outcome.ADMITTED)
-        ahead_ms = envelope.seq - now_ms
         is_bridged = what.source.path == "registry" and verdict.reason in BRIDGEABLE
+        if is_bridged or verdict.outcome in (Outcome.ADMITTED, Outcome.DEFERRED):
+            finding = self._rule(envelope, verdict)
+            verdict = verdict if finding.is_fine else _found(envelope, finding)
+        whole, entry = envelope, None
+        if verdict.reason is Reason.SIGNER_UNKNOWN and is_cosigned(what.kind):
+            verdict, part, signers = self._known_part(envelope, verdict)
+            if part is not None:
+                envelope, entry = part, _deferred(what, whole, verdict)
+                verdict = _verdict(envelope, Outcome.ADMITTED)
+        is_bridged = is_bridged and verdict.reason in BRIDGEABLE
         if verdict.outcome is not Outcome.ADMITTED and not is_bridged:
             if verdict.outcome is Outcome.DEFERRED:
-                return Judgement(what, verdict, entry=_deferred(what, envelope, verdict))
+                return Judgement(what, verdict, entry=_deferred(what, whole, verdict))
             return self._refuse(what, verdict, now_ms)
-        if ahead_ms > SKEW_MS and what.source.path != "own":
-            verdict = _verdict(envelope, Outcome.DEFERRED, Reason.TIME_AHEAD)
-            return Judgement(what, verdict, entry=_deferred(what, envelope, verdict))
+        if _signed_ms(whole) - now_ms > SKEW_MS and what.source.path != "own":
+            verdict = _verdict(whole, Outcome.DEFERRED, Reason.TIME_AHEAD)
+            return Judgement(what, verdict, entry=_deferred(what, whole, verdict))
         shelf = Shelf.FEDERATION
         if is_bridged:
             shelf = Shelf.BRIDGED
         elif envelope.tier_local:
             shelf = Shelf.LOCAL
-        row = _row(envelope, shelf, signers, now_ms)
         return Judgement(
             what,
             _verdict(envelope, Outcome.ADMITTED),
-            row=row,
+            row=_row(envelope, shelf, signers, now_ms),
             entry=entry,
             public=public_key_of(envelope),
+            tokens=tokens_of(envelope) if shelf is Shelf.FEDERATION else (),
         )
+
+    def _rule(self, envelope: Envelope, verdict: Verdict) -> Finding:
+        """What the kind's rule says; of what is unsigned or local only the content matters.
+
+        A row that is held may take on signers: no rule minds one more.
+        """
+        finding = judge_content(envelope, self._trust)
+        is_signed = verdict.outcome is Outcome.ADMITTED
+        if not finding.is_fine or not is_signed or envelope.tier_local:
+            return finding
+        if self._known.shelf_of(envelope.kind, envelope.envelope_id) is Shelf.FEDERATION:
+            return FINE
+        return judge_standing(envelope, self._facts, self._trust)
 
     def _known_part(
         self, envelope: Envelope, verdict: Verdict
-    ) -> tuple[Envelope | None, tuple[str, ...]]:
+    ) -> tuple[Verdict, Envelope | None, tuple[str, ...]]:
         """The record with those signers whose keys are here, if it may stand on them alone.
 
         Else anyone could keep a record waiting by adding a signer nobody knows.
+
+        Returns:
+            What the whole waits for: where the part cannot stand yet, what that lacks too.
         """
-        known = [name for name in envelope.signers if name not in verdict.waits_for]
+        known = [name for name in envelope.signers if key_token(name) not in verdict.waits_for]
         if not known:
-            return None, ()
+            return verdict, None, ()
         part = only_signed_by(envelope, known)
         found, signers = self._verify(part)
-        return (part, signers) if found.outcome is Outcome.ADMITTED else (None, ())
+        if found.outcome is not Outcome.ADMITTED:
+            return verdict, None, ()
+        finding = self._rule(part, found)
+        if finding.is_fine:
+            return verdict, part, signers
+        waits_for = tuple(dict.fromkeys((*verdict.waits_for, *finding.waits_for)))
+        return replace(verdict, waits_for=waits_for), None, ()
 
     def _judge_stranger(self, what: Candidate, envelope: Envelope, now_ms: int) -> Judgement:
         """First contact: a key that signs itself, then its occurrences. Nothing else."""
@@ -241,6 +291,9 @@ class Admission:
         verdict, _ = self._verify(envelope, self._known.first_contact_key)
         if verdict.outcome is Outcome.DEFERRED:
             return Judgement(what, _refused(envelope, Reason.UNATTRIBUTED))
+        finding = judge_content(envelope, self._trust)
+        if verdict.outcome is Outcome.ADMITTED and not finding.is_fine:
+            verdict = _found(envelope, finding)
         if verdict.outcome is not Outcome.ADMITTED:
             return self._refuse(what, verdict, now_ms)
         entry = PooledEntry(
@@ -272,7 +325,7 @@ class Admission:
             envelope,
             keys or self._known.federation_key,
             policy=policy,
-            pinned=self._pinned,
+            pinned=self._trust.pinned,
         )
         return verification.verdict, verification.signers
 
@@ -291,6 +344,24 @@ def _verdict(
     envelope: Envelope, outcome: Outcome, reason: Reason = Reason.NONE, detail: str = ""
 ) -> Verdict:
     return Verdict(outcome, reason, envelope.kind, envelope.envelope_id, detail)
+
+
+def _found(envelope: Envelope, finding: Finding) -> Verdict:
+    return Verdict(
+        outcome_of(finding.reason),
+        finding.reason,
+        envelope.kind,
+        envelope.envelope_id,
+        finding.detail,
+        finding.waits_for,
+    )
+
+
+def _signed_ms(envelope: Envelope) -> int:
+    """The latest time the record claims to have been made or signed at, in Unix ms."""
+    signed_at = envelope.record.get("scrub_timestamp")
+    signed_ms = to_unix_ms(signed_at) if isinstance(signed_at, str) else 0
+    return max(envelope.seq, signed_ms)
 
 
 def _refused(envelope: Envelope, reason: Reason) -> Verdict:
@@ -320,6 +391,6 @@ def _deferred(what: Candidate, envelope: Envelope, verdict: Verdict) -> PooledEn
         source=what.source,
         signers=envelope.signers,
         waits_for=verdict.waits_for,
-        not_before_ms=envelope.seq - SKEW_MS if is_dated else 0,
+        not_before_ms=_signed_ms(envelope) - SKEW_MS if is_dated else 0,
         size_bytes=len(what.raw),
     )

@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from ciris_mesh.directory.admission import (
@@ -38,14 +39,22 @@ from ciris_mesh.directory.buckets import BucketDigests
 from ciris_mesh.directory.commit import GroupCommit
 from ciris_mesh.directory.judging import judge_all
 from ciris_mesh.directory.placing import KeyShares, Placed, Placing
-from ciris_mesh.directory.pools import DeferredPool, FirstContactPool, PoolLimits, RefusalMemory
+from ciris_mesh.directory.pools import (
+    DeferredPool,
+    FirstContactPool,
+    PoolLimits,
+    PublishedLog,
+    RefusalMemory,
+    missing_signers,
+)
 from ciris_mesh.directory.store import PooledEntry, Store
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.checks import public_key_of
-from ciris_mesh.records.envelope import parse_envelope
+from ciris_mesh.records.envelope import Envelope, parse_envelope
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
+from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.wire.messages import EnvelopeRef
 
 #: Public keys kept ready: 2 kB each, so 2 MB; more signers than one round usually meets.
@@ -54,6 +63,17 @@ KEY_CACHE_MAX: Final = 1024
 #: Evictions kept until somebody asks: one batch evicts at most what one Deliver holds.
 EVICTED_MAX: Final = 8192
 
+#: Rows read at a time for one token: hardly any has more, and a key record is 12 kB.
+NAMED_PAGE: Final = 32
+
+#: Waiting records looked at again after a restart, each time anything is admitted: a verification
+#: takes about a millisecond, so nobody notices.
+OVERDUE_BATCH: Final = 64
+
+#: Tokens remembered for judgements under way: more than one commit publishes, and a judgement
+#: rarely outlasts one.
+PUBLISHED_MAX: Final = 4096
+
 _CHANGES: Final = frozenset({Outcome.ADMITTED, Outcome.UPGRADED})
 
 
@@ -61,7 +81,8 @@ class DirectoryCore(ReplicationDirectory):
     """Everything a directory does that does not depend on where its rows are kept.
 
     Args:
-        pinned: key id -> SHA-256 fingerprint, for keys whose id does not certify itself.
+        pinned: key id -> SHA-256 fingerprint; added to those of `trust`.
+        trust: what this node's configuration says of others; without it everything is denied.
         limits: how much may wait.
     """
 
@@ -70,18 +91,23 @@ class DirectoryCore(ReplicationDirectory):
         store: Store,
         *,
         pinned: Mapping[str, bytes] | None = None,
+        trust: Trust | None = None,
         limits: PoolLimits | None = None,
     ) -> None:
+        trust = trust or Trust()
+        trust = replace(trust, pinned={**trust.pinned, **(pinned or {})})
         self._store = store
         self._limits = limits or PoolLimits()
         self._state = threading.Lock()
         self._commit = GroupCommit(store, self._committed, self._rolled_back)
-        self._admission = Admission(self, pinned or {})
+        self._admission = Admission(self, trust)
         self._refusals = RefusalMemory(self._limits)
         self._outcomes: Counter[tuple[str, str, str]] = Counter()
         self._generations = dict.fromkeys(EnvelopeKind, 0)
         self._keys: OrderedDict[str, HybridPublicKey] = OrderedDict()
         self._touched: set[tuple[EnvelopeKind, int]] = set()
+        self._published = PublishedLog(PUBLISHED_MAX)
+        self._publishing: set[str] = set()
         self._overdue: list[bytes] = []
         self._evicted: deque[Evicted] = deque(maxlen=EVICTED_MAX)
         self._keys_brought: Counter[str] = Counter()
@@ -134,7 +160,7 @@ class DirectoryCore(ReplicationDirectory):
             placed = self._place(judged, durable=durable)
             with self._state:
                 self._take_note(placed, verdicts)
-            pending = [*placed.again, *self._released(placed.new_keys)]
+            pending = [*placed.again, *self._released(placed)]
         return verdicts
 
     def _place(self, judged: list[Judgement], *, durable: bool) -> Placed:
@@ -164,16 +190,26 @@ class DirectoryCore(ReplicationDirectory):
             if entry.digest in verdicts:
                 verdicts[entry.digest] = verdict
 
-    def _released(self, key_ids: Iterable[str]) -> list[Candidate]:
+    def _released(self, placed: Placed) -> list[Candidate]:
+        """What waited for what was written, or under the same id; the latter only if it may join.
+
+        A copy whose signers are still unknown has nothing new to say.
+        """
         with self._state:
-            entries = [entry for key in key_ids for entry in self._deferred.waiting_for(key)]
-        return [what for entry in entries if (what := self._fetch(entry, entry.source))]
+            siblings = [entry for entry in map(self._deferred.get, placed.siblings) if entry]
+            entries = {entry.digest: entry for entry in siblings if not missing_signers(entry)}
+            for token in dict.fromkeys(placed.published):
+                entries |= {entry.digest: entry for entry in self._deferred.waiting_for(token)}
+        return [what for entry in entries.values() if (what := self._fetch(entry, entry.source))]
 
     def _due(self, now_ms: int) -> list[Candidate]:
         with self._state:
             entries = self._deferred.due(now_ms)
-            entries += [entry for entry in map(self._deferred.get, self._overdue) if entry]
-            self._overdue = []
+            overdue, self._overdue = (
+                self._overdue[:OVERDUE_BATCH],
+                self._overdue[OVERDUE_BATCH:],
+            )
+            entries += [entry for entry in map(self._deferred.get, overdue) if entry]
         return [what for entry in entries if (what := self._fetch(entry, entry.source))]
 
     def _fetch(self, entry: PooledEntry, source: Source) -> Candidate | None:
@@ -206,6 +242,18 @@ class DirectoryCore(ReplicationDirectory):
                 if len(self._keys) > KEY_CACHE_MAX:
                     self._keys.popitem(last=False)
         return public
+
+    def named(self, token: str) -> Iterator[Envelope]:
+        """Federation-shelf records that answer to this token, the first admitted first."""
+        after = 0
+        while page := self._store.named(token, limit=NAMED_PAGE, after=after):
+            yield from (parse_envelope(row.kind, row.envelope) for _, row in page)
+            after, _ = page[-1]
+
+    def published_mark(self) -> int:
+        """Grows with every token published; what was published by then can be read."""
+        with self._state:
+            return self._published.mark
 
     def first_contact_key(self, key_id: str) -> HybridPublicKey | None:
         """The key in the first-contact pool."""
@@ -330,16 +378,12 @@ class DirectoryCore(ReplicationDirectory):
             self._read_key,
             self._touched,
             KeyShares(self._keys_brought, self._limits.keys_per_peer),
+            self._published,
+            self._publishing,
         )
-        # A crash between a key's commit and what it releases leaves entries that wait for a
-        # key that is here.
-        keys = self._deferred.keys_waited_for()
-        self._overdue = [
-            entry.digest
-            for key_id in keys
-            if self._read_key(key_id) is not None
-            for entry in self._deferred.waiting_for(key_id)
-        ]
+        # A crash between a commit and what it releases leaves entries that wait for what is here,
+        # and the configuration may trust somebody it did not.
+        self._overdue = self._deferred.waiting()
 
     def _load_digests(self, kind: EnvelopeKind) -> BucketDigests:
         saved = self._store.saved_buckets(kind)
@@ -369,10 +413,14 @@ class DirectoryCore(ReplicationDirectory):
             for kind in {kind for kind, _ in self._touched}:
                 self._generations[kind] += 1
             self._touched.clear()
+            if self._publishing:
+                self._published.add(self._publishing)
+                self._publishing.clear()
 
     def _rolled_back(self) -> None:
         with self._state:
             self._touched.clear()
+            self._publishing.clear()
             self._load()
 
     def _finish(self) -> None:

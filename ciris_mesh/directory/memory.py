@@ -12,6 +12,7 @@ from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.pools import PoolLimits
 from ciris_mesh.directory.store import PooledEntry, SavedBuckets, fair_share, newest_first
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.wire.messages import EnvelopeRef
 
 
@@ -19,14 +20,19 @@ class MemoryDirectory(DirectoryCore):
     """A directory that lives and dies with the process.
 
     Args:
-        pinned: key id -> SHA-256 fingerprint, for keys whose id does not certify itself.
+        pinned: key id -> SHA-256 fingerprint; added to those of `trust`.
+        trust: what this node's configuration says of others; without it everything is denied.
         limits: how much may wait.
     """
 
     def __init__(
-        self, *, pinned: Mapping[str, bytes] | None = None, limits: PoolLimits | None = None
+        self,
+        *,
+        pinned: Mapping[str, bytes] | None = None,
+        trust: Trust | None = None,
+        limits: PoolLimits | None = None,
     ) -> None:
-        super().__init__(MemoryStore(), pinned=pinned, limits=limits)
+        super().__init__(MemoryStore(), pinned=pinned, trust=trust, limits=limits)
 
 
 class MemoryStore:
@@ -39,6 +45,7 @@ class MemoryStore:
         }
         self._federation: dict[EnvelopeKind, list[set[bytes]]] = {}
         self._keys: dict[str, StoredRow] = {}
+        self._names: dict[str, list[tuple[EnvelopeKind, bytes]]] = {}
         self._pools: dict[tuple[str, bytes], tuple[PooledEntry, bytes]] = {}
         self._positions = 0
 
@@ -125,6 +132,19 @@ class MemoryStore:
         with self._lock:
             position, _ = self._rows[row.kind][row.envelope_id]
             self._keep(position, row)
+
+    def publish(self, row: StoredRow, tokens: Sequence[str]) -> None:
+        """See Store."""
+        with self._lock:
+            for token in tokens:
+                self._names.setdefault(token, []).append((row.kind, row.envelope_id))
+
+    def named(self, token: str, *, limit: int, after: int) -> list[tuple[int, StoredRow]]:
+        """See Store."""
+        with self._lock:
+            placed = [self._rows[kind][one] for kind, one in self._names.get(token, ())]
+        found = sorted((it for it in placed if it[0] > after), key=lambda it: it[0])
+        return found[: max(0, limit)]
 
     def pool_entries(self) -> list[PooledEntry]:
         """See Store."""

@@ -1,7 +1,7 @@
 """Carrying out what admission decided, inside one transaction, under the writer lock.
 
 Between judging and writing the directory may have changed: the same record may have come by
-another path, the missing key may have arrived. So equality and missing keys are looked at again
+another path, what was missing may have arrived. So both are looked at again
 here, and what needs another judgement is handed back instead of being judged under the lock.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from ciris_mesh.directory.admission import DEFERRED, FIRST_CONTACT, Candidate, Judgement
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.buckets import bucket_of
-from ciris_mesh.directory.pools import DeferredPool, FirstContactPool
+from ciris_mesh.directory.pools import DeferredPool, FirstContactPool, PublishedLog
 from ciris_mesh.directory.store import PooledEntry, Store
 from ciris_mesh.records.cosigning import is_cosigned, joined
 from ciris_mesh.records.envelope import parse_envelope
@@ -29,14 +29,16 @@ class Placed:
 
     Attributes:
         settled: candidates with their verdicts, in order.
-        again: to be judged once more: a key they lacked is here now.
-        new_keys: key ids that reached the federation shelf.
+        again: to be judged once more: something they lacked is here now.
+        published: tokens of what reached the federation shelf.
+        siblings: digests of what waited under the id of a row that was written.
         evicted: deferred entries that made room.
     """
 
     settled: list[tuple[Candidate, Verdict]] = field(default_factory=list)
     again: list[Candidate] = field(default_factory=list)
-    new_keys: list[str] = field(default_factory=list)
+    published: list[str] = field(default_factory=list)
+    siblings: list[bytes] = field(default_factory=list)
     evicted: list[PooledEntry] = field(default_factory=list)
 
 
@@ -59,6 +61,8 @@ class Placing:
         read_key: the federation key as the running transaction sees it.
         touched: gets (kind, bucket) of every change to the federation shelf.
         shares: counts the keys peers bring.
+        log: what was published by commits.
+        publishing: gets the tokens this transaction publishes.
     """
 
     def __init__(
@@ -69,6 +73,8 @@ class Placing:
         read_key: Callable[[str], HybridPublicKey | None],
         touched: set[tuple[EnvelopeKind, int]],
         shares: KeyShares,
+        log: PublishedLog,
+        publishing: set[str],
     ) -> None:
         self._store = store
         self._deferred = deferred
@@ -76,6 +82,8 @@ class Placing:
         self._read_key = read_key
         self._touched = touched
         self._shares = shares
+        self._log = log
+        self._publishing = publishing
 
     def is_settled(self, judged: Sequence[Judgement]) -> bool:
         """True when there is nothing to write for any of them."""
@@ -108,7 +116,7 @@ class Placing:
         union = self._union(row) if stands is Shelf.FEDERATION else None
         if union is not None:
             verdict = replace(verdict, outcome=Outcome.UPGRADED)
-            self._write(union, placed, is_new=False)
+            self._write(union, (), placed, is_new=False)
         elif stands is not None and stands >= row.shelf:
             verdict = replace(verdict, outcome=Outcome.DUPLICATE)
         elif self._conflicts(judgement, row):
@@ -118,7 +126,7 @@ class Placing:
         else:
             if stands is not None:
                 verdict = replace(verdict, outcome=Outcome.UPGRADED)
-            self._write(row, placed, is_new=stands is None)
+            self._write(row, judgement.tokens, placed, is_new=stands is None)
         placed.settled.append((judgement.candidate, verdict))
 
     def _is_one_key_too_many(self, judgement: Judgement, row: StoredRow) -> bool:
@@ -152,7 +160,9 @@ class Placing:
         known = self._read_key(row.subject)
         return known is not None and known != judgement.public
 
-    def _write(self, row: StoredRow, placed: Placed, *, is_new: bool) -> None:
+    def _write(
+        self, row: StoredRow, tokens: tuple[str, ...], placed: Placed, *, is_new: bool
+    ) -> None:
         is_first_key = (
             row.kind is EnvelopeKind.KEY
             and row.shelf is Shelf.FEDERATION
@@ -164,17 +174,21 @@ class Placing:
             self._store.raise_shelf(row)
         if row.shelf is not Shelf.FEDERATION:
             return
+        self._store.publish(row, tokens)
+        self._publishing.update(tokens)
+        placed.published += tokens
         self._touched.add((row.kind, bucket_of(row.envelope_id)))
-        if not is_cosigned(row.kind):  # there, what waits may bring another signature
-            for digest in self._deferred.of_id(row.kind, row.envelope_id):
+        for digest in self._deferred.of_id(row.kind, row.envelope_id):
+            if is_cosigned(row.kind):  # what waits may bring another signature
+                placed.siblings.append(digest)
+            else:
                 self._leave_pool(digest)
         if is_first_key:
-            placed.new_keys.append(row.subject)
             strangers = self._strangers.take(row.subject)
             self._store.pool_drop(FIRST_CONTACT, [entry.digest for entry in strangers])
 
     def _wait(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
-        if any(self._read_key(key_id) is not None for key_id in entry.waits_for):
+        if self._came_meanwhile(entry.waits_for, judgement.mark):
             placed.again.append(judgement.candidate)
             return
         self._keep_waiting(judgement.candidate, entry, placed)
@@ -182,7 +196,7 @@ class Placing:
 
     def _wait_beside(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
         """The rest of a record that is held: its missing signers' keys may come yet."""
-        if any(self._read_key(key_id) is not None for key_id in entry.waits_for):
+        if self._came_meanwhile(entry.waits_for, judgement.mark):
             placed.again.append(judgement.candidate)
         else:
             self._keep_waiting(judgement.candidate, entry, placed)
@@ -196,6 +210,10 @@ class Placing:
             self._store.pool_put(entry, candidate.raw)
             self._store.pool_drop(DEFERRED, [victim.digest for victim in evicted])
             placed.evicted += evicted
+
+    def _came_meanwhile(self, tokens: tuple[str, ...], mark: int) -> bool:
+        is_coming = not self._publishing.isdisjoint(tokens)
+        return bool(tokens) and (is_coming or self._log.any_since(mark, tokens))
 
     def _meet(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
         verdict = judgement.verdict

@@ -19,6 +19,7 @@ from ciris_mesh.directory.base import Source
 from ciris_mesh.directory.store import PooledEntry
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
+from ciris_mesh.records.tokens import key_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class PoolLimits:
     Attributes:
         deferred_total: all waiting envelopes; their index costs under 1 kB each.
         deferred_per_source: of one peer (or the command line): three such peers never fill it.
-        deferred_per_signer: waiting for one key; more come when the key does.
+        deferred_per_signer: claimed to be by one key; more come when what they wait for does.
         deferred_bytes: their envelopes together: what a full pool writes to a small card.
         first_contact_keys: strangers' keys; 12 kB each, so under 3 MB.
         first_contact_occurrences: per stranger: one per device it would plausibly run.
@@ -59,7 +60,7 @@ _Digests = dict[bytes, None]  # a set that remembers insertion order: oldest fir
 
 
 class DeferredPool:
-    """Envelopes valid as far as can be seen, waiting for a key or for their time."""
+    """Envelopes valid as far as can be seen, waiting for another record or for their time."""
 
     def __init__(self, limits: PoolLimits) -> None:
         self._limits = limits
@@ -67,7 +68,7 @@ class DeferredPool:
         self._by_source: dict[str, _Digests] = {}
         self._by_signer: dict[str, _Digests] = {}
         self._by_id: dict[tuple[EnvelopeKind, bytes], _Digests] = {}
-        self._by_key: dict[str, _Digests] = {}
+        self._by_token: dict[str, _Digests] = {}
         self._dated: _Digests = {}
         self._bytes = 0
 
@@ -91,13 +92,13 @@ class DeferredPool:
         """Digests of all waiting envelopes that claim this id."""
         return list(self._by_id.get((kind, envelope_id), ()))
 
-    def waiting_for(self, key_id: str) -> list[PooledEntry]:
-        """What the arrival of this key releases, oldest first."""
-        return [self._entries[digest] for digest in self._by_key.get(key_id, ())]
+    def waiting_for(self, token: str) -> list[PooledEntry]:
+        """What this token, once published, releases; oldest first."""
+        return [self._entries[digest] for digest in self._by_token.get(token, ())]
 
-    def keys_waited_for(self) -> list[str]:
-        """Key ids whose arrival would release something."""
-        return list(self._by_key)
+    def waiting(self) -> list[bytes]:
+        """Digests of all that waits for a token, oldest first."""
+        return [digest for digest, entry in self._entries.items() if entry.waits_for]
 
     def due(self, now_ms: int) -> list[PooledEntry]:
         """What was dated ahead of us and is not any more, oldest first."""
@@ -126,8 +127,8 @@ class DeferredPool:
         _unlink(self._by_id, (entry.kind, entry.envelope_id), digest)
         for signer in _charged(entry):
             _unlink(self._by_signer, signer, digest)
-        for key_id in entry.waits_for:
-            _unlink(self._by_key, key_id, digest)
+        for token in entry.waits_for:
+            _unlink(self._by_token, token, digest)
 
     def _link(self, entry: PooledEntry) -> None:
         digest = entry.digest
@@ -139,8 +140,8 @@ class DeferredPool:
         self._by_id.setdefault((entry.kind, entry.envelope_id), {})[digest] = None
         for signer in _charged(entry):
             self._by_signer.setdefault(signer, {})[digest] = None
-        for key_id in entry.waits_for:
-            self._by_key.setdefault(key_id, {})[digest] = None
+        for token in entry.waits_for:
+            self._by_token.setdefault(token, {})[digest] = None
 
     def _overfull(self, entry: PooledEntry) -> Iterable[bytes] | None:
         """The share that `entry` would overfill, None when there is room."""
@@ -167,8 +168,13 @@ class DeferredPool:
 
 
 def _charged(entry: PooledEntry) -> tuple[str, ...]:
-    """The signers whose share an entry counts against: the missing ones, else all."""
-    return entry.waits_for or entry.signers
+    """The signers whose share an entry counts against: those whose key is missing, else all."""
+    return missing_signers(entry) or entry.signers
+
+
+def missing_signers(entry: PooledEntry) -> tuple[str, ...]:
+    """The signers whose keys an entry waits for."""
+    return tuple(name for name in entry.signers if key_token(name) in entry.waits_for)
 
 
 def _unlink(index: dict[_K, _Digests], key: _K, digest: bytes) -> None:
@@ -265,3 +271,30 @@ class RefusalMemory:
         while len(self._entries) >= self._entries_max:
             self._entries.popitem(last=False)
         self._entries[digest] = (now_ms, verdict)
+
+
+class PublishedLog:
+    """Which tokens were published since when, for judgements made meanwhile.
+
+    A record is judged without a lock, so what it lacked may have come before it is set aside to
+    wait. Of long ago it answers "perhaps": then the record is judged once more.
+    """
+
+    def __init__(self, entries_max: int) -> None:
+        self._entries_max = entries_max
+        self._at: OrderedDict[str, int] = OrderedDict()
+        self._forgotten = 0
+        self.mark = 0
+
+    def add(self, tokens: Iterable[str]) -> None:
+        """These can be read from now on."""
+        self.mark += 1
+        for token in tokens:
+            self._at.pop(token, None)
+            self._at[token] = self.mark
+        while len(self._at) > self._entries_max:
+            _, self._forgotten = self._at.popitem(last=False)
+
+    def any_since(self, mark: int, tokens: Iterable[str]) -> bool:
+        """True when one of them was, or may have been, published after that mark."""
+        return mark < self._forgotten or any(self._at.get(token, 0) > mark for token in tokens)

@@ -33,6 +33,7 @@ from ciris_mesh.directory.schema import check_tables, migrate
 from ciris_mesh.directory.store import PooledEntry, SavedBuckets, fair_share
 from ciris_mesh.errors import DirectoryError, LifecycleError
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
+from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.wire.messages import EnvelopeRef
 
 #: Rounds run on a small pool of threads; more readers than that would only wait for the disk.
@@ -62,7 +63,8 @@ class SqliteDirectory(DirectoryCore):
 
     Args:
         path: the database; its folder must exist. Created with mode 0600.
-        pinned: key id -> SHA-256 fingerprint, for keys whose id does not certify itself.
+        pinned: key id -> SHA-256 fingerprint; added to those of `trust`.
+        trust: what this node's configuration says of others; without it everything is denied.
         limits: how much may wait.
 
     Raises:
@@ -75,11 +77,12 @@ class SqliteDirectory(DirectoryCore):
         path: Path,
         *,
         pinned: Mapping[str, bytes] | None = None,
+        trust: Trust | None = None,
         limits: PoolLimits | None = None,
     ) -> None:
         store = SqliteStore(Path(path))
         try:
-            super().__init__(store, pinned=pinned, limits=limits)
+            super().__init__(store, pinned=pinned, trust=trust, limits=limits)
         except BaseException:
             with suppress(DirectoryError):  # what went wrong first is what people need to know
                 store.close()
@@ -248,6 +251,24 @@ class SqliteStore:
             "UPDATE record SET shelf = ?, signers = ? WHERE kind = ? AND envelope_id = ?",
             (row.shelf, json.dumps(row.signers), *name),
         )
+
+    def publish(self, row: StoredRow, tokens: Sequence[str]) -> None:
+        """See Store."""
+        for token in tokens:
+            self._write(
+                "INSERT OR IGNORE INTO answer SELECT ?, position FROM record "
+                "WHERE kind = ? AND envelope_id = ?",
+                (token, KINDS[row.kind].number, row.envelope_id),
+            )
+
+    def named(self, token: str, *, limit: int, after: int) -> list[tuple[int, StoredRow]]:
+        """See Store."""
+        found = self._read(
+            f"SELECT {_ROW} WHERE position IN (SELECT position FROM answer WHERE token = ? "
+            "AND position > ? ORDER BY position LIMIT ?) ORDER BY position",
+            (token, after, max(0, limit)),
+        )
+        return [(row[0], _stored_row(row)) for row in found]
 
     def pool_entries(self) -> list[PooledEntry]:
         """See Store."""

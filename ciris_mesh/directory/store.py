@@ -30,7 +30,7 @@ class PooledEntry:
             id: garbage around a valid record must not stand for the record.
         pool: "deferred" or "first_contact".
         signers: key ids the envelope claims; unverified while one of them is unknown.
-        waits_for: key ids whose arrival releases it.
+        waits_for: tokens (`records.tokens`) whose publication releases it.
         not_before_ms: release time in Unix ms for what is dated ahead of us, else 0.
         size_bytes: length of the envelope.
     """
@@ -115,6 +115,14 @@ class Store(Protocol):
 
     def raise_shelf(self, row: StoredRow) -> None:
         """Replace shelf, bytes and signers of the row with the same (kind, id)."""
+        ...
+
+    def publish(self, row: StoredRow, tokens: Sequence[str]) -> None:
+        """From now on this row, which is there, answers to these tokens."""
+        ...
+
+    def named(self, token: str, *, limit: int, after: int) -> list[tuple[int, StoredRow]]:
+        """(position, row) of what answers to `token`, in admission order after a position."""
         ...
 
     def pool_entries(self) -> list[PooledEntry]:

@@ -35,6 +35,7 @@ from ciris_mesh.records.kinds import KINDS, EnvelopeKind, SignatureStyle
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rows import ROW_HASH_FIELD, original_content_hash
 from ciris_mesh.records.signing import mirror_problem, signed_message
+from ciris_mesh.records.tokens import key_token
 
 #: Key id -> the verified key behind it, or None.
 KeyLookup: TypeAlias = Callable[[str], HybridPublicKey | None]
@@ -59,7 +60,25 @@ _MALFORMED: Final = frozenset(
         Reason.NOT_ONE_SPELLING,
     }
 )
-_DEFERRED: Final = frozenset({Reason.SIGNER_UNKNOWN, Reason.TIME_AHEAD, Reason.FIRST_CONTACT})
+_DEFERRED: Final = frozenset(
+    {
+        Reason.SIGNER_UNKNOWN,
+        Reason.TIME_AHEAD,
+        Reason.FIRST_CONTACT,
+        Reason.KEY_UNKNOWN,
+        Reason.NOT_ROOTED,
+        Reason.DELEGATE_TYPE_NOT_ALLOWED,
+        Reason.REFERENCE_UNKNOWN,
+        Reason.REFERENCE_NOT_ENTITLED,
+        Reason.OCCURRENCE_NOT_VOUCHED,
+        Reason.NOT_DELEGATED,
+        Reason.ROSTER_UNKNOWN,
+        Reason.CONSENSUS_NOT_REACHED,
+        Reason.LOCATION_UNPROVEN,
+        Reason.ORGANIZATION_UNKNOWN,
+        Reason.NOT_ORG_ADMIN,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +229,8 @@ def _findings(question: _Question) -> Iterator[_Finding]:
     yield _signer_allowed(envelope)
     missing = tuple(name for name in envelope.signers if _signer_key(question, name) is None)
     if missing:
-        yield _Finding("signer_known", Reason.SIGNER_UNKNOWN, ", ".join(missing), missing)
+        tokens = tuple(map(key_token, missing))
+        yield _Finding("signer_known", Reason.SIGNER_UNKNOWN, ", ".join(missing), tokens)
     yield _Finding("signer_known")
     yield from _signatures(question)
 

@@ -73,10 +73,50 @@ class Reason(StrEnum):
     POOL_FULL = "pool_full"
     BINDING_EXPIRED = "binding_expired"
 
+    # refused by a kind's rule: no later arrival changes it
+    IDENTITY_TYPE_MALFORMED = "identity_type_malformed"
+    ACCORD_EVIDENCE_MISSING = "accord_evidence_missing"
+    ACCORD_EVIDENCE_INCOMPLETE = "accord_evidence_incomplete"
+    ACCORD_EVIDENCE_STALE = "accord_evidence_stale"
+    HARDWARE_TYPE_NOT_ACCEPTED = "hardware_type_not_accepted"
+    ATTESTATION_TYPE_UNKNOWN = "attestation_type_unknown"
+    DIMENSION_MISSING = "dimension_missing"
+    REFERENCE_MISSING = "reference_missing"
+    SCOPES_MALFORMED = "scopes_malformed"
+    WITHDRAWS_RULE_INVALID = "withdraws_rule_invalid"
+    SCOPE_PRIVATE = "scope_private"
+    ENCRYPTION_KEYS_MALFORMED = "encryption_keys_malformed"
+    CONSENSUS_MALFORMED = "consensus_malformed"
+    MEMBERS_NOT_UNIQUE = "members_not_unique"
+    FOUNDER_MISSING = "founder_missing"
+    GROUP_POLICY_MALFORMED = "group_policy_malformed"
+    GROUP_ID_NOT_SELF_CERTIFYING = "group_id_not_self_certifying"
+    GROUP_ENTRENCHED = "group_entrenched"
+    FOUNDERS_NOT_ENOUGH = "founders_not_enough"
+    REMOVAL_IN_ADVANCE = "removal_in_advance"
+    CELL_MALFORMED = "cell_malformed"
+    LOCATION_TOO_PRECISE = "location_too_precise"
+    PAYMENT_ID = "payment_id"
+    SET_UNSORTED = "set_unsorted"
+    PARTNER_STEWARDS_UNSET = "partner_stewards_unset"
+    STEWARDS_NOT_ENOUGH = "stewards_not_enough"
+
     # deferred: valid as far as can be seen; something is missing here
     SIGNER_UNKNOWN = "signer_unknown"
     TIME_AHEAD = "time_ahead"
     FIRST_CONTACT = "first_contact"
+    KEY_UNKNOWN = "key_unknown"
+    NOT_ROOTED = "not_rooted"
+    DELEGATE_TYPE_NOT_ALLOWED = "delegate_type_not_allowed"
+    REFERENCE_UNKNOWN = "reference_unknown"
+    REFERENCE_NOT_ENTITLED = "reference_not_entitled"
+    OCCURRENCE_NOT_VOUCHED = "occurrence_not_vouched"
+    NOT_DELEGATED = "not_delegated"
+    ROSTER_UNKNOWN = "roster_unknown"
+    CONSENSUS_NOT_REACHED = "consensus_not_reached"
+    LOCATION_UNPROVEN = "location_unproven"
+    ORGANIZATION_UNKNOWN = "organization_unknown"
+    NOT_ORG_ADMIN = "not_org_admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +126,8 @@ class Verdict:
     Attributes:
         envelope_id: 32 bytes, recomputed from the record; None when it could not be read.
         detail: for people and logs; never parsed, never a metric label.
-        waits_for: key ids whose arrival makes a deferred record worth another look.
+        waits_for: tokens (`records.tokens`) whose arrival makes a deferred record worth another
+            look.
     """
 
     outcome: Outcome

@@ -1,0 +1,163 @@
+"""What a rule is told and what it answers.
+
+Two laws make the final directory independent of the order in which records come:
+
+* A rule sees other records only as `Facts`: rows of the federation shelf, of which there are only
+  ever more. What is fine or refused stays so whatever else arrives; only "deferred" may change.
+  So nothing is refused because of a row that is missing, nor deferred because of one that is here.
+* What takes something away (a revocation, a removal, a withdrawal, a later record) never speaks
+  against a record here. It decides what counts, when somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Protocol, TypeAlias
+
+from ciris_mesh.records import timestamps
+from ciris_mesh.records.envelope import Envelope
+from ciris_mesh.records.hybrid import HybridPublicKey
+from ciris_mesh.records.jsontext import JsonValue
+from ciris_mesh.records.kinds import KINDS
+from ciris_mesh.records.outcome import Reason
+from ciris_mesh.records.tokens import key_token
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule's answer; reason NONE means fine. What kind of no it is, the reason says.
+
+    Attributes:
+        waits_for: tokens (see `records.tokens`) whose arrival makes it worth asking again; empty
+            unless deferred.
+    """
+
+    reason: Reason = Reason.NONE
+    detail: str = ""
+    waits_for: tuple[str, ...] = ()
+
+    @property
+    def is_fine(self) -> bool:
+        """True when nothing speaks against the record."""
+        return self.reason is Reason.NONE
+
+
+FINE: Final = Finding()
+
+
+def refused(reason: Reason, detail: str) -> Finding:
+    """No, whatever else may arrive."""
+    return Finding(reason, detail)
+
+
+def deferred(reason: Reason, detail: str, *waits_for: str) -> Finding:
+    """Not yet: ask again when one of these tokens is published."""
+    assert waits_for, "nothing would ever release it"
+    return Finding(reason, detail, tuple(dict.fromkeys(waits_for)))
+
+
+def _nothing() -> Mapping[str, bytes]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What this node's own configuration says. Never learned from the network; empty denies.
+
+    Attributes:
+        pinned: key id -> 32-byte fingerprint, for ids that don't certify themselves.
+        roots: key id -> 32-byte fingerprint of the stewards at which chains of keys must end.
+        root_stewards: key ids that may found organizations and appoint their admins.
+        partner_stewards: key ids of whom `partner_threshold` must sign a partner record.
+        hardware_types: what an accord holder's key may live in.
+    """
+
+    pinned: Mapping[str, bytes] = field(default_factory=_nothing)
+    roots: Mapping[str, bytes] = field(default_factory=_nothing)
+    root_stewards: frozenset[str] = frozenset()
+    partner_stewards: frozenset[str] = frozenset()
+    partner_threshold: int = 0
+    hardware_types: frozenset[str] = frozenset()
+
+
+class Facts(Protocol):
+    """The federation shelf, as rules may see it."""
+
+    def public_key(self, key_id: str) -> HybridPublicKey | None:
+        """The verified key behind an id."""
+        ...
+
+    def named(self, token: str) -> Iterator[Envelope]:
+        """Every record that answers to `token`, read as far as it is iterated."""
+        ...
+
+
+#: Looks at the record alone. Also asked of what has no signatures of ours.
+ContentRule: TypeAlias = Callable[[Envelope, Trust], Finding]
+#: Looks at who signed, which was verified, and at the prerequisites.
+StandingRule: TypeAlias = Callable[[Envelope, Facts, Trust], Finding]
+
+
+def no_content_rule(envelope: Envelope, trust: Trust) -> Finding:
+    """For kinds whose structure says it all."""
+    return FINE
+
+
+def no_standing_rule(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
+    """For kinds that anybody may sign."""
+    return FINE
+
+
+def first(findings: Iterator[Finding]) -> Finding:
+    """The first objection; FINE without one."""
+    return next(findings, FINE)
+
+
+def exists(facts: Facts, wanted: str) -> bool:
+    """True when some record answers to this token."""
+    return next(facts.named(wanted), None) is not None
+
+
+def missing_keys(facts: Facts, key_ids: Iterator[str]) -> tuple[str, ...]:
+    """Tokens of those keys that are not here."""
+    return tuple(key_token(name) for name in key_ids if facts.public_key(name) is None)
+
+
+def text(envelope: Envelope, column: str) -> str:
+    """A required string column."""
+    return str(envelope.record[column])
+
+
+def signed_members(envelope: Envelope) -> Mapping[str, JsonValue]:
+    """The members of the signed envelope inside the record; none when it is no object."""
+    inner = envelope.record.get(KINDS[envelope.kind].envelope_field or "")
+    return inner if isinstance(inner, dict) else {}
+
+
+def time_ms(envelope: Envelope, column: str) -> int | None:
+    """A timestamp column in Unix milliseconds, None when it is absent."""
+    value = envelope.record.get(column)
+    return timestamps.to_unix_ms(value) if isinstance(value, str) else None
+
+
+def made_at_ms(envelope: Envelope) -> int:
+    """When the record says it was made: its kind's own time."""
+    at_ms = time_ms(envelope, KINDS[envelope.kind].seq_field)
+    assert at_ms is not None, "every kind requires its own time"
+    return at_ms
+
+
+def is_in_force(envelope: Envelope, at_ms: int, *, until: str, since: str = "asserted_at") -> bool:
+    """True when the record says it holds at `at_ms`: made by then, and not yet over."""
+    since_ms, until_ms = time_ms(envelope, since), time_ms(envelope, until)
+    return since_ms is not None and since_ms <= at_ms and (until_ms is None or at_ms < until_ms)
+
+
+def is_sorted_set(values: JsonValue) -> bool:
+    """True for a list of strings, ascending by UTF-16 code units, each once."""
+    if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
+        return False
+    units = [str(item).encode("utf-16-be", "surrogatepass") for item in values]
+    return units == sorted(set(units))

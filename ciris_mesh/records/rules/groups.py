@@ -1,0 +1,168 @@
+"""Families and communities, and removals from them.
+
+    founding       signed as the roster's own protocol asks, a founder among the signers
+    later roster   signed as some earlier roster's protocol asks; never of an entrenched group
+    removal        by the removed, or by one of its occurrences; else as the protocol asks
+
+A roster's signers are counted among its members without those who have gone by then. Several later
+rosters may be valid at once; which one counts is decided by whoever asks. Source:
+records-and-protocol.md, sections 1.3, 4.1 and 4.1a.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Final
+
+from ciris_mesh.errors import MalformedRecord
+from ciris_mesh.records.envelope import Envelope
+from ciris_mesh.records.groups import ID_COLUMNS, Group, is_group_id, read_group
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.outcome import Reason
+from ciris_mesh.records.rules.base import (
+    FINE,
+    Facts,
+    Finding,
+    Trust,
+    deferred,
+    first,
+    made_at_ms,
+    missing_keys,
+    refused,
+    text,
+    time_ms,
+)
+from ciris_mesh.records.rules.locations import is_proven_within, location_token
+from ciris_mesh.records.rules.occurrences import vouch_tokens, vouches
+from ciris_mesh.records.tokens import token
+
+_FAMILY: Final = EnvelopeKind.FAMILY
+_COMMUNITY: Final = EnvelopeKind.COMMUNITY
+_REMOVALS: Final[Mapping[EnvelopeKind, EnvelopeKind]] = {
+    _FAMILY: EnvelopeKind.FAMILY_MEMBERSHIP_REVOCATION,
+    _COMMUNITY: EnvelopeKind.COMMUNITY_MEMBERSHIP_REVOCATION,
+}
+_GROUP_OF: Final = {removal: kind for kind, removal in _REMOVALS.items()}
+
+
+def content(envelope: Envelope, trust: Trust) -> Finding:
+    """The roster can be read: protocol, members each once, a founder, a policy that holds."""
+    try:
+        read_group(envelope)
+    except MalformedRecord as error:
+        return refused(Reason(error.reason), error.detail)
+    return FINE
+
+
+def standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
+    """Those who may decide did, members are known, and live where the community is."""
+    group = read_group(envelope)
+    return first(_objections(group, envelope, facts))
+
+
+def removal_content(envelope: Envelope, trust: Trust) -> Finding:
+    """A community does not remove members in advance."""
+    effective_ms = time_ms(envelope, "effective_at") or 0
+    if _GROUP_OF[envelope.kind] is _COMMUNITY and effective_ms > made_at_ms(envelope):
+        return refused(Reason.REMOVAL_IN_ADVANCE, "effective_at lies after removed_at")
+    return FINE
+
+
+def removal_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
+    """A member of the group goes by itself, or the group decided so."""
+    kind = _GROUP_OF[envelope.kind]
+    group_id, removed = text(envelope, ID_COLUMNS[kind]), text(envelope, "removed_identity_key_id")
+    rosters = [it for it in _rosters(kind, group_id, facts) if removed in it.members]
+    if not rosters:
+        return deferred(
+            Reason.ROSTER_UNKNOWN,
+            f"no roster of {group_id} that lists {removed} is here",
+            token(kind, group_id),
+        )
+    at_ms = made_at_ms(envelope)
+    if vouches(removed, envelope.signers, at_ms, facts):
+        return FINE
+    if any(_decides(roster, envelope.signers, at_ms, facts) for roster in rosters):
+        return FINE
+    return deferred(
+        Reason.CONSENSUS_NOT_REACHED,
+        f"neither {removed} nor enough of {group_id} signed this",
+        *_decision_tokens(kind, group_id),
+        *vouch_tokens(removed, envelope.signers),
+    )
+
+
+def _objections(group: Group, envelope: Envelope, facts: Facts) -> Iterator[Finding]:
+    if group.is_founding:
+        if not group.is_founded_by(envelope.signers):
+            yield refused(
+                Reason.FOUNDERS_NOT_ENOUGH,
+                f"{group.protocol} asks for more of those it lists to sign, and for a founder",
+            )
+    elif not is_group_id(group.group_id):
+        yield refused(Reason.GROUP_ID_NOT_SELF_CERTIFYING, "the id commits to no founding record")
+    else:
+        yield from _change_objections(group, envelope, facts)
+    if missing := missing_keys(facts, iter(sorted(group.members))):
+        yield deferred(Reason.KEY_UNKNOWN, "keys of members are not here", *missing)
+    if group.cell is not None:
+        yield from _place_objections(group, facts)
+
+
+def _change_objections(group: Group, envelope: Envelope, facts: Facts) -> Iterator[Finding]:
+    known = list(_rosters(group.kind, group.group_id, facts))
+    founding = next((roster for roster in known if roster.is_founding), None)
+    if founding is None:
+        yield deferred(
+            Reason.ROSTER_UNKNOWN,
+            f"the founding record of {group.group_id} is not here",
+            token(group.kind, group.group_id),
+        )
+    elif founding.is_entrenched:
+        yield refused(Reason.GROUP_ENTRENCHED, "nobody may change this group")
+    earlier = (
+        roster
+        for roster in known
+        if roster.founded_at_ms < group.founded_at_ms and not roster.is_entrenched
+    )
+    at_ms = group.founded_at_ms
+    if not any(_decides(roster, envelope.signers, at_ms, facts) for roster in earlier):
+        yield deferred(
+            Reason.CONSENSUS_NOT_REACHED,
+            f"no earlier roster of {group.group_id} decided this",
+            *_decision_tokens(group.kind, group.group_id),
+        )
+
+
+def _place_objections(group: Group, facts: Facts) -> Iterator[Finding]:
+    unproven = [
+        name
+        for name in sorted(group.members)
+        if group.cell and not is_proven_within(name, group.cell, group.founded_at_ms, facts)
+    ]
+    if unproven:
+        yield deferred(
+            Reason.LOCATION_UNPROVEN,
+            f"{unproven[0]} has no location proof inside the community's cell",
+            *map(location_token, unproven),
+        )
+
+
+def _rosters(kind: EnvelopeKind, group_id: str, facts: Facts) -> Iterator[Group]:
+    for record in facts.named(token(kind, group_id)):
+        with suppress(MalformedRecord):  # rows from before there were rules decide nothing
+            yield read_group(record)
+
+
+def _decides(roster: Group, signers: tuple[str, ...], at_ms: int, facts: Facts) -> bool:
+    gone = {
+        text(removal, "removed_identity_key_id")
+        for removal in facts.named(token(_REMOVALS[roster.kind], roster.group_id))
+        if (time_ms(removal, "effective_at") or 0) <= at_ms
+    }
+    return roster.may_decide(signers, gone)
+
+
+def _decision_tokens(kind: EnvelopeKind, group_id: str) -> tuple[str, str]:
+    return token(kind, group_id), token(_REMOVALS[kind], group_id)

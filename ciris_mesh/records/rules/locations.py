@@ -1,0 +1,86 @@
+"""Location proofs: no more precise than a cell of about 5 square kilometres, by the subject or by
+somebody it lets act for it. Source: records-and-protocol.md, sections 4.1 and 4.1a.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ciris_mesh.errors import MalformedRecord
+from ciris_mesh.records.envelope import Envelope
+from ciris_mesh.records.h3cell import RESOLUTION_MAX, H3Cell, parse_cell
+from ciris_mesh.records.jsontext import JsonNumber
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.outcome import Reason
+from ciris_mesh.records.rules.base import (
+    FINE,
+    Facts,
+    Finding,
+    Trust,
+    deferred,
+    is_in_force,
+    made_at_ms,
+    missing_keys,
+    refused,
+    text,
+)
+from ciris_mesh.records.rules.delegations import may_act_for
+from ciris_mesh.records.tokens import delegation_token, token
+
+#: Only who the subject itself named: nobody passes on the right to say where somebody is.
+_LINKS_MAX: Final = 1
+
+
+def content(envelope: Envelope, trust: Trust) -> Finding:
+    """The cell exists, says its own resolution, and is coarse enough."""
+    try:
+        cell = parse_cell(text(envelope, "cell_id"))
+    except MalformedRecord as error:
+        return refused(Reason.CELL_MALFORMED, error.detail)
+    if envelope.record["cell_resolution"] != JsonNumber(str(cell.resolution)):
+        return refused(Reason.CELL_MALFORMED, f"the cell's resolution is {cell.resolution}")
+    if cell.resolution > RESOLUTION_MAX:
+        return refused(
+            Reason.LOCATION_TOO_PRECISE, f"{cell.ancestor(RESOLUTION_MAX)} is the cell to tell"
+        )
+    return FINE
+
+
+def standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
+    """The subject is known, and it signed, or a delegate did."""
+    subject = text(envelope, "subject_key_id")
+    if missing := missing_keys(facts, iter([subject])):
+        return deferred(Reason.KEY_UNKNOWN, f"the key of {subject} is not here", *missing)
+    at_ms = made_at_ms(envelope)
+    for signer in envelope.signers:
+        if signer == subject:
+            return FINE
+        if may_act_for(subject, signer, at_ms, facts, links_max=_LINKS_MAX)[0]:
+            return FINE
+    return deferred(
+        Reason.NOT_DELEGATED,
+        f"neither {subject} nor who may act for it signed this",
+        delegation_token(subject),
+    )
+
+
+def is_proven_within(subject: str, container: H3Cell, at_ms: int, facts: Facts) -> bool:
+    """True when a location proof in force at that time puts the subject into the container."""
+    return any(
+        is_in_force(proof, at_ms, until="valid_until")
+        and is_in_force(proof, at_ms, until="withdrawn_at")
+        and _is_within(proof, container)
+        for proof in facts.named(location_token(subject))
+    )
+
+
+def location_token(subject: str) -> str:
+    """What the proofs of a subject answer to."""
+    return token(EnvelopeKind.LOCATION_PROOF, subject)
+
+
+def _is_within(proof: Envelope, container: H3Cell) -> bool:
+    try:
+        return parse_cell(text(proof, "cell_id")).is_within(container)
+    except MalformedRecord:  # a row from before there were rules proves nothing
+        return False

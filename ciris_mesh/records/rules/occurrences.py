@@ -1,0 +1,106 @@
+"""Occurrences: the devices and services an identity runs as, and their removal.
+
+The identity itself vouches for an occurrence, or one that is in force does. Either of the two
+takes it away again. Source: records-and-protocol.md, sections 1.3, 4.1 and 4.1a.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from ciris_mesh.records.envelope import Envelope, decode_base64, encode_base64
+from ciris_mesh.records.jsontext import JsonValue
+from ciris_mesh.records.kinds import (
+    ML_KEM_768_PUBLIC_BYTES,
+    X25519_PUBLIC_BYTES,
+    EnvelopeKind,
+)
+from ciris_mesh.records.outcome import Reason
+from ciris_mesh.records.rules.base import (
+    FINE,
+    Facts,
+    Finding,
+    Trust,
+    deferred,
+    first,
+    is_in_force,
+    made_at_ms,
+    missing_keys,
+    refused,
+    text,
+)
+from ciris_mesh.records.tokens import token
+
+_EXCHANGE_KEYS: Final[Mapping[str, int]] = {
+    "x25519_base64": X25519_PUBLIC_BYTES,
+    "ml_kem_768_base64": ML_KEM_768_PUBLIC_BYTES,
+}
+
+
+def content(envelope: Envelope, trust: Trust) -> Finding:
+    """Keys to encrypt to are whole: both halves, of their sizes, and nothing else."""
+    keys = envelope.record.get("encryption_pubkeys")
+    if keys is None or (isinstance(keys, dict) and _are_whole(keys)):
+        return FINE
+    return refused(
+        Reason.ENCRYPTION_KEYS_MALFORMED, f"expected {' and '.join(_EXCHANGE_KEYS)}, nothing else"
+    )
+
+
+def standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
+    """Both keys are known, and somebody signed who may vouch."""
+    return first(_objections(envelope, facts))
+
+
+def removal_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
+    """The identity signed, or the occurrence that goes."""
+    both = {text(envelope, "identity_key_id"), text(envelope, "occurrence_key_id")}
+    if both.isdisjoint(envelope.signers):
+        return refused(
+            Reason.SIGNER_NOT_ALLOWED, "neither the identity nor the occurrence signed this"
+        )
+    return FINE
+
+
+def vouches(identity: str, signers: tuple[str, ...], at_ms: int, facts: Facts) -> bool:
+    """True when a signer is the identity, or was an occurrence of it at that time."""
+    return any(
+        signer == identity
+        or any(
+            is_in_force(record, at_ms, until="valid_until")
+            for record in facts.named(token(EnvelopeKind.IDENTITY_OCCURRENCE, identity, signer))
+        )
+        for signer in signers
+    )
+
+
+def vouch_tokens(identity: str, signers: tuple[str, ...]) -> tuple[str, ...]:
+    """What could make `vouches` true."""
+    return tuple(token(EnvelopeKind.IDENTITY_OCCURRENCE, identity, one) for one in signers)
+
+
+def _objections(envelope: Envelope, facts: Facts) -> Iterator[Finding]:
+    identity, occurrence = text(envelope, "identity_key_id"), text(envelope, "occurrence_key_id")
+    if missing := missing_keys(facts, iter([identity, occurrence])):
+        yield deferred(Reason.KEY_UNKNOWN, "a key it names is not here", *missing)
+    if not vouches(identity, envelope.signers, made_at_ms(envelope), facts):
+        yield deferred(
+            Reason.OCCURRENCE_NOT_VOUCHED,
+            f"neither {identity} nor an occurrence of it signed this",
+            *vouch_tokens(identity, envelope.signers),
+        )
+
+
+def _are_whole(keys: Mapping[str, JsonValue]) -> bool:
+    return keys.keys() == _EXCHANGE_KEYS.keys() and all(
+        _is_of_size(keys[name], size_bytes) for name, size_bytes in _EXCHANGE_KEYS.items()
+    )
+
+
+def _is_of_size(value: JsonValue, size_bytes: int) -> bool:
+    try:
+        data = decode_base64(value) if isinstance(value, str) else b""
+    except ValueError:
+        return False
+    return len(data) == size_bytes and encode_base64(data) == value
