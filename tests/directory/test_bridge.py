@@ -23,12 +23,13 @@ from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.directory.pools import PoolLimits
 from ciris_mesh.records.authoring import author
 from ciris_mesh.records.envelope import parse_envelope
+from ciris_mesh.records.hybrid import FederationKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
 from ciris_mesh.wire.messages import EnvelopeRef
 from support import forge
 from support.keys import alice, bob, carol
-from support.records import AT_MS, columns, sample
+from support.records import AT_MS, columns, prerequisites, sample
 
 K = EnvelopeKind
 BUDGET = 512 * 1024
@@ -58,6 +59,12 @@ class Mesh:
         verdicts = self.directory.admit_many(kind, raws, Source("import"), now_ms=AT_MS)
         assert {v.outcome for v in verdicts} <= {Outcome.ADMITTED, Outcome.DUPLICATE}
         return [v.envelope_id for v in verdicts if v.envelope_id is not None]
+
+    def prepare(self, kind: EnvelopeKind, signer: FederationKey, *numbers: int) -> None:
+        """Hold what the samples of these numbers build on."""
+        for n in numbers:
+            for below, raw in prerequisites(kind, signer, n):
+                self.hold(below, raw)
 
     def offered(self, kind: EnvelopeKind, peer: str = HUB) -> list[bytes]:
         return [ref.envelope_hash for ref in self.bridge.offer(peer, kind)]
@@ -92,6 +99,7 @@ def test_an_empty_cohort_offers_nothing_of_any_kind(
 ) -> None:
     mesh = Mesh(directory)
     mesh.hold(K.KEY, sample(K.KEY, alice()))
+    mesh.prepare(kind, alice(), 0)
     mesh.hold(kind, sample(kind, alice()))
     assert mesh.bridge.offer(HUB, kind) == ()
 
@@ -101,6 +109,8 @@ def test_listed_is_served_under_the_same_id_and_nothing_else_is(
     mesh: Mesh, kind: EnvelopeKind
 ) -> None:
     """List and fetch share one predicate; asking for an id learned elsewhere yields nothing."""
+    mesh.prepare(kind, alice(), 1, 2)
+    mesh.prepare(kind, bob(), 3)
     ours = mesh.hold(kind, sample(kind, alice(), 1), sample(kind, alice(), 2))
     theirs = mesh.hold(kind, sample(kind, bob(), 3))
     offered = mesh.offered(kind)

@@ -21,16 +21,23 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
 from support import forge
 from support.keys import alice, bob, carol
-from support.records import AT_MS, columns, sample
+from support.records import AT_MS, Record, columns, prerequisites, sample, trust_in
 
 K = EnvelopeKind
 PEER = Source("peer", "hub")
 
 
 def fill(directory: DirectoryCore, *kinds: EnvelopeKind, records: int = 3) -> None:
+    below = [what for kind in kinds for n in range(records) for what in _needed(kind, n)]
+    for kind, raw in below:
+        directory.admit(kind, raw, PEER, now_ms=AT_MS)
     for kind in (K.KEY, *kinds):
         raws = [sample(kind, alice(), n, AT_MS - 1000 * n) for n in range(records)]
         directory.admit_many(kind, raws, PEER, now_ms=AT_MS)
+
+
+def _needed(kind: EnvelopeKind, n: int) -> list[Record]:
+    return prerequisites(kind, alice(), n, AT_MS - 1000 * n)
 
 
 @pytest.mark.parametrize("kind", EnvelopeKind)
@@ -167,6 +174,7 @@ def test_closing_twice_is_fine_and_using_it_afterwards_is_not(
 
 # -- any order, any duplicates --------------------------------------------------------------------
 
+_TRUST = trust_in(alice(), bob())
 _KINDS = (K.ATTESTATION, K.FAMILY, K.ORGANIZATION, K.PARTNER_RECORD)
 _EVENTS = [(K.KEY, sample(K.KEY, key)) for key in (alice(), bob(), carol())] + [
     (kind, sample(kind, key, n)) for kind in _KINDS for key in (alice(), bob()) for n in (0, 1)
@@ -201,9 +209,9 @@ def test_any_order_of_arrival_ends_in_the_same_directory(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     directory: DirectoryCore = (
-        MemoryDirectory()
+        MemoryDirectory(trust=_TRUST)
         if store == "memory"
-        else SqliteDirectory(tmp_path_factory.mktemp("any") / "records.db")
+        else SqliteDirectory(tmp_path_factory.mktemp("any") / "records.db", trust=_TRUST)
     )
     try:
         for index in order:
@@ -227,7 +235,7 @@ def _expected() -> dict[EnvelopeKind, set[bytes]]:
 
 
 def test_the_events_of_the_order_test_are_all_of_them() -> None:
-    reference = MemoryDirectory()
+    reference = MemoryDirectory(trust=_TRUST)
     outcomes = [
         reference.admit(kind, raw, PEER, now_ms=AT_MS + 3_600_000).outcome for kind, raw in _EVENTS
     ]

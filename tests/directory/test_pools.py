@@ -22,6 +22,7 @@ from ciris_mesh.directory.pools import (
 from ciris_mesh.directory.store import PooledEntry
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
+from ciris_mesh.records.tokens import key_token
 from support.keys import alice, bob, key
 from support.records import AT_MS, sample
 
@@ -51,7 +52,7 @@ def entry(
         envelope_id=n.to_bytes(32, "little"),
         source=Source("peer", peer),
         signers=signers,
-        waits_for=signers,
+        waits_for=tuple(map(key_token, signers)),
         not_before_ms=0,
         size_bytes=size,
     )
@@ -97,7 +98,7 @@ def test_an_entry_replaces_itself_without_evicting() -> None:
     changed = replace(entry(2), waits_for=("another",))
     assert pool.add(changed) == []
     assert len(pool) == 4
-    assert pool.waiting_for("signer-2") == []
+    assert pool.waiting_for(key_token("signer-2")) == []
     assert pool.waiting_for("another") == [changed]
 
 
@@ -156,7 +157,7 @@ def test_no_history_breaks_a_limit_or_loses_count(
             share = [each for each in kept if source_label(each.source) == label]
             assert len(share) <= SMALL.deferred_per_source
         for name in ("x", "y", "z"):
-            waiting = pool.waiting_for(name)
+            waiting = pool.waiting_for(key_token(name))
             assert sorted(numbers(waiting)) == sorted(
                 numbers([each for each in kept if each.signers == (name,)])
             )
@@ -270,4 +271,4 @@ def test_the_pools_of_both_stores_hold_the_same_bytes(
     (waiting,) = directory._store.pool_entries()
     assert directory._store.pool_envelope(waiting.pool, waiting.digest) == raw
     assert waiting.source == PEER
-    assert waiting.waits_for == (key(name).key_id,)
+    assert waiting.waits_for == (key_token(key(name).key_id),)
