@@ -31,6 +31,7 @@ from ciris_mesh.records.rows import (
     original_content_hash_v1python,
     persist_row_hash,
 )
+from ciris_mesh.records.tokens import key_token
 from support.golden import vectors
 from support.keys import alice, bob, carol, key, lookup, nobody, steward
 from support.records import AT_MS, columns, sample
@@ -288,7 +289,7 @@ def test_a_record_of_an_unknown_signer_waits_for_the_key(kind: EnvelopeKind) -> 
     verification = check(kind, sample(kind, alice()), keys=nobody)
     verdict = verification.verdict
     assert (verdict.outcome, verdict.reason) == (Outcome.DEFERRED, Reason.SIGNER_UNKNOWN)
-    assert verdict.waits_for == (alice().key_id,)
+    assert verdict.waits_for == (key_token(alice().key_id),)
     assert verification.checks[-1].name == "signer_known"
     assert verification.signers == ()
 
@@ -301,7 +302,7 @@ def test_a_record_waits_for_all_unknown_signers_at_once() -> None:
         at_ms=AT_MS,
         cosigners=[bob(), key("dave"), key("erin")],
     )
-    expected = tuple(sorted((key("dave").key_id, key("erin").key_id)))
+    expected = tuple(key_token(key(name).key_id) for name in ("dave", "erin"))
     assert check(K.FAMILY, raw).verdict.waits_for == expected
 
 
