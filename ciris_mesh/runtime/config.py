@@ -30,6 +30,8 @@ from ciris_mesh.runtime.keyids import (
 CONFIG_BYTES_MAX: Final = 256 << 10
 #: Reticulum's manual: announcing more than once an hour means doing something wrong.
 RADIO_ANNOUNCE_INTERVAL_MIN_H: Final = 1.0
+#: As many signatures as one envelope may carry (`records.envelope`, which loads cryptography).
+PARTNER_STEWARDS_MAX: Final = 16
 #: Reticulum's own levels: 0 critical, 3 notice, 4 info, 5 verbose, 6 debug, 7 everything.
 LOG_LEVEL_MAX: Final = 7
 _LOGGING_LEVELS: Final = (50, 40, 30, 20, 20, 10, 10, 10)
@@ -75,9 +77,14 @@ class RoundSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrustSettings:
-    """[trust]. `pinned`: key id -> 32-byte fingerprint."""
+    """[trust]. `pinned` and `roots`: key id -> 32-byte fingerprint. See `records.rules.Trust`."""
 
     pinned: Mapping[str, bytes]
+    roots: Mapping[str, bytes]
+    root_stewards: frozenset[str]
+    partner_stewards: frozenset[str]
+    partner_threshold: int
+    hardware_types: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +206,17 @@ def _pins(words: tuple[str, ...]) -> Mapping[str, bytes]:
     return MappingProxyType(pins)
 
 
+def _key_ids(words: tuple[str, ...]) -> frozenset[str]:
+    if not all(map(is_key_id, words)):
+        raise ValueError("no key id")
+    return frozenset(words)
+
+
 _KINDS_ALLOWED: Final = "all, or of " + ", ".join(kind.value for kind in EnvelopeKind)
+_PINS_ALLOWED: Final = (
+    "entries of a key id, a space and 64 hex digits, separated by commas, one key for an id; empty"
+)
+_KEY_IDS_ALLOWED: Final = "key ids, separated by commas; empty for none"
 _USERS_ALLOWED: Final = "names of this system, separated by commas; empty for none"
 
 OPTIONS: Final = (
@@ -244,12 +261,35 @@ OPTIONS: Final = (
         "A kind counts as fresh when a peer confirmed it within so many seconds.",
     ),
     Option(
-        "trust", "pinned", _pins, "",
-        "entries of a key id, a space and 64 hex digits, separated by commas, one key for an id; "
-        "empty",
+        "trust", "pinned", _pins, "", _PINS_ALLOWED,
         "Keys taken as they are, without an introduction: key id and fingerprint, learned by "
         "another way than the network. Example: pinned = registry-eu 9f2c...51, "
         "root-1-abcdefghijklmnop 00d1...7a.",
+    ),
+    Option(
+        "trust", "roots", _pins, "", _PINS_ALLOWED,
+        "Stewards at which chains of vouched keys must end for a key to count as rooted, with "
+        "their fingerprints.",
+    ),
+    Option(
+        "trust", "root_stewards", _key_ids, "", _KEY_IDS_ALLOWED,
+        "Keys that may found organizations and appoint their first admins. Without one no "
+        "organization is taken.",
+    ),
+    Option(
+        "trust", "partner_stewards", _key_ids, "", _KEY_IDS_ALLOWED,
+        "Keys whose signatures count under partner records. Without one none is taken.",
+    ),
+    Option(
+        "trust", "partner_threshold", _whole_number(0, PARTNER_STEWARDS_MAX), "0",
+        f"0 to {PARTNER_STEWARDS_MAX}",
+        "How many of the partner stewards must sign a partner record, whatever the record says. "
+        "0 takes none.",
+    ),
+    Option(
+        "trust", "hardware_types", _texts, "", "words, separated by commas; empty",
+        "Hardware in which an accord holder's key may live, as its evidence names it. Empty: no "
+        "accord holder's key is taken.",
     ),
     Option(
         "control", "group", _group, "", "the name of a group; empty",

@@ -137,7 +137,6 @@ def test_nothing_is_signed_before_the_build_date(
 #: These a node may sign on its own whatever its configuration: they are about itself.
 OWN = {
     EnvelopeKind.FAMILY: ("family", "create", "Me alone"),
-    EnvelopeKind.IDENTITY_OCCURRENCE: VERBS["occurrence"][1],
     EnvelopeKind.LOCATION_PROOF: VERBS["location"][1],
 }
 
@@ -152,6 +151,14 @@ def test_with_no_node_running_it_is_stored_under_the_lock(sh: Shell, kind: Envel
     raw = row["envelope"].encode()
     known = {own.key_id: own.public}
     assert verify_bytes(kind, raw, known.get).verdict.outcome.value == "admitted"
+
+
+def test_an_occurrence_is_stored_once_its_own_key_is(sh: Shell) -> None:
+    waiting = sh.run(*VERBS["occurrence"][1], "--yes")
+    assert waiting.exit_code == 1
+    assert "deferred key_unknown" in waiting.stderr.splitlines()[-1]
+    own = ("occurrence", "add", key_of(sh).key_id, "--device-class", "laptop")
+    assert sh.json(*own, "--yes")["outcome"] == "admitted"
 
 
 def test_a_home_held_by_a_silent_node_is_left_alone(sh: Shell) -> None:

@@ -67,7 +67,9 @@ def test_the_defaults_are_pinned() -> None:
     assert DEFAULTS.reticulum.announce_kinds == ()
     assert (DEFAULTS.rounds.cadence_s, DEFAULTS.rounds.no_progress_timeout_s) == (30, 10)
     assert DEFAULTS.rounds.tau_partial_s == 300
-    assert dict(DEFAULTS.trust.pinned) == {}
+    assert (dict(DEFAULTS.trust.pinned), dict(DEFAULTS.trust.roots)) == ({}, {})
+    assert DEFAULTS.trust.root_stewards == DEFAULTS.trust.partner_stewards == frozenset()
+    assert (DEFAULTS.trust.partner_threshold, DEFAULTS.trust.hardware_types) == (0, ())
     assert DEFAULTS.control.group == ""
 
 

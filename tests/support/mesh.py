@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from ciris_mesh.directory.base import ReplicationDirectory
 from ciris_mesh.directory.buckets import digest_of
+from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.records.authoring import author_key
 from ciris_mesh.records.binding import Binding, sign_binding
 from ciris_mesh.records.hybrid import FederationKey
@@ -35,13 +36,16 @@ from ciris_mesh.transport.base import (
 from ciris_mesh.transport.loopback import LoopbackNetwork, LoopbackTransport
 from ciris_mesh.wire.frame import AnyMessage, try_unwrap, wrap
 from ciris_mesh.wire.mesh import BindingOffer, BindingWanted, Digests, Hello, KindDigest
-from support.keys import key
-from support.records import AT_MS, sample
+from support.keys import NAMES, key
+from support.records import AT_MS, sample, trust_in
 from support.virtual_time import LeapClock
 from support.waiting import DEADLINE_S, wait_until
 
 #: What every node here takes for now: a minute after the sample records were signed.
 NOW_MS = AT_MS + 60_000
+
+#: Everybody with a usual name may do everything.
+TRUST = trust_in(*map(key, NAMES))
 
 Message = TypeVar("Message")
 
@@ -71,7 +75,7 @@ class Mesh:
         made = Node(
             key(name),
             transport,
-            directory=directory,
+            directory=directory or MemoryDirectory(trust=TRUST),
             kinds=tuple(kinds),
             bindings=bindings,
             config=config,

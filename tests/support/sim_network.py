@@ -21,6 +21,7 @@ from ciris_mesh.errors import MeshError
 from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
+from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator, RoundKey
 from ciris_mesh.runtime.registry import ReplicationRegistry, Routed
 from ciris_mesh.wire.frame import try_unwrap, wrap
@@ -168,7 +169,8 @@ class SimNetwork:
         def send(peer: str, message: ReplicationMessage) -> None:
             self._transmit(name, peer, message)
 
-        return SimNode(name, MemoryDirectory(), trusted, lambda: self.epoch_ms + self.now_ms, send)
+        directory = MemoryDirectory(trust=Trust(root_stewards=trusted))
+        return SimNode(name, directory, trusted, lambda: self.epoch_ms + self.now_ms, send)
 
     def _at(self, delay_ms: int, callback: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (self.now_ms + delay_ms, next(self._ticket), callback))

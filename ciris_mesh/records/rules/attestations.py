@@ -207,8 +207,8 @@ def _entitlement(envelope: Envelope) -> _Entitlement:
 
 def _subjects(about: Envelope) -> tuple[str, ...]:
     named = about.record.get("subject_key_ids")
-    listed = tuple(map(str, named)) if isinstance(named, list) else ()
-    return listed or (text(about, "attested_key_id"),)
+    listed = map(str, named) if isinstance(named, list) else ()
+    return (text(about, "attested_key_id"), *listed)
 
 
 def _withdraws_rule(envelope: Envelope) -> str:
