@@ -1,0 +1,133 @@
+"""Records for the rules, signed in name only, and a shelf of them. No cryptography: it is fast.
+
+The rules are asked after the signatures were verified, so for them who is listed has signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ciris_mesh.records.authoring import assemble, draft
+from ciris_mesh.records.checks import outcome_of, public_key_of
+from ciris_mesh.records.envelope import Envelope, encode_base64, parse_envelope
+from ciris_mesh.records.hybrid import HybridPublicKey, HybridSignature
+from ciris_mesh.records.kinds import KINDS, EnvelopeKind, SignatureStyle
+from ciris_mesh.records.outcome import Outcome, Reason
+from ciris_mesh.records.rules.base import Finding, Trust
+from ciris_mesh.records.rules.table import judge
+from ciris_mesh.records.tokens import tokens_of
+from support.keys import key
+from support.records import AT_MS
+
+K = EnvelopeKind
+MINUTE_MS = 60_000
+_SIGNED = HybridSignature(bytes(64), bytes(3309))
+
+
+def key_id(name: str) -> str:
+    """The key id of the test key called `name`."""
+    return key(name).key_id
+
+
+def made(
+    kind: EnvelopeKind, columns: dict[str, Any], *signers: str, at_ms: int = AT_MS
+) -> Envelope:
+    """A record by the test keys with these names; the first is who speaks."""
+    prepared = draft(kind, columns, key(signers[0]), at_ms=at_ms)
+    several = KINDS[kind].style in (SignatureStyle.AUTHORITY, SignatureStyle.STEWARDS)
+    names = signers if several else signers[:1]
+    raw = assemble(prepared, dict.fromkeys(map(key_id, names), _SIGNED), threshold=1)
+    return parse_envelope(kind, raw)
+
+
+def key_columns(name: str, types: str = "agent", ref: str = "", **more: Any) -> dict[str, Any]:
+    """Columns of a record of the key called `name`, whoever signs it."""
+    public = key(name).public
+    return {
+        "key_id": key_id(name),
+        "pubkey_ed25519_base64": encode_base64(public.ed25519),
+        "pubkey_ml_dsa_65_base64": encode_base64(public.mldsa65),
+        "identity_type": types,
+        "identity_ref": ref or name,
+        **more,
+    }
+
+
+def key_record(
+    name: str, types: str = "agent", *, by: str = "", at_ms: int = AT_MS, **more: Any
+) -> Envelope:
+    """A record of the key called `name`: self-signed, or vouched for by another."""
+    return made(K.KEY, key_columns(name, types, **more), by or name, at_ms=at_ms)
+
+
+@dataclass
+class Shelf:
+    """The federation shelf as the rules see it, and the trust they are told."""
+
+    trust: Trust = field(default_factory=Trust)
+    rows: dict[bytes, Envelope] = field(default_factory=dict)
+
+    def add(self, *envelopes: Envelope) -> Envelope:
+        """Put records here unasked; returns the last."""
+        for envelope in envelopes:
+            self.rows[envelope.kind.encode() + envelope.envelope_id] = envelope
+        return envelopes[-1]
+
+    def know(self, *names: str, types: str = "agent") -> None:
+        """Put self-signed key records here."""
+        for name in names:
+            self.add(key_record(name, types))
+
+    def public_key(self, key_id: str) -> HybridPublicKey | None:
+        """See Facts."""
+        found = (row for row in self.rows.values() if row.kind is K.KEY)
+        return next((public_key_of(row) for row in found if row.record["key_id"] == key_id), None)
+
+    def named(self, token: str) -> Iterator[Envelope]:
+        """See Facts."""
+        return iter([row for row in self.rows.values() if token in tokens_of(row)])
+
+    def asks(self, envelope: Envelope) -> Finding:
+        """What the rule of its kind says."""
+        return judge(envelope, self, self.trust)
+
+    def reason(self, envelope: Envelope) -> Reason:
+        """The reason alone; NONE when the record may come in."""
+        finding = self.asks(envelope)
+        is_deferred = outcome_of(finding.reason) is Outcome.DEFERRED
+        assert bool(finding.waits_for) is is_deferred, "who waits says for what, and only they"
+        assert bool(finding.detail) is not finding.is_fine, "a no is explained"
+        return finding.reason
+
+
+def settled(trust: Trust, arrivals: Sequence[Envelope]) -> set[bytes]:
+    """Admit in this order; what waits is asked again when one of its tokens is published."""
+    shelf = Shelf(trust)
+    waiting: dict[bytes, tuple[Envelope, tuple[str, ...]]] = {}
+    for arrival in arrivals:
+        pending = [arrival]
+        while pending:
+            envelope = pending.pop()
+            finding = shelf.asks(envelope)
+            waiting.pop(envelope.raw, None)
+            if finding.waits_for:
+                waiting[envelope.raw] = envelope, finding.waits_for
+            elif finding.is_fine:
+                shelf.add(envelope)
+                published = set(tokens_of(envelope))
+                pending += [it for it, tokens in waiting.values() if published & set(tokens)]
+    return set(shelf.rows)
+
+
+def fixpoint(trust: Trust, records: Iterable[Envelope]) -> set[bytes]:
+    """What can come in at all: everything is asked again and again until nothing changes."""
+    shelf = Shelf(trust)
+    remaining = list(records)
+    while True:
+        fine = [envelope for envelope in remaining if shelf.asks(envelope).is_fine]
+        if not fine:
+            return set(shelf.rows)
+        shelf.add(*fine)
+        remaining = [envelope for envelope in remaining if envelope not in fine]
