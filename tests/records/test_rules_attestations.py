@@ -235,8 +235,8 @@ def test_rule_4_a_chain_of_delegations_from_the_producer_withdraws(shelf: Shelf)
 def test_any_record_under_the_id_will_do(shelf: Shelf) -> None:
     """Ids are free text: a second record under an id must not take the first one's place."""
     score = attests("alice", "bob")
-    same_id = {"attestation_id": score.record["attestation_id"]}
-    shelf.add(attests("dave", "bob", **same_id), score)
+    same_id = str(score.record["attestation_id"])
+    shelf.add(attests("dave", "bob", attestation_id=same_id), score)
     for name in ("alice", "dave"):
         assert shelf.reason(withdraws(name, score, 1)) is Reason.NONE
 

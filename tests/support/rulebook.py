@@ -9,15 +9,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ciris_mesh.records.authoring import assemble, draft
+from ciris_mesh.records.authoring import Draft, assemble, draft
 from ciris_mesh.records.checks import outcome_of, public_key_of
 from ciris_mesh.records.envelope import Envelope, encode_base64, parse_envelope
-from ciris_mesh.records.hybrid import HybridPublicKey, HybridSignature
+from ciris_mesh.records.hybrid import FederationKey, HybridPublicKey, HybridSignature
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind, SignatureStyle
 from ciris_mesh.records.outcome import Outcome, Reason
-from ciris_mesh.records.rules.base import Finding, Trust
+from ciris_mesh.records.rules.base import Finding, Trust, deferred, missing_keys
 from ciris_mesh.records.rules.table import judge
-from ciris_mesh.records.tokens import tokens_of
+from ciris_mesh.records.signing import signed_message
+from ciris_mesh.records.tokens import key_token, tokens_of
 from support.keys import key
 from support.records import AT_MS
 
@@ -42,6 +43,17 @@ def made(
     return parse_envelope(kind, raw)
 
 
+def really_signed(envelope: Envelope) -> bytes:
+    """The same record with signatures that stand."""
+    message = signed_message(envelope.kind, envelope.record, envelope.row_hash)
+    signatures = {name: _signer(name).sign(message) for name in envelope.signers}
+    return assemble(Draft(envelope.kind, envelope.record, message), signatures, threshold=1)
+
+
+def _signer(key_id: str) -> FederationKey:
+    return key(key_id.rpartition("-")[0])
+
+
 def key_columns(name: str, types: str = "agent", ref: str = "", **more: Any) -> dict[str, Any]:
     """Columns of a record of the key called `name`, whoever signs it."""
     public = key(name).public
@@ -62,18 +74,26 @@ def key_record(
     return made(K.KEY, key_columns(name, types, **more), by or name, at_ms=at_ms)
 
 
+def name_of(envelope: Envelope) -> bytes:
+    """Kind and id: one row, whoever signed it."""
+    return envelope.kind.encode() + envelope.envelope_id
+
+
 @dataclass
 class Shelf:
     """The federation shelf as the rules see it, and the trust they are told."""
 
     trust: Trust = field(default_factory=Trust)
     rows: dict[bytes, Envelope] = field(default_factory=dict)
+    answers: dict[str, list[Envelope]] = field(default_factory=dict)
 
-    def add(self, *envelopes: Envelope) -> Envelope:
+    def add(self, first: Envelope, *others: Envelope) -> Envelope:
         """Put records here unasked; returns the last."""
-        for envelope in envelopes:
-            self.rows[envelope.kind.encode() + envelope.envelope_id] = envelope
-        return envelopes[-1]
+        for envelope in (first, *others):
+            if self.rows.setdefault(name_of(envelope), envelope) is envelope:
+                for token in tokens_of(envelope):
+                    self.answers.setdefault(token, []).append(envelope)
+        return envelope
 
     def know(self, *names: str, types: str = "agent") -> None:
         """Put self-signed key records here."""
@@ -82,16 +102,22 @@ class Shelf:
 
     def public_key(self, key_id: str) -> HybridPublicKey | None:
         """See Facts."""
-        found = (row for row in self.rows.values() if row.kind is K.KEY)
-        return next((public_key_of(row) for row in found if row.record["key_id"] == key_id), None)
+        return next(map(public_key_of, self.named(key_token(key_id))), None)
 
     def named(self, token: str) -> Iterator[Envelope]:
         """See Facts."""
-        return iter([row for row in self.rows.values() if token in tokens_of(row)])
+        return iter(tuple(self.answers.get(token, ())))
 
     def asks(self, envelope: Envelope) -> Finding:
         """What the rule of its kind says."""
         return judge(envelope, self, self.trust)
+
+    def admits(self, envelope: Envelope) -> Finding:
+        """The same for a record that comes in: its signers are known before its rule is asked."""
+        own = envelope.record["key_id"] if envelope.kind is K.KEY else ""
+        others = [name for name in envelope.signers if name != own]
+        missing = missing_keys(self, iter(others))
+        return deferred(Reason.SIGNER_UNKNOWN, "", *missing) if missing else self.asks(envelope)
 
     def reason(self, envelope: Envelope) -> Reason:
         """The reason alone; NONE when the record may come in."""
@@ -110,8 +136,10 @@ def settled(trust: Trust, arrivals: Sequence[Envelope]) -> set[bytes]:
         pending = [arrival]
         while pending:
             envelope = pending.pop()
-            finding = shelf.asks(envelope)
             waiting.pop(envelope.raw, None)
+            if name_of(envelope) in shelf.rows:
+                continue
+            finding = shelf.admits(envelope)
             if finding.waits_for:
                 waiting[envelope.raw] = envelope, finding.waits_for
             elif finding.is_fine:
@@ -126,7 +154,7 @@ def fixpoint(trust: Trust, records: Iterable[Envelope]) -> set[bytes]:
     shelf = Shelf(trust)
     remaining = list(records)
     while True:
-        fine = [envelope for envelope in remaining if shelf.asks(envelope).is_fine]
+        fine = [envelope for envelope in remaining if shelf.admits(envelope).is_fine]
         if not fine:
             return set(shelf.rows)
         shelf.add(*fine)

@@ -1,0 +1,69 @@
+"""The two laws behind order independence, for the rules of all kinds together.
+
+What is fine or refused stays so whatever else arrives; and what waits for tokens is released by
+exactly those arrivals that matter, so every order ends in the same set.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ciris_mesh.records.envelope import Envelope
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.rules.table import RULES
+from support.federation import TRUST, federation
+from support.rulebook import Shelf, fixpoint, name_of, settled
+
+ALL = federation()
+EXPECTED = fixpoint(TRUST, ALL)
+
+_subsets = st.sets(st.sampled_from(range(len(ALL))))
+_orders = st.permutations(range(len(ALL)))
+_repeats = st.lists(st.sampled_from(range(len(ALL))), max_size=20)
+
+
+def comes_in(envelope: Envelope) -> bool:
+    return name_of(envelope) in EXPECTED
+
+
+def shelf_of(numbers: set[int]) -> Shelf:
+    shelf = Shelf(TRUST)
+    for number in numbers:
+        shelf.add(ALL[number])
+    return shelf
+
+
+def test_every_kind_has_a_rule() -> None:
+    assert set(RULES) == set(EnvelopeKind)
+
+
+@pytest.mark.parametrize("kind", EnvelopeKind)
+def test_of_every_kind_something_comes_in_and_something_does_not(kind: EnvelopeKind) -> None:
+    """Or these tests would show nothing. Anybody may revoke: that is a claim, no more."""
+    found = {comes_in(envelope) for envelope in ALL if envelope.kind is kind}
+    assert found == ({True} if kind is EnvelopeKind.REVOCATION else {True, False})
+
+
+@settings(max_examples=300)
+@given(order=_orders, repeats=_repeats)
+def test_every_order_ends_in_the_same_set(order: list[int], repeats: list[int]) -> None:
+    arrivals = [ALL[number] for number in [*order, *repeats]]
+    assert settled(TRUST, arrivals) == EXPECTED
+
+
+@settings(max_examples=300)
+@given(order=st.lists(st.sampled_from(range(len(ALL))), unique=True))
+def test_any_part_of_it_in_any_order_ends_in_what_that_part_allows(order: list[int]) -> None:
+    arrivals = [ALL[number] for number in order]
+    assert settled(TRUST, arrivals) == fixpoint(TRUST, arrivals)
+
+
+@settings(max_examples=300)
+@given(fewer=_subsets, more=_subsets, one=st.sampled_from(range(len(ALL))))
+def test_what_is_decided_stays_decided(fewer: set[int], more: set[int], one: int) -> None:
+    before = shelf_of(fewer).admits(ALL[one])
+    after = shelf_of(fewer | more).admits(ALL[one])
+    if not before.waits_for:
+        assert after.reason is before.reason
