@@ -23,6 +23,7 @@ from support.keys import key
 from support.records import AT_MS
 
 K = EnvelopeKind
+Record = tuple[EnvelopeKind, bytes]
 MINUTE_MS = 60_000
 _SIGNED = HybridSignature(bytes(64), bytes(3309))
 
