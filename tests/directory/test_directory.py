@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ciris_mesh.directory.base import OWN, Shelf, Source, Standing
 from ciris_mesh.directory.buckets import digest_of
-from ciris_mesh.directory.core import DirectoryCore
+from ciris_mesh.directory.core import NAMED_PAGE, DirectoryCore
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.errors import LifecycleError
@@ -19,6 +19,7 @@ from ciris_mesh.records.authoring import author
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
+from ciris_mesh.records.tokens import key_token
 from support import forge
 from support.keys import alice, bob, carol
 from support.records import AT_MS, Record, columns, prerequisites, sample, trust_in
@@ -160,6 +161,21 @@ def test_a_key_that_came_first_stays_behind_its_id(directory: DirectoryCore) -> 
     assert len(directory.holdings(K.KEY)) == 3
     assert directory.public_key(alice().key_id) == alice().public
     assert directory.public_key(carol().key_id) is None
+
+
+def test_what_answers_to_a_token_is_read_in_pages_in_admission_order(
+    directory: DirectoryCore,
+) -> None:
+    count = NAMED_PAGE + 3
+    fill(directory, records=count)
+    found = list(directory.named(key_token(alice().key_id)))
+    assert [one.raw for one in found] == [
+        sample(K.KEY, alice(), n, AT_MS - 1000 * n) for n in range(count)
+    ]
+    first = next(directory.named(key_token(alice().key_id)))
+    assert first.raw == found[0].raw
+    assert list(directory.named(key_token(bob().key_id))) == []
+    assert directory._store.named(key_token(alice().key_id), limit=0, after=0) == []
 
 
 def test_closing_twice_is_fine_and_using_it_afterwards_is_not(

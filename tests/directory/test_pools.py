@@ -16,6 +16,7 @@ from ciris_mesh.directory.pools import (
     DeferredPool,
     FirstContactPool,
     PoolLimits,
+    PublishedLog,
     RefusalMemory,
     source_label,
 )
@@ -89,6 +90,17 @@ def test_all_together_are_bounded_in_number_and_bytes() -> None:
     assert len(pool) == SMALL.deferred_total
     assert len(pool.add(entry(30, peer="third", size=970))) == 3
     assert pool.size_bytes == 1000
+
+
+def test_a_share_is_charged_to_whose_key_is_missing_else_to_who_signed() -> None:
+    pool = DeferredPool(SMALL)
+    for n in range(3):
+        waits_for = (f"family:{n}",)
+        pool.add(replace(entry(n, signer="x"), waits_for=waits_for))
+    assert numbers(pool.add(replace(entry(3, signer="x"), waits_for=("family:9",)))) == [0]
+    two = replace(entry(4), signers=("x", "y"), waits_for=(key_token("y"),))
+    assert pool.add(two) == [], "x's share is full, and y's is charged"
+    assert len(pool.waiting_for("family:9")) == len(pool.waiting_for(key_token("y"))) == 1
 
 
 def test_an_entry_replaces_itself_without_evicting() -> None:
@@ -202,6 +214,47 @@ def test_refusals_are_bounded_and_lapse() -> None:
     assert memory.get(b"\x03" * 32, now_ms=1100) is None
     memory.put(b"\x03" * 32, verdict, now_ms=100)
     assert memory.get(b"\x03" * 32, now_ms=99) is None, "a clock set back forgets"
+
+
+# -- what was published ------------------------------------------------------------------------
+
+
+def test_the_log_knows_what_was_published_since() -> None:
+    log = PublishedLog(10)
+    before = log.mark
+    log.add(["a", "b"])
+    between = log.mark
+    log.add(["b", "c"])
+    assert log.any_since(before, ["a"])
+    assert not log.any_since(between, ["a"])
+    assert log.any_since(between, ["a", "b"])
+    assert not log.any_since(log.mark, ["a", "b", "c"])
+    assert not log.any_since(before, ["d"])
+
+
+def test_of_what_it_forgot_the_log_says_perhaps() -> None:
+    log = PublishedLog(2)
+    before = log.mark
+    for token in "abc":
+        log.add([token])
+    assert log.any_since(before, ["a"])
+    assert log.any_since(before, ["never"]), "it may have been among the forgotten"
+    assert not log.any_since(log.mark, ["never"])
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.booleans()), max_size=40))
+def test_the_log_never_denies_what_was_published(steps: list[tuple[str, bool]]) -> None:
+    log = PublishedLog(3)
+    looks: list[tuple[int, set[str]]] = []
+    for token, is_look in steps:
+        if is_look:
+            looks.append((log.mark, set()))
+            continue
+        log.add([token])
+        for _, since in looks:
+            since.add(token)
+    for mark, since in looks:
+        assert all(log.any_since(mark, [token]) for token in since)
 
 
 # -- through the directory -------------------------------------------------------------------------

@@ -1,0 +1,53 @@
+"""Tokens: what a record waits for is exactly what another publishes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ciris_mesh.records.envelope import parse_envelope
+from ciris_mesh.records.kinds import KINDS, EnvelopeKind
+from ciris_mesh.records.tokens import delegation_token, key_token, token, tokens_of
+from support.keys import alice
+from support.records import columns, sample
+from support.rulebook import K, key_id, made
+
+SILENT = {K.REVOCATION, K.IDENTITY_OCCURRENCE_REVOCATION, K.PARTNER_RECORD}
+_parts = st.lists(st.text(alphabet="ab|\\:", max_size=4), min_size=2, max_size=2)
+
+
+@pytest.mark.parametrize("kind", EnvelopeKind)
+def test_every_kind_answers_by_its_own_columns_or_not_at_all(kind: EnvelopeKind) -> None:
+    envelope = parse_envelope(kind, sample(kind, alice(), 1))
+    tokens = tokens_of(envelope)
+    assert len(tokens) == (0 if kind in SILENT else 1)
+    assert all(one.startswith(f"{kind.value}:") for one in tokens)
+
+
+def test_the_tokens_are_spelled_so() -> None:
+    me = alice().key_id
+    assert tokens_of(parse_envelope(K.KEY, sample(K.KEY, alice()))) == (f"key:{me}",)
+    occurrence = parse_envelope(K.IDENTITY_OCCURRENCE, sample(K.IDENTITY_OCCURRENCE, alice()))
+    assert tokens_of(occurrence) == (f"identity_occurrence:{me}|{me}",)
+    membership = parse_envelope(K.ORG_MEMBERSHIP, sample(K.ORG_MEMBERSHIP, alice(), 1))
+    assert tokens_of(membership) == (f"org_membership:org-1-{me}|{me}",)
+    assert key_token(me) == token(K.KEY, me)
+
+
+def test_delegations_answer_to_who_gave_them_too() -> None:
+    given = columns(K.ATTESTATION, key_id("bob"), 1) | {"attestation_type": "delegates_to"}
+    record = made(K.ATTESTATION, given, "alice")
+    own = token(K.ATTESTATION, str(record.record["attestation_id"]))
+    assert tokens_of(record) == (own, delegation_token(key_id("alice")))
+
+
+@given(_parts, _parts)
+def test_different_names_never_make_one_token(one: list[str], other: list[str]) -> None:
+    same = token(K.ORG_MEMBERSHIP, *one) == token(K.ORG_MEMBERSHIP, *other)
+    assert same is (one == other)
+    assert token(K.FAMILY, *one) != token(K.COMMUNITY, *one)
+
+
+def test_no_word_is_two_kinds() -> None:
+    assert "delegation" not in {spec.kind.value for spec in KINDS.values()}
