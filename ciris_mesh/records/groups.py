@@ -20,7 +20,6 @@ from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records import timestamps
 from ciris_mesh.records.canonical import jcs
 from ciris_mesh.records.consensus import (
-    ConsensusForm,
     ConsensusProtocol,
     Electorate,
     parse_consensus,
@@ -178,8 +177,7 @@ def _is_infrastructure(policy: JsonValue) -> bool:
 
 
 def _is_founder_quorum(protocol: ConsensusProtocol, founders: int) -> bool:
-    is_quorum = protocol.form is ConsensusForm.QUORUM and protocol.is_deadlock_free
-    return is_quorum and protocol.of == founders
+    return protocol.is_deadlock_free and protocol.of == founders
 
 
 def _cell(policy: JsonValue) -> H3Cell | None:

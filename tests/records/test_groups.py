@@ -56,6 +56,13 @@ def test_the_label_is_free() -> None:
         assert read_group(made(K.FAMILY, columns | {"family_key_id": f"{label}-{digest}"}, "bob"))
 
 
+@pytest.mark.parametrize("label", ["", "smiths", "-"])
+def test_the_digest_alone_is_no_id(label: str) -> None:
+    digest = family()["family_key_id"].removeprefix("smiths-")
+    columns = family() | {"family_key_id": f"{label}{digest}"}
+    assert not read_group(made(K.FAMILY, columns, "alice")).is_founding
+
+
 @pytest.mark.parametrize(
     "change",
     [
