@@ -43,6 +43,7 @@ MODULES = (
 #: The order tests are left out: some particular test must know what each gate is for.
 TESTS = (
     "tests/records/test_rules_keys.py",
+    "tests/records/test_rules_delegations.py",
     "tests/records/test_rules_attestations.py",
     "tests/records/test_rules_occurrences.py",
     "tests/records/test_rules_operations.py",

@@ -170,6 +170,7 @@ def test_a_geographic_community_has_a_cell() -> None:
         GEO | {"geographic_constraint": {"cell_id": "872830828ffffff"}},
         GEO | {"geographic_constraint": {"cell_id": "872830828ffffff", "cell_resolution": 6}},
         GEO | {"geographic_constraint": {"cell_id": "872830828ffffff", "cell_resolution": -7}},
+        GEO | {"geographic_constraint": {"cell_id": "872830828ffffff", "cell_resolution": 7.5}},
         GEO | {"geographic_constraint": {"cell_id": "8828308281fffff", "cell_resolution": 8}},
         GEO | {"geographic_constraint": {**GEO["geographic_constraint"], "more": 1}},  # type: ignore[dict-item]
         GEO | {"cohort_subkind": "choir"},

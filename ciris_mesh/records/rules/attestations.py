@@ -223,5 +223,6 @@ def _reference(members: Mapping[str, JsonValue]) -> str:
 
 def _scopes(members: Mapping[str, JsonValue]) -> list[str]:
     scopes = members.get(SCOPE_MEMBER)
-    is_list = isinstance(scopes, list) and all(isinstance(scope, str) for scope in scopes)
-    return [str(scope) for scope in scopes] if is_list and isinstance(scopes, list) else []
+    listed = scopes if isinstance(scopes, list) else []
+    texts = [scope for scope in listed if isinstance(scope, str)]
+    return texts if len(texts) == len(listed) else []

@@ -20,8 +20,8 @@ ACT_ON_BEHALF: Final = "act_on_behalf"
 
 #: Delegations between a principal and who acts for it: a person, an agent, its tools.
 DELEGATION_LINKS_MAX: Final = 8
-#: Keys with a delegation looked at for one question.
-_VISITED_MAX: Final = 256
+#: Keys whose delegations are looked at for one question.
+KEYS_VISITED_MAX: Final = 256
 
 
 def may_act_for(
@@ -43,7 +43,7 @@ def may_act_for(
                 taker = text(record, "attested_key_id")
                 if taker == actor:
                     return True, ()
-                if taker not in seen and len(seen) < _VISITED_MAX:
+                if taker not in seen and len(seen) < KEYS_VISITED_MAX:
                     seen.append(taker)
                     following.append(taker)
         level = following

@@ -18,6 +18,7 @@ from typing import Final
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.groups import ID_COLUMNS, Group, is_group_id, read_group
+from ciris_mesh.records.h3cell import H3Cell
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.rules.base import (
@@ -107,7 +108,7 @@ def _objections(group: Group, envelope: Envelope, facts: Facts) -> Iterator[Find
     if missing := missing_keys(facts, iter(sorted(group.members))):
         yield deferred(Reason.KEY_UNKNOWN, "keys of members are not here", *missing)
     if group.cell is not None:
-        yield from _place_objections(group, facts)
+        yield from _place_objections(group, group.cell, facts)
 
 
 def _change_objections(group: Group, envelope: Envelope, facts: Facts) -> Iterator[Finding]:
@@ -135,11 +136,11 @@ def _change_objections(group: Group, envelope: Envelope, facts: Facts) -> Iterat
         )
 
 
-def _place_objections(group: Group, facts: Facts) -> Iterator[Finding]:
+def _place_objections(group: Group, cell: H3Cell, facts: Facts) -> Iterator[Finding]:
     unproven = [
         name
         for name in sorted(group.members)
-        if group.cell and not is_proven_within(name, group.cell, group.founded_at_ms, facts)
+        if not is_proven_within(name, cell, group.founded_at_ms, facts)
     ]
     if unproven:
         yield deferred(

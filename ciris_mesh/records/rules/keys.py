@@ -106,9 +106,9 @@ def is_root(record: Envelope, trust: Trust) -> bool:
     """True for the self-signed record of a steward whose key is configured as a root."""
     key_id, public = text(record, "key_id"), public_key_of(record)
     is_steward = STEWARD_TYPE in identity_types(text(record, "identity_type"))
-    is_self_signed = record.signers == (key_id,)
-    pinned = trust.roots.get(key_id)
-    return is_self_signed and is_steward and public is not None and public.fingerprint == pinned
+    if public is None or public.fingerprint != trust.roots.get(key_id):
+        return False
+    return is_steward and record.signers == (key_id,)
 
 
 def _climb(starts: set[str], facts: Facts, trust: Trust) -> tuple[bool, set[str]]:
