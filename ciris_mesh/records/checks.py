@@ -71,6 +71,8 @@ _DEFERRED: Final = frozenset(
         Reason.REFERENCE_UNKNOWN,
         Reason.REFERENCE_NOT_ENTITLED,
         Reason.OCCURRENCE_NOT_VOUCHED,
+        Reason.FOUNDERS_NOT_ENOUGH,
+        Reason.REMOVAL_NOT_VOUCHED,
         Reason.NOT_DELEGATED,
         Reason.ROSTER_UNKNOWN,
         Reason.CONSENSUS_NOT_REACHED,

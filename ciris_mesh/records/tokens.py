@@ -9,8 +9,10 @@ columns others name it by (not always its primary key), joined by `|`:
     family:<id>  community:<id>                      location_proof:<subject_key_id>
     family_membership_revocation:<family>            organization:<org_id>
     community_membership_revocation:<community>      org_membership:<org_id>|<user_id>
+    identity_occurrence_revocation:<identity>|<occurrence>
 
-Revocations, removals of occurrences and partner records are nobody's prerequisite.
+Revocations and partner records are nobody's prerequisite. A copy of a record that too few have
+signed waits for the record itself, since another copy may bring what it lacks.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ _COLUMNS: Final[Mapping[EnvelopeKind, tuple[str, ...]]] = MappingProxyType(
         _K.COMMUNITY: ("community_key_id",),
         _K.FAMILY_MEMBERSHIP_REVOCATION: ("family_key_id",),
         _K.COMMUNITY_MEMBERSHIP_REVOCATION: ("community_key_id",),
+        _K.IDENTITY_OCCURRENCE_REVOCATION: ("identity_key_id", "occurrence_key_id"),
         _K.LOCATION_PROOF: ("subject_key_id",),
         _K.ORGANIZATION: ("org_id",),
         _K.ORG_MEMBERSHIP: ("org_id", "user_id"),

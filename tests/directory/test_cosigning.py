@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,31 +14,75 @@ from ciris_mesh.directory.base import Source
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.directory.sqlite import SqliteDirectory
-from ciris_mesh.records.authoring import assemble, author_key, draft
+from ciris_mesh.records.authoring import Draft, assemble, author, author_key, draft
 from ciris_mesh.records.checks import verify_bytes
 from ciris_mesh.records.hybrid import FederationKey, HybridSignature
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from support.keys import alice, bob, key
-from support.records import AT_MS, columns
+from support.records import AT_MS, columns, group_columns, member, prerequisites
 
 K = EnvelopeKind
 PEER, OTHER = Source("peer", "hub"), Source("peer", "relay")
 COSIGNED = list(EnvelopeKind)[3:10]
 
 
+def prepared(kind: EnvelopeKind, *, shared: bool = False) -> Draft:
+    """alice's record; a shared one bob may make as well."""
+    given = shared_columns(kind) if shared else columns(kind, alice().key_id, 1)
+    return draft(kind, given, alice(), at_ms=AT_MS)
+
+
+def shared_columns(kind: EnvelopeKind) -> dict[str, Any]:
+    """Of a group with two founders, of a device that goes, or of alice, for whom bob may speak."""
+    plain = columns(kind, alice().key_id, 1)
+    if kind in (K.FAMILY, K.COMMUNITY):
+        founders = [member(it.key_id, founder=True) for it in (alice(), bob())]
+        return group_columns(kind, "both", {"members": founders})
+    if kind is K.IDENTITY_OCCURRENCE_REVOCATION:
+        return plain | {"occurrence_key_id": bob().key_id}
+    for group in (K.FAMILY, K.COMMUNITY):
+        column = f"{group.value}_key_id"
+        if column in plain:
+            return plain | {column: shared_columns(group)[column]}
+    return plain
+
+
 @cache
-def signature(kind: EnvelopeKind, name: str) -> HybridSignature:
+def signature(kind: EnvelopeKind, name: str, *, shared: bool = False) -> HybridSignature:
     """Made once: signing again gives other bytes that are as good."""
-    prepared = draft(kind, columns(kind, alice().key_id, 1), alice(), at_ms=AT_MS)
-    return key(name).sign(prepared.message)
+    return key(name).sign(prepared(kind, shared=shared).message)
 
 
 @cache
-def copy(kind: EnvelopeKind, *signers: str) -> bytes:
+def copy(kind: EnvelopeKind, *signers: str, shared: bool = False) -> bytes:
     """alice's record, signed by these."""
-    prepared = draft(kind, columns(kind, alice().key_id, 1), alice(), at_ms=AT_MS)
-    return assemble(prepared, {key(name).key_id: signature(kind, name) for name in signers})
+    signatures = {key(name).key_id: signature(kind, name, shared=shared) for name in signers}
+    return assemble(prepared(kind, shared=shared), signatures)
+
+
+def prepare(directory: DirectoryCore, kind: EnvelopeKind, *, shared: bool = False) -> None:
+    """Admit what alice's record builds on, and, if shared, let bob speak for alice."""
+    needed = [] if shared else prerequisites(kind, alice(), 1)
+    if shared:
+        device = {"identity_key_id": alice().key_id, "occurrence_key_id": bob().key_id}
+        act = {
+            "attested_key_id": bob().key_id,
+            "attestation_type": "delegates_to",
+            "attestation_envelope": {"delegated_scope": ["agency:act_on_behalf"]},
+        }
+        needed += [
+            (one, author(one, given, alice(), at_ms=AT_MS - 1))
+            for one, given in (
+                (K.IDENTITY_OCCURRENCE, device | {"device_class": "phone"}),
+                (K.ATTESTATION, act),
+            )
+        ]
+        word = kind.value.removesuffix("_membership_revocation")
+        if word != kind.value:
+            needed.append((K(word), copy(K(word), "alice", shared=True)))
+    for one, raw in needed:
+        assert admit(directory, one, raw).outcome is Outcome.ADMITTED
 
 
 @cache
@@ -56,10 +101,13 @@ def admit(
     return directory.admit(kind, raw, source, now_ms=AT_MS)
 
 
-def held(directory: DirectoryCore, kind: EnvelopeKind) -> tuple[tuple[str, ...], bytes]:
-    """Signers and bytes of the one row of this kind."""
-    (ref,) = directory.holdings(kind)
-    row = directory.get(kind, ref.envelope_hash)
+def held(
+    directory: DirectoryCore, kind: EnvelopeKind, envelope_id: bytes | None = None
+) -> tuple[tuple[str, ...], bytes]:
+    """Signers and bytes of this row, or of the one there is of this kind."""
+    if envelope_id is None:
+        (envelope_id,) = (ref.envelope_hash for ref in directory.holdings(kind))
+    row = directory.get(kind, envelope_id)
     assert row is not None
     return row.signers, row.envelope
 
@@ -71,24 +119,43 @@ def ids(*names: str) -> tuple[str, ...]:
 @pytest.mark.parametrize("kind", COSIGNED)
 def test_who_signs_first_keeps_nobody_out(directory: DirectoryCore, kind: EnvelopeKind) -> None:
     know(directory, "alice", "bob")
-    assert admit(directory, kind, copy(kind, "bob")).outcome is Outcome.ADMITTED
+    prepare(directory, kind, shared=True)
+    by_bob, by_alice = (copy(kind, name, shared=True) for name in ("bob", "alice"))
+    by_both = copy(kind, "alice", "bob", shared=True)
+    admitted = admit(directory, kind, by_bob)
+    assert admitted.outcome is Outcome.ADMITTED
     generation, digest = directory.generation(kind), directory.digest(kind)
-    verdict = admit(directory, kind, copy(kind, "alice"), OTHER)
+    verdict = admit(directory, kind, by_alice, OTHER)
     assert (verdict.outcome, verdict.reason) == (Outcome.UPGRADED, Reason.NONE)
-    assert held(directory, kind) == (ids("alice", "bob"), copy(kind, "alice", "bob"))
+    assert held(directory, kind, admitted.envelope_id) == (ids("alice", "bob"), by_both)
     assert directory.generation(kind) > generation, "offers depend on who signed"
     assert directory.digest(kind) == digest, "the id is the same"
-    for again in (("alice",), ("bob",), ("alice", "bob")):
-        assert admit(directory, kind, copy(kind, *again)).outcome is Outcome.DUPLICATE
+    for again in (by_alice, by_bob, by_both):
+        assert admit(directory, kind, again).outcome is Outcome.DUPLICATE
+
+
+@pytest.mark.parametrize("kind", COSIGNED)
+def test_who_may_not_sign_alone_waits_and_joins(
+    directory: DirectoryCore, kind: EnvelopeKind
+) -> None:
+    """A copy by the wrong one neither stands for the record nor is lost."""
+    know(directory, "alice", "carol")
+    prepare(directory, kind)
+    verdict = admit(directory, kind, copy(kind, "carol"))
+    assert verdict.outcome is Outcome.DEFERRED
+    assert directory.pools().deferred == 1
+    admitted = admit(directory, kind, copy(kind, "alice"))
+    assert admitted.outcome is Outcome.ADMITTED
+    assert admitted.envelope_id == verdict.envelope_id
+    joined = (ids("alice", "carol"), copy(kind, "alice", "carol"))
+    assert held(directory, kind, admitted.envelope_id) == joined
+    assert directory.pools().deferred == 0
 
 
 def test_a_device_may_withdraw_itself(directory: DirectoryCore) -> None:
     kind = K.IDENTITY_OCCURRENCE_REVOCATION
     know(directory, "bob")
-    given_columns = columns(kind, alice().key_id, 1) | {"occurrence_key_id": bob().key_id}
-    prepared = draft(kind, given_columns, bob(), at_ms=AT_MS)
-    raw = assemble(prepared, {bob().key_id: bob().sign(prepared.message)})
-    assert admit(directory, kind, raw).outcome is Outcome.ADMITTED
+    assert admit(directory, kind, copy(kind, "bob", shared=True)).outcome is Outcome.ADMITTED
 
 
 @pytest.mark.parametrize("kind", COSIGNED)
@@ -96,6 +163,7 @@ def test_a_signer_nobody_knows_keeps_no_record_waiting(
     directory: DirectoryCore, kind: EnvelopeKind
 ) -> None:
     know(directory, "alice")
+    prepare(directory, kind)
     raw = copy(kind, "alice", "bob", "carol")
     assert admit(directory, kind, raw).outcome is Outcome.ADMITTED
     assert held(directory, kind) == (ids("alice"), copy(kind, "alice"))
@@ -135,8 +203,10 @@ def test_a_crowd_cannot_push_out_whom_the_record_names(directory: DirectoryCore)
     know(directory, "alice", *CROWD)
     for name in CROWD:
         admit(directory, K.FAMILY, copy(K.FAMILY, name))
+    assert directory.pools().deferred == len(CROWD), "none of them may found it"
     verdict = admit(directory, K.FAMILY, copy(K.FAMILY, "alice"))
-    assert verdict.outcome is Outcome.UPGRADED
+    assert verdict.outcome is Outcome.ADMITTED
+    assert directory.pools().deferred == 0
     signers, raw = held(directory, K.FAMILY)
     assert alice().key_id in signers
     assert set(signers) - {alice().key_id} == set(ids(*CROWD)[: len(signers) - 1])
@@ -201,6 +271,7 @@ def test_what_is_cut_off_does_not_depend_on_the_order_either(
     groups: list[list[str]], data: st.DataObject
 ) -> None:
     found = []
+    groups = [*groups, ["alice"]]
     for order in (groups, data.draw(st.permutations(groups))):
         directory = MemoryDirectory()
         know(directory, "alice", *CROWD)

@@ -265,7 +265,7 @@ def _attacks() -> Iterator[Attack]:
     del occurrence["device_class"]
     yield Attack(
         "taking another's device away",
-        Reason.SIGNER_NOT_ALLOWED,
+        Reason.REMOVAL_NOT_VOUCHED,
         made(
             K.IDENTITY_OCCURRENCE_REVOCATION,
             occurrence | {"occurrence_key_id": key_id("bob")},

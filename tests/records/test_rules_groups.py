@@ -11,7 +11,7 @@ from ciris_mesh.records.groups import ID_COLUMNS
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.timestamps import from_unix_ms
-from ciris_mesh.records.tokens import key_token, token
+from ciris_mesh.records.tokens import key_token, token, tokens_of
 from support.records import AT_MS, group_columns, member
 from support.rulebook import MINUTE_MS, K, Shelf, key_id, made
 
@@ -76,6 +76,7 @@ def test_a_group_is_founded_as_its_protocol_asks(shelf: Shelf, kind: EnvelopeKin
     for by in (["alice"], ["bob", "carol"], ["mallory", "alice"]):
         finding = shelf.asks(founded(kind, members, *by, protocol="majority"))
         assert finding.reason is Reason.FOUNDERS_NOT_ENOUGH
+        assert finding.waits_for == tokens_of(founded(kind, members, "bob", protocol="majority"))
 
 
 @GROUPS

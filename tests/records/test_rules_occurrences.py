@@ -9,7 +9,7 @@ import pytest
 from ciris_mesh.records.envelope import Envelope, encode_base64
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.timestamps import from_unix_ms
-from ciris_mesh.records.tokens import delegation_token, key_token, token
+from ciris_mesh.records.tokens import delegation_token, key_token, token, tokens_of
 from support.records import AT_MS
 from support.rulebook import MINUTE_MS, K, Shelf, key_id, made
 
@@ -134,7 +134,9 @@ def test_the_identity_or_the_occurrence_takes_it_away(shelf: Shelf) -> None:
         assert shelf.reason(removal("laptop", who)) is Reason.NONE
     shelf.add(occurrence("phone", "alice"))
     for who in ("mallory", "phone"):
-        assert shelf.reason(removal("laptop", who)) is Reason.SIGNER_NOT_ALLOWED
+        finding = shelf.asks(removal("laptop", who))
+        assert finding.reason is Reason.REMOVAL_NOT_VOUCHED
+        assert finding.waits_for == tokens_of(removal("laptop", "alice")), "a better copy"
 
 
 # -- where somebody is ---------------------------------------------------------------------------

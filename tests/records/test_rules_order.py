@@ -6,12 +6,17 @@ exactly those arrivals that matter, so every order ends in the same set.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ciris_mesh.records.envelope import Envelope
+from ciris_mesh.records.checks import outcome_of
+from ciris_mesh.records.cosigning import is_cosigned
+from ciris_mesh.records.envelope import Claim, Envelope
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.outcome import Outcome
 from ciris_mesh.records.rules.table import RULES
 from support.federation import TRUST, federation
 from support.rulebook import Shelf, fixpoint, name_of, settled
@@ -67,3 +72,28 @@ def test_what_is_decided_stays_decided(fewer: set[int], more: set[int], one: int
     after = shelf_of(fewer | more).admits(ALL[one])
     if not before.waits_for:
         assert after.reason is before.reason
+
+
+@settings(max_examples=300)
+@given(
+    shelf=_subsets,
+    one=st.sampled_from([n for n, it in enumerate(ALL) if is_cosigned(it.kind)]),
+    more=st.sets(st.sampled_from([envelope.signers[0] for envelope in ALL])),
+)
+def test_one_more_signer_makes_nothing_worse(shelf: set[int], one: int, more: set[str]) -> None:
+    fewer, facts = ALL[one], shelf_of(shelf)
+    signers = tuple(sorted(more | set(fewer.signers)))
+    claims = tuple(Claim(name, fewer.claims[0].signature) for name in signers)
+    before, after = facts.asks(fewer), facts.asks(replace(fewer, claims=claims))
+    if not before.waits_for:
+        assert after.reason is before.reason
+
+
+@pytest.mark.parametrize("number", [n for n, it in enumerate(ALL) if is_cosigned(it.kind)])
+def test_too_few_signers_are_never_refused(number: int) -> None:
+    """Only what nobody's signature could cure is; so a bad copy never stands for a record."""
+    facts, envelope = shelf_of(set(range(len(ALL)))), ALL[number]
+    stranger = replace(envelope, claims=(Claim("stranger", envelope.claims[0].signature),))
+    finding = facts.asks(envelope)
+    if outcome_of(finding.reason) is not Outcome.REFUSED:
+        assert outcome_of(facts.asks(stranger).reason) is Outcome.DEFERRED

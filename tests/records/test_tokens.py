@@ -13,7 +13,7 @@ from support.keys import alice
 from support.records import columns, sample
 from support.rulebook import K, key_id, made
 
-SILENT = {K.REVOCATION, K.IDENTITY_OCCURRENCE_REVOCATION, K.PARTNER_RECORD}
+SILENT = {K.REVOCATION, K.PARTNER_RECORD}
 _parts = st.lists(st.text(alphabet="ab|\\:", max_size=4), min_size=2, max_size=2)
 
 

@@ -5,6 +5,7 @@ Two laws make the final directory independent of the order in which records come
 * A rule sees other records only as `Facts`: rows of the federation shelf, of which there are only
   ever more. What is fine or refused stays so whatever else arrives; only "deferred" may change.
   So nothing is refused because of a row that is missing, nor deferred because of one that is here.
+  Likewise one more signer makes nothing worse, and one too few waits: another copy may bring it.
 * What takes something away (a revocation, a removal, a withdrawal, a later record) never speaks
   against a record here. It decides what counts, when somebody asks.
 """

@@ -97,9 +97,10 @@ def removal_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
 def _objections(group: Group, envelope: Envelope, facts: Facts) -> Iterator[Finding]:
     if group.is_founding:
         if not group.is_founded_by(envelope.signers):
-            yield refused(
+            yield deferred(
                 Reason.FOUNDERS_NOT_ENOUGH,
                 f"{group.protocol} asks for more of those it lists to sign, and for a founder",
+                token(group.kind, group.group_id),
             )
     elif not is_group_id(group.group_id):
         yield refused(Reason.GROUP_ID_NOT_SELF_CERTIFYING, "the id commits to no founding record")

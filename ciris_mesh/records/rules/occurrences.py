@@ -41,7 +41,7 @@ _EXCHANGE_KEYS: Final[Mapping[str, int]] = {
 def content(envelope: Envelope, trust: Trust) -> Finding:
     """Keys to encrypt to are whole: both halves, of their sizes, and nothing else."""
     keys = envelope.record.get("encryption_pubkeys")
-    if keys is None or (isinstance(keys, dict) and _are_whole(keys)):
+    if keys is None or _are_whole(keys):
         return FINE
     return refused(
         Reason.ENCRYPTION_KEYS_MALFORMED, f"expected {' and '.join(_EXCHANGE_KEYS)}, nothing else"
@@ -55,10 +55,12 @@ def standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
 
 def removal_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     """The identity signed, or the occurrence that goes."""
-    both = {text(envelope, "identity_key_id"), text(envelope, "occurrence_key_id")}
-    if both.isdisjoint(envelope.signers):
-        return refused(
-            Reason.SIGNER_NOT_ALLOWED, "neither the identity nor the occurrence signed this"
+    both = text(envelope, "identity_key_id"), text(envelope, "occurrence_key_id")
+    if set(both).isdisjoint(envelope.signers):
+        return deferred(
+            Reason.REMOVAL_NOT_VOUCHED,
+            "neither the identity nor the occurrence signed this",
+            token(envelope.kind, *both),
         )
     return FINE
 
@@ -92,10 +94,10 @@ def _objections(envelope: Envelope, facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _are_whole(keys: Mapping[str, JsonValue]) -> bool:
-    return keys.keys() == _EXCHANGE_KEYS.keys() and all(
-        _is_of_size(keys[name], size_bytes) for name, size_bytes in _EXCHANGE_KEYS.items()
-    )
+def _are_whole(keys: JsonValue) -> bool:
+    if not isinstance(keys, dict) or keys.keys() != _EXCHANGE_KEYS.keys():
+        return False
+    return all(_is_of_size(keys[name], size_bytes) for name, size_bytes in _EXCHANGE_KEYS.items())
 
 
 def _is_of_size(value: JsonValue, size_bytes: int) -> bool:
