@@ -250,9 +250,12 @@ class Admission:
         is_signed = verdict.outcome is Outcome.ADMITTED
         if not finding.is_fine or not is_signed or envelope.tier_local:
             return finding
-        if self._known.shelf_of(envelope.kind, envelope.envelope_id) is Shelf.FEDERATION:
+        if is_cosigned(envelope.kind) and self._is_held(envelope):
             return FINE
         return judge_standing(envelope, self._facts, self._trust)
+
+    def _is_held(self, envelope: Envelope) -> bool:
+        return self._known.shelf_of(envelope.kind, envelope.envelope_id) is Shelf.FEDERATION
 
     def _known_part(
         self, envelope: Envelope, verdict: Verdict

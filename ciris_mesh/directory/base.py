@@ -104,7 +104,7 @@ class ReplicationDirectory(Protocol):
     def admit(self, kind: EnvelopeKind, envelope: bytes, source: Source, *, now_ms: int) -> Verdict:
         """Verify, then store. Returns only after the write is durable.
 
-        A key that arrives may release deferred records; they are admitted in the same call.
+        A record that arrives may release deferred ones; they are admitted in the same call.
         Of kinds 4 to 10, whose ids do not cover who signed, a copy with a verified signer that
         ours lacks is Upgraded: the union is kept. Digests stay the same, so two nodes that hold
         one id with other signers do not notice; a union spreads only with rounds that fetch it.
