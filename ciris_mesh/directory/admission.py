@@ -31,6 +31,7 @@ from ciris_mesh.records.hybrid import HybridPolicy, HybridPublicKey
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rules.base import FINE, Finding, Trust
+from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.table import judge_content, judge_standing
 from ciris_mesh.records.timestamps import to_unix_ms
 from ciris_mesh.records.tokens import key_token, tokens_of
@@ -78,6 +79,7 @@ class Judgement:
         row: goes on its shelf.
         entry: goes into its pool. Beside a row: the whole, while some of its signers lack a key.
         public: of a KEY row, the key it introduces.
+        is_root: the row is the record of a root of this node's configuration.
         tokens: what the row answers to; empty unless it goes to the federation shelf.
         mark: how much had been published when judging began.
     """
@@ -87,6 +89,7 @@ class Judgement:
     row: StoredRow | None = None
     entry: PooledEntry | None = None
     public: HybridPublicKey | None = None
+    is_root: bool = False
     tokens: tuple[str, ...] = ()
     mark: int = 0
 
@@ -238,6 +241,7 @@ class Admission:
             row=_row(envelope, shelf, signers, now_ms),
             entry=entry,
             public=public_key_of(envelope),
+            is_root=envelope.kind is EnvelopeKind.KEY and is_root(envelope, self._trust),
             tokens=tokens_of(envelope) if shelf is Shelf.FEDERATION else (),
         )
 

@@ -163,6 +163,17 @@ class ReplicationDirectory(Protocol):
         """Grows whenever a row of `kind` changes on the federation shelf. For caches."""
         ...
 
+    def rooted(self) -> frozenset[str]:
+        """Keys with a chain of signatures to a configured root. The same object until it grows."""
+        ...
+
+    def favour(self, friends: Callable[[], frozenset[str]]) -> None:
+        """Ask `friends`, besides the rooted, whose records may be brought without limit.
+
+        Called once per batch, with no lock held.
+        """
+        ...
+
     def public_key(self, key_id: str) -> HybridPublicKey | None:
         """The verified key behind `key_id`, federation shelf or first contact."""
         ...

@@ -29,7 +29,7 @@ from ciris_mesh.directory.base import (
     StoredRow,
 )
 from ciris_mesh.directory.buckets import digest_of
-from ciris_mesh.records.cosigning import is_cosigned
+from ciris_mesh.directory.quotas import is_ours
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.wire.messages import EnvelopeRef
@@ -62,6 +62,9 @@ UNSERVED_LONGEST_S: Final = 3_600.0
 #: How long a view's digest may be reused while nothing visible changed: bounds for how long a
 #: lapsed back-off goes unnoticed.
 VIEW_REUSE_S: Final = 60.0
+
+#: Refusals that say nothing about the bytes: there may be room later.
+_NO_ROOM: Final = frozenset({Reason.POOL_FULL, Reason.SIGNER_QUOTA, Reason.PEER_QUOTA})
 
 _Key = tuple[EnvelopeKind, bytes]
 
@@ -167,8 +170,8 @@ class FederationDirectoryReplicationBridge:
     """The directory as one round with one peer sees it. Thread-safe.
 
     Args:
-        trusted: key ids whose records may be offered: own, peers' and pinned ones. Called once
-            per question, so a change takes effect with the next one.
+        trusted: key ids whose records may be offered: own, peers', pinned and rooted ones.
+            Called once per question, so a change takes effect with the next one.
         clock: monotonic seconds, for back-off.
     """
 
@@ -439,16 +442,8 @@ class FederationDirectoryReplicationBridge:
 def _may_pass_on(
     kind: EnvelopeKind, shelf: Shelf, signers: Sequence[str], trusted: frozenset[str]
 ) -> bool:
-    """Federation shelf, and every signer one of ours: the strictest reading of "whose records".
-
-    Except where anybody may add a signature under the same id: there one of ours is enough, or
-    adding one would keep the record from being passed on.
-    """
-    if shelf is not Shelf.FEDERATION:
-        return False
-    if is_cosigned(kind):
-        return not trusted.isdisjoint(signers)
-    return bool(signers) and trusted.issuperset(signers)
+    """Federation shelf, and said by one of ours."""
+    return shelf is Shelf.FEDERATION and is_ours(kind, signers, trusted.__contains__)
 
 
 def _is_known(memory: _PeerMemory, key: _Key, standing: Standing | None, now_s: float) -> bool:
@@ -464,7 +459,7 @@ def _is_known(memory: _PeerMemory, key: _Key, standing: Standing | None, now_s: 
 
 def _remember(memory: _PeerMemory, key: _Key, verdict: Verdict, now_s: float) -> None:
     match verdict.outcome:
-        case Outcome.REFUSED if verdict.reason is Reason.POOL_FULL:
+        case Outcome.REFUSED if verdict.reason in _NO_ROOM:
             memory.note_unserved(key, now_s)
         case Outcome.REFUSED | Outcome.MALFORMED:
             memory.note_refused(key, now_s)

@@ -38,7 +38,7 @@ from ciris_mesh.directory.base import (
 from ciris_mesh.directory.buckets import BucketDigests
 from ciris_mesh.directory.commit import GroupCommit
 from ciris_mesh.directory.judging import judge_all
-from ciris_mesh.directory.placing import KeyShares, Placed, Placing
+from ciris_mesh.directory.placing import Placed, Placing
 from ciris_mesh.directory.pools import (
     DeferredPool,
     FirstContactPool,
@@ -47,6 +47,8 @@ from ciris_mesh.directory.pools import (
     RefusalMemory,
     missing_signers,
 )
+from ciris_mesh.directory.quotas import Quotas
+from ciris_mesh.directory.rooting import RootedKeys
 from ciris_mesh.directory.store import PooledEntry, Store
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.checks import public_key_of
@@ -55,6 +57,8 @@ from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rules.base import Trust
+from ciris_mesh.records.rules.keys import is_root
+from ciris_mesh.records.tokens import key_token, vouched_token
 from ciris_mesh.wire.messages import EnvelopeRef
 
 #: Public keys kept ready: 2 kB each, so 2 MB; more signers than one round usually meets.
@@ -65,6 +69,9 @@ EVICTED_MAX: Final = 8192
 
 #: Rows read at a time for one token: hardly any has more, and a key record is 12 kB.
 NAMED_PAGE: Final = 32
+
+#: Names read at a time: 30 kB.
+SUBJECTS_PAGE: Final = 512
 
 #: Waiting records looked at again after a restart, each time anything is admitted: a verification
 #: takes about a millisecond, so nobody notices.
@@ -100,6 +107,8 @@ class DirectoryCore(ReplicationDirectory):
         self._limits = limits or PoolLimits()
         self._state = threading.Lock()
         self._commit = GroupCommit(store, self._committed, self._rolled_back)
+        self._trust = trust
+        self._friends: Callable[[], frozenset[str]] = frozenset
         self._admission = Admission(self, trust)
         self._refusals = RefusalMemory(self._limits)
         self._outcomes: Counter[tuple[str, str, str]] = Counter()
@@ -110,7 +119,6 @@ class DirectoryCore(ReplicationDirectory):
         self._publishing: set[str] = set()
         self._overdue: list[bytes] = []
         self._evicted: deque[Evicted] = deque(maxlen=EVICTED_MAX)
-        self._keys_brought: Counter[str] = Counter()
         self._load()
 
     # -- the one way in ----------------------------------------------------------------------
@@ -155,22 +163,23 @@ class DirectoryCore(ReplicationDirectory):
     ) -> dict[bytes, Verdict]:
         """Judge and place until nothing more is released. One verdict per distinct bytes."""
         verdicts: dict[bytes, Verdict] = {}
+        friends = self._friends()
         while pending:
             judged = judge_all(lambda what: self._admission.judge(what, now_ms), pending)
-            placed = self._place(judged, durable=durable)
+            placed = self._place(judged, friends, durable=durable)
             with self._state:
                 self._take_note(placed, verdicts)
             pending = [*placed.again, *self._released(placed)]
         return verdicts
 
-    def _place(self, judged: list[Judgement], *, durable: bool) -> Placed:
+    def _place(self, judged: list[Judgement], friends: frozenset[str], *, durable: bool) -> Placed:
         with self._state:
             if self._placing.is_settled(judged):
                 return self._placing.place(judged)
 
         def job() -> Placed:
             with self._state:
-                placed = self._placing.place(judged)
+                placed = self._placing.place(judged, friends)
                 self._save_digests()
             return placed
 
@@ -325,6 +334,15 @@ class DirectoryCore(ReplicationDirectory):
         with self._state:
             return self._generations[kind]
 
+    def rooted(self) -> frozenset[str]:
+        """Keys with a chain of signatures to a configured root."""
+        with self._state:
+            return self._rooted.ids()
+
+    def favour(self, friends: Callable[[], frozenset[str]]) -> None:
+        """Ask `friends`, besides the rooted, whose records may be brought without limit."""
+        self._friends = friends
+
     def public_key(self, key_id: str) -> HybridPublicKey | None:
         """The verified key behind `key_id`, federation shelf or first contact."""
         return self.federation_key(key_id) or self.first_contact_key(key_id)
@@ -371,19 +389,28 @@ class DirectoryCore(ReplicationDirectory):
             else:
                 self._strangers.add(entry)
         self._digests = {kind: self._load_digests(kind) for kind in EnvelopeKind}
+        self._rooted = self._find_rooted()
         self._placing = Placing(
             self._store,
             self._deferred,
             self._strangers,
             self._read_key,
             self._touched,
-            KeyShares(self._keys_brought, self._limits.keys_per_peer),
+            Quotas(self._store, self._limits, self._rooted),
+            self._rooted,
             self._published,
             self._publishing,
         )
         # A crash between a commit and what it releases leaves entries that wait for what is here,
         # and the configuration may trust somebody it did not.
         self._overdue = self._deferred.waiting()
+
+    def _find_rooted(self) -> RootedKeys:
+        rooted = RootedKeys(self._vouched_by)
+        for key_id in sorted(self._trust.roots):
+            if any(is_root(record, self._trust) for record in self.named(key_token(key_id))):
+                rooted.add_root(key_id)
+        return rooted
 
     def _load_digests(self, kind: EnvelopeKind) -> BucketDigests:
         saved = self._store.saved_buckets(kind)
@@ -392,6 +419,12 @@ class DirectoryCore(ReplicationDirectory):
             return self._store.bucket_ids(kind, bucket)
 
         return BucketDigests(read_ids, saved.clean, saved.dirty)
+
+    def _vouched_by(self, key_id: str) -> Iterator[str]:
+        after, token = 0, vouched_token(key_id)
+        while page := self._store.subjects(token, limit=SUBJECTS_PAGE, after=after):
+            yield from (subject for _, subject in page)
+            after, _ = page[-1]
 
     def _read_key(self, key_id: str) -> HybridPublicKey | None:
         row = self._store.key_row(key_id)

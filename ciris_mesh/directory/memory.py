@@ -46,6 +46,7 @@ class MemoryStore:
         self._federation: dict[EnvelopeKind, list[set[bytes]]] = {}
         self._keys: dict[str, StoredRow] = {}
         self._names: dict[str, list[tuple[EnvelopeKind, bytes]]] = {}
+        self._strangers: list[tuple[str, str]] = []
         self._pools: dict[tuple[str, bytes], tuple[PooledEntry, bytes]] = {}
         self._positions = 0
 
@@ -145,6 +146,26 @@ class MemoryStore:
             placed = [self._rows[kind][one] for kind, one in self._names.get(token, ())]
         found = sorted((it for it in placed if it[0] > after), key=lambda it: it[0])
         return found[: max(0, limit)]
+
+    def subjects(self, token: str, *, limit: int, after: int) -> list[tuple[int, str]]:
+        """See Store."""
+        found = self.named(token, limit=limit, after=after)
+        return [(position, row.subject) for position, row in found]
+
+    def note_stranger(self, row: StoredRow, peer: str, signer: str) -> None:
+        """See Store."""
+        with self._lock:
+            self._strangers.append((peer, signer))
+
+    def strangers_of(self, peer: str, *, limit: int) -> int:
+        """See Store."""
+        with self._lock:
+            return min(limit, sum(one == peer for one, _ in self._strangers))
+
+    def strangers_by(self, signer: str, *, limit: int) -> int:
+        """See Store."""
+        with self._lock:
+            return min(limit, sum(one == signer for _, one in self._strangers))
 
     def pool_entries(self) -> list[PooledEntry]:
         """See Store."""

@@ -7,14 +7,15 @@ here, and what needs another judgement is handed back instead of being judged un
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 
 from ciris_mesh.directory.admission import DEFERRED, FIRST_CONTACT, Candidate, Judgement
-from ciris_mesh.directory.base import Shelf, Source, StoredRow
+from ciris_mesh.directory.base import Shelf, StoredRow
 from ciris_mesh.directory.buckets import bucket_of
 from ciris_mesh.directory.pools import DeferredPool, FirstContactPool, PublishedLog
+from ciris_mesh.directory.quotas import Quotas
+from ciris_mesh.directory.rooting import RootedKeys
 from ciris_mesh.directory.store import PooledEntry, Store
 from ciris_mesh.records.cosigning import is_cosigned, joined
 from ciris_mesh.records.envelope import parse_envelope
@@ -42,25 +43,14 @@ class Placed:
     evicted: list[PooledEntry] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class KeyShares:
-    """How many keys each peer has brought, and how many it may."""
-
-    brought: Counter[str]
-    per_peer: int
-
-    def is_spent(self, source: Source) -> bool:
-        """True when this peer may bring no more keys of others."""
-        return source.path == "peer" and self.brought[source.peer] >= self.per_peer
-
-
 class Placing:
     """Writes judged candidates to one store and its pools. Used by the writer only.
 
     Args:
         read_key: the federation key as the running transaction sees it.
         touched: gets (kind, bucket) of every change to the federation shelf.
-        shares: counts the keys peers bring.
+        quotas: how much strangers may have here.
+        rooted: is told of every key that reaches the federation shelf.
         log: what was published by commits.
         publishing: gets the tokens this transaction publishes.
     """
@@ -72,7 +62,8 @@ class Placing:
         strangers: FirstContactPool,
         read_key: Callable[[str], HybridPublicKey | None],
         touched: set[tuple[EnvelopeKind, int]],
-        shares: KeyShares,
+        quotas: Quotas,
+        rooted: RootedKeys,
         log: PublishedLog,
         publishing: set[str],
     ) -> None:
@@ -81,7 +72,8 @@ class Placing:
         self._strangers = strangers
         self._read_key = read_key
         self._touched = touched
-        self._shares = shares
+        self._quotas = quotas
+        self._rooted = rooted
         self._log = log
         self._publishing = publishing
 
@@ -92,12 +84,16 @@ class Placing:
             for judgement in judged
         )
 
-    def place(self, judged: Sequence[Judgement]) -> Placed:
-        """Write. Called inside a transaction, with the state lock held."""
+    def place(self, judged: Sequence[Judgement], friends: Container[str] = ()) -> Placed:
+        """Write. Called inside a transaction, with the state lock held.
+
+        Args:
+            friends: whose records no quota counts.
+        """
         placed = Placed()
         for judgement in judged:
             if judgement.row is not None:
-                self._place_row(judgement, judgement.row, placed)
+                self._place_row(judgement, judgement.row, friends, placed)
                 if judgement.entry is not None:
                     self._wait_beside(judgement, judgement.entry, placed)
             elif judgement.entry is None:
@@ -109,7 +105,9 @@ class Placing:
                 self._wait(judgement, judgement.entry, placed)
         return placed
 
-    def _place_row(self, judgement: Judgement, row: StoredRow, placed: Placed) -> None:
+    def _place_row(
+        self, judgement: Judgement, row: StoredRow, friends: Container[str], placed: Placed
+    ) -> None:
         self._leave_pool(judgement.candidate.digest)
         stands = self._store.shelves(row.kind, [row.envelope_id]).get(row.envelope_id)
         verdict = judgement.verdict
@@ -121,24 +119,22 @@ class Placing:
             verdict = replace(verdict, outcome=Outcome.DUPLICATE)
         elif self._conflicts(judgement, row):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.KEY_CONFLICT)
-        elif self._is_one_key_too_many(judgement, row):
-            verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.POOL_FULL)
+        elif reason := self._quotas.problem(row, judgement.candidate.source, friends):
+            verdict = replace(verdict, outcome=Outcome.REFUSED, reason=reason)
         else:
             if stands is not None:
                 verdict = replace(verdict, outcome=Outcome.UPGRADED)
             self._write(row, judgement.tokens, placed, is_new=stands is None)
+            self._quotas.charge(row, judgement.candidate.source, friends)
+            self._note_rooted(judgement, row)
         placed.settled.append((judgement.candidate, verdict))
 
-    def _is_one_key_too_many(self, judgement: Judgement, row: StoredRow) -> bool:
-        source = judgement.candidate.source
-        if judgement.public is None or row.shelf is not Shelf.FEDERATION:
-            return False
-        if source.path != "peer" or source.peer == row.subject:
-            return False
-        if self._shares.is_spent(source):
-            return True
-        self._shares.brought[source.peer] += 1
-        return False
+    def _note_rooted(self, judgement: Judgement, row: StoredRow) -> None:
+        if row.kind is not EnvelopeKind.KEY or row.shelf is not Shelf.FEDERATION:
+            return
+        if judgement.is_root:
+            self._rooted.add_root(row.subject)
+        self._rooted.add(row.subject, row.signers[0])
 
     def _union(self, row: StoredRow) -> StoredRow | None:
         """Our copy with the signers of this one added; None when that adds nobody."""

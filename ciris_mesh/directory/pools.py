@@ -33,8 +33,9 @@ class PoolLimits:
         deferred_bytes: their envelopes together: what a full pool writes to a small card.
         first_contact_keys: strangers' keys; 12 kB each, so under 3 MB.
         first_contact_occurrences: per stranger: one per device it would plausibly run.
-        keys_per_peer: new keys of others one peer may bring until the next start. Keys are free
-            to make and open the door for what they sign: 10,000 are 120 MB, years of a community.
+        stranger_rows_per_signer: on the shelf, by one signer who is neither peer nor pinned nor
+            rooted: 16 MB, years of what an honest one says.
+        stranger_rows_per_peer: of such signers, brought by one peer: 80 MB, a large community.
         refusals: remembered verdicts on bytes; about 400 B each.
         refusal_ttl_ms: an hour, so that a mistake of ours does not outlive an update by much.
     """
@@ -45,7 +46,8 @@ class PoolLimits:
     deferred_bytes: int = 16 << 20
     first_contact_keys: int = 256
     first_contact_occurrences: int = 4
-    keys_per_peer: int = 10_000
+    stranger_rows_per_signer: int = 4_096
+    stranger_rows_per_peer: int = 20_000
     refusals: int = 8192
     refusal_ttl_ms: int = 3_600_000
 

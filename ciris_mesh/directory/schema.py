@@ -97,7 +97,7 @@ def _pools_and_indexes(connection: sqlite3.Connection) -> None:
 
 
 def _answers(connection: sqlite3.Connection) -> None:
-    """Which rows answer to which token, and what waits for tokens instead of key ids."""
+    """Which rows answer to which token, whom strangers' rows are charged to; waiting by token."""
     connection.execute(
         """
         CREATE TABLE answer (
@@ -107,6 +107,17 @@ def _answers(connection: sqlite3.Connection) -> None:
         ) STRICT, WITHOUT ROWID
         """
     )
+    connection.execute(
+        """
+        CREATE TABLE stranger (
+            position INTEGER PRIMARY KEY,
+            peer TEXT NOT NULL,
+            signer TEXT NOT NULL
+        ) STRICT
+        """
+    )
+    connection.execute("CREATE INDEX stranger_peer ON stranger (peer)")
+    connection.execute("CREATE INDEX stranger_signer ON stranger (signer)")
     rows = connection.execute(
         "SELECT position, kind, bytes FROM record JOIN envelope USING (position) WHERE shelf = 2"
     )
@@ -130,7 +141,9 @@ MIGRATIONS: Final[tuple[tuple[str, Migration], ...]] = (
 )
 
 
-TABLES: Final = frozenset({"migration", "record", "envelope", "bucket", "pooled", "answer"})
+TABLES: Final = frozenset(
+    {"migration", "record", "envelope", "bucket", "pooled", "answer", "stranger"}
+)
 
 
 def migrate(

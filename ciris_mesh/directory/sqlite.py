@@ -270,6 +270,30 @@ class SqliteStore:
         )
         return [(row[0], _stored_row(row)) for row in found]
 
+    def subjects(self, token: str, *, limit: int, after: int) -> list[tuple[int, str]]:
+        """See Store."""
+        return self._read(
+            "SELECT position, subject FROM answer JOIN record USING (position) "
+            "WHERE token = ? AND position > ? ORDER BY position LIMIT ?",
+            (token, after, max(0, limit)),
+        )
+
+    def note_stranger(self, row: StoredRow, peer: str, signer: str) -> None:
+        """See Store."""
+        self._write(
+            "INSERT OR IGNORE INTO stranger SELECT position, ?, ? FROM record "
+            "WHERE kind = ? AND envelope_id = ?",
+            (peer, signer, KINDS[row.kind].number, row.envelope_id),
+        )
+
+    def strangers_of(self, peer: str, *, limit: int) -> int:
+        """See Store."""
+        return self._count("SELECT 1 FROM stranger WHERE peer = ? LIMIT ?", (peer, limit))
+
+    def strangers_by(self, signer: str, *, limit: int) -> int:
+        """See Store."""
+        return self._count("SELECT 1 FROM stranger WHERE signer = ? LIMIT ?", (signer, limit))
+
     def pool_entries(self) -> list[PooledEntry]:
         """See Store."""
         rows = self._read(
@@ -367,6 +391,9 @@ class SqliteStore:
     def _write(self, sql: str, values: Sql) -> sqlite3.Cursor:
         assert self._writing_thread == threading.get_ident(), "writes need a transaction"
         return self._writer.execute(sql, values)
+
+    def _count(self, sql: str, values: Sql) -> int:
+        return int(self._read(f"SELECT count(*) FROM ({sql})", values)[0][0])
 
     def _read(self, sql: str, values: Sql = ()) -> list[Sql]:
         if self._writing_thread == threading.get_ident():

@@ -125,6 +125,22 @@ class Store(Protocol):
         """(position, row) of what answers to `token`, in admission order after a position."""
         ...
 
+    def subjects(self, token: str, *, limit: int, after: int) -> list[tuple[int, str]]:
+        """(position, subject) of what answers to `token`, as `named` and without the bytes."""
+        ...
+
+    def note_stranger(self, row: StoredRow, peer: str, signer: str) -> None:
+        """Charge this row, which is there, to who brought it and who signed it."""
+        ...
+
+    def strangers_of(self, peer: str, *, limit: int) -> int:
+        """How many rows are charged to a peer; counted up to `limit`."""
+        ...
+
+    def strangers_by(self, signer: str, *, limit: int) -> int:
+        """How many rows are charged to a signer; counted up to `limit`."""
+        ...
+
     def pool_entries(self) -> list[PooledEntry]:
         """All pooled envelopes, oldest first. Read when the directory opens."""
         ...

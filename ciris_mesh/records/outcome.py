@@ -71,6 +71,8 @@ class Reason(StrEnum):
     LOCAL_TIER = "local_tier"
     KEY_CONFLICT = "key_conflict"
     POOL_FULL = "pool_full"
+    SIGNER_QUOTA = "signer_quota"
+    PEER_QUOTA = "peer_quota"
     BINDING_EXPIRED = "binding_expired"
 
     # refused by a kind's rule: no later arrival changes it

@@ -4,7 +4,7 @@ A record that lacks a prerequisite waits for a token; a record that reaches the 
 publishes the tokens it answers to, which releases who waits. A token is a kind, a colon, and the
 columns others name it by (not always its primary key), joined by `|`:
 
-    key:<key_id>                                     attestation:<attestation_id>
+    key:<key_id>   vouched:<scrub_key_id>            attestation:<attestation_id>
     identity_occurrence:<identity>|<occurrence>      delegation:<attesting_key_id>
     family:<id>  community:<id>                      location_proof:<subject_key_id>
     family_membership_revocation:<family>            organization:<org_id>
@@ -26,6 +26,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 
 DELEGATES_TO: Final = "delegates_to"
 _DELEGATION: Final = "delegation"
+_VOUCHED: Final = "vouched"
 
 _K: Final = EnvelopeKind
 _COLUMNS: Final[Mapping[EnvelopeKind, tuple[str, ...]]] = MappingProxyType(
@@ -60,6 +61,11 @@ def delegation_token(key_id: str) -> str:
     return _spelled(_DELEGATION, key_id)
 
 
+def vouched_token(key_id: str) -> str:
+    """The token of all records of other keys that `key_id` signed."""
+    return _spelled(_VOUCHED, key_id)
+
+
 def tokens_of(envelope: Envelope) -> tuple[str, ...]:
     """What this record answers to once it stands on the federation shelf."""
     columns = _COLUMNS.get(envelope.kind)
@@ -68,6 +74,8 @@ def tokens_of(envelope: Envelope) -> tuple[str, ...]:
     own = token(envelope.kind, *(str(envelope.record[name]) for name in columns))
     if envelope.kind is _K.ATTESTATION and envelope.record["attestation_type"] == DELEGATES_TO:
         return own, delegation_token(str(envelope.record["attesting_key_id"]))
+    if envelope.kind is _K.KEY and envelope.record["scrub_key_id"] != envelope.record["key_id"]:
+        return own, vouched_token(str(envelope.record["scrub_key_id"]))
     return (own,)
 
 

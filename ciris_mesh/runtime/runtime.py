@@ -87,6 +87,8 @@ class ReplicationRuntime:
         self.events = EventHub()
         self.drops = DropCounter()
         self.board = StalenessBoard(clock, tau_partial_s=self.config.tau_partial_s)
+        self._passed_on: tuple[frozenset[str], frozenset[str], frozenset[str]] | None = None
+        directory.favour(self._friends)
         self.bridge = FederationDirectoryReplicationBridge(directory, self._trusted, clock=clock)
         self.registry = ReplicationRegistry(self._make_responder)
         self._pool = WorkerPool(self.config.worker_threads)
@@ -266,9 +268,21 @@ class ReplicationRuntime:
             self._pool.submit("directory", look)
         self._timer.after(RETRY_DUE_S, self._retry_due)
 
-    def _trusted(self) -> frozenset[str]:
-        """Whose records may be offered: this node's, its peers', and the pinned ones'."""
+    def _friends(self) -> frozenset[str]:
         return self.peers.key_ids() | self.config.pinned | {self.key_id}
+
+    def _trusted(self) -> frozenset[str]:
+        """Whose records may be offered: this node's, its peers', the pinned and the rooted ones'.
+
+        The same object while nothing changed: on a registry node it names many.
+        """
+        friends, rooted = self._friends(), self.directory.rooted()
+        known = self._passed_on  # read once: any thread may ask
+        if known is not None and known[0] == friends and known[1] is rooted:
+            return known[2]
+        union = friends | rooted
+        self._passed_on = (friends, rooted, union)
+        return union
 
     def _end_rounds(self, key_id: str, *, keep: frozenset[EnvelopeKind] = frozenset()) -> None:
         for coordinator in self.registry.of_peer(key_id):

@@ -423,12 +423,12 @@ def test_many_refused_ids_are_not_asked_for_in_turns(
 def test_a_peer_brings_so_many_keys_and_no_more(
     open_directory: Callable[..., DirectoryCore],
 ) -> None:
-    mesh = Mesh(open_directory(limits=PoolLimits(keys_per_peer=1)))
+    mesh = Mesh(open_directory(limits=PoolLimits(stranger_rows_per_peer=1)))
     raws = [sample(K.KEY, key()) for key in (alice, bob, carol)]
     verdicts = mesh.bridge.apply(carol().key_id, K.KEY, raws, now_ms=AT_MS)
     assert [(v.outcome.value, v.reason.value) for v in verdicts] == [
         ("admitted", ""),
-        ("refused", "pool_full"),
+        ("refused", "peer_quota"),
         ("admitted", ""),  # its own
     ]
     one = id_of(K.KEY, raws[1])
@@ -436,7 +436,7 @@ def test_a_peer_brings_so_many_keys_and_no_more(
     assert mesh.asks(K.KEY, one, peer=HUB) == [one]
     (verdict,) = mesh.bridge.apply(HUB, K.KEY, [raws[1]], now_ms=AT_MS)
     assert verdict.outcome is Outcome.ADMITTED
-    assert mesh.directory.outcome_counts()["peer", "refused", "pool_full"] == 1
+    assert mesh.directory.outcome_counts()["peer", "refused", "peer_quota"] == 1
 
 
 def test_a_bridged_copy_does_not_keep_the_signed_one_out(mesh: Mesh) -> None:
