@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import random
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -245,9 +246,10 @@ class ScriptedPeer:
 
     def hear(self, kind_of: type[Message]) -> Message:
         """The next message of that type; others before it are skipped."""
+        end_s = time.monotonic() + DEADLINE_S
         while True:
             try:
-                message = self._inbox.get(timeout=DEADLINE_S)
+                message = self._inbox.get(timeout=max(0.0, end_s - time.monotonic()))
             except queue.Empty:
                 raise AssertionError(f"{kind_of.__name__} never came") from None
             if isinstance(message, kind_of):
