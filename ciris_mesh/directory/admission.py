@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
-from ciris_mesh.directory.store import PooledEntry
+from ciris_mesh.directory.store import Name, PooledEntry
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.checks import KeyLookup, outcome_of, public_key_of, verify
 from ciris_mesh.records.cosigning import is_cosigned, only_signed_by
@@ -30,7 +30,7 @@ from ciris_mesh.records.envelope import Envelope, one_spelling_problem, parse_en
 from ciris_mesh.records.hybrid import HybridPolicy, HybridPublicKey
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
-from ciris_mesh.records.rules.base import FINE, Finding, Trust
+from ciris_mesh.records.rules.base import FINE, Finding, Trust, text
 from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.table import judge_content, judge_standing
 from ciris_mesh.records.timestamps import to_unix_ms
@@ -81,6 +81,8 @@ class Judgement:
         public: of a KEY row, the key it introduces.
         is_root: the row is the record of a root of this node's configuration.
         tokens: what the row answers to; empty unless it goes to the federation shelf.
+        key_ids, relied_on: of a row for the federation shelf, the keys and the rows without which
+            it could not stand there.
         mark: how much had been published when judging began.
     """
 
@@ -91,6 +93,8 @@ class Judgement:
     public: HybridPublicKey | None = None
     is_root: bool = False
     tokens: tuple[str, ...] = ()
+    key_ids: tuple[str, ...] = ()
+    relied_on: tuple[Name, ...] = ()
     mark: int = 0
 
 
@@ -150,11 +154,37 @@ def is_attributed(source: Source) -> bool:
 
 
 class _Facts:
-    """The federation shelf as the rules see it; what is in a pool is no fact."""
+    """The federation shelf as one judgement sees it; what is in a pool is no fact.
+
+    Remembers what the answer relied on: the keys that were found, and of each search the record it
+    stopped at. Who reads to the end has not found what it looked for.
+    """
 
     def __init__(self, known: Known) -> None:
-        self.public_key = known.federation_key
-        self.named = known.named
+        self._known = known
+        self._found: list[Envelope | None] = []
+        self.key_ids: dict[str, None] = {}
+
+    @property
+    def relied_on(self) -> tuple[Name, ...]:
+        """Kind and envelope id of the records searches stopped at."""
+        return tuple((one.kind, one.envelope_id) for one in self._found if one is not None)
+
+    def public_key(self, key_id: str) -> HybridPublicKey | None:
+        """See rules.base.Facts."""
+        public = self._known.federation_key(key_id)
+        if public is not None:
+            self.key_ids[key_id] = None
+        return public
+
+    def named(self, token: str) -> Iterator[Envelope]:
+        """See rules.base.Facts."""
+        search = len(self._found)
+        self._found.append(None)
+        for envelope in self._known.named(token):
+            self._found[search] = envelope
+            yield envelope
+        self._found[search] = None
 
 
 class Admission:
@@ -162,7 +192,6 @@ class Admission:
 
     def __init__(self, known: Known, trust: Trust) -> None:
         self._known = known
-        self._facts = _Facts(known)
         self._trust = trust
 
     def judge(self, what: Candidate, now_ms: int) -> Judgement:
@@ -212,13 +241,14 @@ class Admission:
         self, what: Candidate, envelope: Envelope, remembered: Verdict | None, now_ms: int
     ) -> Judgement:
         verdict, signers = (remembered, ()) if remembered else self._verify(envelope)
+        facts = _Facts(self._known)
         is_bridged = what.source.path == "registry" and verdict.reason in BRIDGEABLE
         if is_bridged or verdict.outcome in (Outcome.ADMITTED, Outcome.DEFERRED):
-            finding = self._rule(envelope, verdict)
+            finding = self._rule(envelope, verdict, facts)
             verdict = verdict if finding.is_fine else _found(envelope, finding)
         whole, entry = envelope, None
         if verdict.reason is Reason.SIGNER_UNKNOWN and is_cosigned(what.kind):
-            verdict, part, signers = self._known_part(envelope, verdict)
+            verdict, part, signers = self._known_part(envelope, verdict, facts)
             if part is not None:
                 envelope, entry = part, _deferred(what, whole, verdict)
                 verdict = _verdict(envelope, Outcome.ADMITTED)
@@ -243,9 +273,11 @@ class Admission:
             public=public_key_of(envelope),
             is_root=envelope.kind is EnvelopeKind.KEY and is_root(envelope, self._trust),
             tokens=tokens_of(envelope) if shelf is Shelf.FEDERATION else (),
+            key_ids=_keys_relied_on(envelope, signers, facts),
+            relied_on=facts.relied_on,
         )
 
-    def _rule(self, envelope: Envelope, verdict: Verdict) -> Finding:
+    def _rule(self, envelope: Envelope, verdict: Verdict, facts: _Facts) -> Finding:
         """What the kind's rule says; of what is unsigned or local only the content matters.
 
         A row that is held may take on signers: no rule minds one more.
@@ -256,13 +288,13 @@ class Admission:
             return finding
         if is_cosigned(envelope.kind) and self._is_held(envelope):
             return FINE
-        return judge_standing(envelope, self._facts, self._trust)
+        return judge_standing(envelope, facts, self._trust)
 
     def _is_held(self, envelope: Envelope) -> bool:
         return self._known.shelf_of(envelope.kind, envelope.envelope_id) is Shelf.FEDERATION
 
     def _known_part(
-        self, envelope: Envelope, verdict: Verdict
+        self, envelope: Envelope, verdict: Verdict, facts: _Facts
     ) -> tuple[Verdict, Envelope | None, tuple[str, ...]]:
         """The record with those signers whose keys are here, if it may stand on them alone.
 
@@ -278,7 +310,7 @@ class Admission:
         found, signers = self._verify(part)
         if found.outcome is not Outcome.ADMITTED:
             return verdict, None, ()
-        finding = self._rule(part, found)
+        finding = self._rule(part, found, facts)
         if finding.is_fine:
             return verdict, part, signers
         waits_for = tuple(dict.fromkeys((*verdict.waits_for, *finding.waits_for)))
@@ -340,6 +372,12 @@ class Admission:
         """Bytes judged for good. Only verdicts that no path or later arrival could change."""
         self._known.remember_refusal(what.digest, verdict, now_ms)
         return Judgement(what, verdict)
+
+
+def _keys_relied_on(envelope: Envelope, signers: tuple[str, ...], facts: _Facts) -> tuple[str, ...]:
+    """A key record brings the key of its owner along."""
+    own = {text(envelope, "key_id")} if envelope.kind is EnvelopeKind.KEY else set()
+    return tuple(name for name in dict.fromkeys((*signers, *facts.key_ids)) if name not in own)
 
 
 def _owner(envelope: Envelope) -> str:

@@ -60,6 +60,7 @@ class StoredRow:
         envelope: the exact bytes received or authored; what is served again.
         signers: key ids whose signatures were verified before the row was written.
         admitted_at_ms: this node's clock; never enters a hash.
+        introduced: a record by one of ours relies on it, so it is passed on with that one.
     """
 
     kind: EnvelopeKind
@@ -70,6 +71,7 @@ class StoredRow:
     signers: tuple[str, ...]
     envelope: bytes
     admitted_at_ms: int
+    introduced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,8 @@ class ReplicationDirectory(Protocol):
 
         Args:
             charged: verified signers -> those a row counts against, who take turns when there
-                is more than `limit`; () leaves the row out.
+                is more than `limit`; () leaves the row out, unless it is introduced: then it
+                counts against its signers.
         """
         ...
 

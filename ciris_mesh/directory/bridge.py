@@ -205,7 +205,7 @@ class FederationDirectoryReplicationBridge:
 
     def may_serve(self, peer: str, kind: EnvelopeKind, row: StoredRow) -> bool:
         """The one predicate of list and fetch: may this row go to this peer?"""
-        return row.kind is kind and _may_pass_on(kind, row.shelf, row.signers, self._trusted())
+        return row.kind is kind and _may_pass_on(row, self._trusted())
 
     def serve(
         self, peer: str, kind: EnvelopeKind, want: Sequence[bytes], *, budget_bytes: int
@@ -225,7 +225,7 @@ class FederationDirectoryReplicationBridge:
             row = self._directory.get(kind, envelope_id)
             if row is None:
                 unserved.append((envelope_id, "not_held"))
-            elif not _may_pass_on(kind, row.shelf, row.signers, trusted):
+            elif not _may_pass_on(row, trusted):
                 unserved.append((envelope_id, "not_offered"))
             elif sent and len(row.envelope) > left_bytes:
                 unserved.append((envelope_id, "over_budget"))
@@ -392,7 +392,7 @@ class FederationDirectoryReplicationBridge:
             return cached
 
         def charged(signers: tuple[str, ...]) -> tuple[str, ...]:
-            if not _may_pass_on(kind, Shelf.FEDERATION, signers, trusted):
+            if not is_ours(kind, signers, trusted.__contains__):
                 return ()
             return tuple(name for name in signers if name in trusted)
 
@@ -439,11 +439,10 @@ class FederationDirectoryReplicationBridge:
             self._counts[what, reason] += number
 
 
-def _may_pass_on(
-    kind: EnvelopeKind, shelf: Shelf, signers: Sequence[str], trusted: frozenset[str]
-) -> bool:
-    """Federation shelf, and said by one of ours."""
-    return shelf is Shelf.FEDERATION and is_ours(kind, signers, trusted.__contains__)
+def _may_pass_on(row: StoredRow, trusted: frozenset[str]) -> bool:
+    """Federation shelf, and said by one of ours, or what that relies on."""
+    is_said = row.introduced or is_ours(row.kind, row.signers, trusted.__contains__)
+    return row.shelf is Shelf.FEDERATION and is_said
 
 
 def _is_known(memory: _PeerMemory, key: _Key, standing: Standing | None, now_s: float) -> bool:

@@ -37,6 +37,7 @@ from ciris_mesh.directory.base import (
 )
 from ciris_mesh.directory.buckets import BucketDigests
 from ciris_mesh.directory.commit import GroupCommit
+from ciris_mesh.directory.introducing import Introductions
 from ciris_mesh.directory.judging import judge_all
 from ciris_mesh.directory.placing import Placed, Placing
 from ciris_mesh.directory.pools import (
@@ -179,6 +180,7 @@ class DirectoryCore(ReplicationDirectory):
 
         def job() -> Placed:
             with self._state:
+                self._placing.befriend(friends)
                 placed = self._placing.place(judged, friends)
                 self._save_digests()
             return placed
@@ -398,6 +400,7 @@ class DirectoryCore(ReplicationDirectory):
             self._touched,
             Quotas(self._store, self._limits, self._rooted),
             self._rooted,
+            Introductions(self._store, self._touched, self._rooted),
             self._published,
             self._publishing,
         )

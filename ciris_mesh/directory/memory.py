@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from ciris_mesh.directory.base import Shelf, StoredRow
 from ciris_mesh.directory.buckets import BucketDigest, bucket_of
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.pools import PoolLimits
-from ciris_mesh.directory.store import PooledEntry, SavedBuckets, fair_share, newest_first
+from ciris_mesh.directory.store import Name, PooledEntry, SavedBuckets, fair_share, newest_first
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.wire.messages import EnvelopeRef
@@ -46,7 +47,8 @@ class MemoryStore:
         self._federation: dict[EnvelopeKind, list[set[bytes]]] = {}
         self._keys: dict[str, StoredRow] = {}
         self._names: dict[str, list[tuple[EnvelopeKind, bytes]]] = {}
-        self._strangers: list[tuple[str, str]] = []
+        self._strangers: dict[Name, tuple[str, str]] = {}
+        self._relied: dict[Name, dict[Name, None]] = {}
         self._pools: dict[tuple[str, bytes], tuple[PooledEntry, bytes]] = {}
         self._positions = 0
 
@@ -80,7 +82,10 @@ class MemoryStore:
         limit: int,
     ) -> tuple[list[EnvelopeRef], int]:
         """See Store."""
-        who = {row.envelope_id: charged(row.signers) for row in self._federation_rows(kind)}
+        who = {
+            row.envelope_id: charged(row.signers) or (row.signers if row.introduced else ())
+            for row in self._federation_rows(kind)
+        }
         refs = (ref for ref in self.refs(kind) if who.get(ref.envelope_hash))
         return fair_share(((ref, who[ref.envelope_hash]) for ref in refs), limit)
 
@@ -131,8 +136,8 @@ class MemoryStore:
     def raise_shelf(self, row: StoredRow) -> None:
         """See Store."""
         with self._lock:
-            position, _ = self._rows[row.kind][row.envelope_id]
-            self._keep(position, row)
+            position, held = self._rows[row.kind][row.envelope_id]
+            self._keep(position, replace(row, introduced=held.introduced))
 
     def publish(self, row: StoredRow, tokens: Sequence[str]) -> None:
         """See Store."""
@@ -155,17 +160,55 @@ class MemoryStore:
     def note_stranger(self, row: StoredRow, peer: str, signer: str) -> None:
         """See Store."""
         with self._lock:
-            self._strangers.append((peer, signer))
+            self._strangers[row.kind, row.envelope_id] = peer, signer
 
     def strangers_of(self, peer: str, *, limit: int) -> int:
         """See Store."""
         with self._lock:
-            return min(limit, sum(one == peer for one, _ in self._strangers))
+            return min(limit, sum(one == peer for one, _ in self._strangers.values()))
 
     def strangers_by(self, signer: str, *, limit: int) -> int:
         """See Store."""
         with self._lock:
-            return min(limit, sum(one == signer for _, one in self._strangers))
+            return min(limit, sum(one == signer for _, one in self._strangers.values()))
+
+    def stranger_signers(self) -> frozenset[str]:
+        """See Store."""
+        with self._lock:
+            return frozenset(signer for _, signer in self._strangers.values())
+
+    def strangers_named(self, signer: str) -> list[Name]:
+        """See Store."""
+        with self._lock:
+            return [name for name, (_, one) in self._strangers.items() if one == signer]
+
+    def drop_stranger(self, name: Name) -> None:
+        """See Store."""
+        with self._lock:
+            self._strangers.pop(name, None)
+
+    def key_name(self, key_id: str) -> Name | None:
+        """See Store."""
+        row = self.key_row(key_id)
+        return (row.kind, row.envelope_id) if row is not None else None
+
+    def rely(self, name: Name, on: Sequence[Name]) -> None:
+        """See Store."""
+        with self._lock:
+            self._relied.setdefault(name, {}).update(dict.fromkeys(on))
+
+    def not_introduced(self, name: Name) -> list[Name]:
+        """See Store."""
+        with self._lock:
+            relied = self._relied.get(name, {})
+            return [(kind, id_) for kind, id_ in relied if not self._rows[kind][id_][1].introduced]
+
+    def introduce(self, name: Name) -> None:
+        """See Store."""
+        kind, envelope_id = name
+        with self._lock:
+            position, row = self._rows[kind][envelope_id]
+            self._keep(position, replace(row, introduced=True))
 
     def pool_entries(self) -> list[PooledEntry]:
         """See Store."""
@@ -218,4 +261,6 @@ class MemoryStore:
         if row.shelf is Shelf.FEDERATION:
             self._buckets(row.kind)[bucket_of(row.envelope_id)].add(row.envelope_id)
             if row.kind is EnvelopeKind.KEY:
-                self._keys.setdefault(row.subject, row)
+                first = self._keys.get(row.subject)
+                if first is None or first.envelope_id == row.envelope_id:
+                    self._keys[row.subject] = row

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from ciris_mesh.directory.admission import DEFERRED, FIRST_CONTACT, Candidate, Judgement
 from ciris_mesh.directory.base import Shelf, StoredRow
 from ciris_mesh.directory.buckets import bucket_of
+from ciris_mesh.directory.introducing import Introductions
 from ciris_mesh.directory.pools import DeferredPool, FirstContactPool, PublishedLog
 from ciris_mesh.directory.quotas import Quotas
 from ciris_mesh.directory.rooting import RootedKeys
@@ -51,6 +52,7 @@ class Placing:
         touched: gets (kind, bucket) of every change to the federation shelf.
         quotas: how much strangers may have here.
         rooted: is told of every key that reaches the federation shelf.
+        introductions: is told of every row that does, and what it relied on.
         log: what was published by commits.
         publishing: gets the tokens this transaction publishes.
     """
@@ -64,6 +66,7 @@ class Placing:
         touched: set[tuple[EnvelopeKind, int]],
         quotas: Quotas,
         rooted: RootedKeys,
+        introductions: Introductions,
         log: PublishedLog,
         publishing: set[str],
     ) -> None:
@@ -74,6 +77,7 @@ class Placing:
         self._touched = touched
         self._quotas = quotas
         self._rooted = rooted
+        self._introductions = introductions
         self._log = log
         self._publishing = publishing
 
@@ -105,6 +109,11 @@ class Placing:
                 self._wait(judgement, judgement.entry, placed)
         return placed
 
+    def befriend(self, friends: frozenset[str]) -> None:
+        """Whose records no quota counts from now on. Inside a transaction, as `place`."""
+        if self._introductions.befriend(friends):
+            self._quotas.forget()
+
     def _place_row(
         self, judgement: Judgement, row: StoredRow, friends: Container[str], placed: Placed
     ) -> None:
@@ -126,11 +135,18 @@ class Placing:
                 verdict = replace(verdict, outcome=Outcome.UPGRADED)
             self._write(row, judgement.tokens, placed, is_new=stands is None)
             self._quotas.charge(row, judgement.candidate.source, friends)
-            self._note_rooted(judgement, row)
+            if row.shelf is Shelf.FEDERATION:
+                self._note_rooted(judgement, row)
+                self._introductions.note(
+                    (row.kind, row.envelope_id),
+                    judgement.key_ids,
+                    judgement.relied_on,
+                    is_ours=self._quotas.is_ours(row, friends),
+                )
         placed.settled.append((judgement.candidate, verdict))
 
     def _note_rooted(self, judgement: Judgement, row: StoredRow) -> None:
-        if row.kind is not EnvelopeKind.KEY or row.shelf is not Shelf.FEDERATION:
+        if row.kind is not EnvelopeKind.KEY:
             return
         if judgement.is_root:
             self._rooted.add_root(row.subject)

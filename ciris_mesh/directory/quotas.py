@@ -60,15 +60,21 @@ class Quotas:
         self._store.note_stranger(row, peer, signer)
         self._counts |= {key: count + 1 for key, count in counted.items()}
 
+    def forget(self) -> None:
+        """Count afresh: some rows are no stranger's any more."""
+        self._counts.clear()
+
     def _is_charged(self, row: StoredRow, source: Source, friends: Container[str]) -> bool:
         """What peers bring, unless it is by somebody we know or the peer's own."""
         if source.path != "peer" or row.shelf is not Shelf.FEDERATION:
             return False
         if source.peer in row.signers:
             return False
-        return not is_ours(
-            row.kind, row.signers, lambda name: name in friends or name in self._rooted
-        )
+        return not self.is_ours(row, friends)
+
+    def is_ours(self, row: StoredRow, friends: Container[str]) -> bool:
+        """Said by friends, or by rooted keys."""
+        return is_ours(row.kind, row.signers, lambda name: name in friends or name in self._rooted)
 
     def _signed(self, signer: str) -> int:
         limit = self._limits.stranger_rows_per_signer

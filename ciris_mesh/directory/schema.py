@@ -97,7 +97,7 @@ def _pools_and_indexes(connection: sqlite3.Connection) -> None:
 
 
 def _answers(connection: sqlite3.Connection) -> None:
-    """Which rows answer to which token, whom strangers' rows are charged to; waiting by token."""
+    """Which rows answer to which token and rely on which; strangers' shares; waiting by token."""
     connection.execute(
         """
         CREATE TABLE answer (
@@ -114,6 +114,16 @@ def _answers(connection: sqlite3.Connection) -> None:
             peer TEXT NOT NULL,
             signer TEXT NOT NULL
         ) STRICT
+        """
+    )
+    connection.execute("ALTER TABLE record ADD COLUMN introduced INTEGER NOT NULL DEFAULT 0")
+    connection.execute(
+        """
+        CREATE TABLE relied (
+            position INTEGER NOT NULL,
+            on_position INTEGER NOT NULL,
+            PRIMARY KEY (position, on_position)
+        ) STRICT, WITHOUT ROWID
         """
     )
     connection.execute("CREATE INDEX stranger_peer ON stranger (peer)")
@@ -142,7 +152,7 @@ MIGRATIONS: Final[tuple[tuple[str, Migration], ...]] = (
 
 
 TABLES: Final = frozenset(
-    {"migration", "record", "envelope", "bucket", "pooled", "answer", "stranger"}
+    {"migration", "record", "envelope", "bucket", "pooled", "answer", "stranger", "relied"}
 )
 
 

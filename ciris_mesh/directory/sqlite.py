@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.buckets import BucketDigest
@@ -30,6 +30,7 @@ from ciris_mesh.directory.dbfile import (
 )
 from ciris_mesh.directory.pools import PoolLimits
 from ciris_mesh.directory.schema import check_tables, migrate
+from ciris_mesh.directory.sqlite_references import ROW, References, Sql, stored_row, strings
 from ciris_mesh.directory.store import PooledEntry, SavedBuckets, fair_share
 from ciris_mesh.errors import DirectoryError, LifecycleError
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
@@ -49,13 +50,6 @@ _IDS_PER_STATEMENT: Final = 900
 _SIGNERS_REMEMBERED: Final = 256
 
 _KIND_OF: Final = {spec.number: kind for kind, spec in KINDS.items()}
-
-_ROW: Final = (
-    "position, kind, envelope_id, shelf, seq, subject, signers, bytes, admitted_at_ms "
-    "FROM record JOIN envelope USING (position)"
-)
-
-Sql = tuple[Any, ...]
 
 
 class SqliteDirectory(DirectoryCore):
@@ -89,7 +83,7 @@ class SqliteDirectory(DirectoryCore):
             raise
 
 
-class SqliteStore:
+class SqliteStore(References):
     """Primitive operations as SQL. Reads outside a transaction use the reader pool."""
 
     def __init__(self, path: Path) -> None:
@@ -125,10 +119,10 @@ class SqliteStore:
     def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
         """See Store."""
         found = self._read(
-            f"SELECT {_ROW} WHERE kind = ? AND envelope_id = ?",
+            f"SELECT {ROW} WHERE kind = ? AND envelope_id = ?",
             (KINDS[kind].number, bytes(envelope_id)),
         )
-        return _stored_row(found[0]) if found else None
+        return stored_row(found[0]) if found else None
 
     def shelves(self, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, Shelf]:
         """See Store."""
@@ -160,18 +154,18 @@ class SqliteStore:
         limit: int,
     ) -> tuple[list[EnvelopeRef], int]:
         """See Store."""
-        charged_text = lru_cache(_SIGNERS_REMEMBERED)(lambda text: charged(_strings(text)))
+        charged_text = lru_cache(_SIGNERS_REMEMBERED)(lambda text: charged(strings(text)))
         with translated(self._path), self._readers.borrow() as reader:
             rows = reader.execute(
-                "SELECT envelope_id, seq, signers FROM record WHERE kind = ? AND shelf = ? "
-                "ORDER BY seq DESC, envelope_id",
+                "SELECT envelope_id, seq, signers, introduced FROM record "
+                "WHERE kind = ? AND shelf = ? ORDER BY seq DESC, envelope_id",
                 (KINDS[kind].number, Shelf.FEDERATION),
             )
             with closing(rows):
                 passing = (
                     (EnvelopeRef(id_, seq), who)
-                    for id_, seq, text in rows
-                    if (who := charged_text(text))
+                    for id_, seq, text, introduced in rows
+                    if (who := charged_text(text) or (introduced and strings(text)))
                 )
                 return fair_share(passing, limit)
 
@@ -183,7 +177,7 @@ class SqliteStore:
         )
         texts: dict[str, tuple[str, ...]] = {}  # few signers, many rows: share the tuples
         return {
-            envelope_id: texts.get(text) or texts.setdefault(text, _strings(text))
+            envelope_id: texts.get(text) or texts.setdefault(text, strings(text))
             for envelope_id, text in rows
         }
 
@@ -200,10 +194,10 @@ class SqliteStore:
     def key_row(self, key_id: str) -> StoredRow | None:
         """See Store."""
         found = self._read(
-            f"SELECT {_ROW} WHERE kind = 1 AND shelf = 2 AND subject = ? ORDER BY position LIMIT 1",
+            f"SELECT {ROW} WHERE kind = 1 AND shelf = 2 AND subject = ? ORDER BY position LIMIT 1",
             (key_id,),
         )
-        return _stored_row(found[0]) if found else None
+        return stored_row(found[0]) if found else None
 
     def rows(
         self, kind: EnvelopeKind | None, *, limit: int, after: int
@@ -211,10 +205,10 @@ class SqliteStore:
         """See Store."""
         only = "" if kind is None else f"AND kind = {KINDS[kind].number}"
         found = self._read(
-            f"SELECT {_ROW} WHERE position > ? {only} ORDER BY position LIMIT ?",
+            f"SELECT {ROW} WHERE position > ? {only} ORDER BY position LIMIT ?",
             (after, max(0, limit)),
         )
-        return [(row[0], _stored_row(row)) for row in found]
+        return [(row[0], stored_row(row)) for row in found]
 
     def counts(self) -> dict[tuple[EnvelopeKind, Shelf], int]:
         """See Store."""
@@ -252,48 +246,6 @@ class SqliteStore:
             (row.shelf, json.dumps(row.signers), *name),
         )
 
-    def publish(self, row: StoredRow, tokens: Sequence[str]) -> None:
-        """See Store."""
-        for token in tokens:
-            self._write(
-                "INSERT OR IGNORE INTO answer SELECT ?, position FROM record "
-                "WHERE kind = ? AND envelope_id = ?",
-                (token, KINDS[row.kind].number, row.envelope_id),
-            )
-
-    def named(self, token: str, *, limit: int, after: int) -> list[tuple[int, StoredRow]]:
-        """See Store."""
-        found = self._read(
-            f"SELECT {_ROW} WHERE position IN (SELECT position FROM answer WHERE token = ? "
-            "AND position > ? ORDER BY position LIMIT ?) ORDER BY position",
-            (token, after, max(0, limit)),
-        )
-        return [(row[0], _stored_row(row)) for row in found]
-
-    def subjects(self, token: str, *, limit: int, after: int) -> list[tuple[int, str]]:
-        """See Store."""
-        return self._read(
-            "SELECT position, subject FROM answer JOIN record USING (position) "
-            "WHERE token = ? AND position > ? ORDER BY position LIMIT ?",
-            (token, after, max(0, limit)),
-        )
-
-    def note_stranger(self, row: StoredRow, peer: str, signer: str) -> None:
-        """See Store."""
-        self._write(
-            "INSERT OR IGNORE INTO stranger SELECT position, ?, ? FROM record "
-            "WHERE kind = ? AND envelope_id = ?",
-            (peer, signer, KINDS[row.kind].number, row.envelope_id),
-        )
-
-    def strangers_of(self, peer: str, *, limit: int) -> int:
-        """See Store."""
-        return self._count("SELECT 1 FROM stranger WHERE peer = ? LIMIT ?", (peer, limit))
-
-    def strangers_by(self, signer: str, *, limit: int) -> int:
-        """See Store."""
-        return self._count("SELECT 1 FROM stranger WHERE signer = ? LIMIT ?", (signer, limit))
-
     def pool_entries(self) -> list[PooledEntry]:
         """See Store."""
         rows = self._read(
@@ -307,8 +259,8 @@ class SqliteStore:
                 kind=_KIND_OF[kind],
                 envelope_id=envelope_id,
                 source=Source(path, peer),
-                signers=_strings(signers),
-                waits_for=_strings(waits_for),
+                signers=strings(signers),
+                waits_for=strings(waits_for),
                 not_before_ms=not_before_ms,
                 size_bytes=size_bytes,
             )
@@ -392,9 +344,6 @@ class SqliteStore:
         assert self._writing_thread == threading.get_ident(), "writes need a transaction"
         return self._writer.execute(sql, values)
 
-    def _count(self, sql: str, values: Sql) -> int:
-        return int(self._read(f"SELECT count(*) FROM ({sql})", values)[0][0])
-
     def _read(self, sql: str, values: Sql = ()) -> list[Sql]:
         if self._writing_thread == threading.get_ident():
             return self._writer.execute(sql, values).fetchall()
@@ -460,21 +409,3 @@ def _parts(ids: Iterable[bytes]) -> Iterator[list[bytes]]:
     remaining = iter(ids)
     while part := list(islice(remaining, _IDS_PER_STATEMENT)):
         yield part
-
-
-def _strings(text: str) -> tuple[str, ...]:
-    return tuple(json.loads(text))
-
-
-def _stored_row(row: Sql) -> StoredRow:
-    _, kind, envelope_id, shelf, seq, subject, signers, envelope, admitted_at_ms = row
-    return StoredRow(
-        kind=_KIND_OF[kind],
-        envelope_id=envelope_id,
-        shelf=Shelf(shelf),
-        seq=seq,
-        subject=subject,
-        signers=_strings(signers),
-        envelope=envelope,
-        admitted_at_ms=admitted_at_ms,
-    )

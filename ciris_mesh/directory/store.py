@@ -20,6 +20,9 @@ from ciris_mesh.directory.buckets import BucketDigest
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.wire.messages import EnvelopeRef
 
+#: Kind and envelope id: one row.
+Name = tuple[EnvelopeKind, bytes]
+
 
 @dataclass(frozen=True, slots=True)
 class PooledEntry:
@@ -139,6 +142,34 @@ class Store(Protocol):
 
     def strangers_by(self, signer: str, *, limit: int) -> int:
         """How many rows are charged to a signer; counted up to `limit`."""
+        ...
+
+    def stranger_signers(self) -> frozenset[str]:
+        """Whom any row is charged to."""
+        ...
+
+    def strangers_named(self, signer: str) -> list[Name]:
+        """Rows charged to a signer: no more than its quota."""
+        ...
+
+    def drop_stranger(self, name: Name) -> None:
+        """Charge this row to nobody any more."""
+        ...
+
+    def key_name(self, key_id: str) -> Name | None:
+        """The row `key_row` returns, by name."""
+        ...
+
+    def rely(self, name: Name, on: Sequence[Name]) -> None:
+        """This row, which is there, could be admitted because those were there."""
+        ...
+
+    def not_introduced(self, name: Name) -> list[Name]:
+        """What `rely` said of this row and `introduce` did not say yet."""
+        ...
+
+    def introduce(self, name: Name) -> None:
+        """Pass this row on from now on, whoever signed it."""
         ...
 
     def pool_entries(self) -> list[PooledEntry]:
