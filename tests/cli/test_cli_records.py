@@ -110,8 +110,8 @@ def test_all_columns_of_an_attestation_can_be_given(sh: Shell) -> None:
 
 def test_what_is_about_a_key_that_is_not_here_waits_and_says_so(sh: Shell) -> None:
     result = sh.run(*ATTEST)
-    assert result.exit_code == 1
-    assert f"deferred key_unknown the key of {BOB}" in result.stderr.splitlines()[-1]
+    assert result.exit_code == 0
+    assert f"Kept, not published yet: key_unknown the key of {BOB}" in result.stderr
     assert [row["kind"] for row in sh.json("records")] == ["key"]
 
 
@@ -288,13 +288,27 @@ def test_two_records_with_the_same_beginning_need_more_digits(sh: Shell) -> None
         assert "2 records have ids beginning with" in sh.error("records", "abababab")
 
 
-@pytest.mark.parametrize("outcome", ["refused", "deferred", "malformed"])
+@pytest.mark.parametrize("outcome", ["refused", "malformed"])
 def test_a_record_the_node_does_not_take_is_a_failure(sh: Shell, outcome: str) -> None:
     answer = {"outcome": outcome, "reason": "signer_unknown", "envelope_id": None, "detail": "x"}
     with answering(sh.home, {"admit": lambda _: answer, "records": lambda _: []}):
         result = sh.run(*attest(sh))
     assert result.exit_code == 1
     assert f"not stored: {outcome} signer_unknown" in result.stderr
+
+
+def test_a_record_that_waits_for_another_is_kept_and_not_to_be_signed_again(sh: Shell) -> None:
+    answer = {
+        "outcome": "deferred",
+        "reason": "key_unknown",
+        "envelope_id": "ab" * 32,
+        "detail": "the key of bob is not here",
+    }
+    with answering(sh.home, {"admit": lambda _: answer, "records": lambda _: []}):
+        result = sh.run(*attest(sh))
+    assert result.exit_code == 0
+    assert result.stdout == "ab" * 32 + "\n"
+    assert "Kept, not published yet: key_unknown the key of bob is not here" in result.stderr
 
 
 def test_the_node_gets_the_envelope(sh: Shell) -> None:
