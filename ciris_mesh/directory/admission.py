@@ -29,6 +29,7 @@ from ciris_mesh.records.cosigning import is_cosigned, only_signed_by
 from ciris_mesh.records.envelope import Envelope, one_spelling_problem, parse_envelope
 from ciris_mesh.records.hybrid import HybridPolicy, HybridPublicKey
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, EnvelopeKind
+from ciris_mesh.records.names import names_of
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rules.base import FINE, Finding, Trust
 from ciris_mesh.records.rules.table import judge_content, judge_standing
@@ -79,6 +80,7 @@ class Judgement:
         entry: goes into its pool. Beside a row: the whole, while some of its signers lack a key.
         public: of a KEY row, the key it introduces.
         tokens: what the row answers to; empty unless it goes to the federation shelf.
+        names: what questions find the row by, on every shelf.
         mark: how much had been published when judging began.
     """
 
@@ -88,6 +90,7 @@ class Judgement:
     entry: PooledEntry | None = None
     public: HybridPublicKey | None = None
     tokens: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     mark: int = 0
 
 
@@ -239,6 +242,7 @@ class Admission:
             entry=entry,
             public=public_key_of(envelope),
             tokens=tokens_of(envelope) if shelf is Shelf.FEDERATION else (),
+            names=names_of(envelope),
         )
 
     def _rule(self, envelope: Envelope, verdict: Verdict) -> Finding:

@@ -126,7 +126,9 @@ class Placing:
         else:
             if stands is not None:
                 verdict = replace(verdict, outcome=Outcome.UPGRADED)
+            names = judgement.names if stands is None else ()
             self._write(row, judgement.tokens, placed, is_new=stands is None)
+            self._store.publish(row, names)
         placed.settled.append((judgement.candidate, verdict))
 
     def _is_one_key_too_many(self, judgement: Judgement, row: StoredRow) -> bool:
