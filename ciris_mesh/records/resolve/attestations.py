@@ -19,6 +19,7 @@ from ciris_mesh.records.kinds import KINDS
 from ciris_mesh.records.names import name, reference_of
 from ciris_mesh.records.resolve.base import (
     Reply,
+    Rule,
     Status,
     Step,
     column,
@@ -26,6 +27,7 @@ from ciris_mesh.records.resolve.base import (
     made_at_ns,
     own_time,
     record_id,
+    shown,
 )
 from ciris_mesh.records.resolve.facts import TAKING, Judge
 from ciris_mesh.records.resolve.view import View
@@ -81,9 +83,9 @@ def attestations_answer(view: View, subject: str, more: str = "") -> Reply:
     told.sort(key=lambda it: (it.asserted_at, it.record))
     current = tuple(it for it in told if it.state == "current")
     past = tuple(it for it in told if it.state != "current")
-    steps = [*map(_step, told), *view.remarks(named)]
+    steps = [*map(_step, (*current, *past)), *view.remarks(named)]
     if len(records) > len(made):
-        steps.append(Step("made_later", count=len(records) - len(made)))
+        steps.append(Step(Rule.MADE_LATER, count=len(records) - len(made)))
     is_known = view.is_known(named) or view.is_known(name("key", subject))
     status = Status.ANSWERED if current else Status.EMPTY
     status = status if is_known else Status.UNKNOWN
@@ -110,15 +112,15 @@ def _attested(view: View, judge: Judge, record: Envelope, instead: Envelope | No
     dimension, score = said.get("dimension"), said.get("score")
     return Attested(
         record=record_id(record),
-        attestation_id=column(record, "attestation_id"),
+        attestation_id=shown(column(record, "attestation_id")),
         type=column(record, "attestation_type"),
         by=column(record, "attesting_key_id"),
         about=column(record, "attested_key_id"),
-        dimension=dimension if isinstance(dimension, str) else "",
-        score=score.token if isinstance(score, JsonNumber) else "",
+        dimension=shown(dimension) if isinstance(dimension, str) else "",
+        score=shown(score.token) if isinstance(score, JsonNumber) else "",
         asserted_at=own_time(record),
         expires_at=column(record, "expires_at"),
-        reference=reference_of(record),
+        reference=shown(reference_of(record)),
         state=state,
         ended_by=ended_by,
     )
@@ -140,7 +142,7 @@ def _state(view: View, judge: Judge, record: Envelope, instead: Envelope | None)
 
 
 def _step(told: Attested) -> Step:
-    rule = f"attestation_{told.state}"
+    rule = Rule(f"attestation_{told.state}")
     at = told.expires_at if told.state == "expired" else told.asserted_at
     said = " ".join(filter(None, (told.dimension, told.score and f"= {told.score}")))
     note = " ".join(filter(None, (told.type, said)))

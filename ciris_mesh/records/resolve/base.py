@@ -24,6 +24,8 @@ from ciris_mesh.records.tokens import tokens_of
 ROWS_PER_NAME_MAX: Final = 1000
 #: All rows of one answer: what a socket's ten seconds allow.
 ROWS_PER_ANSWER_MAX: Final = 5000
+#: Of a free text that is shown: names and reasons are lines, and a record may hold 64 kB.
+TEXT_CHARS_MAX: Final = 200
 #: Entries shown of a list that only informs (losers, claims); the count beside it is exact.
 SHOWN_MAX: Final = 100
 
@@ -93,12 +95,99 @@ class Status(StrEnum):
     TOO_MANY = "too_many"
 
 
+class Rule(StrEnum):
+    """What a step of the reasoning applied. `ui.reasons` has a sentence for each."""
+
+    # keys
+    SELF_SIGNED = "self_signed"
+    VOUCHED_ONLY = "vouched_only"
+    KEY_UNKNOWN = "key_unknown"
+    IN_FORCE = "in_force"
+    VALID_LATER = "valid_later"
+    EXPIRED = "expired"
+    REVOKED_BY = "revoked_by"
+    REVOKED_LATER = "revoked_later"
+    NOT_REVOKED = "not_revoked"
+    WEIGHT = "weight"
+    CLAIM = "claim"
+    CLAIMS_UNREAD = "claims_unread"
+    CLAIMS_QUORUM = "claims_quorum"
+    KEY_COLLISION = "key_collision"
+    IS_REVOKED = "is_revoked"
+    ONLY_CLAIMED = "only_claimed"
+
+    # chains
+    LINK = "link"
+    LINK_SIGNED_BEFORE_REVOCATION = "link_signed_before_revocation"
+    ROOT = "root"
+    NO_CHAIN = "no_chain"
+
+    # families and communities
+    FOUNDED = "founded"
+    FOUNDING_MISSING = "founding_missing"
+    ROSTER_BEFORE_FOUNDING = "roster_before_founding"
+    ROSTER_CHANGED = "roster_changed"
+    ROSTER_ENTRENCHED = "roster_entrenched"
+    ROSTER_NOT_DECIDED = "roster_not_decided"
+    ROSTER_TIE = "roster_tie"
+    MEMBER_LEFT = "member_left"
+    MEMBER_REMOVED = "member_removed"
+    REMOVAL_NOT_DECIDED = "removal_not_decided"
+    REMOVAL_OF_NOBODY = "removal_of_nobody"
+    MEMBER_ACTIVE = "member_active"
+
+    # occurrences
+    OCCURRENCE = "occurrence"
+    OCCURRENCE_NOT_IN_FORCE = "occurrence_not_in_force"
+    OCCURRENCE_UNVOUCHED = "occurrence_unvouched"
+    OCCURRENCE_REMOVED = "occurrence_removed"
+    OCCURRENCE_REMOVED_LATER = "occurrence_removed_later"
+
+    # organizations and memberships
+    ROOT_STEWARD = "root_steward"
+    ADMIN_BY = "admin_by"
+    NOT_ENTITLED = "not_entitled"
+    LATEST_WINS = "latest_wins"
+    ONLY_RECORD = "only_record"
+    SUSPENDED = "suspended"
+    ENDED_FOR_GOOD = "ended_for_good"
+    ORGANIZATION_ENDED = "organization_ended"
+
+    # partner records
+    STEWARDS_ENOUGH = "stewards_enough"
+    STEWARDS_SHORT = "stewards_short"
+    REVISION_WINS = "revision_wins"
+    PARTNER_REVOKED = "partner_revoked"
+    WITHDRAWN_FOR_GOOD = "withdrawn_for_good"
+
+    # attestations
+    ATTESTATION_CURRENT = "attestation_current"
+    ATTESTATION_SUPERSEDED = "attestation_superseded"
+    ATTESTATION_WITHDRAWN = "attestation_withdrawn"
+    ATTESTATION_RECANTED = "attestation_recanted"
+    ATTESTATION_EXPIRED = "attestation_expired"
+    ATTESTATION_DUPLICATE = "attestation_duplicate"
+    ATTESTATION_NOT_ENTITLED = "attestation_not_entitled"
+
+    # places
+    PLACE = "place"
+    PLACE_WITHDRAWN = "place_withdrawn"
+    PLACE_OVER = "place_over"
+    PLACE_NOT_ENTITLED = "place_not_entitled"
+
+    # every question
+    SIGNER_REVOKED = "signer_revoked"
+    SET_ASIDE = "set_aside"
+    MADE_LATER = "made_later"
+    NOTHING_COUNTS = "nothing_counts"
+    TOO_MANY = "too_many"
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the reasoning. What it says in words is whoever shows it's.
+    """One step of the reasoning. Putting it into words is left to whoever shows it.
 
     Attributes:
-        rule: a stable word; see `ciris_mesh/ui/reasons.py` for each in a sentence.
         about: whom or what the step is about.
         by: who did it.
         at: when, RFC 3339.
@@ -107,7 +196,7 @@ class Step:
         note: a stable word or a value that completes the sentence.
     """
 
-    rule: str
+    rule: Rule
     about: str = ""
     by: str = ""
     at: str = ""
@@ -140,6 +229,11 @@ def column(envelope: Envelope, name: str) -> str:
     """A column as text; "" when it is absent."""
     value = envelope.record.get(name)
     return value if isinstance(value, str) else ""
+
+
+def shown(text: str) -> str:
+    """A text from a record, cut to what an answer shows of it."""
+    return text if len(text) <= TEXT_CHARS_MAX else f"{text[: TEXT_CHARS_MAX - 2]}.."
 
 
 def column_ns(envelope: Envelope, name: str) -> int | None:

@@ -26,6 +26,7 @@ from ciris_mesh.records.names import name
 from ciris_mesh.records.resolve.base import (
     SHOWN_MAX,
     Reply,
+    Rule,
     Status,
     Step,
     column,
@@ -33,6 +34,7 @@ from ciris_mesh.records.resolve.base import (
     made_at_ns,
     own_time,
     record_id,
+    shown,
     spelled,
 )
 from ciris_mesh.records.resolve.occurrences import Gone, Occurrences, occurrences_of
@@ -110,12 +112,12 @@ def members_answer(view: View, group_id: str, more: str = "") -> Reply:
     if history.roster is None:
         return Reply(Status.UNKNOWN, _found(view, history), tuple(steps))
     found = _found(view, history)
-    steps += [
-        Step("member_active", it.key_id, at=it.joined_at, note="revoked" if it.is_revoked else "")
+    active = [
+        Step(Rule.MEMBER_ACTIVE, it.key_id, at=it.joined_at, note="revoked" * it.is_revoked)
         for it in found.members
     ]
     status = Status.ANSWERED if found.members else Status.EMPTY
-    return Reply(status, found, tuple(steps))
+    return Reply(status, found, (*active, *steps))
 
 
 def _history(view: View, records: Iterable[Envelope]) -> _History:
@@ -132,7 +134,7 @@ def _history(view: View, records: Iterable[Envelope]) -> _History:
             devices[removed] = occurrences_of(view, removed)
         _removal(history, record, devices[removed])
     if history.roster is None:
-        history.steps.append(Step("founding_missing"))
+        history.steps.append(Step(Rule.FOUNDING_MISSING))
     return history
 
 
@@ -159,39 +161,39 @@ def _new_roster(history: _History, record: Envelope, group: Group) -> None:
     if current is None:
         if group.is_founding and group.is_founded_by(record.signers):
             history.take(record, group)
-            history.steps.append(_step("founded", record, note=str(group.protocol)))
+            history.steps.append(_step(Rule.FOUNDED, record, note=str(group.protocol)))
         else:
-            history.steps.append(_step("roster_before_founding", record))
+            history.steps.append(_step(Rule.ROSTER_BEFORE_FOUNDING, record))
     elif current.is_entrenched:
-        history.steps.append(_step("roster_entrenched", record))
+        history.steps.append(_step(Rule.ROSTER_ENTRENCHED, record))
     elif group.founded_at_ms == current.founded_at_ms:
         history.past.append(record)
-        history.steps.append(_step("roster_tie", record))
+        history.steps.append(_step(Rule.ROSTER_TIE, record))
     elif history.decides(record.signers, made_at_ns(record)):
         history.take(record, group)
-        history.steps.append(_step("roster_changed", record, note=str(group.protocol)))
+        history.steps.append(_step(Rule.ROSTER_CHANGED, record, note=str(group.protocol)))
     else:
         history.past.append(record)
-        history.steps.append(_step("roster_not_decided", record))
+        history.steps.append(_step(Rule.ROSTER_NOT_DECIDED, record))
 
 
 def _removal(history: _History, record: Envelope, devices: Occurrences) -> None:
     removed, at_ns = _removed(record), made_at_ns(record)
     if removed not in history.listed:
-        rule = "removal_of_nobody"
+        rule = Rule.REMOVAL_OF_NOBODY
     elif devices.vouches(record.signers, at_ns):
-        rule = "member_left"
+        rule = Rule.MEMBER_LEFT
     elif history.decides(record.signers, at_ns):
-        rule = "member_removed"
+        rule = Rule.MEMBER_REMOVED
     else:
-        rule = "removal_not_decided"
-    if rule in ("member_left", "member_removed"):
+        rule = Rule.REMOVAL_NOT_DECIDED
+    if rule in (Rule.MEMBER_LEFT, Rule.MEMBER_REMOVED):
         history.removals.append(record)
     step = _step(rule, record, about=removed)
     history.steps.append(step)
 
 
-def _step(rule: str, record: Envelope, *, about: str = "", note: str = "") -> Step:
+def _step(rule: Rule, record: Envelope, *, about: str = "", note: str = "") -> Step:
     by = " ".join(record.signers)
     at = column(record, "effective_at") or own_time(record)
     return Step(rule, about, by, at, record_id(record), note=note)
@@ -210,7 +212,7 @@ def _found(view: View, history: _History) -> MembersFound:
     firsts = [_first_removal(history.removals, key_id) for key_id in sorted(gone)]
     return MembersFound(
         kind=roster.kind.value,
-        group_name=column(roster, f"{roster.kind.value}_name"),
+        group_name=shown(column(roster, f"{roster.kind.value}_name")),
         protocol=str(group.protocol),
         roster=record_id(roster),
         members=tuple(members),

@@ -31,11 +31,13 @@ from ciris_mesh.records.resolve.ancestry import shortest_chains
 from ciris_mesh.records.resolve.base import (
     SHOWN_MAX,
     Reply,
+    Rule,
     Status,
     Step,
     column,
     column_ns,
     record_id,
+    shown,
     signed_at_ns,
     spelled,
 )
@@ -143,13 +145,13 @@ def key_answer(view: View, key_id: str, more: str = "") -> Reply:
     revoked = view.revocations.of(key_id)
     records = _records(view, key_id)
     said = _own_word(records, key_id)
-    steps = [_introduction(said, key_id)] if said else [Step("key_unknown", about=key_id)]
+    steps = [_introduction(said, key_id)] if said else [Step(Rule.KEY_UNKNOWN, about=key_id)]
     steps += view.remarks(name("key", key_id))
     status, reasons = _status(view, key_id, said, records, revoked)
     steps += reasons
     steps += [_claim_step(it, why) for it, why in revoked.claims[:SHOWN_MAX]]
     if revoked.unread:
-        steps.append(Step("claims_unread", about=key_id))
+        steps.append(Step(Rule.CLAIMS_UNREAD, about=key_id))
     return Reply(status, _key_found(said, revoked), tuple(steps))
 
 
@@ -161,9 +163,9 @@ def revoked_answer(view: View, key_id: str, more: str = "") -> Reply:
     steps = _revocation_steps(view, revoked)
     status = Status.REVOKED if _is_revoked(view, revoked) else Status.NOT_REVOKED
     if status is Status.NOT_REVOKED:
-        steps.append(Step("not_revoked", about=key_id))
+        steps.append(Step(Rule.NOT_REVOKED, about=key_id))
     steps += [_claim_step(it, why) for it, why in revoked.claims[:SHOWN_MAX]]
-    steps += [Step("claims_unread", about=key_id)] if revoked.unread else []
+    steps += [Step(Rule.CLAIMS_UNREAD, about=key_id)] if revoked.unread else []
     is_known = view.is_known(name("key", key_id)) or bool(revoked.valid or revoked.claims)
     found = _key_found(_own_word(_records(view, key_id), key_id), revoked)
     return Reply(status if is_known else Status.UNKNOWN, found, tuple(steps))
@@ -204,13 +206,13 @@ def _status(
         return Status.UNKNOWN, later
     publics = {public.fingerprint for it in records if (public := public_key_of(it)) is not None}
     if len(publics) > 1:
-        return Status.SUSPECT, [*later, Step("key_collision", about=key_id, count=len(publics))]
+        return Status.SUSPECT, [*later, Step(Rule.KEY_COLLISION, about=key_id, count=len(publics))]
     against = _claimants(revoked)
     if len(against) > 1 and revoked.against.weight >= REGION_QUORUM:
         weight = revoked.against.weight
         return Status.SUSPECT, [
             *later,
-            Step("claims_quorum", about=key_id, count=weight, needed=REGION_QUORUM),
+            Step(Rule.CLAIMS_QUORUM, about=key_id, count=weight, needed=REGION_QUORUM),
         ]
     status, step = _window(view, said)
     return status, [*later, step]
@@ -219,11 +221,11 @@ def _status(
 def _window(view: View, said: Envelope) -> tuple[Status, Step]:
     from_, until = column(said, "valid_from"), column(said, "valid_until")
     if (column_ns(said, "valid_from") or 0) > view.at_ns:
-        return Status.NOT_YET_VALID, Step("valid_later", at=from_, record=record_id(said))
+        return Status.NOT_YET_VALID, Step(Rule.VALID_LATER, at=from_, record=record_id(said))
     until_ns = column_ns(said, "valid_until")
     if until_ns is not None and until_ns <= view.at_ns:
-        return Status.EXPIRED, Step("expired", at=until, record=record_id(said))
-    return Status.VALID, Step("in_force", at=from_, note=until, record=record_id(said))
+        return Status.EXPIRED, Step(Rule.EXPIRED, at=until, record=record_id(said))
+    return Status.VALID, Step(Rule.IN_FORCE, at=from_, note=until, record=record_id(said))
 
 
 def _claimants(revoked: Revoked) -> set[str]:
@@ -238,17 +240,17 @@ def _revocation_steps(view: View, revoked: Revoked) -> list[Step]:
     steps = []
     for it, why in revoked.valid[:SHOWN_MAX]:
         is_due = (column_ns(it, "effective_at") or 0) <= view.at_ns
-        steps.append(_revocation_step("revoked_by" if is_due else "revoked_later", it, why))
+        steps.append(_revocation_step(Rule.REVOKED_BY if is_due else Rule.REVOKED_LATER, it, why))
     if revoked.from_ns is not None:
-        steps.append(_weight_step("weight", revoked.answer))
+        steps.append(_weight_step(Rule.WEIGHT, revoked.answer))
     return steps
 
 
 def _claim_step(revocation: Envelope, why: Say) -> Step:
-    return _revocation_step("claim", revocation, why)
+    return _revocation_step(Rule.CLAIM, revocation, why)
 
 
-def _revocation_step(rule: str, revocation: Envelope, why: Say) -> Step:
+def _revocation_step(rule: Rule, revocation: Envelope, why: Say) -> Step:
     return Step(
         rule,
         about=column(revocation, "revoked_key_id"),
@@ -259,7 +261,7 @@ def _revocation_step(rule: str, revocation: Envelope, why: Say) -> Step:
     )
 
 
-def _weight_step(rule: str, answer: RevocationAnswer) -> Step:
+def _weight_step(rule: Rule, answer: RevocationAnswer) -> Step:
     regions = " ".join(answer.regions)
     return Step(rule, count=answer.weight, needed=REGION_QUORUM, note=regions)
 
@@ -270,6 +272,7 @@ def _weight_step(rule: str, answer: RevocationAnswer) -> Step:
 def _records(view: View, key_id: str) -> list[Envelope]:
     """Its records that count and were signed by the time asked about; without one, the first."""
     found = view.counting(name("key", key_id))
+    found = found or view.reader.federation(name("key", key_id))  # revoked from before it signed
     signed = [it for it in found if signed_at_ns(it) <= view.at_ns]
     return signed or sorted(found, key=lambda it: (signed_at_ns(it), it.envelope_id))[:1]
 
@@ -284,7 +287,7 @@ def _own_word(records: list[Envelope], key_id: str) -> Envelope | None:
 
 
 def _introduction(said: Envelope, key_id: str) -> Step:
-    rule = "self_signed" if said.signers == (key_id,) else "vouched_only"
+    rule = Rule.SELF_SIGNED if said.signers == (key_id,) else Rule.VOUCHED_ONLY
     at = column(said, "scrub_timestamp")
     return Step(rule, about=key_id, by=said.signers[0], at=at, record=record_id(said))
 
@@ -312,7 +315,7 @@ def _revoker(revocation: Envelope, why: Say) -> Revoker:
         revoked_at=column(revocation, "revoked_at"),
         effective_at=column(revocation, "effective_at"),
         region=region_of(revocation),
-        reason=column(revocation, "reason"),
+        reason=shown(column(revocation, "reason")),
         record=record_id(revocation),
     )
 
@@ -339,10 +342,16 @@ def _everybody_revoked(view: View) -> Reply:
         elif revoked.from_ns is None:
             claimed.append(key_id)
     steps = [
-        Step("is_revoked", about=it.key_id, at=it.revoked_from, count=it.weight, by=" ".join(it.by))
+        Step(
+            Rule.IS_REVOKED,
+            about=it.key_id,
+            at=it.revoked_from,
+            count=it.weight,
+            by=" ".join(it.by),
+        )
         for it in keys
     ]
-    steps += [Step("only_claimed", about=key_id) for key_id in claimed]
+    steps += [Step(Rule.ONLY_CLAIMED, about=key_id) for key_id in claimed]
     status = Status.ANSWERED if keys or claimed else Status.EMPTY
     return Reply(status, RevokedFound(tuple(keys), tuple(claimed)), tuple(steps))
 
@@ -409,11 +418,11 @@ def _is_steward(record: Envelope) -> bool:
 def _chain_steps(links: _Links, judged: Provenance) -> list[Step]:
     steps = []
     for child, parent in zip(judged.path, judged.path[1:], strict=False):
-        steps.append(Step("link", about=child, by=parent))
+        steps.append(Step(Rule.LINK, about=child, by=parent))
         if links.is_revoked(parent):
-            steps.append(Step("link_signed_before_revocation", about=child, by=parent))
+            steps.append(Step(Rule.LINK_SIGNED_BEFORE_REVOCATION, about=child, by=parent))
     if judged.root:
-        steps.append(Step("root", about=judged.root, count=len(judged.path)))
+        steps.append(Step(Rule.ROOT, about=judged.root, count=len(judged.path)))
     else:
-        steps.append(Step("no_chain", about=judged.at, note=judged.reason.value))
+        steps.append(Step(Rule.NO_CHAIN, about=judged.at, note=judged.reason.value))
     return steps

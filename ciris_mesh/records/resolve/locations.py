@@ -12,6 +12,7 @@ from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.names import name
 from ciris_mesh.records.resolve.base import (
     Reply,
+    Rule,
     Status,
     Step,
     column,
@@ -49,17 +50,17 @@ def location_answer(view: View, subject: str, more: str = "") -> Reply:
     steps = view.remarks(named)
     made = [it for it in view.counting(named) if made_at_ns(it) <= view.at_ns]
     fine = [it for it in made if judge.finding(it).is_fine]
-    steps += [_step("place_not_entitled", it) for it in made if it not in fine]
+    steps += [_step(Rule.PLACE_NOT_ENTITLED, it) for it in made if it not in fine]
     withdrawn = {made_at_ns(it): it for it in fine if _is_over(view, it, "withdrawn_at")}
     found: Envelope | None = None
     for record in sorted(fine, key=lambda it: (-made_at_ns(it), it.envelope_id)):
         if made_at_ns(record) in withdrawn:
-            steps.append(_step("place_withdrawn", withdrawn.pop(made_at_ns(record))))
+            steps.append(_step(Rule.PLACE_WITHDRAWN, withdrawn.pop(made_at_ns(record))))
         elif _is_over(view, record, "valid_until"):
-            steps.append(_step("place_over", record))
+            steps.append(_step(Rule.PLACE_OVER, record))
         else:
             found = record
-            steps.append(_step("place", record))
+            steps.append(_step(Rule.PLACE, record))
             break
     is_known = view.is_known(named) or view.is_known(name("key", subject))
     status = Status.ANSWERED if found is not None else Status.EMPTY
@@ -82,7 +83,7 @@ def _place(record: Envelope) -> Place:
     )
 
 
-def _step(rule: str, record: Envelope) -> Step:
+def _step(rule: Rule, record: Envelope) -> Step:
     by = " ".join(record.signers)
     cell = column(record, "cell_id")
     return Step(rule, about=cell, by=by, at=own_time(record), record=record_id(record))

@@ -14,6 +14,7 @@ from ciris_mesh.records.names import name
 from ciris_mesh.records.resolve.base import (
     SHOWN_MAX,
     Reply,
+    Rule,
     Status,
     Step,
     column,
@@ -112,22 +113,23 @@ def occurrences_answer(view: View, identity: str, more: str = "") -> Reply:
     named = name("occurrences", identity)
     found = occurrences_of(view, identity)
     active: list[Occurrence] = []
-    steps = view.remarks(named)
+    steps: list[Step] = []
     for key_id in sorted(found.standing):
         record = found.record_at(key_id, view.at_ns)
         if record is not None:
             active.append(_occurrence(record))
             by, at = " ".join(record.signers), own_time(record)
-            steps.append(Step("occurrence", key_id, by, at, record_id(record)))
+            steps.append(Step(Rule.OCCURRENCE, key_id, by, at, record_id(record)))
         elif key_id not in found.removals:
-            steps.append(Step("occurrence_not_in_force", key_id))
+            steps.append(Step(Rule.OCCURRENCE_NOT_IN_FORCE, key_id))
+    steps += view.remarks(named)
     removed = [_gone(it, key_id) for key_id, it in sorted(found.removals.items())]
     for it in removed:
         is_due = _effective_ns(found.removals[it.key_id]) <= view.at_ns
-        rule = "occurrence_removed" if is_due else "occurrence_removed_later"
+        rule = Rule.OCCURRENCE_REMOVED if is_due else Rule.OCCURRENCE_REMOVED_LATER
         steps.append(Step(rule, it.key_id, " ".join(it.by), it.since, it.record))
     steps += [
-        Step("occurrence_unvouched", column(it, "occurrence_key_id"), it.signers[0],
+        Step(Rule.OCCURRENCE_UNVOUCHED, column(it, "occurrence_key_id"), it.signers[0],
              own_time(it), record_id(it))
         for it in found.unvouched[:SHOWN_MAX]
     ]  # fmt: skip

@@ -15,11 +15,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Final
 
 from ciris_mesh.records.authority import OrgRole, grant_of
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.jsontext import JsonNumber
-from ciris_mesh.records.kinds import KINDS
+from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.records.merge import (
     OperationalRow,
     PartnerRow,
@@ -31,6 +32,7 @@ from ciris_mesh.records.names import name
 from ciris_mesh.records.resolve.base import (
     SHOWN_MAX,
     Reply,
+    Rule,
     Status,
     Step,
     column,
@@ -38,11 +40,19 @@ from ciris_mesh.records.resolve.base import (
     made_at_ns,
     own_time,
     record_id,
+    shown,
 )
 from ciris_mesh.records.resolve.facts import Judge
 from ciris_mesh.records.resolve.view import View
 
-_ENDED = "deactivated"
+_ENDED: Final = "deactivated"
+
+#: What a record is asked for first.
+_TOLD: Final[Mapping[EnvelopeKind, tuple[str, ...]]] = {
+    EnvelopeKind.ORGANIZATION: ("name", "org_type", "status"),
+    EnvelopeKind.ORG_MEMBERSHIP: ("role", "status"),
+    EnvelopeKind.PARTNER_RECORD: ("license_type", "max_autonomy_tier", "status"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +107,7 @@ def membership_answer(view: View, org_id: str, more: str = "") -> Reply:
     if end is None or not isinstance(found, WinnerFound) or found.winner is None:
         return reply
     ended = replace(found, winner=None, ended_by=record_id(end))
-    return Reply(Status.ENDED, ended, (*reply.steps, _step("organization_ended", end)))
+    return Reply(Status.ENDED, ended, (*reply.steps, _step(Rule.ORGANIZATION_ENDED, end)))
 
 
 def partner_answer(view: View, license_id: str, more: str = "") -> Reply:
@@ -116,17 +126,17 @@ def partner_answer(view: View, license_id: str, more: str = "") -> Reply:
     winner = rows[best] if best is not None else None
     losers = [_loser(it, _partner_why(it, winner)) for it in signed if it is not winner]
     losers += [_loser(it, "stewards") for it in unsigned]
-    steps += [_step("stewards_short", it) for it in unsigned[:SHOWN_MAX]]
+    steps += [_step(Rule.STEWARDS_SHORT, it) for it in unsigned[:SHOWN_MAX]]
     if gone is not None:
-        steps.append(_step("withdrawn_for_good", rows[gone]))
+        steps.append(_step(Rule.WITHDRAWN_FOR_GOOD, rows[gone]))
         losers = [it for it in losers if it.record != rows[gone].envelope_id.hex()]
         return _reply(Status.ENDED, steps, None, rows[gone], losers)
     if winner is None:
         return _reply(Status.EMPTY, [*steps, *_nothing(others)], None, None, losers)
     revision = _number(winner, "revision")
     stewards = len(set(winner.signers) & view.trust.partner_stewards)
-    steps.append(_step("stewards_enough", winner, stewards, view.trust.partner_threshold))
-    steps.append(_step("revision_wins", winner, revision))
+    steps.append(_step(Rule.STEWARDS_ENOUGH, winner, stewards, view.trust.partner_threshold))
+    steps.append(_wins(Rule.REVISION_WINS, winner, revision))
     return _reply(*_partner_status(view, winner, steps), winner, None, losers)
 
 
@@ -195,7 +205,7 @@ def _operational(view: View, named: str, admins: Admins) -> Reply:
     records, others = _made_by_then(view, named)
     entitled = [it for it in records if admins.may_sign(it)]
     refused = [it for it in records if it not in entitled]
-    steps += [_step("not_entitled", it) for it in refused[:SHOWN_MAX]]
+    steps += [_step(Rule.NOT_ENTITLED, it) for it in refused[:SHOWN_MAX]]
     rows = {_operational_row(it, view.at_ns): it for it in entitled}
     best, end = withdrawal_forward_only(rows), first_withdrawal(rows)
     winner = rows[best] if best is not None else None
@@ -203,14 +213,14 @@ def _operational(view: View, named: str, admins: Admins) -> Reply:
     losers += [_loser(it, "not_entitled") for it in refused]
     if end is not None:
         ending = rows[end]
-        steps.append(_step("ended_for_good", ending))
+        steps.append(_step(Rule.ENDED_FOR_GOOD, ending))
         losers = [it for it in losers if it.record != record_id(ending)]
         return _reply(Status.ENDED, steps, None, ending, losers)
     if winner is None:
         return _reply(Status.EMPTY, [*steps, *_nothing(others)], None, None, losers)
     steps += _authority_steps(admins, winner)
     is_alone = len(rows) == 1
-    steps.append(_step("only_record" if is_alone else "latest_wins", winner, len(rows)))
+    steps.append(_wins(Rule.ONLY_RECORD if is_alone else Rule.LATEST_WINS, winner, len(rows)))
     return _reply(*_winner_status(view, winner, steps), winner, None, losers)
 
 
@@ -230,9 +240,9 @@ def _authority_steps(admins: Admins, winner: Envelope) -> list[Step]:
         seen.add(actor)
         granter = admins.granter(actor, at_ns)
         if granter is None or granter == actor:
-            steps.append(Step("root_steward", about=actor))
+            steps.append(Step(Rule.ROOT_STEWARD, about=actor))
             break
-        steps.append(Step("admin_by", about=actor, by=granter))
+        steps.append(Step(Rule.ADMIN_BY, about=actor, by=granter))
         actor = granter
     return steps
 
@@ -245,15 +255,15 @@ def _made_by_then(view: View, named: str) -> tuple[list[Envelope], int]:
 
 
 def _nothing(later: int) -> list[Step]:
-    return [Step("made_later", count=later)] if later else [Step("nothing_counts")]
+    return [Step(Rule.MADE_LATER, count=later)] if later else [Step(Rule.NOTHING_COUNTS)]
 
 
 def _winner_status(view: View, winner: Envelope, steps: list[Step]) -> tuple[Status, list[Step]]:
     until_ns = column_ns(winner, "valid_until")
     if until_ns is not None and until_ns <= view.at_ns:
-        return Status.EXPIRED, [*steps, Step("expired", at=column(winner, "valid_until"))]
+        return Status.EXPIRED, [*steps, Step(Rule.EXPIRED, at=column(winner, "valid_until"))]
     if column(winner, "status") == "suspended":
-        return Status.SUSPENDED, [*steps, _step("suspended", winner)]
+        return Status.SUSPENDED, [*steps, _step(Rule.SUSPENDED, winner)]
     return Status.VALID, steps
 
 
@@ -320,9 +330,9 @@ def _partner_why(loser: Envelope, winner: Envelope | None) -> str:
 
 def _partner_status(view: View, winner: Envelope, steps: list[Step]) -> tuple[Status, list[Step]]:
     if column(winner, "status") == "revoked":
-        return Status.REVOKED, [*steps, _step("partner_revoked", winner)]
+        return Status.REVOKED, [*steps, _step(Rule.PARTNER_REVOKED, winner)]
     if (column_ns(winner, "expires_at") or 0) <= view.at_ns:
-        return Status.EXPIRED, [*steps, Step("expired", at=column(winner, "expires_at"))]
+        return Status.EXPIRED, [*steps, Step(Rule.EXPIRED, at=column(winner, "expires_at"))]
     return _winner_status(view, winner, steps)
 
 
@@ -354,7 +364,7 @@ def _winner(record: Envelope) -> Winner:
     }
     return Winner(
         record=record_id(record),
-        attestation_id=column(record, "attestation_id"),
+        attestation_id=shown(column(record, "attestation_id")),
         asserted_at=own_time(record),
         by=record.signers,
         columns=columns,
@@ -368,23 +378,31 @@ def _shown(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case _:
-            return str(value)
+            return shown(str(value))
 
 
 def _loser(record: Envelope, why: str) -> Loser:
-    return Loser(record_id(record), column(record, "attestation_id"), own_time(record), why)
+    return Loser(record_id(record), shown(column(record, "attestation_id")), own_time(record), why)
 
 
-def _step(rule: str, record: Envelope, count: int | None = None, needed: int | None = None) -> Step:
+def _step(
+    rule: Rule, record: Envelope, count: int | None = None, needed: int | None = None
+) -> Step:
     return Step(
         rule,
-        about=column(record, "attestation_id"),
+        about=shown(column(record, "attestation_id")),
         by=" ".join(record.signers),
         at=own_time(record),
         record=record_id(record),
         count=count,
         needed=needed,
     )
+
+
+def _wins(rule: Rule, record: Envelope, count: int) -> Step:
+    """The step that names the winner, with what people ask such a record for."""
+    told = [column(record, name_) for name_ in _TOLD[record.kind]]
+    return replace(_step(rule, record, count), note=shown(", ".join(filter(None, told))))
 
 
 def _number(record: Envelope, name_: str) -> int:

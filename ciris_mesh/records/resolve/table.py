@@ -17,7 +17,7 @@ from ciris_mesh.records.resolve import (
     occurrences,
     operations,
 )
-from ciris_mesh.records.resolve.base import Reply, Rows, Status, Step, spelled
+from ciris_mesh.records.resolve.base import Reply, Rows, Rule, Status, Step, spelled
 from ciris_mesh.records.resolve.freshness import Confirmed, Freshness, freshness
 from ciris_mesh.records.resolve.view import View
 from ciris_mesh.records.rules.base import Trust
@@ -140,7 +140,7 @@ def resolve(
     try:
         reply = known.ask(View(rows, trust, at_ns), subject, more)
     except TooManyRows as error:
-        reply = Reply(Status.TOO_MANY, None, (Step("too_many", note=str(error)),))
+        reply = Reply(Status.TOO_MANY, None, (Step(Rule.TOO_MANY, note=str(error)),))
     return Answer(
         schema=ANSWER_SCHEMA,
         question=question,

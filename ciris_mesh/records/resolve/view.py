@@ -17,6 +17,7 @@ from ciris_mesh.records.resolve.base import (
     ROWS_PER_NAME_MAX,
     Row,
     Rows,
+    Rule,
     Step,
     in_order,
     own_time,
@@ -90,11 +91,11 @@ class View:
     def remarks(self, name: str) -> list[Step]:
         """Steps that say what was left aside of a name, and why."""
         steps = [
-            Step("signer_revoked", by=it.signers[0], at=own_time(it), record=record_id(it))
+            Step(Rule.SIGNER_REVOKED, by=it.signers[0], at=own_time(it), record=record_id(it))
             for it in self.discounted(name)
         ]
         aside = [row for row in self.reader.rows(name) if row.shelf != FEDERATION]
-        return [*steps, Step("set_aside", count=len(aside))] if aside else steps
+        return [*steps, Step(Rule.SET_ASIDE, count=len(aside))] if aside else steps
 
     def is_known(self, name: str) -> bool:
         """True when anything answers to the name, on any shelf."""
