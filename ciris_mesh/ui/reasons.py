@@ -110,8 +110,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "root_steward": "{about} is a root steward of this node's configuration.",
     "admin_by": "{about} was made an admin by {by}.",
     "not_entitled": "Passed over {record} of {at}: {by} could not say this then.",
-    "latest_wins": "Of {count} records that count the latest wins: {record}, {at}, by {by}. It says: "
-    "{note}.",
+    "latest_wins": "Of {count} records that count the latest wins: {record}, {at}, by {by}. It "
+    "says: {note}.",
     "only_record": "One record counts: {record}, {at}, by {by}. It says: {note}.",
     "suspended": "It is suspended by {record}.",
     "ended_for_good": "Ended by {by} at {at}; no later record brings it back. Record {record}.",

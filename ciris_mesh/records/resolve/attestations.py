@@ -29,7 +29,7 @@ from ciris_mesh.records.resolve.base import (
     record_id,
     shown,
 )
-from ciris_mesh.records.resolve.facts import TAKING, Judge
+from ciris_mesh.records.resolve.facts import Judge
 from ciris_mesh.records.resolve.view import View
 
 _TOOK_BACK: Final = {
@@ -136,7 +136,7 @@ def _state(view: View, judge: Judge, record: Envelope, instead: Envelope | None)
     expires_ns = column_ns(record, "expires_at")
     if expires_ns is not None and expires_ns <= view.at_ns:
         return "expired", ""
-    if column(record, "attestation_type") not in TAKING and not judge.finding(record).is_fine:
+    if not judge.finding(record).is_fine:
         return "not_entitled", ""
     return "current", ""
 

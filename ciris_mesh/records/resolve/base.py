@@ -9,7 +9,7 @@ an answer that says so: part of the rows would make the answer depend on which p
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
@@ -60,20 +60,33 @@ class Rows(Protocol):
 
 
 class RowSet:
-    """A set of rows in memory."""
+    """A set of rows in memory. Like a directory it holds one copy of a record, the best.
+
+    Of several the one on the federation shelf stands; signers of copies there are put together.
+    """
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        self._rows: dict[str, dict[tuple[EnvelopeKind, bytes], Row]] = {}
+        best: dict[tuple[EnvelopeKind, bytes], Row] = {}
         for row in rows:
-            envelope = row.envelope
-            tokens = tokens_of(envelope) if row.shelf == FEDERATION else ()
-            for each in (*names_of(envelope), *tokens):
-                known = self._rows.setdefault(each, {})
-                known.setdefault((envelope.kind, envelope.envelope_id), row)
+            place = row.envelope.kind, row.envelope.envelope_id
+            best[place] = _better(best[place], row) if place in best else row
+        self._rows: dict[str, list[Row]] = {}
+        for row in best.values():
+            tokens = tokens_of(row.envelope) if row.shelf == FEDERATION else ()
+            for each in (*names_of(row.envelope), *tokens):
+                self._rows.setdefault(each, []).append(row)
 
     def named(self, name: str, *, limit: int) -> list[Row]:
         """See Rows."""
-        return list(self._rows.get(name, {}).values())[:limit]
+        return self._rows.get(name, [])[:limit]
+
+
+def _better(one: Row, other: Row) -> Row:
+    if one.shelf != other.shelf:
+        return min(one, other, key=lambda row: (row.shelf != FEDERATION, row.shelf))
+    claims = {claim.key_id: claim for claim in (*other.envelope.claims, *one.envelope.claims)}
+    union = tuple(claims[key_id] for key_id in sorted(claims))
+    return Row(replace(one.envelope, claims=union), one.shelf)
 
 
 class Status(StrEnum):

@@ -182,9 +182,9 @@ def chain_answer(view: View, key_id: str, more: str = "") -> Reply:
     else:
         judged = root_of(key_id, links.likeliest, view.trust.roots)
     steps = [*view.remarks(name("key", key_id)), *_chain_steps(links, judged)]
+    is_known = bool(view.reader.federation(name("key", key_id)))
     status = Status.ROOTED if judged.root else Status.NOT_ROOTED
-    if judged.reason is ProvenanceReason.KEY_UNKNOWN:
-        status = Status.ROOTED if judged.root else Status.UNKNOWN
+    status = status if is_known else Status.UNKNOWN
     found = ChainFound(judged.root or "", judged.path, judged.reason.value, judged.at)
     return Reply(status, found, tuple(steps))
 
