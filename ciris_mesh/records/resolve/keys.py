@@ -146,7 +146,7 @@ def key_answer(view: View, key_id: str, more: str = "") -> Reply:
     records = _records(view, key_id)
     said = _own_word(records, key_id)
     steps = [_introduction(said, key_id)] if said else [Step(Rule.KEY_UNKNOWN, about=key_id)]
-    steps += view.remarks(name("key", key_id))
+    steps += view.remarks(_own_name(view, key_id))
     status, reasons = _status(view, key_id, said, records, revoked)
     steps += reasons
     steps += [_claim_step(it, why) for it, why in revoked.claims[:SHOWN_MAX]]
@@ -166,7 +166,7 @@ def revoked_answer(view: View, key_id: str, more: str = "") -> Reply:
         steps.append(Step(Rule.NOT_REVOKED, about=key_id))
     steps += [_claim_step(it, why) for it, why in revoked.claims[:SHOWN_MAX]]
     steps += [Step(Rule.CLAIMS_UNREAD, about=key_id)] if revoked.unread else []
-    is_known = view.is_known(name("key", key_id)) or bool(revoked.valid or revoked.claims)
+    is_known = view.is_known(_own_name(view, key_id)) or bool(revoked.valid or revoked.claims)
     found = _key_found(_own_word(_records(view, key_id), key_id), revoked)
     return Reply(status if is_known else Status.UNKNOWN, found, tuple(steps))
 
@@ -181,8 +181,8 @@ def chain_answer(view: View, key_id: str, more: str = "") -> Reply:
         judged = verify_provenance_chain(chain, view.trust.roots)
     else:
         judged = root_of(key_id, links.likeliest, view.trust.roots)
-    steps = [*view.remarks(name("key", key_id)), *_chain_steps(links, judged)]
-    is_known = bool(view.reader.federation(name("key", key_id)))
+    steps = [*view.remarks(_own_name(view, key_id)), *_chain_steps(links, judged)]
+    is_known = bool(view.reader.federation(_own_name(view, key_id)))
     status = Status.ROOTED if judged.root else Status.NOT_ROOTED
     status = status if is_known else Status.UNKNOWN
     found = ChainFound(judged.root or "", judged.path, judged.reason.value, judged.at)
@@ -269,10 +269,16 @@ def _weight_step(rule: Rule, answer: RevocationAnswer) -> Step:
 # -- what a key says of itself ---------------------------------------------------------------------
 
 
+def _own_name(view: View, key_id: str) -> str:
+    """The name of all its records; where vouchers flooded it, of those by itself."""
+    named = name("key", key_id)
+    return named if view.reader.some(named) is not None else name("vouch", key_id, key_id)
+
+
 def _records(view: View, key_id: str) -> list[Envelope]:
     """Its records that count and were signed by the time asked about; without one, the first."""
-    found = view.counting(name("key", key_id))
-    found = found or view.reader.federation(name("key", key_id))  # revoked from before it signed
+    named = _own_name(view, key_id)
+    found = view.counting(named) or view.reader.federation(named)  # if revoked before it signed
     signed = [it for it in found if signed_at_ns(it) <= view.at_ns]
     return signed or sorted(found, key=lambda it: (signed_at_ns(it), it.envelope_id))[:1]
 
