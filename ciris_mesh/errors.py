@@ -82,6 +82,19 @@ class MalformedRecord(MeshError):
         self.detail = detail
 
 
+class TooManyRows(MeshError):
+    """A question would have to read more than its limit; part of it would be no answer.
+
+    Attributes:
+        what: what there is too much of.
+    """
+
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(f"more than {limit} of {what}")
+        self.what = what
+        self.limit = limit
+
+
 class KeyExchangeRefused(MeshError):
     """No key came out of a key exchange, and none may be made up.
 

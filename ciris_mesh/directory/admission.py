@@ -29,6 +29,7 @@ from ciris_mesh.records.cosigning import is_cosigned, only_signed_by
 from ciris_mesh.records.envelope import Envelope, one_spelling_problem, parse_envelope
 from ciris_mesh.records.hybrid import HybridPolicy, HybridPublicKey
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, EnvelopeKind
+from ciris_mesh.records.names import names_of
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rules.base import FINE, Finding, Trust, text
 from ciris_mesh.records.rules.keys import is_root
@@ -83,6 +84,7 @@ class Judgement:
         tokens: what the row answers to; empty unless it goes to the federation shelf.
         key_ids, relied_on: of a row for the federation shelf, the keys and the rows without which
             it could not stand there.
+        names: what questions find the row by, on every shelf.
         mark: how much had been published when judging began.
     """
 
@@ -95,6 +97,7 @@ class Judgement:
     tokens: tuple[str, ...] = ()
     key_ids: tuple[str, ...] = ()
     relied_on: tuple[Name, ...] = ()
+    names: tuple[str, ...] = ()
     mark: int = 0
 
 
@@ -275,6 +278,7 @@ class Admission:
             tokens=tokens_of(envelope) if shelf is Shelf.FEDERATION else (),
             key_ids=_keys_relied_on(envelope, signers, facts),
             relied_on=facts.relied_on,
+            names=names_of(envelope),
         )
 
     def _rule(self, envelope: Envelope, verdict: Verdict, facts: _Facts) -> Finding:

@@ -187,6 +187,14 @@ class ReplicationDirectory(Protocol):
         """(position, row) in admission order after position `after`, at most `limit`."""
         ...
 
+    def named_rows(self, name: str, *, limit: int) -> list[StoredRow]:
+        """Rows, on any shelf, that answer to a name (`records.names`); at most `limit`.
+
+        Also takes a token (`records.tokens`), to which the federation shelf alone answers. Reads
+        an index, however much is held.
+        """
+        ...
+
     def counts(self) -> dict[tuple[EnvelopeKind, Shelf], int]:
         """Rows per kind and shelf; zero rows are left out."""
         ...

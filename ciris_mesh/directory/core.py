@@ -355,6 +355,10 @@ class DirectoryCore(ReplicationDirectory):
         """(position, row) in admission order after position `after`, at most `limit`."""
         return iter(self._store.rows(kind, limit=limit, after=after))
 
+    def named_rows(self, name: str, *, limit: int) -> list[StoredRow]:
+        """Rows, on any shelf, that answer to a name or a token; at most `limit`."""
+        return [row for _, row in self._store.named(name, limit=limit, after=0)]
+
     def counts(self) -> dict[tuple[EnvelopeKind, Shelf], int]:
         """Rows per kind and shelf; zero rows are left out."""
         return self._store.counts()

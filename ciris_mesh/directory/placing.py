@@ -133,6 +133,7 @@ class Placing:
         else:
             if stands is not None:
                 verdict = replace(verdict, outcome=Outcome.UPGRADED)
+            names = judgement.names if stands is None else ()
             self._write(row, judgement.tokens, placed, is_new=stands is None)
             self._quotas.charge(row, judgement.candidate.source, friends)
             if row.shelf is Shelf.FEDERATION:
@@ -143,6 +144,7 @@ class Placing:
                     judgement.relied_on,
                     is_ours=self._quotas.is_ours(row, friends),
                 )
+            self._store.publish(row, names)
         placed.settled.append((judgement.candidate, verdict))
 
     def _note_rooted(self, judgement: Judgement, row: StoredRow) -> None:

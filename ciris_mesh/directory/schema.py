@@ -26,6 +26,7 @@ from ciris_mesh.directory.dbfile import (
 from ciris_mesh.errors import DirectoryError
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import KINDS
+from ciris_mesh.records.names import names_of
 from ciris_mesh.records.tokens import key_token, tokens_of
 
 Migration = Callable[[sqlite3.Connection], None]
@@ -143,11 +144,23 @@ def _answers(connection: sqlite3.Connection) -> None:
         )
 
 
+def _names(connection: sqlite3.Connection) -> None:
+    """Which rows, on every shelf, are found by which name when a question is asked."""
+    rows = connection.execute(
+        "SELECT position, kind, bytes FROM record JOIN envelope USING (position)"
+    )
+    for position, number, raw in rows:
+        names = names_of(parse_envelope(_KIND_OF[number], raw))
+        pairs = [(name, position) for name in names]
+        connection.executemany("INSERT INTO answer VALUES (?, ?)", pairs)
+
+
 #: Oldest first. Position is version: append only.
 MIGRATIONS: Final[tuple[tuple[str, Migration], ...]] = (
     ("base tables", _base_tables),
     ("pools and indexes", _pools_and_indexes),
     ("answers to tokens", _answers),
+    ("names for questions", _names),
 )
 
 

@@ -93,7 +93,8 @@ def _build(
 ) -> tuple[Node, Operations]:
     clock, rounds = SystemClock(), config.rounds
     key = read_key_file(home.federation_key).key()
-    directory = SqliteDirectory(home.database, trust=trust_of(config.trust))
+    trust = trust_of(config.trust)
+    directory = SqliteDirectory(home.database, trust=trust)
     stack.callback(directory.close)
     book = PeerBook.load(home.peers)
     transport = RnsTransport(
@@ -118,4 +119,4 @@ def _build(
     )
     for peer in book.peers():
         node.add_peer(peer_config(peer))
-    return node, Operations(node, book, clock, clock.monotonic_s())
+    return node, Operations(node, book, clock, clock.monotonic_s(), trust)
