@@ -61,9 +61,8 @@ def test_every_answer_there_can_be_has_a_headline() -> None:
         assert question in QUESTIONS
         assert Status(status)
         assert headline(told(question, status))
-    for question in every_question():
-        answer = ask(admitted(signed=True), *question)
-        assert headline(dump(answer))
+    for asked in every_question():
+        assert headline(dump(ask(admitted(signed=True), *asked)))
     for question in QUESTIONS:
         assert "alice" in headline(told(question, "unknown"))
         assert headline(told(question, "too_many")).startswith("Not answered")
@@ -105,6 +104,12 @@ def test_what_strangers_wrote_cannot_draw_on_the_screen() -> None:
     assert text.isprintable()
     assert text.isascii()
     assert "\\u0430" in text
+
+
+def test_what_a_newer_node_says_is_shown_as_it_stands() -> None:
+    assert headline(told(status="pending")) == "alice: pending."
+    newer = {**step(Rule.IN_FORCE, about="a"), "rule": "new_rule", "note": "x"}
+    assert sentence(newer) == "new_rule: a x."
 
 
 def test_several_signers_are_listed_as_people_do() -> None:
