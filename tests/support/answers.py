@@ -174,7 +174,7 @@ def attestation(
     by: str, about: str, type_: str, after_ms: int, inner: dict[str, Any], **more: Any
 ) -> Envelope:
     """`by` says something about `about`."""
-    given = {"attested_key_id": key_id(about), "attestation_type": type_}
+    given: dict[str, Any] = {"attested_key_id": key_id(about), "attestation_type": type_}
     given |= {"attestation_envelope": inner, **more}
     return made(K.ATTESTATION, given, by, at_ms=AT_MS + after_ms)
 
@@ -187,7 +187,7 @@ def score(by: str, about: str, after_ms: int = 0, **more: Any) -> Envelope:
 
 def taking(by: str, type_: str, of: Envelope, after_ms: int, rule: int | None = None) -> Envelope:
     """`by` takes an attestation back."""
-    inner = {"references_attestation_id": of.record["attestation_id"]}
+    inner: dict[str, Any] = {"references_attestation_id": of.record["attestation_id"]}
     about = str(of.record["attested_key_id"]).rpartition("-")[0]
     more = {} if rule is None else {"withdraws_admission_rule": rule}
     return attestation(by, about, type_, after_ms, inner, **more)

@@ -20,7 +20,7 @@ from ciris_mesh.records.resolve.base import column, made_at_ns
 from ciris_mesh.records.resolve.view import View
 from ciris_mesh.records.rules.base import Finding
 from ciris_mesh.records.rules.table import judge_standing
-from ciris_mesh.records.tokens import key_token, token
+from ciris_mesh.records.tokens import DELEGATES_TO, key_token, token
 
 #: Attestations that take another back.
 TAKING: Final = frozenset({"supersedes", "withdraws", "recants"})
@@ -98,7 +98,8 @@ class _Facts:
                 yield record
 
     def _is_taken_back(self, record: Envelope) -> bool:
-        """Before the record in question was made: strictly, so that this comes to an end."""
-        if record.kind is not EnvelopeKind.ATTESTATION:
+        """A delegation, before the record in question was made: strictly, or this had no end."""
+        is_attestation = record.kind is EnvelopeKind.ATTESTATION
+        if not is_attestation or column(record, "attestation_type") != DELEGATES_TO:
             return False
         return bool(self._judge.takers(record, self._made_ns - 1))
