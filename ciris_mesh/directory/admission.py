@@ -17,9 +17,9 @@ out by `core`, which looks at equality again under the write lock.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.store import PooledEntry
@@ -34,7 +34,7 @@ from ciris_mesh.records.rules.base import FINE, Finding, Trust
 from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.table import judge_content, judge_standing
 from ciris_mesh.records.timestamps import to_unix_ms
-from ciris_mesh.records.tokens import key_token, tokens_of
+from ciris_mesh.records.tokens import key_token, published_by, tokens_of
 
 #: CEG 0.7: what is dated more than five minutes ahead of the receiver's clock does not count yet.
 SKEW_MS: Final = 300_000
@@ -54,6 +54,8 @@ BRIDGEABLE: Final = frozenset(
         Reason.SIGNER_UNKNOWN,
     }
 )
+
+_View = TypeVar("_View")
 
 _ATTRIBUTED_BY_PEER: Final = frozenset({"peer", "registry"})
 _PATHS: Final = _ATTRIBUTED_BY_PEER | {"own", "import", "unattributed"}
@@ -81,6 +83,7 @@ class Judgement:
         public: of a KEY row, the key it introduces.
         is_root: the row is the record of a root of this node's configuration.
         tokens: what the row answers to; empty unless it goes to the federation shelf.
+        published: what it publishes when it gets there, as `published_by`.
         mark: how much had been published when judging began.
     """
 
@@ -91,6 +94,7 @@ class Judgement:
     public: HybridPublicKey | None = None
     is_root: bool = False
     tokens: tuple[str, ...] = ()
+    published: tuple[str, ...] = ()
     mark: int = 0
 
 
@@ -111,6 +115,14 @@ class Known(Protocol):
 
     def named(self, token: str) -> Iterator[Envelope]:
         """Federation-shelf records that answer to this token."""
+        ...
+
+    def views(self, token: str, read: Callable[[Envelope], _View]) -> Iterator[_View]:
+        """What `read` makes of each record that answers to this token."""
+        ...
+
+    def stewards(self) -> frozenset[str]:
+        """Keys with a chain of stewards to a configured root."""
         ...
 
     def published_mark(self) -> int:
@@ -155,6 +167,11 @@ class _Facts:
     def __init__(self, known: Known) -> None:
         self.public_key = known.federation_key
         self.named = known.named
+        self.stewards = known.stewards
+        self._known = known
+
+    def views(self, token: str, read: Callable[[Envelope], _View]) -> Iterator[_View]:
+        return self._known.views(token, read)
 
 
 class Admission:
@@ -243,6 +260,7 @@ class Admission:
             public=public_key_of(envelope),
             is_root=envelope.kind is EnvelopeKind.KEY and is_root(envelope, self._trust),
             tokens=tokens_of(envelope) if shelf is Shelf.FEDERATION else (),
+            published=published_by(envelope) if shelf is Shelf.FEDERATION else (),
         )
 
     def _rule(self, envelope: Envelope, verdict: Verdict) -> Finding:

@@ -15,7 +15,7 @@ import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from ciris_mesh.directory.admission import (
     DEFERRED,
@@ -48,8 +48,9 @@ from ciris_mesh.directory.pools import (
     missing_signers,
 )
 from ciris_mesh.directory.quotas import Quotas
-from ciris_mesh.directory.rooting import RootedKeys
+from ciris_mesh.directory.rooting import Rooting
 from ciris_mesh.directory.store import PooledEntry, Store
+from ciris_mesh.directory.views import Views
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.checks import public_key_of
 from ciris_mesh.records.envelope import Envelope, parse_envelope
@@ -58,7 +59,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.rules.keys import is_root
-from ciris_mesh.records.tokens import key_token, vouched_token
+from ciris_mesh.records.tokens import self_key_token
 from ciris_mesh.wire.messages import EnvelopeRef
 
 #: Public keys kept ready: 2 kB each, so 2 MB; more signers than one round usually meets.
@@ -70,9 +71,6 @@ EVICTED_MAX: Final = 8192
 #: Rows read at a time for one token: hardly any has more, and a key record is 12 kB.
 NAMED_PAGE: Final = 32
 
-#: Names read at a time: 30 kB.
-SUBJECTS_PAGE: Final = 512
-
 #: Waiting records looked at again after a restart, each time anything is admitted: a verification
 #: takes about a millisecond, so nobody notices.
 OVERDUE_BATCH: Final = 64
@@ -80,6 +78,8 @@ OVERDUE_BATCH: Final = 64
 #: Tokens remembered for judgements under way: more than one commit publishes, and a judgement
 #: rarely outlasts one.
 PUBLISHED_MAX: Final = 4096
+
+_View = TypeVar("_View")
 
 _CHANGES: Final = frozenset({Outcome.ADMITTED, Outcome.UPGRADED})
 
@@ -117,6 +117,7 @@ class DirectoryCore(ReplicationDirectory):
         self._touched: set[tuple[EnvelopeKind, int]] = set()
         self._published = PublishedLog(PUBLISHED_MAX)
         self._publishing: set[str] = set()
+        self._views = Views(store)
         self._overdue: list[bytes] = []
         self._evicted: deque[Evicted] = deque(maxlen=EVICTED_MAX)
         self._load()
@@ -259,6 +260,15 @@ class DirectoryCore(ReplicationDirectory):
             yield from (parse_envelope(row.kind, row.envelope) for _, row in page)
             after, _ = page[-1]
 
+    def views(self, token: str, read: Callable[[Envelope], _View]) -> Iterator[_View]:
+        """What `read` makes of each record that answers to this token, kept."""
+        return self._views.of(token, read)
+
+    def stewards(self) -> frozenset[str]:
+        """Rooted stewards, as far as committed."""
+        with self._state:
+            return self._stewards
+
     def published_mark(self) -> int:
         """Grows with every token published; what was published by then can be read."""
         with self._state:
@@ -337,7 +347,7 @@ class DirectoryCore(ReplicationDirectory):
     def rooted(self) -> frozenset[str]:
         """Keys with a chain of signatures to a configured root."""
         with self._state:
-            return self._rooted.ids()
+            return self._rooting.keys.ids()
 
     def favour(self, friends: Callable[[], frozenset[str]]) -> None:
         """Ask `friends`, besides the rooted, whose records may be brought without limit."""
@@ -389,15 +399,16 @@ class DirectoryCore(ReplicationDirectory):
             else:
                 self._strangers.add(entry)
         self._digests = {kind: self._load_digests(kind) for kind in EnvelopeKind}
-        self._rooted = self._find_rooted()
+        self._rooting = self._find_rooted()
+        self._stewards = self._rooting.stewards.ids()
         self._placing = Placing(
             self._store,
             self._deferred,
             self._strangers,
             self._read_key,
             self._touched,
-            Quotas(self._store, self._limits, self._rooted),
-            self._rooted,
+            Quotas(self._store, self._limits, self._rooting.keys),
+            self._rooting,
             self._published,
             self._publishing,
         )
@@ -405,12 +416,12 @@ class DirectoryCore(ReplicationDirectory):
         # and the configuration may trust somebody it did not.
         self._overdue = self._deferred.waiting()
 
-    def _find_rooted(self) -> RootedKeys:
-        rooted = RootedKeys(self._vouched_by)
+    def _find_rooted(self) -> Rooting:
+        rooting = Rooting(self._store)
         for key_id in sorted(self._trust.roots):
-            if any(is_root(record, self._trust) for record in self.named(key_token(key_id))):
-                rooted.add_root(key_id)
-        return rooted
+            if any(is_root(record, self._trust) for record in self.named(self_key_token(key_id))):
+                rooting.add_root(key_id)
+        return rooting
 
     def _load_digests(self, kind: EnvelopeKind) -> BucketDigests:
         saved = self._store.saved_buckets(kind)
@@ -419,12 +430,6 @@ class DirectoryCore(ReplicationDirectory):
             return self._store.bucket_ids(kind, bucket)
 
         return BucketDigests(read_ids, saved.clean, saved.dirty)
-
-    def _vouched_by(self, key_id: str) -> Iterator[str]:
-        after, token = 0, vouched_token(key_id)
-        while page := self._store.subjects(token, limit=SUBJECTS_PAGE, after=after):
-            yield from (subject for _, subject in page)
-            after, _ = page[-1]
 
     def _read_key(self, key_id: str) -> HybridPublicKey | None:
         row = self._store.key_row(key_id)
@@ -446,6 +451,7 @@ class DirectoryCore(ReplicationDirectory):
             for kind in {kind for kind, _ in self._touched}:
                 self._generations[kind] += 1
             self._touched.clear()
+            self._stewards = self._rooting.stewards.ids()
             if self._publishing:
                 self._published.add(self._publishing)
                 self._publishing.clear()

@@ -129,6 +129,10 @@ class Store(Protocol):
         """(position, subject) of what answers to `token`, as `named` and without the bytes."""
         ...
 
+    def ids(self, token: str, *, limit: int, after: int) -> list[tuple[int, EnvelopeKind, bytes]]:
+        """(position, kind, envelope id) of what answers to `token`, as `named`."""
+        ...
+
     def note_stranger(self, row: StoredRow, peer: str, signer: str) -> None:
         """Charge this row, which is there, to who brought it and who signed it."""
         ...

@@ -185,7 +185,7 @@ def _taken_over(kind: EnvelopeKind) -> tuple[Envelope, Envelope]:
 
 def _chain(length: int) -> tuple[Envelope, ...]:
     names = ["root", *(f"link{n}" for n in range(length - 2)), "mallory"]
-    links = [key_record(name, "witness", by=by) for by, name in itertools.pairwise(names)]
+    links = [key_record(name, "steward,witness", by=by) for by, name in itertools.pairwise(names)]
     return key_record("root", "steward"), *links
 
 
