@@ -63,8 +63,8 @@ def withdraw(
     """End the record with the envelope id ID, given whole or by its first digits.
 
     For attestations by this node or about it, or for whom it may act; and for its organizations,
-    memberships and location proofs. The record stays; a new one says that it no longer holds, for good. See `ciris-mesh
-    records` for ids.
+    memberships and location proofs. The record stays; a new one says that it no longer holds, for
+    good. See `ciris-mesh records` for ids.
     """
     me = this_signer(app)
     row = find_row(stored_rows(app), record_id.lower(), None)

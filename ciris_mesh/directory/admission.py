@@ -63,12 +63,16 @@ _PATHS: Final = _ATTRIBUTED_BY_PEER | {"own", "import", "unattributed"}
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Bytes that ask to come in. `digest` names them: SHA-256 over kind and bytes."""
+    """Bytes that ask to come in. `digest` names them: SHA-256 over kind and bytes.
+
+    `proven` are signers whose signatures in them were verified before.
+    """
 
     kind: EnvelopeKind
     raw: bytes
     source: Source
     digest: bytes
+    proven: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,25 +232,28 @@ class Admission:
     def _judge_known(
         self, what: Candidate, envelope: Envelope, remembered: Verdict | None, now_ms: int
     ) -> Judgement:
-        verdict, signers = (remembered, ()) if remembered else self._verify(envelope)
+        proven = what.proven
+        verdict, signers = (remembered, ()) if remembered else self._verify(envelope, proven)
+        proven |= frozenset(signers)
         is_bridged = what.source.path == "registry" and verdict.reason in BRIDGEABLE
         if is_bridged or verdict.outcome in (Outcome.ADMITTED, Outcome.DEFERRED):
             finding = self._rule(envelope, verdict)
             verdict = verdict if finding.is_fine else _found(envelope, finding)
         whole, entry = envelope, None
         if verdict.reason is Reason.SIGNER_UNKNOWN and is_cosigned(what.kind):
-            verdict, part, signers = self._known_part(envelope, verdict)
+            verdict, part, signers = self._known_part(envelope, verdict, proven)
+            proven |= frozenset(signers)
             if part is not None:
-                envelope, entry = part, _deferred(what, whole, verdict)
+                envelope, entry = part, _deferred(what, whole, verdict, proven)
                 verdict = _verdict(envelope, Outcome.ADMITTED)
         is_bridged = is_bridged and verdict.reason in BRIDGEABLE
         if verdict.outcome is not Outcome.ADMITTED and not is_bridged:
             if verdict.outcome is Outcome.DEFERRED:
-                return Judgement(what, verdict, entry=_deferred(what, whole, verdict))
+                return Judgement(what, verdict, entry=_deferred(what, whole, verdict, proven))
             return self._refuse(what, verdict, now_ms)
         if _signed_ms(whole) - now_ms > SKEW_MS and what.source.path != "own":
             verdict = _verdict(whole, Outcome.DEFERRED, Reason.TIME_AHEAD)
-            return Judgement(what, verdict, entry=_deferred(what, whole, verdict))
+            return Judgement(what, verdict, entry=_deferred(what, whole, verdict, proven))
         shelf = Shelf.FEDERATION
         if is_bridged:
             shelf = Shelf.BRIDGED
@@ -280,27 +287,28 @@ class Admission:
         return self._known.shelf_of(envelope.kind, envelope.envelope_id) is Shelf.FEDERATION
 
     def _known_part(
-        self, envelope: Envelope, verdict: Verdict
+        self, envelope: Envelope, verdict: Verdict, proven: frozenset[str]
     ) -> tuple[Verdict, Envelope | None, tuple[str, ...]]:
         """The record with those signers whose keys are here, if it may stand on them alone.
 
         Else anyone could keep a record waiting by adding a signer nobody knows.
 
         Returns:
-            What the whole waits for: where the part cannot stand yet, what that lacks too.
+            What the whole waits for: where the part cannot stand yet, what that lacks too. The
+            part, if it may stand. Its signers, if their signatures do.
         """
         known = [name for name in envelope.signers if key_token(name) not in verdict.waits_for]
         if not known:
             return verdict, None, ()
         part = only_signed_by(envelope, known)
-        found, signers = self._verify(part)
+        found, signers = self._verify(part, proven)
         if found.outcome is not Outcome.ADMITTED:
             return verdict, None, ()
         finding = self._rule(part, found)
         if finding.is_fine:
             return verdict, part, signers
         waits_for = tuple(dict.fromkeys((*verdict.waits_for, *finding.waits_for)))
-        return replace(verdict, waits_for=waits_for), None, ()
+        return replace(verdict, waits_for=waits_for), None, signers
 
     def _judge_stranger(self, what: Candidate, envelope: Envelope, now_ms: int) -> Judgement:
         """First contact: a key that signs itself, then its occurrences. Nothing else."""
@@ -313,7 +321,7 @@ class Admission:
         may_come = self._known.federation_key if is_key else self._known.first_contact_key
         if (may_come(owner) is None) is not is_key:
             return Judgement(what, _refused(envelope, Reason.UNATTRIBUTED))
-        verdict, _ = self._verify(envelope, self._known.first_contact_key)
+        verdict, _ = self._verify(envelope, keys=self._known.first_contact_key)
         if verdict.outcome is Outcome.DEFERRED:
             return Judgement(what, _refused(envelope, Reason.UNATTRIBUTED))
         finding = judge_content(envelope, self._trust)
@@ -336,8 +344,14 @@ class Admission:
         return Judgement(what, verdict, entry=entry)
 
     def _verify(
-        self, envelope: Envelope, keys: KeyLookup | None = None
+        self,
+        envelope: Envelope,
+        proven: frozenset[str] = frozenset(),
+        *,
+        keys: KeyLookup | None = None,
     ) -> tuple[Verdict, tuple[str, ...]]:
+        if envelope.signers and proven.issuperset(envelope.signers):
+            return _verdict(envelope, Outcome.ADMITTED), envelope.signers
         problem = one_spelling_problem(envelope)
         if problem is not None:
             return _verdict(envelope, Outcome.MALFORMED, Reason.NOT_ONE_SPELLING, problem), ()
@@ -351,6 +365,7 @@ class Admission:
             keys or self._known.federation_key,
             policy=policy,
             pinned=self._trust.pinned,
+            proven=proven,
         )
         return verification.verdict, verification.signers
 
@@ -379,6 +394,7 @@ def _found(envelope: Envelope, finding: Finding) -> Verdict:
         envelope.envelope_id,
         finding.detail,
         finding.waits_for,
+        finding.needs_all,
     )
 
 
@@ -406,7 +422,9 @@ def _row(envelope: Envelope, shelf: Shelf, signers: tuple[str, ...], now_ms: int
     )
 
 
-def _deferred(what: Candidate, envelope: Envelope, verdict: Verdict) -> PooledEntry:
+def _deferred(
+    what: Candidate, envelope: Envelope, verdict: Verdict, proven: frozenset[str]
+) -> PooledEntry:
     is_dated = verdict.reason is Reason.TIME_AHEAD
     return PooledEntry(
         digest=what.digest,
@@ -418,4 +436,6 @@ def _deferred(what: Candidate, envelope: Envelope, verdict: Verdict) -> PooledEn
         waits_for=verdict.waits_for,
         not_before_ms=_signed_ms(envelope) - SKEW_MS if is_dated else 0,
         size_bytes=len(what.raw),
+        needs_all=verdict.needs_all,
+        proven=proven,
     )

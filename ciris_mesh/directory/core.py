@@ -71,8 +71,12 @@ EVICTED_MAX: Final = 8192
 #: Rows read at a time for one token: hardly any has more, and a key record is 12 kB.
 NAMED_PAGE: Final = 32
 
-#: Waiting records looked at again after a restart, each time anything is admitted: a verification
-#: takes about a millisecond, so nobody notices.
+#: Waiting records that one call looks at again because of what it brought: a quarter of a second.
+#: The rest is overdue.
+RELEASES_MAX: Final = 256
+
+#: Overdue ones looked at each time anything is admitted: a verification takes about a millisecond,
+#: so nobody notices. `retry_due`, which is nobody's round, takes more.
 OVERDUE_BATCH: Final = 64
 
 #: Tokens remembered for judgements under way: more than one commit publishes, and a judgement
@@ -118,7 +122,6 @@ class DirectoryCore(ReplicationDirectory):
         self._published = PublishedLog(PUBLISHED_MAX)
         self._publishing: set[str] = set()
         self._views = Views(store)
-        self._overdue: list[bytes] = []
         self._evicted: deque[Evicted] = deque(maxlen=EVICTED_MAX)
         self._load()
 
@@ -134,7 +137,9 @@ class DirectoryCore(ReplicationDirectory):
         """As `admit`, one verdict each in order, with one commit for the batch."""
         asked = [candidate(kind, envelope, source) for envelope in envelopes]
         digests = {what.digest for what in asked}
-        due = [what for what in self._due(now_ms) if what.digest not in digests]
+        due = [
+            what for what in self._due(now_ms, overdue=OVERDUE_BATCH) if what.digest not in digests
+        ]
         verdicts = self._settle([*asked, *due], now_ms, durable=source.path == "own")
         answers: list[Verdict] = []
         for what in asked:
@@ -146,8 +151,9 @@ class DirectoryCore(ReplicationDirectory):
         return answers
 
     def retry_due(self, now_ms: int) -> list[Verdict]:
-        """Look again at what was dated ahead of us and is not any more."""
-        return list(self._settle(self._due(now_ms), now_ms, durable=False).values())
+        """Look again at what was dated ahead of us and is not any more, and at what is overdue."""
+        due = self._due(now_ms, overdue=RELEASES_MAX)
+        return list(self._settle(due, now_ms, durable=False).values())
 
     def promote_first_contact(self, key_id: str, *, now_ms: int) -> Verdict | None:
         """Move a first-contact key, and its occurrences, onto the federation shelf."""
@@ -165,12 +171,15 @@ class DirectoryCore(ReplicationDirectory):
         """Judge and place until nothing more is released. One verdict per distinct bytes."""
         verdicts: dict[bytes, Verdict] = {}
         friends = self._friends()
+        room = RELEASES_MAX
         while pending:
             judged = judge_all(lambda what: self._admission.judge(what, now_ms), pending)
             placed = self._place(judged, friends, durable=durable)
             with self._state:
                 self._take_note(placed, verdicts)
-            pending = [*placed.again, *self._released(placed)]
+            released = self._released(placed, room)
+            room -= len(released)
+            pending = [*placed.again, *released]
         return verdicts
 
     def _place(self, judged: list[Judgement], friends: frozenset[str], *, durable: bool) -> Placed:
@@ -200,32 +209,36 @@ class DirectoryCore(ReplicationDirectory):
             if entry.digest in verdicts:
                 verdicts[entry.digest] = verdict
 
-    def _released(self, placed: Placed) -> list[Candidate]:
+    def _released(self, placed: Placed, room: int) -> list[Candidate]:
         """What waited for what was written, or under the same id; the latter only if it may join.
 
-        A copy whose signers are still unknown has nothing new to say.
+        A copy whose signers are still unknown has nothing new to say. The oldest come first, and
+        what there is no room for is postponed.
         """
         with self._state:
             siblings = [entry for entry in map(self._deferred.get, placed.siblings) if entry]
             entries = {entry.digest: entry for entry in siblings if not missing_signers(entry)}
-            for token in dict.fromkeys(placed.published):
-                entries |= {entry.digest: entry for entry in self._deferred.waiting_for(token)}
-        return [what for entry in entries.values() if (what := self._fetch(entry, entry.source))]
+            for entry in self._deferred.release(dict.fromkeys(placed.published)):
+                entries[entry.digest] = entry
+            released = self._deferred.oldest_first(entries.values())
+            self._deferred.postpone(released[room:])
+        return self._fetch_all(released[:room])
 
-    def _due(self, now_ms: int) -> list[Candidate]:
+    def _due(self, now_ms: int, *, overdue: int) -> list[Candidate]:
         with self._state:
-            entries = self._deferred.due(now_ms)
-            overdue, self._overdue = (
-                self._overdue[:OVERDUE_BATCH],
-                self._overdue[OVERDUE_BATCH:],
-            )
-            entries += [entry for entry in map(self._deferred.get, overdue) if entry]
+            entries = self._deferred.due(now_ms)[:RELEASES_MAX]
+            entries += self._deferred.take_overdue(overdue)
+        return self._fetch_all(entries)
+
+    def _fetch_all(self, entries: Iterable[PooledEntry]) -> list[Candidate]:
         return [what for entry in entries if (what := self._fetch(entry, entry.source))]
 
     def _fetch(self, entry: PooledEntry, source: Source) -> Candidate | None:
         """The pooled bytes as a candidate; None when they have just left the pool."""
         raw = self._store.pool_envelope(entry.pool, entry.digest)
-        return Candidate(entry.kind, raw, source, entry.digest) if raw is not None else None
+        if raw is None:
+            return None
+        return Candidate(entry.kind, raw, source, entry.digest, entry.proven)
 
     # -- what admission asks (admission.Known) -------------------------------------------------
 
@@ -414,7 +427,7 @@ class DirectoryCore(ReplicationDirectory):
         )
         # A crash between a commit and what it releases leaves entries that wait for what is here,
         # and the configuration may trust somebody it did not.
-        self._overdue = self._deferred.waiting()
+        self._deferred.postpone_waiting()
 
     def _find_rooted(self) -> Rooting:
         rooting = Rooting(self._store)

@@ -211,6 +211,8 @@ class Placing:
             self._store.pool_put(entry, candidate.raw)
             self._store.pool_drop(DEFERRED, [victim.digest for victim in evicted])
             placed.evicted += evicted
+        else:
+            self._deferred.refresh(entry)
 
     def _came_meanwhile(self, tokens: tuple[str, ...], mark: int) -> bool:
         is_coming = not self._publishing.isdisjoint(tokens)

@@ -12,7 +12,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
@@ -33,6 +33,9 @@ class PooledEntry:
         waits_for: tokens (`records.tokens`) whose publication releases it.
         not_before_ms: release time in Unix ms for what is dated ahead of us, else 0.
         size_bytes: length of the envelope.
+        needs_all: it takes all of `waits_for`. Not kept over a restart: then all is asked again.
+        proven: signers whose signatures in these bytes were verified. A key never changes under
+            its id, so they stand. Not kept over a restart either.
     """
 
     digest: bytes
@@ -44,6 +47,8 @@ class PooledEntry:
     waits_for: tuple[str, ...]
     not_before_ms: int
     size_bytes: int
+    needs_all: bool = field(default=False, compare=False)
+    proven: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
