@@ -22,6 +22,7 @@ some that only find records, and some that are only published:
     key:<key_id>                                     published for the first record of a key alone
     rooted:<key_id>                                  published: a rooted steward signed this key
     stewards                                         published: there are more rooted stewards
+    member:<kind>|<group>|<key_id>                   published: a roster lists this key
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ _VOUCHED: Final = "vouched"
 _STEWARD: Final = "steward"
 _SELF_KEY: Final = "selfkey"
 _ROOTED: Final = "rooted"
+_MEMBER: Final = "member"
 #: Nobody waits for these.
 _FOUND_ONLY: Final = (f"{_VOUCHED}:", f"{_STEWARD}:")
 
@@ -98,6 +100,11 @@ def rooted_token(key_id: str) -> str:
     return _spelled(_ROOTED, key_id)
 
 
+def member_token(kind: EnvelopeKind, group_id: str, key_id: str) -> str:
+    """Published when a roster of this group that lists `key_id` is here."""
+    return _spelled(_MEMBER, kind.value, group_id, key_id)
+
+
 def tokens_of(envelope: Envelope) -> tuple[str, ...]:
     """What this record answers to once it stands on the federation shelf."""
     columns = _COLUMNS.get(envelope.kind)
@@ -119,7 +126,18 @@ def published_by(envelope: Envelope) -> tuple[str, ...]:
 
     Of further records of a key, `key:<key_id>` is not published: who waited has the key.
     """
-    return tuple(one for one in tokens_of(envelope) if not one.startswith(_FOUND_ONLY))
+    found = tuple(one for one in tokens_of(envelope) if not one.startswith(_FOUND_ONLY))
+    return (*found, *_member_tokens(envelope))
+
+
+def _member_tokens(envelope: Envelope) -> Iterator[str]:
+    members = envelope.record.get("members")
+    if envelope.kind not in (_K.FAMILY, _K.COMMUNITY) or not isinstance(members, list):
+        return
+    group_id = str(envelope.record[_COLUMNS[envelope.kind][0]])
+    for member in members:
+        if isinstance(member, dict):
+            yield member_token(envelope.kind, group_id, str(member["key_id"]))
 
 
 def _key_tokens(key_id: str, signer: str, types: Collection[str]) -> Iterator[str]:

@@ -93,11 +93,15 @@ def name_of(envelope: Envelope) -> bytes:
 
 @dataclass
 class Shelf:
-    """The federation shelf as the rules see it, and the trust they are told."""
+    """The federation shelf as the rules see it, and the trust they are told.
+
+    `asked_for` has the tokens whose records were asked for.
+    """
 
     trust: Trust = field(default_factory=Trust)
     rows: dict[bytes, Envelope] = field(default_factory=dict)
     answers: dict[str, list[Envelope]] = field(default_factory=dict)
+    asked_for: list[str] = field(default_factory=list)
 
     def add(self, first: Envelope, *others: Envelope) -> Envelope:
         """Put records here unasked; returns the last."""
@@ -118,6 +122,7 @@ class Shelf:
 
     def named(self, token: str) -> Iterator[Envelope]:
         """See Facts."""
+        self.asked_for.append(token)
         return iter(tuple(self.answers.get(token, ())))
 
     def views(self, token: str, read: Callable[[Envelope], _View]) -> Iterator[_View]:
