@@ -17,9 +17,9 @@ out by `core`, which looks at equality again under the write lock.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.store import Name, PooledEntry
@@ -35,7 +35,7 @@ from ciris_mesh.records.rules.base import FINE, Finding, Trust, text
 from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.table import judge_content, judge_standing
 from ciris_mesh.records.timestamps import to_unix_ms
-from ciris_mesh.records.tokens import key_token, tokens_of
+from ciris_mesh.records.tokens import key_token, published_by, tokens_of
 
 #: CEG 0.7: what is dated more than five minutes ahead of the receiver's clock does not count yet.
 SKEW_MS: Final = 300_000
@@ -56,18 +56,24 @@ BRIDGEABLE: Final = frozenset(
     }
 )
 
+_View = TypeVar("_View")
+
 _ATTRIBUTED_BY_PEER: Final = frozenset({"peer", "registry"})
 _PATHS: Final = _ATTRIBUTED_BY_PEER | {"own", "import", "unattributed"}
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Bytes that ask to come in. `digest` names them: SHA-256 over kind and bytes."""
+    """Bytes that ask to come in. `digest` names them: SHA-256 over kind and bytes.
+
+    `proven` are signers whose signatures in them were verified before.
+    """
 
     kind: EnvelopeKind
     raw: bytes
     source: Source
     digest: bytes
+    proven: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,7 @@ class Judgement:
         key_ids, relied_on: of a row for the federation shelf, the keys and the rows without which
             it could not stand there.
         names: what questions find the row by, on every shelf.
+        published: what it publishes when it gets there, as `published_by`.
         mark: how much had been published when judging began.
     """
 
@@ -98,6 +105,7 @@ class Judgement:
     key_ids: tuple[str, ...] = ()
     relied_on: tuple[Name, ...] = ()
     names: tuple[str, ...] = ()
+    published: tuple[str, ...] = ()
     mark: int = 0
 
 
@@ -118,6 +126,14 @@ class Known(Protocol):
 
     def named(self, token: str) -> Iterator[Envelope]:
         """Federation-shelf records that answer to this token."""
+        ...
+
+    def views(self, token: str, read: Callable[[Envelope], _View]) -> Iterator[tuple[Name, _View]]:
+        """Each record that answers to this token, and what `read` makes of it."""
+        ...
+
+    def stewards(self) -> frozenset[str]:
+        """Keys with a chain of stewards to a configured root."""
         ...
 
     def published_mark(self) -> int:
@@ -165,13 +181,13 @@ class _Facts:
 
     def __init__(self, known: Known) -> None:
         self._known = known
-        self._found: list[Envelope | None] = []
+        self._found: list[Name | None] = []
         self.key_ids: dict[str, None] = {}
 
     @property
     def relied_on(self) -> tuple[Name, ...]:
         """Kind and envelope id of the records searches stopped at."""
-        return tuple((one.kind, one.envelope_id) for one in self._found if one is not None)
+        return tuple(one for one in self._found if one is not None)
 
     def public_key(self, key_id: str) -> HybridPublicKey | None:
         """See rules.base.Facts."""
@@ -185,9 +201,22 @@ class _Facts:
         search = len(self._found)
         self._found.append(None)
         for envelope in self._known.named(token):
-            self._found[search] = envelope
+            self._found[search] = envelope.kind, envelope.envelope_id
             yield envelope
         self._found[search] = None
+
+    def views(self, token: str, read: Callable[[Envelope], _View]) -> Iterator[_View]:
+        """See rules.base.Facts."""
+        search = len(self._found)
+        self._found.append(None)
+        for name, view in self._known.views(token, read):
+            self._found[search] = name
+            yield view
+        self._found[search] = None
+
+    def stewards(self) -> frozenset[str]:
+        """See rules.base.Facts."""
+        return self._known.stewards()
 
 
 class Admission:
@@ -243,7 +272,9 @@ class Admission:
     def _judge_known(
         self, what: Candidate, envelope: Envelope, remembered: Verdict | None, now_ms: int
     ) -> Judgement:
-        verdict, signers = (remembered, ()) if remembered else self._verify(envelope)
+        proven = what.proven
+        verdict, signers = (remembered, ()) if remembered else self._verify(envelope, proven)
+        proven |= frozenset(signers)
         facts = _Facts(self._known)
         is_bridged = what.source.path == "registry" and verdict.reason in BRIDGEABLE
         if is_bridged or verdict.outcome in (Outcome.ADMITTED, Outcome.DEFERRED):
@@ -251,18 +282,19 @@ class Admission:
             verdict = verdict if finding.is_fine else _found(envelope, finding)
         whole, entry = envelope, None
         if verdict.reason is Reason.SIGNER_UNKNOWN and is_cosigned(what.kind):
-            verdict, part, signers = self._known_part(envelope, verdict, facts)
+            verdict, part, signers = self._known_part(envelope, verdict, proven, facts)
+            proven |= frozenset(signers)
             if part is not None:
-                envelope, entry = part, _deferred(what, whole, verdict)
+                envelope, entry = part, _deferred(what, whole, verdict, proven)
                 verdict = _verdict(envelope, Outcome.ADMITTED)
         is_bridged = is_bridged and verdict.reason in BRIDGEABLE
         if verdict.outcome is not Outcome.ADMITTED and not is_bridged:
             if verdict.outcome is Outcome.DEFERRED:
-                return Judgement(what, verdict, entry=_deferred(what, whole, verdict))
+                return Judgement(what, verdict, entry=_deferred(what, whole, verdict, proven))
             return self._refuse(what, verdict, now_ms)
         if _signed_ms(whole) - now_ms > SKEW_MS and what.source.path != "own":
             verdict = _verdict(whole, Outcome.DEFERRED, Reason.TIME_AHEAD)
-            return Judgement(what, verdict, entry=_deferred(what, whole, verdict))
+            return Judgement(what, verdict, entry=_deferred(what, whole, verdict, proven))
         shelf = Shelf.FEDERATION
         if is_bridged:
             shelf = Shelf.BRIDGED
@@ -279,6 +311,7 @@ class Admission:
             key_ids=_keys_relied_on(envelope, signers, facts),
             relied_on=facts.relied_on,
             names=names_of(envelope),
+            published=published_by(envelope) if shelf is Shelf.FEDERATION else (),
         )
 
     def _rule(self, envelope: Envelope, verdict: Verdict, facts: _Facts) -> Finding:
@@ -298,27 +331,28 @@ class Admission:
         return self._known.shelf_of(envelope.kind, envelope.envelope_id) is Shelf.FEDERATION
 
     def _known_part(
-        self, envelope: Envelope, verdict: Verdict, facts: _Facts
+        self, envelope: Envelope, verdict: Verdict, proven: frozenset[str], facts: _Facts
     ) -> tuple[Verdict, Envelope | None, tuple[str, ...]]:
         """The record with those signers whose keys are here, if it may stand on them alone.
 
         Else anyone could keep a record waiting by adding a signer nobody knows.
 
         Returns:
-            What the whole waits for: where the part cannot stand yet, what that lacks too.
+            What the whole waits for: where the part cannot stand yet, what that lacks too. The
+            part, if it may stand. Its signers, if their signatures do.
         """
         known = [name for name in envelope.signers if key_token(name) not in verdict.waits_for]
         if not known:
             return verdict, None, ()
         part = only_signed_by(envelope, known)
-        found, signers = self._verify(part)
+        found, signers = self._verify(part, proven)
         if found.outcome is not Outcome.ADMITTED:
             return verdict, None, ()
         finding = self._rule(part, found, facts)
         if finding.is_fine:
             return verdict, part, signers
         waits_for = tuple(dict.fromkeys((*verdict.waits_for, *finding.waits_for)))
-        return replace(verdict, waits_for=waits_for), None, ()
+        return replace(verdict, waits_for=waits_for), None, signers
 
     def _judge_stranger(self, what: Candidate, envelope: Envelope, now_ms: int) -> Judgement:
         """First contact: a key that signs itself, then its occurrences. Nothing else."""
@@ -331,7 +365,7 @@ class Admission:
         may_come = self._known.federation_key if is_key else self._known.first_contact_key
         if (may_come(owner) is None) is not is_key:
             return Judgement(what, _refused(envelope, Reason.UNATTRIBUTED))
-        verdict, _ = self._verify(envelope, self._known.first_contact_key)
+        verdict, _ = self._verify(envelope, keys=self._known.first_contact_key)
         if verdict.outcome is Outcome.DEFERRED:
             return Judgement(what, _refused(envelope, Reason.UNATTRIBUTED))
         finding = judge_content(envelope, self._trust)
@@ -354,8 +388,14 @@ class Admission:
         return Judgement(what, verdict, entry=entry)
 
     def _verify(
-        self, envelope: Envelope, keys: KeyLookup | None = None
+        self,
+        envelope: Envelope,
+        proven: frozenset[str] = frozenset(),
+        *,
+        keys: KeyLookup | None = None,
     ) -> tuple[Verdict, tuple[str, ...]]:
+        if envelope.signers and proven.issuperset(envelope.signers):
+            return _verdict(envelope, Outcome.ADMITTED), envelope.signers
         problem = one_spelling_problem(envelope)
         if problem is not None:
             return _verdict(envelope, Outcome.MALFORMED, Reason.NOT_ONE_SPELLING, problem), ()
@@ -369,6 +409,7 @@ class Admission:
             keys or self._known.federation_key,
             policy=policy,
             pinned=self._trust.pinned,
+            proven=proven,
         )
         return verification.verdict, verification.signers
 
@@ -403,6 +444,7 @@ def _found(envelope: Envelope, finding: Finding) -> Verdict:
         envelope.envelope_id,
         finding.detail,
         finding.waits_for,
+        finding.needs_all,
     )
 
 
@@ -430,7 +472,9 @@ def _row(envelope: Envelope, shelf: Shelf, signers: tuple[str, ...], now_ms: int
     )
 
 
-def _deferred(what: Candidate, envelope: Envelope, verdict: Verdict) -> PooledEntry:
+def _deferred(
+    what: Candidate, envelope: Envelope, verdict: Verdict, proven: frozenset[str]
+) -> PooledEntry:
     is_dated = verdict.reason is Reason.TIME_AHEAD
     return PooledEntry(
         digest=what.digest,
@@ -442,4 +486,6 @@ def _deferred(what: Candidate, envelope: Envelope, verdict: Verdict) -> PooledEn
         waits_for=verdict.waits_for,
         not_before_ms=_signed_ms(envelope) - SKEW_MS if is_dated else 0,
         size_bytes=len(what.raw),
+        needs_all=verdict.needs_all,
+        proven=proven,
     )

@@ -222,7 +222,10 @@ class ReplicationDirectory(Protocol):
         ...
 
     def retry_due(self, now_ms: int) -> list[Verdict]:
-        """Look again at what was dated ahead of us and is not any more. `admit` does so too."""
+        """Look again at what was dated ahead of us and is not any more. `admit` does so too.
+
+        And at some of what a record released that released too much to be judged in one call.
+        """
         ...
 
     def close(self) -> None:

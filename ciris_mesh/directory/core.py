@@ -15,7 +15,7 @@ import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from ciris_mesh.directory.admission import (
     DEFERRED,
@@ -49,8 +49,9 @@ from ciris_mesh.directory.pools import (
     missing_signers,
 )
 from ciris_mesh.directory.quotas import Quotas
-from ciris_mesh.directory.rooting import RootedKeys
-from ciris_mesh.directory.store import PooledEntry, Store
+from ciris_mesh.directory.rooting import Rooting
+from ciris_mesh.directory.store import Name, PooledEntry, Store
+from ciris_mesh.directory.views import Views
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.checks import public_key_of
 from ciris_mesh.records.envelope import Envelope, parse_envelope
@@ -59,7 +60,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.rules.keys import is_root
-from ciris_mesh.records.tokens import key_token, vouched_token
+from ciris_mesh.records.tokens import self_key_token
 from ciris_mesh.wire.messages import EnvelopeRef
 
 #: Public keys kept ready: 2 kB each, so 2 MB; more signers than one round usually meets.
@@ -71,16 +72,19 @@ EVICTED_MAX: Final = 8192
 #: Rows read at a time for one token: hardly any has more, and a key record is 12 kB.
 NAMED_PAGE: Final = 32
 
-#: Names read at a time: 30 kB.
-SUBJECTS_PAGE: Final = 512
+#: Waiting records that one call looks at again because of what it brought: a quarter of a second.
+#: The rest is overdue.
+RELEASES_MAX: Final = 256
 
-#: Waiting records looked at again after a restart, each time anything is admitted: a verification
-#: takes about a millisecond, so nobody notices.
+#: Overdue ones looked at each time anything is admitted: a verification takes about a millisecond,
+#: so nobody notices. `retry_due`, which is nobody's round, takes more.
 OVERDUE_BATCH: Final = 64
 
 #: Tokens remembered for judgements under way: more than one commit publishes, and a judgement
 #: rarely outlasts one.
 PUBLISHED_MAX: Final = 4096
+
+_View = TypeVar("_View")
 
 _CHANGES: Final = frozenset({Outcome.ADMITTED, Outcome.UPGRADED})
 
@@ -118,7 +122,7 @@ class DirectoryCore(ReplicationDirectory):
         self._touched: set[tuple[EnvelopeKind, int]] = set()
         self._published = PublishedLog(PUBLISHED_MAX)
         self._publishing: set[str] = set()
-        self._overdue: list[bytes] = []
+        self._views = Views(store)
         self._evicted: deque[Evicted] = deque(maxlen=EVICTED_MAX)
         self._load()
 
@@ -134,7 +138,9 @@ class DirectoryCore(ReplicationDirectory):
         """As `admit`, one verdict each in order, with one commit for the batch."""
         asked = [candidate(kind, envelope, source) for envelope in envelopes]
         digests = {what.digest for what in asked}
-        due = [what for what in self._due(now_ms) if what.digest not in digests]
+        due = [
+            what for what in self._due(now_ms, overdue=OVERDUE_BATCH) if what.digest not in digests
+        ]
         verdicts = self._settle([*asked, *due], now_ms, durable=source.path == "own")
         answers: list[Verdict] = []
         for what in asked:
@@ -146,8 +152,9 @@ class DirectoryCore(ReplicationDirectory):
         return answers
 
     def retry_due(self, now_ms: int) -> list[Verdict]:
-        """Look again at what was dated ahead of us and is not any more."""
-        return list(self._settle(self._due(now_ms), now_ms, durable=False).values())
+        """Look again at what was dated ahead of us and is not any more, and at what is overdue."""
+        due = self._due(now_ms, overdue=RELEASES_MAX)
+        return list(self._settle(due, now_ms, durable=False).values())
 
     def promote_first_contact(self, key_id: str, *, now_ms: int) -> Verdict | None:
         """Move a first-contact key, and its occurrences, onto the federation shelf."""
@@ -165,12 +172,15 @@ class DirectoryCore(ReplicationDirectory):
         """Judge and place until nothing more is released. One verdict per distinct bytes."""
         verdicts: dict[bytes, Verdict] = {}
         friends = self._friends()
+        room = RELEASES_MAX
         while pending:
             judged = judge_all(lambda what: self._admission.judge(what, now_ms), pending)
             placed = self._place(judged, friends, durable=durable)
             with self._state:
                 self._take_note(placed, verdicts)
-            pending = [*placed.again, *self._released(placed)]
+            released = self._released(placed, room)
+            room -= len(released)
+            pending = [*placed.again, *released]
         return verdicts
 
     def _place(self, judged: list[Judgement], friends: frozenset[str], *, durable: bool) -> Placed:
@@ -201,32 +211,36 @@ class DirectoryCore(ReplicationDirectory):
             if entry.digest in verdicts:
                 verdicts[entry.digest] = verdict
 
-    def _released(self, placed: Placed) -> list[Candidate]:
+    def _released(self, placed: Placed, room: int) -> list[Candidate]:
         """What waited for what was written, or under the same id; the latter only if it may join.
 
-        A copy whose signers are still unknown has nothing new to say.
+        A copy whose signers are still unknown has nothing new to say. The oldest come first, and
+        what there is no room for is postponed.
         """
         with self._state:
             siblings = [entry for entry in map(self._deferred.get, placed.siblings) if entry]
             entries = {entry.digest: entry for entry in siblings if not missing_signers(entry)}
-            for token in dict.fromkeys(placed.published):
-                entries |= {entry.digest: entry for entry in self._deferred.waiting_for(token)}
-        return [what for entry in entries.values() if (what := self._fetch(entry, entry.source))]
+            for entry in self._deferred.release(dict.fromkeys(placed.published)):
+                entries[entry.digest] = entry
+            released = self._deferred.oldest_first(entries.values())
+            self._deferred.postpone(released[room:])
+        return self._fetch_all(released[:room])
 
-    def _due(self, now_ms: int) -> list[Candidate]:
+    def _due(self, now_ms: int, *, overdue: int) -> list[Candidate]:
         with self._state:
-            entries = self._deferred.due(now_ms)
-            overdue, self._overdue = (
-                self._overdue[:OVERDUE_BATCH],
-                self._overdue[OVERDUE_BATCH:],
-            )
-            entries += [entry for entry in map(self._deferred.get, overdue) if entry]
+            entries = self._deferred.due(now_ms)[:RELEASES_MAX]
+            entries += self._deferred.take_overdue(overdue)
+        return self._fetch_all(entries)
+
+    def _fetch_all(self, entries: Iterable[PooledEntry]) -> list[Candidate]:
         return [what for entry in entries if (what := self._fetch(entry, entry.source))]
 
     def _fetch(self, entry: PooledEntry, source: Source) -> Candidate | None:
         """The pooled bytes as a candidate; None when they have just left the pool."""
         raw = self._store.pool_envelope(entry.pool, entry.digest)
-        return Candidate(entry.kind, raw, source, entry.digest) if raw is not None else None
+        if raw is None:
+            return None
+        return Candidate(entry.kind, raw, source, entry.digest, entry.proven)
 
     # -- what admission asks (admission.Known) -------------------------------------------------
 
@@ -260,6 +274,15 @@ class DirectoryCore(ReplicationDirectory):
         while page := self._store.named(token, limit=NAMED_PAGE, after=after):
             yield from (parse_envelope(row.kind, row.envelope) for _, row in page)
             after, _ = page[-1]
+
+    def views(self, token: str, read: Callable[[Envelope], _View]) -> Iterator[tuple[Name, _View]]:
+        """Each record that answers to this token, by name, and what `read` makes of it, kept."""
+        return self._views.of(token, read)
+
+    def stewards(self) -> frozenset[str]:
+        """Rooted stewards, as far as committed."""
+        with self._state:
+            return self._stewards
 
     def published_mark(self) -> int:
         """Grows with every token published; what was published by then can be read."""
@@ -339,7 +362,7 @@ class DirectoryCore(ReplicationDirectory):
     def rooted(self) -> frozenset[str]:
         """Keys with a chain of signatures to a configured root."""
         with self._state:
-            return self._rooted.ids()
+            return self._rooting.keys.ids()
 
     def favour(self, friends: Callable[[], frozenset[str]]) -> None:
         """Ask `friends`, besides the rooted, whose records may be brought without limit."""
@@ -395,29 +418,30 @@ class DirectoryCore(ReplicationDirectory):
             else:
                 self._strangers.add(entry)
         self._digests = {kind: self._load_digests(kind) for kind in EnvelopeKind}
-        self._rooted = self._find_rooted()
+        self._rooting = self._find_rooted()
+        self._stewards = self._rooting.stewards.ids()
         self._placing = Placing(
             self._store,
             self._deferred,
             self._strangers,
             self._read_key,
             self._touched,
-            Quotas(self._store, self._limits, self._rooted),
-            self._rooted,
-            Introductions(self._store, self._touched, self._rooted),
+            Quotas(self._store, self._limits, self._rooting.keys),
+            self._rooting,
+            Introductions(self._store, self._touched, self._rooting.keys),
             self._published,
             self._publishing,
         )
         # A crash between a commit and what it releases leaves entries that wait for what is here,
         # and the configuration may trust somebody it did not.
-        self._overdue = self._deferred.waiting()
+        self._deferred.postpone_waiting()
 
-    def _find_rooted(self) -> RootedKeys:
-        rooted = RootedKeys(self._vouched_by)
+    def _find_rooted(self) -> Rooting:
+        rooting = Rooting(self._store)
         for key_id in sorted(self._trust.roots):
-            if any(is_root(record, self._trust) for record in self.named(key_token(key_id))):
-                rooted.add_root(key_id)
-        return rooted
+            if any(is_root(record, self._trust) for record in self.named(self_key_token(key_id))):
+                rooting.add_root(key_id)
+        return rooting
 
     def _load_digests(self, kind: EnvelopeKind) -> BucketDigests:
         saved = self._store.saved_buckets(kind)
@@ -426,12 +450,6 @@ class DirectoryCore(ReplicationDirectory):
             return self._store.bucket_ids(kind, bucket)
 
         return BucketDigests(read_ids, saved.clean, saved.dirty)
-
-    def _vouched_by(self, key_id: str) -> Iterator[str]:
-        after, token = 0, vouched_token(key_id)
-        while page := self._store.subjects(token, limit=SUBJECTS_PAGE, after=after):
-            yield from (subject for _, subject in page)
-            after, _ = page[-1]
 
     def _read_key(self, key_id: str) -> HybridPublicKey | None:
         row = self._store.key_row(key_id)
@@ -453,6 +471,7 @@ class DirectoryCore(ReplicationDirectory):
             for kind in {kind for kind, _ in self._touched}:
                 self._generations[kind] += 1
             self._touched.clear()
+            self._stewards = self._rooting.stewards.ids()
             if self._publishing:
                 self._published.add(self._publishing)
                 self._publishing.clear()

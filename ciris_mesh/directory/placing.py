@@ -16,13 +16,14 @@ from ciris_mesh.directory.buckets import bucket_of
 from ciris_mesh.directory.introducing import Introductions
 from ciris_mesh.directory.pools import DeferredPool, FirstContactPool, PublishedLog
 from ciris_mesh.directory.quotas import Quotas
-from ciris_mesh.directory.rooting import RootedKeys
+from ciris_mesh.directory.rooting import Rooting
 from ciris_mesh.directory.store import PooledEntry, Store
 from ciris_mesh.records.cosigning import is_cosigned, joined
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
+from ciris_mesh.records.tokens import key_token
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ class Placing:
         read_key: the federation key as the running transaction sees it.
         touched: gets (kind, bucket) of every change to the federation shelf.
         quotas: how much strangers may have here.
-        rooted: is told of every key that reaches the federation shelf.
+        rooting: is told of every key that reaches the federation shelf.
         introductions: is told of every row that does, and what it relied on.
         log: what was published by commits.
         publishing: gets the tokens this transaction publishes.
@@ -65,7 +66,7 @@ class Placing:
         read_key: Callable[[str], HybridPublicKey | None],
         touched: set[tuple[EnvelopeKind, int]],
         quotas: Quotas,
-        rooted: RootedKeys,
+        rooting: Rooting,
         introductions: Introductions,
         log: PublishedLog,
         publishing: set[str],
@@ -76,7 +77,7 @@ class Placing:
         self._read_key = read_key
         self._touched = touched
         self._quotas = quotas
-        self._rooted = rooted
+        self._rooting = rooting
         self._introductions = introductions
         self._log = log
         self._publishing = publishing
@@ -123,7 +124,7 @@ class Placing:
         union = self._union(row) if stands is Shelf.FEDERATION else None
         if union is not None:
             verdict = replace(verdict, outcome=Outcome.UPGRADED)
-            self._write(union, (), placed, is_new=False)
+            self._write(union, placed, is_new=False)
         elif stands is not None and stands >= row.shelf:
             verdict = replace(verdict, outcome=Outcome.DUPLICATE)
         elif self._conflicts(judgement, row):
@@ -133,26 +134,43 @@ class Placing:
         else:
             if stands is not None:
                 verdict = replace(verdict, outcome=Outcome.UPGRADED)
-            names = judgement.names if stands is None else ()
-            self._write(row, judgement.tokens, placed, is_new=stands is None)
+            is_first_key = self._is_first_key(row)
+            self._write(row, placed, is_new=stands is None)
+            self._publish(judgement, row, placed, is_first_key=is_first_key)
+            if stands is None:
+                self._store.publish(row, judgement.names)
             self._quotas.charge(row, judgement.candidate.source, friends)
             if row.shelf is Shelf.FEDERATION:
-                self._note_rooted(judgement, row)
                 self._introductions.note(
                     (row.kind, row.envelope_id),
                     judgement.key_ids,
                     judgement.relied_on,
                     is_ours=self._quotas.is_ours(row, friends),
                 )
-            self._store.publish(row, names)
         placed.settled.append((judgement.candidate, verdict))
 
-    def _note_rooted(self, judgement: Judgement, row: StoredRow) -> None:
-        if row.kind is not EnvelopeKind.KEY:
+    def _is_first_key(self, row: StoredRow) -> bool:
+        is_key = row.kind is EnvelopeKind.KEY and row.shelf is Shelf.FEDERATION
+        return is_key and self._read_key(row.subject) is None
+
+    def _publish(
+        self, judgement: Judgement, row: StoredRow, placed: Placed, *, is_first_key: bool
+    ) -> None:
+        """Let the row be found, and who waits for it know. A key is news once."""
+        if row.shelf is not Shelf.FEDERATION:
             return
-        if judgement.is_root:
-            self._rooted.add_root(row.subject)
-        self._rooted.add(row.subject, row.signers[0])
+        self._store.publish(row, judgement.tokens)
+        published = list(judgement.published)
+        if row.kind is EnvelopeKind.KEY:
+            signer, is_root = row.signers[0], judgement.is_root
+            published += self._rooting.add(row.subject, signer, judgement.tokens, is_root=is_root)
+            if is_first_key:
+                strangers = self._strangers.take(row.subject)
+                self._store.pool_drop(FIRST_CONTACT, [entry.digest for entry in strangers])
+            else:
+                published.remove(key_token(row.subject))
+        self._publishing.update(published)
+        placed.published += published
 
     def _union(self, row: StoredRow) -> StoredRow | None:
         """Our copy with the signers of this one added; None when that adds nobody."""
@@ -174,32 +192,19 @@ class Placing:
         known = self._read_key(row.subject)
         return known is not None and known != judgement.public
 
-    def _write(
-        self, row: StoredRow, tokens: tuple[str, ...], placed: Placed, *, is_new: bool
-    ) -> None:
-        is_first_key = (
-            row.kind is EnvelopeKind.KEY
-            and row.shelf is Shelf.FEDERATION
-            and self._read_key(row.subject) is None
-        )
+    def _write(self, row: StoredRow, placed: Placed, *, is_new: bool) -> None:
         if is_new:
             self._store.insert(row)
         else:
             self._store.raise_shelf(row)
         if row.shelf is not Shelf.FEDERATION:
             return
-        self._store.publish(row, tokens)
-        self._publishing.update(tokens)
-        placed.published += tokens
         self._touched.add((row.kind, bucket_of(row.envelope_id)))
         for digest in self._deferred.of_id(row.kind, row.envelope_id):
             if is_cosigned(row.kind):  # what waits may bring another signature
                 placed.siblings.append(digest)
             else:
                 self._leave_pool(digest)
-        if is_first_key:
-            strangers = self._strangers.take(row.subject)
-            self._store.pool_drop(FIRST_CONTACT, [entry.digest for entry in strangers])
 
     def _wait(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
         if self._came_meanwhile(entry.waits_for, judgement.mark):
@@ -224,6 +229,8 @@ class Placing:
             self._store.pool_put(entry, candidate.raw)
             self._store.pool_drop(DEFERRED, [victim.digest for victim in evicted])
             placed.evicted += evicted
+        else:
+            self._deferred.refresh(entry)
 
     def _came_meanwhile(self, tokens: tuple[str, ...], mark: int) -> bool:
         is_coming = not self._publishing.isdisjoint(tokens)

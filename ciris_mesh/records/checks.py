@@ -12,7 +12,7 @@ The checks run in a fixed order, cheap ones first, and stop at the first that fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -120,6 +120,7 @@ class _Question:
     keys: KeyLookup
     policy: HybridPolicy
     pinned: Mapping[str, bytes]
+    proven: Collection[str]
 
 
 def outcome_of(reason: Reason) -> Outcome:
@@ -137,6 +138,7 @@ def verify(
     *,
     policy: HybridPolicy = HybridPolicy.REQUIRE_HYBRID,
     pinned: Mapping[str, bytes] | None = None,
+    proven: Collection[str] = (),
 ) -> Verification:
     """Judge a parsed envelope. Spelling is not looked at: see `one_spelling_problem`.
 
@@ -145,12 +147,13 @@ def verify(
         policy: ALLOW_CLASSICAL_PENDING applies to attestations of tier `local` alone; everything
             else needs both halves whatever is asked for.
         pinned: key id -> 32-byte fingerprint, for ids that don't certify themselves.
+        proven: signers whose signatures in this very envelope were verified before, as strictly.
 
     Returns:
         ADMITTED, REFUSED, DEFERRED (with `waits_for`) or MALFORMED. Never raises.
     """
     effective = policy if envelope.tier_local else HybridPolicy.REQUIRE_HYBRID
-    question = _Question(envelope, keys, effective, pinned or {})
+    question = _Question(envelope, keys, effective, pinned or {}, proven)
     return _conclude(envelope.kind, envelope, _findings(question))
 
 
@@ -304,6 +307,8 @@ def _signatures(question: _Question) -> Iterator[_Finding]:
         return
     is_pending = False
     for claim in envelope.claims:
+        if claim.key_id in question.proven:
+            continue
         reason = _signature_reason(question, claim, message)
         if reason is Reason.CLASSICAL_SIGNATURE_INVALID:
             yield _Finding("ed25519", reason, claim.key_id)

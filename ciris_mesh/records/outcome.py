@@ -83,9 +83,11 @@ class Reason(StrEnum):
     HARDWARE_TYPE_NOT_ACCEPTED = "hardware_type_not_accepted"
     ATTESTATION_TYPE_UNKNOWN = "attestation_type_unknown"
     DIMENSION_MISSING = "dimension_missing"
+    DIMENSION_MALFORMED = "dimension_malformed"
     REFERENCE_MISSING = "reference_missing"
     SCOPES_MALFORMED = "scopes_malformed"
     WITHDRAWS_RULE_INVALID = "withdraws_rule_invalid"
+    DELEGATION_CHAIN_MALFORMED = "delegation_chain_malformed"
     SCOPE_PRIVATE = "scope_private"
     ENCRYPTION_KEYS_MALFORMED = "encryption_keys_malformed"
     CONSENSUS_MALFORMED = "consensus_malformed"
@@ -99,6 +101,7 @@ class Reason(StrEnum):
     LOCATION_TOO_PRECISE = "location_too_precise"
     PAYMENT_ID = "payment_id"
     SET_UNSORTED = "set_unsorted"
+    ROOT_STEWARDS_UNSET = "root_stewards_unset"
     PARTNER_STEWARDS_UNSET = "partner_stewards_unset"
     STEWARDS_NOT_ENOUGH = "stewards_not_enough"
 
@@ -131,6 +134,7 @@ class Verdict:
         detail: for people and logs; never parsed, never a metric label.
         waits_for: tokens (`records.tokens`) whose arrival makes a deferred record worth another
             look.
+        needs_all: it takes all of them.
     """
 
     outcome: Outcome
@@ -139,3 +143,4 @@ class Verdict:
     envelope_id: bytes | None = None
     detail: str = ""
     waits_for: tuple[str, ...] = ()
+    needs_all: bool = False

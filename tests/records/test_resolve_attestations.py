@@ -188,7 +188,7 @@ def test_a_delegation_taken_back_afterwards_undoes_nothing(world: World) -> None
 
 def test_delegates_of_delegates_act_for_the_producer(world: World) -> None:
     world.add(delegation("alice", "carol"), delegation("carol", "dave"))
-    world.add(taking("dave", "withdraws", SCORE, 10, 4))
+    world.add(taking("dave", "withdraws", SCORE, 10, 4, between="carol"))
     assert told(world).state == "withdrawn"
     world.add(revocation("carol", "carol", -1000))
     assert told(world).state == "current"

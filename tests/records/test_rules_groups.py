@@ -10,8 +10,9 @@ from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.groups import ID_COLUMNS
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Reason
+from ciris_mesh.records.rules.base import WAITS_MAX
 from ciris_mesh.records.timestamps import from_unix_ms
-from ciris_mesh.records.tokens import key_token, token, tokens_of
+from ciris_mesh.records.tokens import key_token, member_token, token, tokens_of
 from support.records import AT_MS, group_columns, member
 from support.rulebook import MINUTE_MS, K, Shelf, key_id, made
 
@@ -144,7 +145,10 @@ def test_an_earlier_roster_decides_about_a_later_one(shelf: Shelf, kind: Envelop
         finding = shelf.asks(changed(group, *by, members=more))
         assert finding.reason is Reason.CONSENSUS_NOT_REACHED
         group_id = str(group.record[ID_COLUMNS[kind]])
-        assert set(finding.waits_for) == {token(kind, group_id), token(REMOVALS[kind], group_id)}
+        expected = {member_token(kind, group_id, key_id(name)) for name in by}
+        if "bob" in by:
+            expected.add(token(REMOVALS[kind], group_id))
+        assert set(finding.waits_for) == expected, "who is listed nowhere gains by no removal"
 
 
 @GROUPS
@@ -248,7 +252,9 @@ def test_a_removal_is_of_a_member_of_a_roster_that_is_here(
     for record in (removed(group, "bob", "bob"), removed(group, "mallory", "mallory")):
         finding = shelf.asks(record)
         assert finding.reason is Reason.ROSTER_UNKNOWN
-        assert finding.waits_for == (token(kind, str(group.record[ID_COLUMNS[kind]])),)
+        gone = str(record.record["removed_identity_key_id"])
+        group_id = str(group.record[ID_COLUMNS[kind]])
+        assert finding.waits_for == (member_token(kind, group_id, gone),)
     shelf.add(group)
     assert shelf.reason(removed(group, "bob", "bob")) is Reason.NONE
     assert shelf.reason(removed(group, "mallory", "mallory")) is Reason.ROSTER_UNKNOWN
@@ -376,3 +382,27 @@ def test_rows_from_before_there_were_rules_decide_nothing(shelf: Shelf) -> None:
     group = founded(K.FAMILY, roster("alice"), "alice", protocol="founder_only")
     shelf.add(changed(group, "bob", after_ms=-1, members=roster("", "bob"), consensus_protocol="?"))
     assert shelf.reason(changed(group, "bob")) is Reason.ROSTER_UNKNOWN
+
+
+# -- what it costs -------------------------------------------------------------------------------
+
+
+def test_many_missing_members_are_waited_for_a_few_at_a_time(shelf: Shelf) -> None:
+    names = [f"n{number:02}" for number in range(40)]
+    members = [member(key_id("alice"), founder=True), *(member(f"{n}-x") for n in names)]
+    finding = shelf.asks(founded(K.FAMILY, members, "alice", protocol="founder_only"))
+    assert finding.reason is Reason.KEY_UNKNOWN
+    assert finding.needs_all
+    assert finding.waits_for == tuple(key_token(f"{n}-x") for n in names[:WAITS_MAX])
+
+
+def test_removals_are_read_for_members_alone(shelf: Shelf) -> None:
+    group = shelf.add(
+        founded(K.FAMILY, roster("alice", "bob carol"), "alice", "bob", protocol="majority")
+    )
+    removals = token(K.FAMILY_MEMBERSHIP_REVOCATION, str(group.record["family_key_id"]))
+    shelf.asked_for.clear()
+    assert shelf.reason(changed(group, "mallory")) is Reason.CONSENSUS_NOT_REACHED
+    assert removals not in shelf.asked_for
+    assert shelf.reason(changed(group, "bob")) is Reason.CONSENSUS_NOT_REACHED
+    assert shelf.asked_for.count(removals) == 1

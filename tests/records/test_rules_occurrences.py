@@ -150,7 +150,7 @@ def test_a_delegate_says_it(shelf: Shelf) -> None:
     record = located("mallory")
     finding = shelf.asks(record)
     assert finding.reason is Reason.NOT_DELEGATED
-    assert finding.waits_for == (delegation_token(key_id("alice")),)
+    assert finding.waits_for == (delegation_token(key_id("alice"), key_id("mallory")),)
     shelf.add(acts_for("alice", "mallory", "infra:attest"))
     assert shelf.reason(record) is Reason.NOT_DELEGATED, "another scope"
     shelf.add(acts_for("alice", "mallory"))

@@ -185,9 +185,13 @@ def score(by: str, about: str, after_ms: int = 0, **more: Any) -> Envelope:
     return attestation(by, about, "scores", after_ms, inner, **more)
 
 
-def taking(by: str, type_: str, of: Envelope, after_ms: int, rule: int | None = None) -> Envelope:
-    """`by` takes an attestation back."""
+def taking(
+    by: str, type_: str, of: Envelope, after_ms: int, rule: int | None = None, between: str = ""
+) -> Envelope:
+    """`by` takes an attestation back; `between` names who delegated to it in between."""
     inner: dict[str, Any] = {"references_attestation_id": of.record["attestation_id"]}
+    if between:
+        inner["delegation_chain"] = [key_id(between)]
     about = str(of.record["attested_key_id"]).rpartition("-")[0]
     more = {} if rule is None else {"withdraws_admission_rule": rule}
     return attestation(by, about, type_, after_ms, inner, **more)

@@ -50,7 +50,9 @@ def _keys() -> Iterator[Envelope]:
     for name in PEOPLE:
         yield key_record(name)
     yield key_record("root", "steward")
-    yield key_record("bob", "agent", by="root", ref="vouched")
+    yield key_record("bob", "agent,steward", by="root", ref="vouched")
+    yield key_record("erin", "agent", by="root", ref="vouched")
+    yield key_record("carol", "witness", by="erin", ref="vouched")
     yield key_record("alice", "witness", by="bob", ref="vouched")
     yield key_record("mallory", "steward,witness", ref="self-made")
     yield key_record("mallory", "steward, witness", ref="spaced")
@@ -71,15 +73,24 @@ def _attest(by: str, about: str, type_: str, inner: _Columns, **more: Any) -> En
 def _attestations() -> Iterator[Envelope]:
     score = _attest("alice", "bob", "scores", {"dimension": "identity:continuity:v1"})
     yield score
-    for name in ("alice", "mallory"):
+    for name in ("alice", "carol", "mallory"):
         yield _attest(name, "bob", "scores", {"dimension": "transparency_log:cosigned"})
     yield _attest("alice", "carol", "delegates_to", {"delegated_scope": [ACT]})
     yield _attest("carol", "dave", "delegates_to", {"delegated_scope": [ACT]})
     yield _attest("bob", "erin", "delegates_to", {"delegated_scope": [ACT]})
     yield _attest("bob", "erin", "delegates_to", {"delegated_scope": ["agency:fly"]})
     about = {"references_attestation_id": score.record["attestation_id"]}
-    for by, rule in (("alice", 1), ("bob", 2), ("erin", 3), ("dave", 4), ("mallory", 4)):
-        yield _attest(by, by, "withdraws", about, withdraws_admission_rule=rule)
+    for by, rule, acting_for in (
+        ("alice", 1, "alice"),
+        ("bob", 2, "bob"),
+        ("erin", 3, "bob"),
+        ("carol", 4, "alice"),
+        ("mallory", 4, "alice"),
+    ):
+        yield _attest(by, acting_for, "withdraws", about, withdraws_admission_rule=rule)
+    chained = about | {"delegation_chain": [key_id("carol")]}
+    for by in ("dave", "mallory"):
+        yield _attest(by, "alice", "withdraws", chained, withdraws_admission_rule=4)
     yield _attest("alice", "bob", "supersedes", about)
     yield _attest("mallory", "bob", "supersedes", about)
     yield _attest("mallory", "bob", "scores", {"dimension": ""})

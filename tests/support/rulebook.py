@@ -5,10 +5,11 @@ The rules are asked after the signatures were verified, so for them who is liste
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+from ciris_mesh.records import provenance
 from ciris_mesh.records.authoring import Draft, assemble, draft
 from ciris_mesh.records.checks import outcome_of, public_key_of
 from ciris_mesh.records.envelope import Envelope, encode_base64, parse_envelope
@@ -16,15 +17,25 @@ from ciris_mesh.records.hybrid import FederationKey, HybridPublicKey, HybridSign
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind, SignatureStyle
 from ciris_mesh.records.outcome import Outcome, Reason
 from ciris_mesh.records.rules.base import Finding, Trust, deferred, missing_keys
+from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.table import judge
 from ciris_mesh.records.signing import signed_message
-from ciris_mesh.records.tokens import key_token, tokens_of
+from ciris_mesh.records.tokens import (
+    STEWARDS,
+    key_token,
+    published_by,
+    rooted_token,
+    self_key_token,
+    steward_token,
+    tokens_of,
+)
 from support.keys import key
 from support.records import AT_MS
 
 K = EnvelopeKind
 Record = tuple[EnvelopeKind, bytes]
 MINUTE_MS = 60_000
+_View = TypeVar("_View")
 _SIGNED = HybridSignature(bytes(64), bytes(3309))
 
 
@@ -82,11 +93,15 @@ def name_of(envelope: Envelope) -> bytes:
 
 @dataclass
 class Shelf:
-    """The federation shelf as the rules see it, and the trust they are told."""
+    """The federation shelf as the rules see it, and the trust they are told.
+
+    `asked_for` has the tokens whose records were asked for.
+    """
 
     trust: Trust = field(default_factory=Trust)
     rows: dict[bytes, Envelope] = field(default_factory=dict)
     answers: dict[str, list[Envelope]] = field(default_factory=dict)
+    asked_for: list[str] = field(default_factory=list)
 
     def add(self, first: Envelope, *others: Envelope) -> Envelope:
         """Put records here unasked; returns the last."""
@@ -107,7 +122,39 @@ class Shelf:
 
     def named(self, token: str) -> Iterator[Envelope]:
         """See Facts."""
+        self.asked_for.append(token)
         return iter(tuple(self.answers.get(token, ())))
+
+    def views(self, token: str, read: Callable[[Envelope], _View]) -> Iterator[_View]:
+        """See Facts."""
+        return map(read, self.named(token))
+
+    def stewards(self) -> frozenset[str]:
+        """See Facts. Found anew each time: the definition, not how a node keeps it."""
+        level = {
+            name
+            for name in self.trust.roots
+            if any(is_root(record, self.trust) for record in self.named(self_key_token(name)))
+        }
+        found: set[str] = set()
+        for _ in range(provenance.CHAIN_LINKS_MAX - 1):
+            found |= level
+            appointed = (self.named(steward_token(name)) for name in level)
+            level = {str(it.record["key_id"]) for records in appointed for it in records} - found
+        return frozenset(found)
+
+    def publishes(self, envelope: Envelope) -> set[str]:
+        """Add a record. Returns what that publishes."""
+        before = self.stewards()
+        self.add(envelope)
+        published = set(published_by(envelope))
+        if envelope.kind is K.KEY:
+            subject, signer = str(envelope.record["key_id"]), envelope.signers[0]
+            if len(self.answers[key_token(subject)]) > 1:
+                published.remove(key_token(subject))
+            if signer in self.stewards() and (signer != subject or is_root(envelope, self.trust)):
+                published.add(rooted_token(subject))
+        return published | ({STEWARDS} if self.stewards() != before else set())
 
     def asks(self, envelope: Envelope) -> Finding:
         """What the rule of its kind says."""
@@ -144,8 +191,7 @@ def settled(trust: Trust, arrivals: Sequence[Envelope]) -> set[bytes]:
             if finding.waits_for:
                 waiting[envelope.raw] = envelope, finding.waits_for
             elif finding.is_fine:
-                shelf.add(envelope)
-                published = set(tokens_of(envelope))
+                published = shelf.publishes(envelope)
                 pending += [it for it, tokens in waiting.values() if published & set(tokens)]
     return set(shelf.rows)
 

@@ -4,8 +4,6 @@ somebody it lets act for it. Source: records-and-protocol.md, sections 4.1 and 4
 
 from __future__ import annotations
 
-from typing import Final
-
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.h3cell import RESOLUTION_MAX, H3Cell, parse_cell
@@ -18,17 +16,15 @@ from ciris_mesh.records.rules.base import (
     Finding,
     Trust,
     deferred,
+    deferred_until_all,
     is_in_force,
     made_at_ms,
     missing_keys,
     refused,
     text,
 )
-from ciris_mesh.records.rules.delegations import may_act_for
-from ciris_mesh.records.tokens import delegation_token, token
-
-#: Only who the subject itself named: nobody passes on the right to say where somebody is.
-_LINKS_MAX: Final = 1
+from ciris_mesh.records.rules.delegations import missing_links
+from ciris_mesh.records.tokens import token
 
 
 def content(envelope: Envelope, trust: Trust) -> Finding:
@@ -49,18 +45,18 @@ def content(envelope: Envelope, trust: Trust) -> Finding:
 def standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     """The subject is known, and it signed, or a delegate did."""
     subject = text(envelope, "subject_key_id")
-    if missing := missing_keys(facts, iter([subject])):
-        return deferred(Reason.KEY_UNKNOWN, f"the key of {subject} is not here", *missing)
+    if missing := missing_keys(facts, [subject]):
+        return deferred_until_all(Reason.KEY_UNKNOWN, f"the key of {subject} is not here", missing)
     at_ms = made_at_ms(envelope)
+    waits_for: list[str] = []
     for signer in envelope.signers:
-        if signer == subject:
+        # Only who the subject itself named: nobody passes on the right to say where somebody is.
+        missing = () if signer == subject else missing_links((subject, signer), at_ms, facts)
+        if not missing:
             return FINE
-        if may_act_for(subject, signer, at_ms, facts, links_max=_LINKS_MAX)[0]:
-            return FINE
+        waits_for += missing
     return deferred(
-        Reason.NOT_DELEGATED,
-        f"neither {subject} nor who may act for it signed this",
-        delegation_token(subject),
+        Reason.NOT_DELEGATED, f"neither {subject} nor who may act for it signed this", *waits_for
     )
 
 

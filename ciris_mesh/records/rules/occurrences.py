@@ -23,6 +23,7 @@ from ciris_mesh.records.rules.base import (
     Finding,
     Trust,
     deferred,
+    deferred_until_all,
     first,
     is_in_force,
     made_at_ms,
@@ -84,8 +85,8 @@ def vouch_tokens(identity: str, signers: tuple[str, ...]) -> tuple[str, ...]:
 
 def _objections(envelope: Envelope, facts: Facts) -> Iterator[Finding]:
     identity, occurrence = text(envelope, "identity_key_id"), text(envelope, "occurrence_key_id")
-    if missing := missing_keys(facts, iter([identity, occurrence])):
-        yield deferred(Reason.KEY_UNKNOWN, "a key it names is not here", *missing)
+    if missing := missing_keys(facts, [identity, occurrence]):
+        yield deferred_until_all(Reason.KEY_UNKNOWN, "a key it names is not here", missing)
     if not vouches(identity, envelope.signers, made_at_ms(envelope), facts):
         yield deferred(
             Reason.OCCURRENCE_NOT_VOUCHED,
