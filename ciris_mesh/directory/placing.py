@@ -125,6 +125,7 @@ class Placing:
         if union is not None:
             verdict = replace(verdict, outcome=Outcome.UPGRADED)
             self._write(union, placed, is_new=False)
+            self._note_reliance(judgement, union, friends)
         elif stands is not None and stands >= row.shelf:
             verdict = replace(verdict, outcome=Outcome.DUPLICATE)
         elif self._conflicts(judgement, row):
@@ -140,14 +141,17 @@ class Placing:
             if stands is None:
                 self._store.publish(row, judgement.names)
             self._quotas.charge(row, judgement.candidate.source, friends)
-            if row.shelf is Shelf.FEDERATION:
-                self._introductions.note(
-                    (row.kind, row.envelope_id),
-                    judgement.key_ids,
-                    judgement.relied_on,
-                    is_ours=self._quotas.is_ours(row, friends),
-                )
+            self._note_reliance(judgement, row, friends)
         placed.settled.append((judgement.candidate, verdict))
+
+    def _note_reliance(self, judgement: Judgement, row: StoredRow, friends: Container[str]) -> None:
+        if row.shelf is Shelf.FEDERATION:
+            self._introductions.note(
+                (row.kind, row.envelope_id),
+                judgement.key_ids,
+                judgement.relied_on,
+                is_ours=self._quotas.is_ours(row, friends),
+            )
 
     def _is_first_key(self, row: StoredRow) -> bool:
         is_key = row.kind is EnvelopeKind.KEY and row.shelf is Shelf.FEDERATION

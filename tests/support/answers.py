@@ -192,7 +192,9 @@ def taking(
     inner: dict[str, Any] = {"references_attestation_id": of.record["attestation_id"]}
     if between:
         inner["delegation_chain"] = [key_id(between)]
-    about = str(of.record["attested_key_id"]).rpartition("-")[0]
+    # By rule 4 somebody acts for who made it, else for whom it is about, or for itself.
+    column = "attesting_key_id" if rule == 4 else "attested_key_id"
+    about = str(of.record[column]).rpartition("-")[0]
     more = {} if rule is None else {"withdraws_admission_rule": rule}
     return attestation(by, about, type_, after_ms, inner, **more)
 
