@@ -170,6 +170,10 @@ class ReplicationDirectory(Protocol):
         """Keys with a chain of signatures to a configured root. The same object until it grows."""
         ...
 
+    def closed(self) -> frozenset[EnvelopeKind]:
+        """Kinds of which nothing can be admitted under this configuration."""
+        ...
+
     def favour(self, friends: Callable[[], frozenset[str]]) -> None:
         """Ask `friends`, besides the rooted, whose records may be brought without limit.
 

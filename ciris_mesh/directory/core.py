@@ -60,6 +60,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.rules.keys import is_root
+from ciris_mesh.records.rules.operations import closed_kinds
 from ciris_mesh.records.tokens import self_key_token
 from ciris_mesh.wire.messages import EnvelopeRef
 
@@ -363,6 +364,10 @@ class DirectoryCore(ReplicationDirectory):
         """Keys with a chain of signatures to a configured root."""
         with self._state:
             return self._rooting.keys.ids()
+
+    def closed(self) -> frozenset[EnvelopeKind]:
+        """Kinds of which nothing can be admitted under this configuration."""
+        return closed_kinds(self._trust)
 
     def favour(self, friends: Callable[[], frozenset[str]]) -> None:
         """Ask `friends`, besides the rooted, whose records may be brought without limit."""

@@ -89,7 +89,9 @@ class ReplicationRuntime:
         self.board = StalenessBoard(clock, tau_partial_s=self.config.tau_partial_s)
         self._passed_on: tuple[frozenset[str], frozenset[str], frozenset[str]] | None = None
         directory.favour(self._friends)
-        self.bridge = FederationDirectoryReplicationBridge(directory, self._trusted, clock=clock)
+        self.bridge = FederationDirectoryReplicationBridge(
+            directory, self._trusted, unwanted=directory.closed(), clock=clock
+        )
         self.registry = ReplicationRegistry(self._make_responder)
         self._pool = WorkerPool(self.config.worker_threads)
         self._timer = Timer(clock)

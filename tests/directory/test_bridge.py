@@ -47,12 +47,17 @@ class Clock:
 class Mesh:
     """One directory, its bridge, whom it trusts and what time it is."""
 
-    def __init__(self, directory: DirectoryCore, *trusted: str) -> None:
+    def __init__(
+        self,
+        directory: DirectoryCore,
+        *trusted: str,
+        unwanted: frozenset[EnvelopeKind] = frozenset(),
+    ) -> None:
         self.directory = directory
         self.trusted = frozenset(trusted)
         self.clock = Clock()
         self.bridge = FederationDirectoryReplicationBridge(
-            directory, lambda: self.trusted, clock=self.clock
+            directory, lambda: self.trusted, unwanted=unwanted, clock=self.clock
         )
 
     def hold(self, kind: EnvelopeKind, *raws: bytes) -> list[bytes]:
@@ -611,3 +616,33 @@ def test_after_a_round_both_views_are_equal_and_nothing_is_asked_again(
     assert one.bridge.view_digest("two", K.FAMILY) == two.bridge.view_digest("one", K.FAMILY)
     assert one.bridge.lacking("two", K.FAMILY, two.bridge.offer("one", K.FAMILY)) == []
     assert two.bridge.lacking("one", K.FAMILY, one.bridge.offer("two", K.FAMILY)) == []
+
+
+# -- kinds nobody here may admit -------------------------------------------------------------------
+
+
+def test_what_cannot_be_admitted_is_never_asked_for_and_counts_as_known(
+    directory: DirectoryCore,
+) -> None:
+    mesh = Mesh(directory, unwanted=frozenset({K.ORGANIZATION}))
+    ids = [bytes([n]) * 32 for n in range(3)]
+    for _ in range(2):
+        assert mesh.asks(K.ORGANIZATION, *ids) == []
+        mesh.note(K.ORGANIZATION, *ids)
+        assert mesh.bridge.view_digest(HUB, K.ORGANIZATION) == digest_of(ids)
+        assert mesh.bridge.view_digest(RELAY, K.ORGANIZATION) == digest_of([])
+        refs = [EnvelopeRef(one, 0) for one in ids]
+        assert mesh.bridge.owing(HUB, K.ORGANIZATION, refs) == 0
+    assert mesh.bridge.counts()["not_asked", "unwanted"] == 6
+    assert mesh.asks(K.FAMILY, *ids) == ids, "other kinds are"
+
+
+def test_what_is_held_of_such_a_kind_is_still_offered(directory: DirectoryCore) -> None:
+    """It came in under another configuration."""
+    mesh = Mesh(directory, alice().key_id, unwanted=frozenset({K.ORGANIZATION}))
+    mesh.hold(K.KEY, sample(K.KEY, alice()))
+    (ours,) = mesh.hold(K.ORGANIZATION, sample(K.ORGANIZATION, alice()))
+    assert mesh.offered(K.ORGANIZATION) == [ours]
+    theirs = b"t" * 32
+    mesh.note(K.ORGANIZATION, ours, theirs)
+    assert mesh.bridge.view_digest(HUB, K.ORGANIZATION) == digest_of([ours, theirs])

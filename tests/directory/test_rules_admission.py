@@ -503,7 +503,9 @@ def test_roots_alone_admit_nothing(open_directory: Callable[..., DirectoryCore])
     directory = open_directory(trust=Trust(roots=TRUST.roots))
     put(directory, *(signed(key_record(name)) for name in ("alice", "bob", "chief")))
     organization = signed(made(K.ORGANIZATION, columns(K.ORGANIZATION, "x", 1), "chief"))
+    assert directory.closed() == {K.ORGANIZATION, K.ORG_MEMBERSHIP, K.PARTNER_RECORD}
     assert put(directory, organization, signed(_partner("alice", "bob"))) == [
-        Outcome.DEFERRED,
+        Outcome.REFUSED,
         Outcome.REFUSED,
     ]
+    assert directory.pools().deferred == 0

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ciris_mesh.directory.base import Source
+from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.protocol.limits import CADENCE_S, NO_PROGRESS_TIMEOUT_S, TAU_PARTIAL_S
 from ciris_mesh.protocol.report import BoundedBy, InSync
 from ciris_mesh.records.envelope import parse_envelope
@@ -168,6 +169,11 @@ def test_an_unanswered_comparison_drops_the_link_and_a_new_one_is_made(
     mesh.clock.leap(CADENCE_S)
     bob.wait_dialled()
     bob.shake_hands()
+    wait_until(lambda: mesh.peer("alice", "bob").link is not None, "attributed")
+    settle(alice)
+    if mesh.peer("alice", "bob").check_out:  # the dial was due twice, and the second time it asked
+        asked(bob, unless=held(alice))
+        settle(alice)
     agree(bob, alice)
 
 
@@ -380,6 +386,32 @@ def test_what_one_peer_brought_is_passed_on_to_the_others_at_once(mesh: Mesh) ->
         settle(node)  # every cadence has just begun
     new = mesh.put("alice", FAMILY)
     wait_until(lambda: new in held(mesh.nodes["carol"])[FAMILY], "carol has it from bob")
+
+
+def test_a_node_without_stewards_is_content_without_what_it_could_not_admit(mesh: Mesh) -> None:
+    organization = EnvelopeKind.ORGANIZATION
+    alice = mesh.node("alice")
+    bob = mesh.node("bob", directory=MemoryDirectory())
+    mesh.befriend("alice", "bob")
+    ids = {mesh.put("alice", organization, n) for n in range(3)}
+    events = collect(alice), collect(bob)
+    alice.start()
+    bob.start()
+    mesh.clock.leap(CADENCE_S)
+    wait_until(lambda: all(events), "a round in which nothing is asked for")
+    mesh.clock.leap(CADENCE_S)
+    mesh.wait_converged()
+    for node in (alice, bob):
+        settle(node)
+    rounds = list(map(len, events))
+    for _ in range(3):
+        mesh.clock.leap(CADENCE_S)
+        mesh.wait_converged()
+    assert held(alice)[organization] == ids
+    assert held(bob)[organization] == frozenset()
+    assert bob.directory.pools().deferred == bob.directory.pools().refused == 0
+    assert {event.kind for heard in events for event in heard} == {organization}
+    assert list(map(len, events)) == rounds, "no round is needed any more"
 
 
 def test_a_new_peers_key_is_news_for_the_other_peers(mesh: Mesh) -> None:

@@ -65,7 +65,10 @@ class SimNode:
     def boot(self) -> None:
         """Start with nothing but the directory."""
         self.bridge = FederationDirectoryReplicationBridge(
-            self.directory, lambda: self.trusted, clock=lambda: self.wall_ms() / 1000
+            self.directory,
+            lambda: self.trusted,
+            unwanted=self.directory.closed(),
+            clock=lambda: self.wall_ms() / 1000,
         )
         self.registry = ReplicationRegistry(lambda peer, kind: self._make(peer, kind, "responder"))
 

@@ -4,6 +4,8 @@
     org_membership   of an organization that is here: a root steward, or an admin of it
     partner_record   enough of the configured stewards, whatever threshold the record states
 
+Without such stewards nothing of these kinds can ever come in: see `closed_kinds`.
+
 An admin is who holds an admitted, active grant of org_admin in force when the record was made.
 Grants were judged the same way when they came, so every admitted one goes back to a root steward
 and a circle of grants is never entered. What was withdrawn since is asked when answers are made.
@@ -60,6 +62,16 @@ def partner_content(envelope: Envelope, trust: Trust) -> Finding:
     return first(_partner_problems(envelope, trust))
 
 
+def closed_kinds(trust: Trust) -> frozenset[EnvelopeKind]:
+    """Kinds of which this configuration admits nothing; it makes no sense to ask for them."""
+    closed: set[EnvelopeKind] = set()
+    if not trust.root_stewards:
+        closed |= {EnvelopeKind.ORGANIZATION, EnvelopeKind.ORG_MEMBERSHIP}
+    if trust.partner_threshold < 1 or not trust.partner_stewards:
+        closed.add(EnvelopeKind.PARTNER_RECORD)
+    return frozenset(closed)
+
+
 def organization_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     """A root steward signed, or an admin of this organization."""
     return first(_authority_objections(envelope, facts, trust))
@@ -72,7 +84,7 @@ def membership_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Findi
 
 def partner_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     """Enough of the configured stewards signed, each person counted once."""
-    if trust.partner_threshold < 1 or not trust.partner_stewards:
+    if envelope.kind in closed_kinds(trust):
         return refused(Reason.PARTNER_STEWARDS_UNSET, "no partner stewards are configured here")
     stewards = [
         Member.of(name, public)
@@ -97,6 +109,7 @@ def _partner_problems(envelope: Envelope, trust: Trust) -> Iterator[Finding]:
 
 
 def _membership_objections(envelope: Envelope, facts: Facts, trust: Trust) -> Iterator[Finding]:
+    yield from _closed_objections(envelope, trust)
     organization = token(EnvelopeKind.ORGANIZATION, text(envelope, "org_id"))
     if not exists(facts, organization):
         yield deferred(
@@ -105,7 +118,13 @@ def _membership_objections(envelope: Envelope, facts: Facts, trust: Trust) -> It
     yield from _authority_objections(envelope, facts, trust)
 
 
+def _closed_objections(envelope: Envelope, trust: Trust) -> Iterator[Finding]:
+    if envelope.kind in closed_kinds(trust):
+        yield refused(Reason.ROOT_STEWARDS_UNSET, "no root stewards are configured here")
+
+
 def _authority_objections(envelope: Envelope, facts: Facts, trust: Trust) -> Iterator[Finding]:
+    yield from _closed_objections(envelope, trust)
     actor, org_id = text(envelope, "attesting_key_id"), text(envelope, "org_id")
     if actor in trust.root_stewards:
         return
