@@ -144,8 +144,9 @@ def test_who_may_take_back(
 def test_who_may_not(world: World, by: str, type_: str, rule: int | None) -> None:
     taker = world.add(taking(by, type_, SCORE, 10, rule))
     assert told(world).state == "current"
-    assert told(world, taker).state == "not_entitled"
-    assert Rule.ATTESTATION_NOT_ENTITLED in rules(world.ask("attestations", BOB))
+    about = str(taker.record["attested_key_id"])
+    assert told(world, taker, about).state == "not_entitled"
+    assert Rule.ATTESTATION_NOT_ENTITLED in rules(world.ask("attestations", about))
 
 
 def test_what_took_something_back_being_taken_back_brings_nothing_back(world: World) -> None:
