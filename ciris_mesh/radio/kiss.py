@@ -55,7 +55,6 @@ class Command(IntEnum):
     FB_READ = 0x42
     FB_WRITE = 0x43
     BT_CTRL = 0x46
-    BOARD = 0x47
     PLATFORM = 0x48
     MCU = 0x49
     FW_VERSION = 0x50
@@ -87,7 +86,6 @@ HOST_PAYLOAD_BYTES: Final[dict[Command, int]] = {
     Command.FB_READ: 1,
     Command.FB_WRITE: 9,
     Command.BT_CTRL: 1,
-    Command.BOARD: 1,
     Command.PLATFORM: 1,
     Command.MCU: 1,
     Command.FW_VERSION: 1,
