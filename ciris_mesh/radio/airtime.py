@@ -29,6 +29,8 @@ CR_MAX: Final = 8
 BANDWIDTHS_HZ: Final = (
     7_810, 10_420, 15_630, 20_830, 31_250, 41_670, 62_500, 125_000, 250_000, 500_000,
 )  # fmt: skip
+#: Thermal noise in 125 kHz and a receiver's 6 dB.
+NOISE_FLOOR_DBM: Final = -117
 
 _PREAMBLE_SYMBOLS_MIN: Final = 18
 _PREAMBLE_S: Final = 0.024

@@ -18,7 +18,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
 from ciris_mesh.radio import kiss
 from ciris_mesh.radio.airtime import (
@@ -26,11 +26,13 @@ from ciris_mesh.radio.airtime import (
     CR_MIN,
     FRAME_BYTES_MAX,
     HEADER_BYTES,
+    NOISE_FLOOR_DBM,
     SF_MAX,
     SF_MIN,
     LoraSettings,
     nearest_bandwidth,
 )
+from ciris_mesh.radio.chance import Randomness
 from ciris_mesh.radio.kiss import Command, DeviceError, KissDecoder, KissFault, encode
 from ciris_mesh.radio.meter import AirtimeMeter, ContentionWindow, contention_window
 
@@ -41,8 +43,6 @@ QUEUE_PACKETS_MAX: Final = 200
 TXPOWER_DBM_MAX: Final = 22
 #: Statistics to the host.
 STATS_PERIOD_S: Final = 1.0
-#: Told to the host as noise floor: thermal noise in 125 kHz and a receiver's 6 dB.
-NOISE_FLOOR_DBM: Final = -117
 
 _SPLIT_FLAG: Final = 0x01
 _UNSET_TXPOWER: Final = 0xFF
@@ -62,18 +62,6 @@ class Dropped(StrEnum):
     EMPTY_FRAME = "empty_frame"  # heard, and nothing in it
     POWER_LOST = "power_lost"  # a packet still queued when the device lost power
     CUT_OFF = "cut_off"  # a packet on its way when the radio was switched off or retuned
-
-
-class Randomness(Protocol):
-    """What is needed of `random.Random`."""
-
-    def random(self) -> float:
-        """A number from 0 to 1, 1 excluded."""
-        ...
-
-    def randrange(self, stop: int, /) -> int:
-        """A whole number from 0 to `stop`, that excluded."""
-        ...
 
 
 class Device:
