@@ -19,7 +19,7 @@ RANK = {
 }  # fmt: skip
 PURE = ("records", "wire", "protocol")
 #: Of `radio` the parts that own a thread, a socket or a file. All others are pure too.
-RADIO_EDGE = ("pty_port", "interface", "profiles")
+RADIO_EDGE = ("hostport", "pty_port", "interface", "profiles")
 IMPURE = re.compile(
     r"^(RNS|LXMF|sqlite3|socket|threading|time|random|secrets|os|logging|asyncio|subprocess)\b"
 )

@@ -1,0 +1,36 @@
+"""Reticulum configuration for a host of an emulated RNode, ready to paste. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ciris_mesh.radio.airtime import LoraSettings
+from ciris_mesh.radio.hostport import NodePort
+
+#: 25 mW, what the 868.0-868.6 MHz band allows. An emulated radio does not care.
+TXPOWER_DBM: Final = 14
+
+
+def rnode_block(place: NodePort, settings: LoraSettings) -> str:
+    """The block for Reticulum's own driver on the pty."""
+    return _block(place, settings, "RNodeInterface", f"port = {place.port}")
+
+
+def virtual_block(place: NodePort, settings: LoraSettings) -> str:
+    """The block for the external interface on the socket, without a pty."""
+    return _block(place, settings, "VirtualRNodeInterface", f"socket = {place.socket}")
+
+
+def _block(place: NodePort, settings: LoraSettings, type_: str, where: str) -> str:
+    lines = (
+        f"[[rnode{place.node}]]",
+        f"  type = {type_}",
+        "  enabled = Yes",
+        f"  {where}",
+        f"  frequency = {settings.frequency_hz}",
+        f"  bandwidth = {settings.bandwidth_hz}",
+        f"  txpower = {TXPOWER_DBM}",
+        f"  spreadingfactor = {settings.sf}",
+        f"  codingrate = {settings.cr}",
+    )
+    return "".join(f"  {line}\n" for line in lines)
