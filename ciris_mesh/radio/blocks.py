@@ -21,6 +21,17 @@ def virtual_block(place: NodePort, settings: LoraSettings) -> str:
     return _block(place, settings, "VirtualRNodeInterface", f"socket = {place.socket}")
 
 
+def whole_config(place: NodePort, block: str) -> str:
+    """A whole configuration file around a block, for a Reticulum beside others on this machine."""
+    return (
+        "[reticulum]\n"
+        "  enable_transport = No\n"
+        "  share_instance = Yes\n"
+        f"  instance_name = rnode{place.node}\n\n"
+        f"[interfaces]\n{block}"
+    )
+
+
 def _block(place: NodePort, settings: LoraSettings, type_: str, where: str) -> str:
     lines = (
         f"[[rnode{place.node}]]",

@@ -174,6 +174,11 @@ class Ether:
         """Whether the thread lives; it ends by stop(), or by a fault that it logs."""
         return self._thread.is_alive()
 
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds of the channel since start(); 0 before."""
+        return self._now_s() if self._thread.ident is not None else 0.0
+
     def counters(self) -> tuple[NodeCounters, ...]:
         """What each node did until now; after stop(), until then."""
         return self._ask(self._count)
