@@ -102,6 +102,12 @@ _LOOK_S: Final = 1.0
     metavar="DIR",
     help="Where the ports appear; by default a new directory that is removed at the end.",
 )
+@click.option(
+    "--socket",
+    "by_socket",
+    is_flag=True,
+    help="Print configurations for VirtualRNodeInterface instead, which needs no serial port.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line at the start, one at the end.")
 @click.pass_obj
 def ether(app: App, /, **options: Any) -> None:
@@ -190,9 +196,10 @@ def _wait(running: Ether, ending: Any, for_s: float | None) -> None:
 
 
 def _show_ports(running: Ether, settings: LoraSettings, options: dict[str, Any]) -> None:
-    from ciris_mesh.radio.blocks import rnode_block, whole_config
+    from ciris_mesh.radio.blocks import rnode_block, virtual_block, whole_config
 
-    configs = [whole_config(place, rnode_block(place, settings)) for place in running.ports]
+    block = virtual_block if options["by_socket"] else rnode_block
+    configs = [whole_config(place, block(place, settings)) for place in running.ports]
     if options["as_json"]:
         rows = [
             {"node": each.node, "port": str(each.port), "socket": str(each.socket), "config": text}
@@ -202,7 +209,11 @@ def _show_ports(running: Ether, settings: LoraSettings, options: dict[str, Any])
         return
     bitrate, pace = settings.bitrate_bps, options["speed"]
     click.echo(f"{len(configs)} radios at {bitrate:.0f} bit/s, time {pace:g} x. Ctrl-C ends it.\n")
-    click.echo("Save each part as the file `config` of a directory DIR, then: rnsd --config DIR\n")
+    click.echo("Save each part as the file `config` of a directory DIR, then: rnsd --config DIR")
+    if options["by_socket"]:
+        shim = "DIR/interfaces/VirtualRNodeInterface.py"
+        click.echo(f"Before that: ciris-mesh interfaces show VirtualRNodeInterface > {shim}")
+    click.echo()
     for place, text in zip(running.ports, configs, strict=True):
         click.echo(f"# ---- rnode{place.node} ----\n{text}")
 

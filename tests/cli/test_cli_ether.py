@@ -57,6 +57,14 @@ def test_it_prints_ready_configurations_and_counters() -> None:
     assert "3 radios, 0 s of channel time" in result.stdout
 
 
+def test_configurations_without_a_serial_port() -> None:
+    result = run("--socket")
+    assert "type = VirtualRNodeInterface" in result.stdout
+    assert "rnode1.sock" in result.stdout
+    assert "interfaces show VirtualRNodeInterface >" in result.stdout
+    assert "RNodeInterface" not in result.stdout.replace("VirtualRNodeInterface", "")
+
+
 def test_json_is_a_line_at_the_start_and_one_at_the_end(tmp_path: Path) -> None:
     ready, ended = lines(run("--json", "--dir", str(tmp_path)))
     assert (ready["event"], ended["event"]) == ("ready", "ended")

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from ciris_mesh.radio.airtime import LoraSettings
-from ciris_mesh.radio.blocks import rnode_block
+from ciris_mesh.radio.blocks import rnode_block, virtual_block
 from ciris_mesh.radio.kiss import DeviceError
+from ciris_mesh.radio.profiles import profile, profiles
 from ciris_mesh.radio.pty_port import Ether
 from ciris_mesh.radio.topology import full
 from support.radio_nodes import ONLINE_TIMEOUT_S, RadioNode, digest_of
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.rns
 
@@ -21,7 +23,8 @@ SF8 = LoraSettings(868_100_000, 125_000, 8, 5)
 #: Reticulum's own state of a Resource that arrived.
 COMPLETE = 6
 
-Make = Callable[[int], RadioNode]
+Make = Callable[..., RadioNode]
+SHIM = "VirtualRNodeInterface"
 
 
 @pytest.fixture
@@ -35,8 +38,10 @@ def make(ether: Ether, tmp_path: Path) -> Iterator[Make]:
     """Start Reticulum on a node's port; all end with the test."""
     running: list[RadioNode] = []
 
-    def start(node: int) -> RadioNode:
-        child = RadioNode(tmp_path / f"n{node}", rnode_block(ether.ports[node], SF8))
+    def start(node: int, *, by_socket: bool = False) -> RadioNode:
+        block = (virtual_block if by_socket else rnode_block)(ether.ports[node], SF8)
+        shims = {SHIM: profile(SHIM).text} if by_socket else {}
+        child = RadioNode(tmp_path / f"n{node}", block, shims)
         running.append(child)
         return child
 
@@ -91,6 +96,26 @@ def test_more_than_the_queue_holds_is_dropped_and_counted(ether: Ether, make: Ma
     assert counters.dropped["queue_full"] >= 1
 
 
+def test_the_external_interface_speaks_with_the_real_driver(ether: Ether, make: Make) -> None:
+    """Loaded by Reticulum itself from the file that comes along, without a serial port."""
+    one, two = make(0), make(1, by_socket=True)
+    for each in (one, two):
+        each.wait("online", ONLINE_TIMEOUT_S)
+    link(one, two)
+    two.do("resource", size=2_000)
+    assert one.wait("got", status=COMPLETE)["digest"] == digest_of(2_000)
+    stats = two.stats()
+    assert stats["type"] == "ciris_mesh.radio.interface.VirtualRNodeInterface"
+    assert (stats["bitrate"], stats["rssi"], stats["snr"]) == (3125, -80, 12)
+    assert stats["airtime_long"] > 0
+    ether.unplug(1)
+    two.wait("offline")
+    ether.replug(1)
+    two.wait("online")
+    ether.reset(1)  # back so soon that nobody but the device can tell
+    wait_until(lambda: ether._lab._devices[1].settings is not None)
+
+
 @pytest.mark.slow
 def test_unplugged_in_the_middle_of_a_resource_and_plugged_in_again(
     ether: Ether, make: Make
@@ -127,3 +152,20 @@ def test_a_reset_and_a_fault_take_the_driver_offline_and_it_returns(
     one.wait("offline")
     one.wait("online", ONLINE_TIMEOUT_S)
     link(one, two)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [each.name for each in profiles() if each.name[:6] == "rnode-"])
+def test_a_radio_takes_what_the_profiles_say(ether: Ether, tmp_path: Path, name: str) -> None:
+    """The driver compares what it set with what the device answers."""
+    text = profile(name).text.partition("[interfaces]\n")[2]
+    block = text.replace("/dev/serial/by-id/CHANGE-ME", str(ether.ports[0].port))
+    child = RadioNode(tmp_path / "n", block)
+    try:
+        child.wait("online", ONLINE_TIMEOUT_S)
+        device = ether._lab._devices[0]
+        assert device.settings is not None
+        assert child.stats()["bitrate"] == pytest.approx(device.settings.bitrate_bps)
+        assert 0 < device._long_limit < 0.3
+    finally:
+        child.stop()
