@@ -277,6 +277,15 @@ def test_airtime_limits_stop_the_device(limit: str, locked_until_s: float) -> No
     assert radio.wants_channel(locked_until_s)
 
 
+def test_a_radio_switched_off_and_on_has_forgotten_its_hour() -> None:
+    """As in the firmware; whoever keeps the law must not count on the device alone."""
+    radio = running(bytes.fromhex("c00c0001c0"))
+    radio.frame_sent(0.4, 1.0)
+    assert radio.is_limited(2.0)
+    radio.from_host(OFF + ON, 2.0)
+    assert not radio.is_limited(2.0)
+
+
 def test_a_limit_does_not_stop_a_burst_that_runs() -> None:
     """As in the firmware: one burst of a full queue can overshoot by its own length."""
     radio = running(bytes.fromhex("c00b0001c0"))

@@ -136,6 +136,25 @@ def test_a_host_that_does_not_read_costs_a_bounded_buffer(
     assert len(ether._hosts[0]._unread) <= UNREAD_BYTES_MAX
 
 
+def test_the_next_host_gets_nothing_the_last_one_left_unread(
+    ether: Ether, plug: Callable[[Host], Host]
+) -> None:
+    lazy = plug(open_socket(ether.ports[0].socket))
+    os.set_blocking(lazy.number, False)
+
+    def left_unread() -> bool:
+        with suppress(BlockingIOError):
+            os.write(lazy.number, encode(Command.RANDOM, b"\x01") * 800)
+        return len(ether._hosts[0]._unread) > 0
+
+    wait_until(left_unread)
+    lazy.close()
+    wait_until(lambda: ether._hosts[0]._client is None)
+    fresh = plug(open_socket(ether.ports[0].socket))
+    fresh.say(DETECT)
+    assert fresh.first() == Command.DETECT
+
+
 def test_one_host_at_a_time(ether: Ether, plug: Callable[[Host], Host]) -> None:
     first = plug(open_socket(ether.ports[0].socket))
     first.say(DETECT)

@@ -34,21 +34,29 @@ class Host:
     def send(self, packet: bytes) -> None:
         self.say(encode(Command.DATA, packet))
 
+    def first(self) -> int:
+        """Return the command of the next frame, whatever it is."""
+        return self._next(DEADLINE_S, "frame").command
+
     def expect(self, command: Command) -> bytes:
         """Return the payload of the next frame of a command, leaving out others before it."""
         end_s = time.monotonic() + DEADLINE_S
         while True:
-            while self._frames:
-                frame = self._frames.pop(0)
-                if frame.command == command:
-                    return frame.payload
+            frame = self._next(end_s - time.monotonic(), command.name)
+            if frame.command == command:
+                return frame.payload
+
+    def _next(self, timeout_s: float, what: str) -> KissFrame:
+        end_s = time.monotonic() + timeout_s
+        while not self._frames:
             left_s = end_s - time.monotonic()
-            assert left_s > 0, f"no {command.name} came"
+            assert left_s > 0, f"no {what} came"
             if select.select([self.number], [], [], left_s)[0]:
                 got = os.read(self.number, 4096)
                 assert got, "the port went away"
                 found = self._decoder.feed(got)
                 self._frames += [each for each in found if not isinstance(each, KissFault)]
+        return self._frames.pop(0)
 
     def set_up(self, sf: int = 8, bandwidth_hz: int = 125_000) -> None:
         """Switch the radio on and wait until it is."""
