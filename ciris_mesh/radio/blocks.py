@@ -1,14 +1,30 @@
-"""Reticulum configuration for a host of an emulated RNode, ready to paste. Pure."""
+"""Where a host plugs in, and the Reticulum configuration for it, ready to paste. Pure."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from ciris_mesh.radio.airtime import LoraSettings
-from ciris_mesh.radio.hostport import NodePort
 
 #: 25 mW, what the 868.0-868.6 MHz band allows. An emulated radio does not care.
 TXPOWER_DBM: Final = 14
+
+
+@dataclass(frozen=True, slots=True)
+class NodePort:
+    """Where the host of a node plugs in.
+
+    Attributes:
+        node: its number, from 0.
+        port: the serial port for `RNodeInterface`; a link that stays the same when replugged.
+        socket: the Unix socket for `VirtualRNodeInterface`; the same bytes.
+    """
+
+    node: int
+    port: Path
+    socket: Path
 
 
 def rnode_block(place: NodePort, settings: LoraSettings) -> str:

@@ -12,9 +12,10 @@ import select
 import socket
 import tty
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from ciris_mesh.radio.blocks import NodePort
 
 #: What a host that reads slowly may leave unread: over a hundred full packets, seconds of a radio.
 UNREAD_BYTES_MAX: Final = 65_536
@@ -25,21 +26,6 @@ SOCKET_PATH_BYTES_MAX: Final = 100
 
 #: The host does not read; what a device told it was dropped.
 HOST_NOT_READING: Final = "host_not_reading"
-
-
-@dataclass(frozen=True, slots=True)
-class NodePort:
-    """Where the host of a node plugs in.
-
-    Attributes:
-        node: its number, from 0.
-        port: the serial port for `RNodeInterface`; a link that stays the same when replugged.
-        socket: the Unix socket for `VirtualRNodeInterface`; the same bytes.
-    """
-
-    node: int
-    port: Path
-    socket: Path
 
 
 class HostPort:

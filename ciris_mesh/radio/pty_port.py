@@ -28,9 +28,10 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from ciris_mesh.errors import ConfigError, LifecycleError, ShutdownTimeout
+from ciris_mesh.radio.blocks import NodePort
 from ciris_mesh.radio.chance import Randomness
 from ciris_mesh.radio.device import STATS_PERIOD_S
-from ciris_mesh.radio.hostport import SOCKET_PATH_BYTES_MAX, HostPort, NodePort
+from ciris_mesh.radio.hostport import SOCKET_PATH_BYTES_MAX, HostPort
 from ciris_mesh.radio.kiss import DeviceError
 from ciris_mesh.radio.lab import Lab, NodeCounters, ToHosts
 from ciris_mesh.radio.topology import Reach
