@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Final, Self
 
 _ENDING: Final = frozenset({signal.SIGINT, signal.SIGTERM})
@@ -33,12 +33,7 @@ class EndSignals:
         while self._reader.recv(1)[0] not in _ENDING:
             pass
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         signal.set_wakeup_fd(-1)
         self._reader.close()
         self._writer.close()
