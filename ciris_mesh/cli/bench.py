@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -15,6 +15,8 @@ from ciris_mesh.cli.verbs import Verb
 if TYPE_CHECKING:
     from ciris_mesh.bench.records import Record
     from ciris_mesh.bench.report import Report
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 #: Written out, so that help needs none of the bench's imports; a test compares them.
 TCP_RECORDS: Final = 5_000
@@ -30,6 +32,20 @@ _seed_option = click.option(
     metavar="S",
     help="What is made follows from it.",
 )
+
+
+def _records_option(default: int, text: str) -> Callable[[_Command], _Command]:
+    return click.option(
+        "--records",
+        "count",
+        type=click.IntRange(1, RECORDS_MAX),
+        default=default,
+        show_default=True,
+        metavar="N",
+        help=text,
+    )
+
+
 _json_option = click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
 
 
@@ -78,15 +94,7 @@ def records(app: App, *, count: int, seed: int, out: Path, force: bool) -> None:
 
 
 @bench.command(cls=Verb)
-@click.option(
-    "--records",
-    "count",
-    type=click.IntRange(1, RECORDS_MAX),
-    default=TCP_RECORDS,
-    show_default=True,
-    metavar="N",
-    help="How many records are replicated.",
-)
+@_records_option(TCP_RECORDS, "How many records are replicated.")
 @_seed_option
 @_json_option
 @click.pass_context
@@ -100,21 +108,11 @@ def tcp(ctx: click.Context, *, count: int, seed: int, as_json: bool) -> None:
     from ciris_mesh.bench.tcp import run
 
     app: App = ctx.obj
-    with ended_by_signals(), scratch_directory(app, "bench", keep=False) as root:
-        report = run(root, records=count, seed=seed, tell=app.talk)
-    _show(ctx, report, as_json=as_json)
+    _measure(ctx, lambda root: run(root, records=count, seed=seed, tell=app.talk), as_json=as_json)
 
 
 @bench.command(cls=Verb)
-@click.option(
-    "--records",
-    "count",
-    type=click.IntRange(1, RECORDS_MAX),
-    default=STORE_ROWS,
-    show_default=True,
-    metavar="N",
-    help="Rows of the large store.",
-)
+@_records_option(STORE_ROWS, "Rows of the large store.")
 @_seed_option
 @_json_option
 @click.pass_context
@@ -127,8 +125,12 @@ def store(ctx: click.Context, *, count: int, seed: int, as_json: bool) -> None:
     from ciris_mesh.bench.store import run
 
     app: App = ctx.obj
-    with ended_by_signals(), scratch_directory(app, "bench", keep=False) as root:
-        report = run(root, records=count, seed=seed, tell=app.talk)
+    _measure(ctx, lambda root: run(root, records=count, seed=seed, tell=app.talk), as_json=as_json)
+
+
+def _measure(ctx: click.Context, run: Callable[[Path], Report], *, as_json: bool) -> None:
+    with ended_by_signals(), scratch_directory(ctx.obj, "bench", keep=False) as root:
+        report = run(root)
     _show(ctx, report, as_json=as_json)
 
 

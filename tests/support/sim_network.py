@@ -192,6 +192,7 @@ class SimNetwork:
         coordinator = node.initiator(two, kind)
         busy = any(c.is_active and c.key.kind is kind for c in node.registry.of_peer(two))
         if not busy:
+            self._moved_ms[frozenset((one, two))] = self.now_ms  # a round's time begins with it
             self._guard(one, two, coordinator.start_round)
             self._watch(one, two)
 
