@@ -122,7 +122,7 @@ class Sink:
 class _Stream:
     """One stream being read."""
 
-    __slots__ = ("data", "at")
+    __slots__ = ("at", "data")
 
     def __init__(self, data: bytes) -> None:
         self.data = data

@@ -255,10 +255,9 @@ class Writer:
         if not isinstance(arg, Mirror) or arg.column not in self._record:
             return _NOTHING if isinstance(value, _Absent) else None
         expected = derive.mirrored(self._record, arg)
-        is_same = not isinstance(value, _Absent) and (
-            value is expected or compact(value) == compact(expected)
-        )
-        return _NOTHING if is_same else None
+        if isinstance(value, dict | list) and isinstance(expected, dict | list):
+            return _NOTHING if compact(value) == compact(expected) else None  # members in order
+        return _NOTHING if type(value) is type(expected) and value == expected else None
 
     def _fits_own_id(self, value: _Value, _arg: SlotArg) -> _Payload:
         if not isinstance(value, str) or self._known.keys.place(value) is not None:
