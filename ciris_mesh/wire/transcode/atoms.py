@@ -50,6 +50,7 @@ _EXACT: Final = len(_SHORTEST_UNITS_NS)
 _SEPARATORS: Final = "Tt "
 _ZONES: Final = ("Z", "z", ":", "")  # the last two are offsets, with and without a colon
 _OFFSET_ZONE: Final = 2
+_OFFSET_MAX: Final = 2 * (24 * 60 - 1) + 1
 TIME_FORMS: Final = _EXACT + 10 * len(_SEPARATORS) * len(_ZONES)
 
 #: form, time in units of that form since 1970 in UTC, and for offset zones 2 x minutes + minus.
@@ -92,9 +93,9 @@ def time_text(form: int, units: int, offset: int) -> str:
     """The text of a time.
 
     Raises:
-        ValueError: no such form, or outside the years 0000 to 9999.
+        ValueError: no such form, an offset of a day or more, or outside the years 0000 to 9999.
     """
-    if not 0 <= form < TIME_FORMS:
+    if not 0 <= form < TIME_FORMS or offset > _OFFSET_MAX:
         raise ValueError("no such form of a time")
     seconds, rest_ns = divmod(units * time_unit_ns(form), _NS_PER_S)
     nanos = f"{rest_ns:09}"

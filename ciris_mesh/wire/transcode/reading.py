@@ -33,6 +33,9 @@ from ciris_mesh.wire.transcode.streams import Source, unzigzag
 
 _Members: TypeAlias = "dict[str, JsonValue]"
 
+#: What a member's name measures beside itself: two quotation marks and a colon.
+_MEMBER_CHARS: Final = 3
+
 
 @dataclass(frozen=True, slots=True)
 class _Open:
@@ -70,9 +73,7 @@ class Reader:
     # --- objects ---
 
     def _object(self, shape: Shape) -> _Members:
-        self._depth += 1
-        if self._depth > DEPTH_MAX:
-            raise BatchRefused(BatchReason.TOO_DEEP, f"nested over {DEPTH_MAX} levels")
+        self._deeper()
         members: _Members = {}
         unsaid = dict.fromkeys(range(len(shape.slots)))
         while (op := self._source.op()) != Op.REST:
@@ -89,6 +90,12 @@ class Reader:
         self._depth -= 1
         return members
 
+    def _deeper(self) -> None:
+        self._source.spend(len("{}"))
+        self._depth += 1
+        if self._depth > DEPTH_MAX:
+            raise BatchRefused(BatchReason.TOO_DEEP, f"nested over {DEPTH_MAX} levels")
+
     def _jump(self, unsaid: dict[int, None]) -> int:
         place = self._source.num()
         if place not in unsaid:
@@ -97,6 +104,7 @@ class Reader:
 
     def _other(self, members: _Members, shape: Shape) -> None:
         name = self._source.words()
+        self._source.spend(_MEMBER_CHARS)
         if name in members or name in shape.index:
             raise BatchRefused(BatchReason.DUPLICATE_MEMBER, name[:40])
         members[name] = self._value(self._source.op())
@@ -105,6 +113,7 @@ class Reader:
         if op == Op.PREDICTED:
             self._predicted(members, slot)
         elif op != Op.ABSENT:
+            self._source.spend(len(slot.name) + _MEMBER_CHARS)
             members[slot.name] = self._value(op)
 
     def _predicted(self, members: _Members, slot: Slot) -> None:
@@ -115,6 +124,7 @@ class Reader:
             members[slot.name] = None  # keeps the place
             self._open[slot.op].append(_Open(members, slot, name))
         else:
+            self._source.spend(len(slot.name) + _MEMBER_CHARS)
             members[slot.name] = _READS[slot.op](self, slot.arg)
 
     # --- values ---
@@ -217,9 +227,7 @@ class Reader:
         count = self._source.num()
         if count > self._source.operations_left:  # each entry takes one at least
             raise BatchRefused(BatchReason.TRUNCATED, f"{count} entries")
-        self._depth += 1
-        if self._depth > DEPTH_MAX:
-            raise BatchRefused(BatchReason.TOO_DEEP, f"nested over {DEPTH_MAX} levels")
+        self._deeper()
         if isinstance(arg, Shape):
             entries: list[JsonValue] = [self._object(arg) for _ in range(count)]
         else:
@@ -241,7 +249,7 @@ class Reader:
     def _fill(self, place: _Open, value: str | None) -> None:
         if value is None:
             raise BatchRefused(BatchReason.NOT_PREDICTABLE, place.slot.name)
-        self._source.spend(len(value))
+        self._source.spend(len(value) + len(place.slot.name) + _MEMBER_CHARS)
         place.members[place.slot.name] = value
 
     def _fill_own_id(self, place: _Open, record: _Members) -> None:
