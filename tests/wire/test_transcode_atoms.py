@@ -42,9 +42,7 @@ def test_a_time_comes_back_exactly(text: str) -> None:
         ("9999-12-31T23:59:59.999999999Z", 2, 253_402_300_799_999_999_999, 0),
     ],
 )
-def test_every_spelling_of_a_time_has_parts(
-    text: str, form: int, units: int, offset: int
-) -> None:
+def test_every_spelling_of_a_time_has_parts(text: str, form: int, units: int, offset: int) -> None:
     assert atoms.time_parts(text) == (form, units, offset)
     assert atoms.time_text(form, units, offset) == text
 
@@ -77,7 +75,9 @@ def test_other_forms_of_a_time_do_not_exist(form: int) -> None:
         atoms.time_text(form, 0, 0)
 
 
-@pytest.mark.parametrize(("form", "units"), [(0, 10**15), (0, -(10**15)), (2, 2**70), (3, -(10**12))])
+@pytest.mark.parametrize(
+    ("form", "units"), [(0, 10**15), (0, -(10**15)), (2, 2**70), (3, -(10**12))]
+)
 def test_times_beyond_four_digits_of_a_year_do_not_exist(form: int, units: int) -> None:
     with pytest.raises(ValueError, match="years"):
         atoms.time_text(form, units, 0)
@@ -142,7 +142,14 @@ def test_a_hex_tail_needs_something_before_it() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["A" * 23, "A" * 22 + "=A", "A" * 21 + "===", "A" * 22 + "B=", "A" * 22 + "-=", "A" * 24 + "\n"],
+    [
+        "A" * 23,
+        "A" * 22 + "=A",
+        "A" * 21 + "===",
+        "A" * 22 + "B=",
+        "A" * 22 + "-=",
+        "A" * 24 + "\n",
+    ],
 )
 def test_base64_has_one_spelling(text: str) -> None:
     assert atoms.base64_parts(text) is None
@@ -205,7 +212,8 @@ def test_a_decimal_is_its_digits_and_where_the_point_is(token: str, parts: tuple
 
 
 @pytest.mark.parametrize(
-    "token", ["1e5", "1234567890123456789", "0.123456789012345678", "01", "1.", ".5", "+1", "", "1\n"]
+    "token",
+    ["1e5", "1234567890123456789", "0.123456789012345678", "01", "1.", ".5", "+1", "", "1\n"],
 )
 def test_other_numbers_are_no_decimals(token: str) -> None:
     assert atoms.decimal_parts(token) is None

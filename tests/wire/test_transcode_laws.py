@@ -243,7 +243,9 @@ def test_a_batch_its_own_decoder_refuses_is_sent_as_it_is(monkeypatch: pytest.Mo
 
 def test_more_than_a_batch_holds_is_our_own_mistake() -> None:
     limits = BatchLimits(records=2, record_bytes=10, decoded_bytes=15)
-    assert decode_batch(encode_batch([(_K.KEY, b"x" * 10)], limits=limits)) == ((_K.KEY, b"x" * 10),)
+    assert decode_batch(encode_batch([(_K.KEY, b"x" * 10)], limits=limits)) == (
+        (_K.KEY, b"x" * 10),
+    )
     for items in (
         [(_K.KEY, b"")] * 3,
         [(_K.KEY, b"x" * 11)],
@@ -255,9 +257,7 @@ def test_more_than_a_batch_holds_is_our_own_mistake() -> None:
 
 def test_a_batch_of_many_small_values_stays_within_what_a_decoder_takes() -> None:
     """65,536 operations are not enough for these: the later ones are sent as they are."""
-    items = tuple(
-        (_K.KEY, b'{"a":[' + b'{"":""},' * 6_000 + f"{n}]}}".encode()) for n in range(20)
-    )
+    items = tuple((_K.KEY, b'{"a":[' + b'{"":""},' * 6_000 + f"{n}]}}".encode()) for n in range(20))
     assert decode_batch(encode_batch(items)) == items
 
 

@@ -84,9 +84,9 @@ def batches(count: int) -> list[list[int]]:
 def golden_file(records: list[dict[str, str]]) -> dict[str, Any]:
     return {
         "provenance": "Made by ciris_mesh (tests/wire/test_transcode_vectors.py --rewrite)."
-        " records: envelopes as UTF-8. batches: which of them in which order, and the coded bytes in"
-        " base64. Deflate has many spellings: a decoder must take these bytes, an encoder may write"
-        " others that a decoder takes.",
+        " records: envelopes as UTF-8. batches: which of them in which order, and the coded bytes"
+        " in base64. Deflate has many spellings: a decoder must take these bytes, an encoder may"
+        " write others that a decoder takes.",
         "table_version": TABLE_VERSION,
         "records": records,
         "batches": [
@@ -160,7 +160,10 @@ def digest(value: Any) -> str:
 def test_table_1_is_what_it_was() -> None:
     """A change here is a change of bytes on the air: it needs a new table version."""
     assert TABLE_VERSION == 1
-    assert digest({kind.value: spelled(shape) for kind, shape in WRAPPERS.items()}) == "46446c791800bacd"
+    assert (
+        digest({kind.value: spelled(shape) for kind, shape in WRAPPERS.items()})
+        == "46446c791800bacd"
+    )
     assert hashlib.sha256(DICTIONARY).hexdigest()[:16] == "8a4a51e537f403e6"
     assert digest({op.name: int(op) for op in Op}) == "3653f1528bbfbc96"
 
@@ -187,7 +190,9 @@ def test_no_prediction_rests_on_one_that_comes_later() -> None:
 
 
 def nested(shape: Shape) -> list[Slot]:
-    return [inner for slot in shape.slots if isinstance(slot.arg, Shape) for inner in slot.arg.slots]
+    return [
+        inner for slot in shape.slots if isinstance(slot.arg, Shape) for inner in slot.arg.slots
+    ]
 
 
 def test_another_table_is_not_guessed_at(golden: Any) -> None:
