@@ -5,6 +5,7 @@
     │   ├── LocalProtocolError     we did: a bug in this process, fix the caller
     │   └── RemoteProtocolError    the peer did: drop the frame, keep the node up
     │       ├── DecodeError
+    │       │   └── BatchRefused   a batch of transcoded records; carries a reason
     │       ├── UnknownVersion
     │       └── UnexpectedMessage
     ├── MalformedRecord            bytes that are no record of their kind; carries a reason
@@ -50,6 +51,18 @@ class RemoteProtocolError(ProtocolError):
 
 class DecodeError(RemoteProtocolError):
     """The frame carries our magic and a known version, but its body is no message."""
+
+
+class BatchRefused(DecodeError):
+    """The bytes are no batch of transcoded records.
+
+    Attributes:
+        reason: a value of `wire.transcode.BatchReason`, stable, counted.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
 
 
 class UnknownVersion(RemoteProtocolError):

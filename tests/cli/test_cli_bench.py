@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ciris_mesh.bench import store, tcp
+from ciris_mesh.bench import store, tcp, transcode
 from ciris_mesh.bench.report import Report, row
 from ciris_mesh.cli import bench
 from ciris_mesh.cli.commands import cli
@@ -86,9 +86,29 @@ def test_one_row_over_its_limit_is_exit_code_1(name: str, measured: Measured) ->
     assert lines[2] == ["x", "0", "1", "0", "0", "ok"]
 
 
+def test_transcode_needs_no_files_and_shows_what_has_no_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def measure(*, records: int, seed: int, tell: Callable[[str], None]) -> Report:
+        asked.append((records, seed))
+        rows = (row("bytes", 101, floor=100, limit=1.02), row("ms", 3, floor=2, limit=None))
+        return Report("transcode", rows)
+
+    monkeypatch.setattr(transcode, "run", measure)
+    result = run("transcode", "--records", "9", "--seed", "2")
+    assert result.exit_code == 0
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert lines[1:] == [["bytes", "101", "100", "1.01", "1.02", "ok"], ["ms", "3", "2", "1.5"]]
+    assert json.loads(run("transcode", "--json").stdout)["rows"][1]["limit"] is None
+    assert asked == [(9, 2), (transcode.RECORDS, 1)]
+
+
 def test_defaults_are_what_the_benches_say(measured: Measured) -> None:
     assert bench.TCP_RECORDS == tcp.RECORDS
     assert bench.STORE_ROWS == store.ROWS
+    assert bench.TRANSCODE_RECORDS == transcode.RECORDS
     asked = measured(report(ratio=1))
     run("tcp")
     run("store")
