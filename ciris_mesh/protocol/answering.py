@@ -37,6 +37,7 @@ from ciris_mesh.protocol.sketch import Difference, PowerSums, decode
 from ciris_mesh.wire import bitpack
 from ciris_mesh.wire.mesh_reconcile import (
     BUCKET_DIGEST_BYTES,
+    EXTEND_TOTAL_MAX,
     PRIMES,
     BucketDigests,
     Extend,
@@ -144,6 +145,8 @@ def loaded_buckets(task: Answering, buckets: Sequence[Bucket]) -> Done:
     own = SaltedSet(elements, task.key)
     known = replace(task, own=own, buckets=tuple(buckets), pending=None, over_buckets=True)
     sketch = task.pending
+    if sketch.counts != (len(buckets),):
+        return _give_up(task, Failure.OTHER_BUCKETS)
     return _read(replace(known, width=sketch.width, cells=(_bucket_cell(own, sketch),)))
 
 
@@ -199,7 +202,7 @@ def _symbols(task: Answering, message: Symbols) -> Done:
     have = len(task.cells[task.asked[0]].theirs)
     each, rest = divmod(len(message.symbols), len(task.asked))
     wrong = message.width != task.width or message.start != have or rest
-    if wrong or (task.total and have + each != task.total) or have + each > 256:
+    if wrong or (task.total and have + each != task.total) or have + each > EXTEND_TOTAL_MAX:
         raise ReconcileRefused(Refused.SYMBOLS_NOT_ASKED_FOR)
     cells = list(task.cells)
     for index, number in enumerate(task.asked):

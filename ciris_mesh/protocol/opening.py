@@ -28,6 +28,7 @@ from ciris_mesh.protocol.shortid import Item, SaltedSet, bucket_elements, short_
 from ciris_mesh.protocol.sizing import CutIntoCells, Limits, OneSketch, SendList
 from ciris_mesh.protocol.sketch import PowerSums
 from ciris_mesh.wire.mesh_reconcile import (
+    EXTEND_TOTAL_MAX,
     LIST_IDS_MAX,
     PRIMES,
     ROUND_MAX,
@@ -131,7 +132,7 @@ def loaded(task: Opening, items: Sequence[Item] | None) -> Done:
         return _listed(ready, items)
     expected = task.start.expected
     if task.narrowed is not None:
-        expected = sizing.spread_over(len(task.narrowed), len(task.buckets))
+        expected = sizing.spread_over(task.narrowed)
     return _planned(ready, max(expected, abs(len(items) - task.their_count)))
 
 
@@ -241,8 +242,8 @@ def _over_buckets(task: Opening) -> Done:
     width = 32 if task.attempt > 1 else sizing.width_for(len(elements))
     sums = PowerSums(own.values(width), PRIMES[width])
     symbols = tuple(sums.first(sizing.BUCKET_SYMBOLS))
-    count = sum(bucket.count for bucket in task.buckets)
-    sketch = Sketch(task.round_id, task.salt, width, True, (count,), symbols)  # noqa: FBT003
+    count = (len(elements),)
+    sketch = Sketch(task.round_id, task.salt, width, True, count, symbols)  # noqa: FBT003
     next_task = replace(
         task,
         over_buckets=True, narrowed=None, own=own, width=width, cells_log2=0,
@@ -267,12 +268,11 @@ def _extend(task: Opening, message: Extend) -> Done:
     if message.cells[-1] >= len(task.sums):
         raise ReconcileRefused(Refused.NO_SUCH_CELL)
     start = task.sent[message.cells[0]]
-    most = task.limits.symbols_max if len(task.sums) == 1 else sizing.CELL_SYMBOLS_MAX
+    most = EXTEND_TOTAL_MAX if len(task.sums) == 1 else sizing.CELL_SYMBOLS_MAX
     uneven = any(task.sent[cell] != start for cell in message.cells)
     extra = message.total - start
-    if uneven or extra < 1 or message.total > max(most, start + 6):
-        raise ReconcileRefused(Refused.TOO_MANY_SYMBOLS)
-    if extra * len(message.cells) > SYMBOLS_MAX:
+    too_many = message.total > most or extra * len(message.cells) > SYMBOLS_MAX
+    if uneven or extra < 1 or too_many:
         raise ReconcileRefused(Refused.TOO_MANY_SYMBOLS)
     return _continued(task, message.cells, start, message.total)
 

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ciris_mesh.errors import LocalProtocolError, UnexpectedMessage
+from ciris_mesh.errors import LocalProtocolError
 from ciris_mesh.protocol import answering, opening
 from ciris_mesh.protocol.answering import Answering
 from ciris_mesh.protocol.opening import Opening
@@ -83,7 +83,8 @@ def step(exchange: Exchange, event: ReconcileInput) -> Step:
     Raises:
         UnexpectedMessage, ReconcileRefused: the peer broke the rules. `exchange` is unchanged; the
             caller resets it, and drops the link or counts a penalty.
-        LocalProtocolError: the runtime fed an answer nobody asked for: our bug.
+        LocalProtocolError: the runtime fed an answer nobody asked for, or a message before the
+            answer to Load or LoadBuckets: our bug.
     """
     task = exchange.task
     if isinstance(event, Received):
@@ -108,7 +109,7 @@ def step(exchange: Exchange, event: ReconcileInput) -> Step:
 def _received(exchange: Exchange, message: ReconcileMessage) -> Step:
     task = exchange.task
     if task is not None and task.is_loading:
-        raise UnexpectedMessage(got=type(message).__name__, phase=_phase(task))
+        raise LocalProtocolError(f"fed {type(message).__name__} in phase {_phase(task)}")
     if task is None or message.round_id != task.round_id:
         return _outside(exchange, message)
     if isinstance(task, Opening):

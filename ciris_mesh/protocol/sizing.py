@@ -7,6 +7,7 @@ asking twice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 from typing import Final, TypeAlias
@@ -38,9 +39,9 @@ ITEMS_MAX: Final = 2**17
 CELL_TARGET: Final = 32
 #: A cell with more than this is no accident (its average is 32).
 CELL_SYMBOLS_MAX: Final = 128
-#: Steps of decoding in one exchange; see `field.Effort`. 8,000 differences in 256 cells need 26
-#: million, some 6 s on a desk machine; more is refused.
-EFFORT_STEPS: Final = 40_000_000
+#: Steps of decoding in one exchange; see `field.Effort`. 8,000 differences in 256 cells need 20
+#: million, 4 s on a desk machine; half as much again is the most a peer can make us work.
+EFFORT_STEPS: Final = 30_000_000
 #: Multiplications of power sums that take as long as a step of decoding.
 PRODUCTS_PER_STEP: Final = 3
 #: Multiplications for the sketches of one exchange, by the side that sends them: 3 s on a desk
@@ -49,7 +50,7 @@ PRODUCTS_MAX: Final = 2**25
 #: Extend messages in one exchange. Each adds a fifth at least: eight of them quadruple a sketch.
 EXTENDS_MAX: Final = 8
 
-#: (most ids in a set, width of their short ids). A wider id collides less; see spec of the frame.
+#: (most ids in a set, width of their short ids). A wider id collides less.
 _WIDTHS: Final = ((4_000, 24), (32_000, 28))
 
 
@@ -164,10 +165,13 @@ def estimate(ours: bytes, theirs: bytes, surplus: int) -> int:
     return max(abs(surplus), (cells * squares - surplus * surplus) // (cells - 1))
 
 
-def spread_over(differing: int, buckets: int) -> int:
-    """How many differences make so many buckets differ: balls thrown into bins, the other way."""
-    equal = max(0.5, buckets - differing)
-    return round(buckets * log(buckets / equal))
+def spread_over(differing: Sequence[int]) -> int:
+    """How many differences make just these buckets differ: balls thrown into bins, backwards.
+
+    Buckets behind the last one named are not counted: the peer may have stopped there.
+    """
+    bins = differing[-1] + 1
+    return round(bins * log(bins / max(0.5, bins - len(differing))))
 
 
 def _with_margin(expected: int) -> int:
