@@ -37,6 +37,8 @@ SYMBOLS_MAX: Final = 2**14
 EXTEND_TOTAL_MAX: Final = 256
 #: A list of all short ids, for a set that shares little with the peer's: 150 kB.
 LIST_IDS_MAX: Final = 2**16
+#: Places among 2**18 ids, half of them named, are 32 kB; unlucky gaps make it more.
+RANKS_BYTES_MAX: Final = 48 * 1024
 #: A view has 256 buckets for each kind, by the first byte of the id.
 BUCKETS_MAX: Final = 256 * len(KINDS)
 BUCKET_DIGEST_BYTES: Final = 3
@@ -199,7 +201,10 @@ class Wants:
     def __post_init__(self) -> None:
         _check_round(self.round_id)
         _check_bytes(self.check, CHECK_BYTES, "check")
-        _check(isinstance(self.ranks, bytes) and bool(self.ranks), "ranks are not bytes")
+        _check(
+            isinstance(self.ranks, bytes) and 1 <= len(self.ranks) <= RANKS_BYTES_MAX,
+            f"ranks are not 1 to {RANKS_BYTES_MAX} bytes",
+        )
 
 
 @dataclass(frozen=True, slots=True)
