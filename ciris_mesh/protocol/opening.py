@@ -111,11 +111,11 @@ def begin(start: Start, nonces: bytes, limits: Limits) -> Done:
         return _listed(task, ())
     if not theirs:
         return None, (Resolved((), everything=True),)
-    if sizing.shares_little(own, theirs) and max(own, theirs) <= sizing.ITEMS_MAX:
-        if own > theirs and not start.asked:
-            return None, (Send(Turn(start.round_id)),)
-        if own < theirs and own <= LIST_IDS_MAX:
-            return task, (Load(None, sizing.ITEMS_MAX),)
+    if own > theirs and sizing.shares_little(own, theirs) and not start.asked:
+        return None, (Send(Turn(start.round_id)),)
+    lists = start.asked or (own < theirs and sizing.shares_little(own, theirs))
+    if lists and own <= LIST_IDS_MAX and theirs <= sizing.ITEMS_MAX:
+        return task, (Load(None, LIST_IDS_MAX),)
     if max(own, theirs) > sizing.BUCKETS_FROM:
         return task, (LoadBuckets(),)
     return task, (Load(None, sizing.ITEMS_MAX),)
@@ -127,13 +127,14 @@ def loaded(task: Opening, items: Sequence[Item] | None) -> Done:
         return _fall_back(task, Failure.TOO_MUCH)
     own = SaltedSet(items, task.key)
     ready = replace(task, is_loading=False, own=own, over_buckets=False)
-    few = len(items) < task.their_count and len(items) <= LIST_IDS_MAX
-    if few and sizing.shares_little(len(items), task.their_count):
+    few = len(items) < task.their_count and sizing.shares_little(len(items), task.their_count)
+    asked = task.start.asked and task.narrowed is None
+    if (few or asked) and len(items) <= LIST_IDS_MAX:
         return _listed(ready, items)
     expected = task.start.expected
     if task.narrowed is not None:
         expected = sizing.spread_over(task.narrowed)
-    return _planned(ready, max(expected, abs(len(items) - task.their_count)))
+    return _planned(ready, expected)
 
 
 def loaded_buckets(task: Opening, buckets: Sequence[Bucket]) -> Done:

@@ -110,13 +110,22 @@ def _received(exchange: Exchange, message: ReconcileMessage) -> Step:
     task = exchange.task
     if task is not None and task.is_loading:
         raise LocalProtocolError(f"fed {type(message).__name__} in phase {_phase(task)}")
-    if task is None or message.round_id != task.round_id:
+    if task is None or message.round_id != task.round_id or _opens(task, message):
         return _outside(exchange, message)
     if isinstance(task, Opening):
         next_opening, actions = opening.received(task, message)
         return exchange._with(next_opening), actions
     next_answering, actions = answering.received(task, message)
     return exchange._with(next_answering), actions
+
+
+def _opens(task: Opening | Answering, message: ReconcileMessage) -> bool:
+    """The first word of another exchange that happens to have the same round id."""
+    match message:
+        case Sketch() | IdList():
+            return isinstance(task, Opening) or message.salt != task.salt
+        case _:
+            return isinstance(message, Turn)
 
 
 def _outside(exchange: Exchange, message: ReconcileMessage) -> Step:
@@ -128,8 +137,10 @@ def _outside(exchange: Exchange, message: ReconcileMessage) -> Step:
                 return exchange, (Ignored(Passed.OURS_GOES_FIRST),)
             answer, actions = answering.begin(message, exchange.nonces, exchange.limits)
             return exchange._with(answer), actions
-        case Turn() if task is None:
-            return exchange, (TakeTurn(),)
+        case Turn() if isinstance(task, Opening):
+            return exchange, (Ignored(Passed.OURS_GOES_FIRST),)
+        case Turn():  # a peer in the middle of opening does not: it began anew
+            return exchange.reset(), (TakeTurn(),)
         case _:
             reason = Passed.NOTHING_OPEN if task is None else Passed.OTHER_ROUND
             return exchange, (Ignored(reason),)

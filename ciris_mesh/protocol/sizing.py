@@ -37,6 +37,8 @@ ITEMS_MAX: Final = 2**17
 #: Differences in a cell, on average: small enough to factor fast, large enough that the spread
 #: around the average is paid for by few symbols.
 CELL_TARGET: Final = 32
+#: Fewer are not worth a message.
+CELL_SYMBOLS_MIN: Final = 8
 #: A cell with more than this is no accident (its average is 32).
 CELL_SYMBOLS_MAX: Final = 128
 #: Steps of decoding in one exchange; see `field.Effort`. 8,000 differences in 256 cells need 20
@@ -112,17 +114,18 @@ def plan(expected: int, count: int, theirs: int, limits: Limits) -> Plan | None:
     """The cheapest way to tell a peer what to compare.
 
     Args:
-        expected: differences, at a guess.
+        expected: differences, at a guess; 0 when nothing is known but the counts.
         count: ids in the set that would be sketched or listed.
         theirs: ids in the peer's.
 
     Returns:
         None when nothing here is fit for it: then 0x01 is.
     """
-    total = max(FIRST_SYMBOLS, abs(count - theirs) + COUNT_MARGIN, _with_margin(expected))
+    surplus = abs(count - theirs)
+    total = max(FIRST_SYMBOLS, surplus + COUNT_MARGIN, _with_margin(expected))
     if total <= limits.symbols_max and total * count <= PRODUCTS_MAX // 4:
         return OneSketch(total)
-    cut = cells_for(expected)
+    cut = cells_for(max(expected, surplus))
     width = width_for(max(count, theirs))
     list_bits = count * (rice_bits(count, PRIMES[width]) + 2)
     if count <= LIST_IDS_MAX and (cut is None or list_bits < _bits_of(cut, count, theirs)):
@@ -142,7 +145,7 @@ def cells_for(expected: int) -> CutIntoCells | None:
     if log2 > CELLS_LOG2_MAX:
         return None
     mean = -(-expected // (1 << log2))
-    return CutIntoCells(log2, min(mean, SYMBOLS_MAX >> log2))
+    return CutIntoCells(log2, min(max(mean, CELL_SYMBOLS_MIN), SYMBOLS_MAX >> log2))
 
 
 def longer(total: int, most: int) -> int:

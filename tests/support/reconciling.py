@@ -65,6 +65,7 @@ class Side:
     ignored: list[str] = field(default_factory=list)
     loads: list[Load] = field(default_factory=list)
     next_round: int = 100
+    peer_count: int = 0
     groups: list[list[Item]] | None = None
 
     def __post_init__(self) -> None:
@@ -121,7 +122,7 @@ class Side:
                 return LoadedBuckets([self._kept(group) for group in self._groups()])
             case TakeTurn():
                 self.next_round += 2
-                return Start(self.next_round, b"turn", len(self.items), 10**6, asked=True)
+                return Start(self.next_round, b"turn", len(self.items), self.peer_count, asked=True)
             case Ignored(reason=reason):
                 self.ignored.append(reason)
             case Resolved() | FallBack() | GaveUp():
@@ -161,6 +162,7 @@ def converse(one: Side, two: Side, *, limit: int = 60, change: Change | None = N
 
 def reconcile(one: Side, two: Side, salt: bytes = b"salt", **more: Any) -> int:
     """`one` opens; returns how many messages it took."""
+    one.peer_count, two.peer_count = len(two.items), len(one.items)
     one.open(len(two.items), salt, **more)
     return converse(one, two)
 
