@@ -7,7 +7,8 @@
     │       ├── DecodeError
     │       │   └── BatchRefused   a batch of transcoded records; carries a reason
     │       ├── UnknownVersion
-    │       └── UnexpectedMessage
+    │       ├── UnexpectedMessage
+    │       └── ReconcileRefused       carries a reason
     ├── MalformedRecord            bytes that are no record of their kind; carries a reason
     ├── KeyExchangeRefused         no key could be agreed on; carries a reason
     ├── TransportError             the link failed: retry on the next cadence
@@ -80,6 +81,18 @@ class UnexpectedMessage(RemoteProtocolError):
         super().__init__(f"got {got} in phase {phase}")
         self.got = got
         self.phase = phase
+
+
+class ReconcileRefused(RemoteProtocolError):
+    """A message of a reconciliation asks or claims what the exchange so far does not allow.
+
+    Attributes:
+        reason: a name of `protocol.reconcile_events.Refused`, stable, counted against the peer.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class MalformedRecord(MeshError):

@@ -22,6 +22,8 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 TCP_RECORDS: Final = 5_000
 STORE_ROWS: Final = 1_000_000
 TRANSCODE_RECORDS: Final = 400
+RECONCILE_SEEDS: Final = 200
+RECONCILE_RECORDS: Final = 1_000_000
 #: A day's work for two cores; nobody means more.
 RECORDS_MAX: Final = 10_000_000
 
@@ -159,6 +161,41 @@ def transcode(ctx: click.Context, *, count: int, seed: int, as_json: bool) -> No
     app: App = ctx.obj
     with ended_by_signals():
         report = run(records=count, seed=seed, tell=app.talk)
+    _show(ctx, report, as_json=as_json)
+
+
+@bench.command(cls=Verb)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, RECORDS_MAX),
+    default=RECONCILE_SEEDS,
+    show_default=True,
+    metavar="N",
+    help="How many exchanges for each row of few differences; fewer is quicker.",
+)
+@click.option(
+    "--records",
+    "count",
+    type=click.IntRange(1_000, RECORDS_MAX),
+    default=RECONCILE_RECORDS,
+    show_default=True,
+    metavar="N",
+    help="Records of the large view.",
+)
+@_seed_option
+@_json_option
+@click.pass_context
+def reconcile(ctx: click.Context, *, seeds: int, count: int, seed: int, as_json: bool) -> None:
+    """Find out which records two views do not share.
+
+    Bytes are whole frames both ways. CPU is that of both sides; making the views, keeping bucket
+    digests and reading a store are not in it.
+    """
+    from ciris_mesh.bench.reconcile import run
+
+    app: App = ctx.obj
+    with ended_by_signals():
+        report = run(seeds=seeds, seed=seed, records=count, tell=app.talk)
     _show(ctx, report, as_json=as_json)
 
 
