@@ -1,7 +1,7 @@
 """The one question every envelope is asked, whatever path it came by: may this come in?
 
     same id on the federation shelf -> Duplicate            (before any signature is looked at,
-                                       unless it names a signer our copy lacks)
+                                       unless our copy lacks one of a signer who counts)
     same bytes refused before       -> that refusal again
     structure, one spelling         -> else Malformed
     who delivers may deliver this   -> else Refused
@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
+from ciris_mesh.directory.joining import Joining
 from ciris_mesh.directory.store import PooledEntry
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.checks import KeyLookup, outcome_of, public_key_of, verify
@@ -30,7 +31,7 @@ from ciris_mesh.records.envelope import Envelope, one_spelling_problem, parse_en
 from ciris_mesh.records.hybrid import HybridPolicy, HybridPublicKey
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
-from ciris_mesh.records.rules.base import FINE, Finding, Trust
+from ciris_mesh.records.rules.base import Finding, Trust
 from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.table import judge_content, judge_standing
 from ciris_mesh.records.timestamps import to_unix_ms
@@ -77,7 +78,9 @@ class Judgement:
         verdict: final, unless `row` is set: then writing it decides between Admitted, Upgraded
             and Duplicate.
         row: goes on its shelf.
-        entry: goes into its pool. Beside a row: the whole, while some of its signers lack a key.
+        joins: the bytes of ours that the row has more signers than; None when it is new there.
+        entry: goes into its pool. Beside a row, ours or this: the copy, while signers of it may
+            come to count.
         public: of a KEY row, the key it introduces.
         is_root: the row is the record of a root of this node's configuration.
         tokens: what the row answers to; empty unless it goes to the federation shelf.
@@ -87,6 +90,7 @@ class Judgement:
     candidate: Candidate
     verdict: Verdict
     row: StoredRow | None = None
+    joins: bytes | None = None
     entry: PooledEntry | None = None
     public: HybridPublicKey | None = None
     is_root: bool = False
@@ -101,8 +105,12 @@ class Known(Protocol):
         """Where the row with this id stands, None without one."""
         ...
 
-    def signers_of(self, kind: EnvelopeKind, envelope_id: bytes) -> tuple[str, ...]:
-        """The verified signers of the row with this id, () without one."""
+    def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
+        """The row with this id."""
+        ...
+
+    def is_trusted(self, key_id: str) -> bool:
+        """Does this node pass on what this key signed?"""
         ...
 
     def federation_key(self, key_id: str) -> HybridPublicKey | None:
@@ -164,6 +172,7 @@ class Admission:
         self._known = known
         self._facts = _Facts(known)
         self._trust = trust
+        self._joining = Joining(self._facts, trust, known.is_trusted)
 
     def judge(self, what: Candidate, now_ms: int) -> Judgement:
         """Decide. Never raises because of what the bytes hold."""
@@ -182,7 +191,9 @@ class Admission:
             )
             return self._refuse(what, verdict, now_ms)
         duplicate = self._duplicate(what, envelope.envelope_id)
-        if duplicate is not None and not self._names_more(what, envelope):
+        if duplicate is not None:
+            if is_cosigned(what.kind) and is_attributed(what.source):
+                return self._judge_copy(what, envelope, duplicate, now_ms)
             return Judgement(what, duplicate)
         if not is_attributed(what.source):
             return self._judge_stranger(what, envelope, now_ms)
@@ -197,92 +208,117 @@ class Admission:
             return None
         return Verdict(Outcome.DUPLICATE, Reason.NONE, what.kind, envelope_id)
 
-    def _names_more(self, what: Candidate, envelope: Envelope) -> bool:
-        """Does this copy of a record we hold claim signers that ours lacks?
+    def _judge_copy(
+        self, what: Candidate, envelope: Envelope, duplicate: Verdict, now_ms: int
+    ) -> Judgement:
+        """Another copy of a record we hold: does it bring a signature that counts?
 
         Without another look whoever countersigns a record first would keep its author's own
         signature out.
         """
-        if not is_cosigned(what.kind) or not is_attributed(what.source):
-            return False
-        known = self._known.signers_of(what.kind, envelope.envelope_id)
-        return not set(known).issuperset(envelope.signers)
+        held = self._known.get(what.kind, envelope.envelope_id)
+        if held is None or set(held.signers).issuperset(envelope.signers):
+            return Judgement(what, duplicate)
+        problem = one_spelling_problem(envelope)
+        if problem is not None:
+            verdict = _verdict(envelope, Outcome.MALFORMED, Reason.NOT_ONE_SPELLING, problem)
+            return self._refuse(what, verdict, now_ms)
+        known = [name for name in envelope.signers if self._known.federation_key(name)]
+        sifted = self._joining.sift(envelope, known, have=held.signers)
+        entry = _beside(what, envelope, sifted.waits_for)
+        if not sifted.ready:
+            return Judgement(what, duplicate, entry=entry)
+        part = only_signed_by(envelope, sifted.ready)
+        verdict, _ = self._verify(part)
+        if verdict.outcome is not Outcome.ADMITTED:
+            return self._refuse(what, verdict, now_ms)
+        union = self._joining.union(held, part)
+        if union is None:
+            return Judgement(what, duplicate, entry=entry)
+        verdict = _verdict(envelope, Outcome.UPGRADED)
+        return Judgement(what, verdict, row=union, joins=held.envelope, entry=entry)
 
     def _judge_known(
         self, what: Candidate, envelope: Envelope, remembered: Verdict | None, now_ms: int
     ) -> Judgement:
         verdict, signers = (remembered, ()) if remembered else self._verify(envelope)
-        is_bridged = what.source.path == "registry" and verdict.reason in BRIDGEABLE
-        if is_bridged or verdict.outcome in (Outcome.ADMITTED, Outcome.DEFERRED):
-            finding = self._rule(envelope, verdict)
+        may_bridge = what.source.path == "registry" and verdict.reason in BRIDGEABLE
+        if may_bridge or verdict.outcome in (Outcome.ADMITTED, Outcome.DEFERRED):
+            finding = judge_content(envelope, self._trust)
+            if not finding.is_fine:
+                return self._refuse(what, _found(envelope, finding), now_ms)
+        if verdict.outcome is Outcome.ADMITTED and not envelope.tier_local:
+            finding = judge_standing(envelope, self._facts, self._trust)
             verdict = verdict if finding.is_fine else _found(envelope, finding)
-        whole, entry = envelope, None
-        if verdict.reason is Reason.SIGNER_UNKNOWN and is_cosigned(what.kind):
-            verdict, part, signers = self._known_part(envelope, verdict)
-            if part is not None:
-                envelope, entry = part, _deferred(what, whole, verdict)
-                verdict = _verdict(envelope, Outcome.ADMITTED)
-        is_bridged = is_bridged and verdict.reason in BRIDGEABLE
+        elif verdict.reason is Reason.SIGNER_UNKNOWN and is_cosigned(what.kind):
+            verdict, signers = self._judge_known_part(envelope, verdict)
+        is_bridged = may_bridge and verdict.reason in BRIDGEABLE
+        if verdict.outcome is Outcome.DEFERRED and not is_bridged:
+            return Judgement(what, verdict, entry=_deferred(what, envelope, verdict))
         if verdict.outcome is not Outcome.ADMITTED and not is_bridged:
-            if verdict.outcome is Outcome.DEFERRED:
-                return Judgement(what, verdict, entry=_deferred(what, whole, verdict))
             return self._refuse(what, verdict, now_ms)
-        if _signed_ms(whole) - now_ms > SKEW_MS and what.source.path != "own":
-            verdict = _verdict(whole, Outcome.DEFERRED, Reason.TIME_AHEAD)
-            return Judgement(what, verdict, entry=_deferred(what, whole, verdict))
-        shelf = Shelf.FEDERATION
+        if _signed_ms(envelope) - now_ms > SKEW_MS and what.source.path != "own":
+            verdict = _verdict(envelope, Outcome.DEFERRED, Reason.TIME_AHEAD)
+            return Judgement(what, verdict, entry=_deferred(what, envelope, verdict))
         if is_bridged:
-            shelf = Shelf.BRIDGED
-        elif envelope.tier_local:
-            shelf = Shelf.LOCAL
+            return self._shelve(what, envelope, Shelf.BRIDGED, signers, now_ms)
+        return self._shelve_truth(what, envelope, signers, now_ms)
+
+    def _shelve_truth(
+        self, what: Candidate, envelope: Envelope, signers: tuple[str, ...], now_ms: int
+    ) -> Judgement:
+        """Onto the federation shelf with those of these verified signers who count."""
+        if envelope.tier_local:
+            return self._shelve(what, envelope, Shelf.LOCAL, signers, now_ms)
+        if not is_cosigned(what.kind):
+            return self._shelve(what, envelope, Shelf.FEDERATION, signers, now_ms)
+        sifted = self._joining.sift(envelope, signers)
+        assert sifted.ready, "a rule was content with signers who do not count"
+        is_whole = len(sifted.ready) == len(envelope.signers)
+        kept = envelope if is_whole else only_signed_by(envelope, sifted.ready)
+        entry = _beside(what, envelope, sifted.waits_for)
+        judgement = self._shelve(what, kept, Shelf.FEDERATION, kept.signers, now_ms)
+        return replace(judgement, entry=entry)
+
+    def _shelve(
+        self,
+        what: Candidate,
+        envelope: Envelope,
+        shelf: Shelf,
+        signers: tuple[str, ...],
+        now_ms: int,
+    ) -> Judgement:
         return Judgement(
             what,
             _verdict(envelope, Outcome.ADMITTED),
             row=_row(envelope, shelf, signers, now_ms),
-            entry=entry,
             public=public_key_of(envelope),
             is_root=envelope.kind is EnvelopeKind.KEY and is_root(envelope, self._trust),
             tokens=tokens_of(envelope) if shelf is Shelf.FEDERATION else (),
         )
 
-    def _rule(self, envelope: Envelope, verdict: Verdict) -> Finding:
-        """What the kind's rule says; of what is unsigned or local only the content matters.
-
-        A row that is held may take on signers: no rule minds one more.
-        """
-        finding = judge_content(envelope, self._trust)
-        is_signed = verdict.outcome is Outcome.ADMITTED
-        if not finding.is_fine or not is_signed or envelope.tier_local:
-            return finding
-        if is_cosigned(envelope.kind) and self._is_held(envelope):
-            return FINE
-        return judge_standing(envelope, self._facts, self._trust)
-
-    def _is_held(self, envelope: Envelope) -> bool:
-        return self._known.shelf_of(envelope.kind, envelope.envelope_id) is Shelf.FEDERATION
-
-    def _known_part(
+    def _judge_known_part(
         self, envelope: Envelope, verdict: Verdict
-    ) -> tuple[Verdict, Envelope | None, tuple[str, ...]]:
-        """The record with those signers whose keys are here, if it may stand on them alone.
+    ) -> tuple[Verdict, tuple[str, ...]]:
+        """May the record stand on those of its signers whose keys are here?
 
         Else anyone could keep a record waiting by adding a signer nobody knows.
 
         Returns:
-            What the whole waits for: where the part cannot stand yet, what that lacks too.
+            Admitted and those signers; or what the whole waits for, with what the part lacks.
         """
         known = [name for name in envelope.signers if key_token(name) not in verdict.waits_for]
         if not known:
-            return verdict, None, ()
+            return verdict, ()
         part = only_signed_by(envelope, known)
         found, signers = self._verify(part)
         if found.outcome is not Outcome.ADMITTED:
-            return verdict, None, ()
-        finding = self._rule(part, found)
+            return verdict, ()
+        finding = judge_standing(part, self._facts, self._trust)
         if finding.is_fine:
-            return verdict, part, signers
+            return found, signers
         waits_for = tuple(dict.fromkeys((*verdict.waits_for, *finding.waits_for)))
-        return replace(verdict, waits_for=waits_for), None, ()
+        return replace(verdict, waits_for=waits_for), ()
 
     def _judge_stranger(self, what: Candidate, envelope: Envelope, now_ms: int) -> Judgement:
         """First contact: a key that signs itself, then its occurrences. Nothing else."""
@@ -386,6 +422,14 @@ def _row(envelope: Envelope, shelf: Shelf, signers: tuple[str, ...], now_ms: int
         envelope=envelope.raw,
         admitted_at_ms=now_ms,
     )
+
+
+def _beside(what: Candidate, envelope: Envelope, waits_for: tuple[str, ...]) -> PooledEntry | None:
+    """The whole copy, beside a row that has all of its signers that count as yet."""
+    if not waits_for:
+        return None
+    verdict = _verdict(envelope, Outcome.DEFERRED)
+    return _deferred(what, envelope, replace(verdict, waits_for=waits_for))
 
 
 def _deferred(what: Candidate, envelope: Envelope, verdict: Verdict) -> PooledEntry:

@@ -196,7 +196,8 @@ class DirectoryCore(ReplicationDirectory):
             self._outcomes["pool", verdict.outcome.value, verdict.reason.value] += 1
             if entry.source.path == "peer":
                 self._evicted.append(Evicted(entry.source.peer, entry.kind, entry.envelope_id))
-            if entry.digest in verdicts:
+            before = verdicts.get(entry.digest)
+            if before is not None and before.outcome is Outcome.DEFERRED:
                 verdicts[entry.digest] = verdict
 
     def _released(self, placed: Placed) -> list[Candidate]:
@@ -232,10 +233,12 @@ class DirectoryCore(ReplicationDirectory):
         """Where the row with this id stands, None without one."""
         return self._store.shelves(kind, [envelope_id]).get(envelope_id)
 
-    def signers_of(self, kind: EnvelopeKind, envelope_id: bytes) -> tuple[str, ...]:
-        """The verified signers of the row with this id, () without one."""
-        row = self._store.get(kind, envelope_id)
-        return row.signers if row is not None else ()
+    def is_trusted(self, key_id: str) -> bool:
+        """Does this node pass on what this key signed?"""
+        if key_id in self._friends():
+            return True
+        with self._state:
+            return key_id in self._rooted
 
     def federation_key(self, key_id: str) -> HybridPublicKey | None:
         """The key on the federation shelf. Cached: a key never changes under its id."""

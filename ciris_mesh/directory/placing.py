@@ -17,8 +17,7 @@ from ciris_mesh.directory.pools import DeferredPool, FirstContactPool, Published
 from ciris_mesh.directory.quotas import Quotas
 from ciris_mesh.directory.rooting import RootedKeys
 from ciris_mesh.directory.store import PooledEntry, Store
-from ciris_mesh.records.cosigning import is_cosigned, joined
-from ciris_mesh.records.envelope import parse_envelope
+from ciris_mesh.records.cosigning import is_cosigned
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
@@ -93,8 +92,11 @@ class Placing:
         placed = Placed()
         for judgement in judged:
             if judgement.row is not None:
-                self._place_row(judgement, judgement.row, friends, placed)
-                if judgement.entry is not None:
+                if self._is_outdated(judgement.row, judgement.joins):
+                    placed.again.append(judgement.candidate)
+                    continue
+                verdict = self._place_row(judgement, judgement.row, friends, placed)
+                if judgement.entry is not None and verdict.outcome.is_held:
                     self._wait_beside(judgement, judgement.entry, placed)
             elif judgement.entry is None:
                 self._leave_pool(judgement.candidate.digest)
@@ -105,16 +107,22 @@ class Placing:
                 self._wait(judgement, judgement.entry, placed)
         return placed
 
+    def _is_outdated(self, row: StoredRow, joins: bytes | None) -> bool:
+        """Did another copy of this record come in since this one was judged?"""
+        if not is_cosigned(row.kind) or row.shelf is not Shelf.FEDERATION:
+            return False
+        stored = self._store.get(row.kind, row.envelope_id)
+        is_there = stored is not None and stored.shelf is Shelf.FEDERATION
+        return joins != (stored.envelope if stored is not None and is_there else None)
+
     def _place_row(
         self, judgement: Judgement, row: StoredRow, friends: Container[str], placed: Placed
-    ) -> None:
+    ) -> Verdict:
         self._leave_pool(judgement.candidate.digest)
         stands = self._store.shelves(row.kind, [row.envelope_id]).get(row.envelope_id)
         verdict = judgement.verdict
-        union = self._union(row) if stands is Shelf.FEDERATION else None
-        if union is not None:
-            verdict = replace(verdict, outcome=Outcome.UPGRADED)
-            self._write(union, (), placed, is_new=False)
+        if judgement.joins is not None:
+            self._write(row, (), placed, is_new=False)
         elif stands is not None and stands >= row.shelf:
             verdict = replace(verdict, outcome=Outcome.DUPLICATE)
         elif self._conflicts(judgement, row):
@@ -128,6 +136,7 @@ class Placing:
             self._quotas.charge(row, judgement.candidate.source, friends)
             self._note_rooted(judgement, row)
         placed.settled.append((judgement.candidate, verdict))
+        return verdict
 
     def _note_rooted(self, judgement: Judgement, row: StoredRow) -> None:
         if row.kind is not EnvelopeKind.KEY or row.shelf is not Shelf.FEDERATION:
@@ -135,19 +144,6 @@ class Placing:
         if judgement.is_root:
             self._rooted.add_root(row.subject)
         self._rooted.add(row.subject, row.signers[0])
-
-    def _union(self, row: StoredRow) -> StoredRow | None:
-        """Our copy with the signers of this one added; None when that adds nobody."""
-        if not is_cosigned(row.kind) or row.shelf is not Shelf.FEDERATION:
-            return None
-        stored = self._store.get(row.kind, row.envelope_id)
-        if stored is None or set(stored.signers).issuperset(row.signers):
-            return None
-        one, other = (parse_envelope(row.kind, each.envelope) for each in (stored, row))
-        union = joined(one, other)
-        if union.signers == stored.signers:
-            return None
-        return replace(stored, signers=union.signers, envelope=union.raw)
 
     def _conflicts(self, judgement: Judgement, row: StoredRow) -> bool:
         """A key id keeps the first public key it stood for, whatever comes later."""
@@ -191,7 +187,7 @@ class Placing:
         placed.settled.append((judgement.candidate, judgement.verdict))
 
     def _wait_beside(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
-        """The rest of a record that is held: its missing signers' keys may come yet."""
+        """A copy of a record that is held: more of its signers may come to count."""
         if self._came_meanwhile(entry.waits_for, judgement.mark):
             placed.again.append(judgement.candidate)
         else:

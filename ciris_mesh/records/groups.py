@@ -71,6 +71,13 @@ class Group:
     basis: Electorate
     cell: H3Cell | None
 
+    @property
+    def voters(self) -> frozenset[str]:
+        """Whose signatures can count when this roster decides."""
+        asked = self.protocol.required(len(self.members), len(self.founders), basis=self.basis)
+        is_theirs = asked is not None and asked.who is Electorate.FOUNDERS
+        return self.founders if is_theirs else self.members
+
     def is_founded_by(self, signers: Collection[str]) -> bool:
         """True when `signers` may found this group: as its protocol asks, a founder among them.
 

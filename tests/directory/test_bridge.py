@@ -29,7 +29,7 @@ from ciris_mesh.records.outcome import Outcome
 from ciris_mesh.wire.messages import EnvelopeRef
 from support import forge
 from support.keys import alice, bob, carol
-from support.records import AT_MS, columns, prerequisites, sample
+from support.records import AT_MS, columns, group_columns, member, prerequisites, sample
 
 K = EnvelopeKind
 BUDGET = 512 * 1024
@@ -178,10 +178,19 @@ def test_every_signer_must_be_trusted_where_the_id_names_them(mesh: Mesh) -> Non
     assert mesh.offered(K.PARTNER_RECORD) == [held], "a change of trust takes effect at once"
 
 
-def test_a_strangers_signature_beside_it_keeps_no_record_from_being_offered(mesh: Mesh) -> None:
-    (held,) = mesh.hold(K.FAMILY, sample(K.FAMILY, alice(), 1))
-    (verdict,) = mesh.bridge.apply(RELAY, K.FAMILY, [cosigned(K.FAMILY)], now_ms=AT_MS)
-    assert (verdict.outcome, verdict.envelope_id) == (Outcome.UPGRADED, held)
+@pytest.mark.parametrize("has_say", [True, False])
+def test_anothers_signature_beside_it_keeps_no_record_from_being_offered(
+    mesh: Mesh, has_say: bool
+) -> None:
+    """bob is not trusted here. Where he founds the family too his signature is kept."""
+    founders = [alice(), bob()] if has_say else [alice()]
+    given = {"members": [member(one.key_id, founder=True) for one in founders]}
+    family = group_columns(K.FAMILY, "family", given)
+    (held,) = mesh.hold(K.FAMILY, author(K.FAMILY, family, alice(), at_ms=AT_MS))
+    both = author(K.FAMILY, family, alice(), at_ms=AT_MS, cosigners=[bob()])
+    (verdict,) = mesh.bridge.apply(RELAY, K.FAMILY, [both], now_ms=AT_MS)
+    assert verdict.outcome is (Outcome.UPGRADED if has_say else Outcome.DUPLICATE)
+    assert verdict.envelope_id == held
     assert mesh.offered(K.FAMILY) == [held]
     assert mesh.bridge.serve(HUB, K.FAMILY, [held], budget_bytes=BUDGET).sent_ids == (held,)
     mesh.trusted = frozenset()

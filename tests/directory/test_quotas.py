@@ -15,7 +15,7 @@ from ciris_mesh.records.hybrid import FederationKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Verdict
 from support.keys import alice, bob, carol
-from support.records import AT_MS, columns, sample
+from support.records import AT_MS, columns, group_columns, member, sample
 
 K = EnvelopeKind
 HUB, RELAY = Source("peer", "hub"), Source("peer", "relay")
@@ -92,12 +92,16 @@ def test_a_stranger_cannot_hide_behind_the_name_of_a_friend(open_directory: Open
     """Where one signer of ours is enough it has to be a signature that stands."""
     directory = open_with(open_directory, stranger_rows_per_signer=0)
     directory.favour(lambda: frozenset({bob().key_id}))
-    raw = author(K.FAMILY, columns(K.FAMILY, alice().key_id, 0), alice(), at_ms=AT_MS)
+    founders = [member(one.key_id, founder=True) for one in (alice(), bob())]
+    shared = group_columns(K.FAMILY, "both", {"members": founders})
+    raw = author(K.FAMILY, shared, alice(), at_ms=AT_MS)
     assert told(directory.admit(K.FAMILY, raw, HUB, now_ms=AT_MS)) == ("refused", "signer_quota")
-    both = author(
-        K.FAMILY, columns(K.FAMILY, alice().key_id, 0), alice(), at_ms=AT_MS, cosigners=[bob()]
-    )
+    both = author(K.FAMILY, shared, alice(), at_ms=AT_MS, cosigners=[bob()])
     assert told(directory.admit(K.FAMILY, both, HUB, now_ms=AT_MS)) == ("admitted", "")
+    own = columns(K.FAMILY, alice().key_id, 0)
+    beside = author(K.FAMILY, own, alice(), at_ms=AT_MS, cosigners=[bob()])
+    verdict = directory.admit(K.FAMILY, beside, HUB, now_ms=AT_MS)
+    assert told(verdict) == ("refused", "signer_quota"), "bob has no say in that one"
 
 
 @pytest.mark.parametrize("kind", EnvelopeKind)

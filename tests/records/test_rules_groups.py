@@ -237,6 +237,77 @@ def test_infrastructure_is_entrenched_and_its_founders_decide(shelf: Shelf) -> N
     assert shelf.reason(removed(group, "carol", "alice", "dave")) is Reason.CONSENSUS_NOT_REACHED
 
 
+# -- whose signatures can matter -----------------------------------------------------------------
+
+
+@GROUPS
+@pytest.mark.parametrize(
+    ("protocol", "voters"),
+    [("founder_only", "alice"), ("majority", "alice bob carol"), ("custom:x", "alice bob carol")],
+)
+def test_who_votes_counts_when_a_group_is_founded(
+    shelf: Shelf, kind: EnvelopeKind, protocol: str, voters: str
+) -> None:
+    group = founded(kind, roster("alice", "bob carol"), "alice", protocol=protocol)
+    assert shelf.counts(group, *EVERYBODY) == set(voters.split())
+    assert shelf.asks(group).reason is not Reason.NONE or voters == "alice"
+
+
+def test_of_infrastructure_only_founders_count(shelf: Shelf) -> None:
+    group = founded(
+        K.COMMUNITY,
+        roster("alice bob", "carol"),
+        "alice",
+        "bob",
+        protocol="quorum:2/2",
+        policy_blob={"cohort_subkind": "infrastructure"},
+    )
+    assert shelf.counts(group, *EVERYBODY) == {"alice", "bob"}
+
+
+@GROUPS
+def test_who_voted_before_counts_when_a_roster_changes(shelf: Shelf, kind: EnvelopeKind) -> None:
+    """Not those whom the new one lets in, or its author could crowd out who must sign."""
+    group = founded(kind, roster("alice", "bob"), "alice", "bob", protocol="majority")
+    change = changed(group, "alice", members=roster("alice", "bob carol"))
+    assert shelf.counts(change, *EVERYBODY) == set()
+    shelf.add(group)
+    assert shelf.counts(change, *EVERYBODY) == {"alice", "bob"}
+    shelf.add(changed(group, "alice", after_ms=MINUTE_MS + 1, members=roster("erin")))
+    assert shelf.counts(change, *EVERYBODY) == {"alice", "bob"}, "that one came later"
+    shelf.add(changed(group, "alice", after_ms=1, members=roster("alice", "dave")))
+    assert shelf.counts(change, *EVERYBODY) == {"alice", "bob", "dave"}
+
+
+def test_an_entrenched_roster_has_no_say_in_the_next(shelf: Shelf) -> None:
+    group = shelf.add(founded(K.FAMILY, roster("alice"), "alice", protocol="founder_only"))
+    shelf.add(
+        changed(
+            group, "alice", after_ms=1, members=roster("bob"), consensus_protocol_entrenched=True
+        )
+    )
+    change = changed(group, "alice", members=roster("alice", "carol"))
+    assert shelf.counts(change, *EVERYBODY) == {"alice"}
+
+
+@GROUPS
+def test_who_votes_in_any_roster_counts_when_a_member_goes(
+    shelf: Shelf, kind: EnvelopeKind
+) -> None:
+    group = founded(kind, roster("alice", "bob"), "alice", "bob", protocol="majority")
+    record, everybody = removed(group, "bob", "bob"), (*EVERYBODY, "mallory")
+    assert shelf.counts(record, *everybody) == {"bob"}
+    shelf.add(group, changed(group, "alice", "bob", after_ms=10**9, members=roster("carol", "bob")))
+    assert shelf.counts(record, *everybody) == {"alice", "bob", "carol"}
+    columns = {
+        "identity_key_id": key_id("bob"),
+        "occurrence_key_id": key_id("erin"),
+        "device_class": "phone",
+    }
+    shelf.add(made(K.IDENTITY_OCCURRENCE, columns, "bob"))
+    assert shelf.counts(record, *everybody) == {"alice", "bob", "carol", "erin"}
+
+
 # -- removing ------------------------------------------------------------------------------------
 
 

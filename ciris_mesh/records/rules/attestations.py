@@ -98,7 +98,7 @@ def _problems(envelope: Envelope) -> Iterator[Finding]:
 
 def _objections(envelope: Envelope, facts: Facts, trust: Trust) -> Iterator[Finding]:
     attested = text(envelope, "attested_key_id")
-    if missing := missing_keys(facts, iter([attested])):
+    if missing := missing_keys(facts, [attested]):
         yield deferred(Reason.KEY_UNKNOWN, f"the key of {attested} is not here", *missing)
     word = reserved_for(signed_members(envelope).get("dimension"))
     if word is not None:

@@ -12,7 +12,7 @@ Two laws make the final directory independent of the order in which records come
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Protocol, TypeAlias
@@ -95,10 +95,26 @@ class Facts(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Whose signatures around one record can matter. More of them as facts arrive, never fewer.
+
+    Attributes:
+        signers: of the record's own.
+        waits_for: tokens whose arrival could add to them; empty when nothing could.
+    """
+
+    signers: frozenset[str]
+    waits_for: tuple[str, ...] = ()
+
+
 #: Looks at the record alone. Also asked of what has no signatures of ours.
 ContentRule: TypeAlias = Callable[[Envelope, Trust], Finding]
 #: Looks at who signed, which was verified, and at the prerequisites.
 StandingRule: TypeAlias = Callable[[Envelope, Facts, Trust], Finding]
+#: Finds those signers whose signatures the standing rule could look at. The others change nothing
+#: about its answer, so anybody may have added them.
+CountedRule: TypeAlias = Callable[[Envelope, Facts, Trust], Counted]
 
 
 def no_content_rule(envelope: Envelope, trust: Trust) -> Finding:
@@ -111,6 +127,11 @@ def no_standing_rule(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     return FINE
 
 
+def every_signer(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
+    """For kinds whose ids cover their signers: nobody can add one."""
+    return Counted(frozenset(envelope.signers))
+
+
 def first(findings: Iterator[Finding]) -> Finding:
     """The first objection; FINE without one."""
     return next(findings, FINE)
@@ -121,7 +142,7 @@ def exists(facts: Facts, wanted: str) -> bool:
     return next(facts.named(wanted), None) is not None
 
 
-def missing_keys(facts: Facts, key_ids: Iterator[str]) -> tuple[str, ...]:
+def missing_keys(facts: Facts, key_ids: Iterable[str]) -> tuple[str, ...]:
     """Tokens of those keys that are not here."""
     return tuple(key_token(name) for name in key_ids if facts.public_key(name) is None)
 

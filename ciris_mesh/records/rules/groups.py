@@ -11,7 +11,7 @@ records-and-protocol.md, sections 1.3, 4.1 and 4.1a.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -23,6 +23,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.rules.base import (
     FINE,
+    Counted,
     Facts,
     Finding,
     Trust,
@@ -35,7 +36,7 @@ from ciris_mesh.records.rules.base import (
     time_ms,
 )
 from ciris_mesh.records.rules.locations import is_proven_within, location_token
-from ciris_mesh.records.rules.occurrences import vouch_tokens, vouches
+from ciris_mesh.records.rules.occurrences import vouch_tokens, vouchers
 from ciris_mesh.records.tokens import token
 
 _FAMILY: Final = EnvelopeKind.FAMILY
@@ -62,6 +63,28 @@ def standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     return first(_objections(group, envelope, facts))
 
 
+def counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
+    """Who votes: in the roster itself where it founds the group, else in those before it."""
+    group = read_group(envelope)
+    if group.is_founding:
+        return Counted(group.voters.intersection(envelope.signers))
+    voters = _voters(_before(group, _rosters(group.kind, group.group_id, facts)))
+    waits_for = token(group.kind, group.group_id)
+    return Counted(voters.intersection(envelope.signers), (waits_for,))
+
+
+def removal_counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
+    """Who vouches for the removed, and who votes in any roster of the group."""
+    kind = _GROUP_OF[envelope.kind]
+    group_id, removed = text(envelope, ID_COLUMNS[kind]), text(envelope, "removed_identity_key_id")
+    vouching = vouchers(removed, envelope.signers, made_at_ms(envelope), facts)
+    voters = _voters(_rosters(kind, group_id, facts))
+    return Counted(
+        vouching | voters.intersection(envelope.signers),
+        (token(kind, group_id), *vouch_tokens(removed, envelope.signers)),
+    )
+
+
 def removal_content(envelope: Envelope, trust: Trust) -> Finding:
     """A community does not remove members in advance."""
     effective_ms = time_ms(envelope, "effective_at") or 0
@@ -82,7 +105,7 @@ def removal_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
             token(kind, group_id),
         )
     at_ms = made_at_ms(envelope)
-    if vouches(removed, envelope.signers, at_ms, facts):
+    if vouchers(removed, envelope.signers, at_ms, facts):
         return FINE
     if any(_decides(roster, envelope.signers, at_ms, facts) for roster in rosters):
         return FINE
@@ -106,7 +129,7 @@ def _objections(group: Group, envelope: Envelope, facts: Facts) -> Iterator[Find
         yield refused(Reason.GROUP_ID_NOT_SELF_CERTIFYING, "the id commits to no founding record")
     else:
         yield from _change_objections(group, envelope, facts)
-    if missing := missing_keys(facts, iter(sorted(group.members))):
+    if missing := missing_keys(facts, sorted(group.members)):
         yield deferred(Reason.KEY_UNKNOWN, "keys of members are not here", *missing)
     if group.cell is not None:
         yield from _place_objections(group, group.cell, facts)
@@ -123,12 +146,8 @@ def _change_objections(group: Group, envelope: Envelope, facts: Facts) -> Iterat
         )
     elif founding.is_entrenched:
         yield refused(Reason.GROUP_ENTRENCHED, "nobody may change this group")
-    earlier = (
-        roster
-        for roster in known
-        if roster.founded_at_ms < group.founded_at_ms and not roster.is_entrenched
-    )
     at_ms = group.founded_at_ms
+    earlier = _before(group, known)
     if not any(_decides(roster, envelope.signers, at_ms, facts) for roster in earlier):
         yield deferred(
             Reason.CONSENSUS_NOT_REACHED,
@@ -155,6 +174,17 @@ def _rosters(kind: EnvelopeKind, group_id: str, facts: Facts) -> Iterator[Group]
     for record in facts.named(token(kind, group_id)):
         with suppress(MalformedRecord):  # rows from before there were rules decide nothing
             yield read_group(record)
+
+
+def _before(group: Group, rosters: Iterable[Group]) -> Iterator[Group]:
+    """Those that may decide that the group shall be this."""
+    for roster in rosters:
+        if roster.founded_at_ms < group.founded_at_ms and not roster.is_entrenched:
+            yield roster
+
+
+def _voters(rosters: Iterable[Group]) -> frozenset[str]:
+    return frozenset(name for roster in rosters for name in roster.voters)
 
 
 def _decides(roster: Group, signers: tuple[str, ...], at_ms: int, facts: Facts) -> bool:

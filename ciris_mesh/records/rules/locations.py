@@ -14,6 +14,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.rules.base import (
     FINE,
+    Counted,
     Facts,
     Finding,
     Trust,
@@ -49,19 +50,27 @@ def content(envelope: Envelope, trust: Trust) -> Finding:
 def standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     """The subject is known, and it signed, or a delegate did."""
     subject = text(envelope, "subject_key_id")
-    if missing := missing_keys(facts, iter([subject])):
+    if missing := missing_keys(facts, [subject]):
         return deferred(Reason.KEY_UNKNOWN, f"the key of {subject} is not here", *missing)
-    at_ms = made_at_ms(envelope)
-    for signer in envelope.signers:
-        if signer == subject:
-            return FINE
-        if may_act_for(subject, signer, at_ms, facts, links_max=_LINKS_MAX)[0]:
-            return FINE
+    speaking = counted(envelope, facts, trust)
+    if speaking.signers:
+        return FINE
     return deferred(
         Reason.NOT_DELEGATED,
         f"neither {subject} nor who may act for it signed this",
-        delegation_token(subject),
+        *speaking.waits_for,
     )
+
+
+def counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
+    """The subject and its direct delegates."""
+    subject, at_ms = text(envelope, "subject_key_id"), made_at_ms(envelope)
+    speaking = frozenset(
+        signer
+        for signer in envelope.signers
+        if signer == subject or may_act_for(subject, signer, at_ms, facts, links_max=_LINKS_MAX)[0]
+    )
+    return Counted(speaking, (delegation_token(subject),))
 
 
 def is_proven_within(subject: str, container: H3Cell, at_ms: int, facts: Facts) -> bool:
