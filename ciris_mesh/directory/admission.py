@@ -7,7 +7,8 @@
     who delivers may deliver this   -> else Refused
     both signature halves           -> else Refused; a signer we lack -> Deferred (of several
                                        around one record, those we know suffice at first)
-    the kind's rule                 -> else Refused; a prerequisite we lack -> Deferred
+    the kind's rule                 -> else Refused; a prerequisite we lack -> Deferred; from a
+                                       registry -> bridged, if only who signed was wrong
     dated ahead of our clock        -> Deferred
 
 Judging reads, never writes, and takes no lock: verification is slow. What it decides is carried
@@ -80,7 +81,7 @@ class Judgement:
         row: goes on its shelf.
         joins: the bytes of ours that the row has more signers than; None when it is new there.
         entry: goes into its pool. Beside a row, ours or this: the copy, while signers of it may
-            come to count.
+            come to count, or the row may move up a shelf.
         public: of a KEY row, the key it introduces.
         is_root: the row is the record of a root of this node's configuration.
         tokens: what the row answers to; empty unless it goes to the federation shelf.
@@ -181,7 +182,7 @@ class Admission:
 
     def _judge(self, what: Candidate, now_ms: int) -> Judgement:
         remembered = self._known.remembered_refusal(what.digest, now_ms)
-        if remembered is not None and what.source.path != "registry":
+        if remembered is not None and what.source.path != "registry":  # may bring more
             return Judgement(what, self._duplicate(what, remembered.envelope_id) or remembered)
         try:
             envelope = parse_envelope(what.kind, what.raw)
@@ -199,7 +200,7 @@ class Admission:
             return self._judge_stranger(what, envelope, now_ms)
         if envelope.tier_local and what.source.path != "own":
             return Judgement(what, _refused(envelope, Reason.LOCAL_TIER))
-        return self._judge_known(what, envelope, remembered, now_ms)
+        return self._judge_known(what, envelope, now_ms)
 
     def _duplicate(self, what: Candidate, envelope_id: bytes | None) -> Verdict | None:
         if envelope_id is None:
@@ -238,11 +239,10 @@ class Admission:
         verdict = _verdict(envelope, Outcome.UPGRADED)
         return Judgement(what, verdict, row=union, joins=held.envelope, entry=entry)
 
-    def _judge_known(
-        self, what: Candidate, envelope: Envelope, remembered: Verdict | None, now_ms: int
-    ) -> Judgement:
-        verdict, signers = (remembered, ()) if remembered else self._verify(envelope)
-        may_bridge = what.source.path == "registry" and verdict.reason in BRIDGEABLE
+    def _judge_known(self, what: Candidate, envelope: Envelope, now_ms: int) -> Judgement:
+        verdict, signers = self._verify(envelope)
+        is_registry = what.source.path == "registry"
+        may_bridge = is_registry and verdict.reason in BRIDGEABLE
         if may_bridge or verdict.outcome in (Outcome.ADMITTED, Outcome.DEFERRED):
             finding = judge_content(envelope, self._trust)
             if not finding.is_fine:
@@ -250,9 +250,10 @@ class Admission:
         if verdict.outcome is Outcome.ADMITTED and not envelope.tier_local:
             finding = judge_standing(envelope, self._facts, self._trust)
             verdict = verdict if finding.is_fine else _found(envelope, finding)
+            may_bridge = is_registry
         elif verdict.reason is Reason.SIGNER_UNKNOWN and is_cosigned(what.kind):
             verdict, signers = self._judge_known_part(envelope, verdict)
-        is_bridged = may_bridge and verdict.reason in BRIDGEABLE
+        is_bridged = may_bridge and verdict.outcome is not Outcome.ADMITTED
         if verdict.outcome is Outcome.DEFERRED and not is_bridged:
             return Judgement(what, verdict, entry=_deferred(what, envelope, verdict))
         if verdict.outcome is not Outcome.ADMITTED and not is_bridged:
@@ -261,7 +262,9 @@ class Admission:
             verdict = _verdict(envelope, Outcome.DEFERRED, Reason.TIME_AHEAD)
             return Judgement(what, verdict, entry=_deferred(what, envelope, verdict))
         if is_bridged:
-            return self._shelve(what, envelope, Shelf.BRIDGED, signers, now_ms)
+            judgement = self._shelve(what, envelope, Shelf.BRIDGED, signers, now_ms)
+            waits_for = verdict.waits_for if signers else ()  # unknown signers may stay so for ever
+            return replace(judgement, entry=_beside(what, envelope, waits_for))
         return self._shelve_truth(what, envelope, signers, now_ms)
 
     def _shelve_truth(
@@ -425,7 +428,7 @@ def _row(envelope: Envelope, shelf: Shelf, signers: tuple[str, ...], now_ms: int
 
 
 def _beside(what: Candidate, envelope: Envelope, waits_for: tuple[str, ...]) -> PooledEntry | None:
-    """The whole copy, beside a row that has all of its signers that count as yet."""
+    """The copy itself, beside the row made of as much of it as can be used as yet."""
     if not waits_for:
         return None
     verdict = _verdict(envelope, Outcome.DEFERRED)

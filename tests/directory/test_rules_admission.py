@@ -26,6 +26,7 @@ from ciris_mesh.records.envelope import Envelope, parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason
 from ciris_mesh.records.rules.base import Trust
+from ciris_mesh.records.rules.table import judge_content
 from ciris_mesh.records.timestamps import from_unix_ms
 from support import forge
 from support.federation import TRUST, federation
@@ -303,7 +304,7 @@ def _attacks() -> Iterator[Attack]:
 ATTACKS = tuple(_attacks())
 
 
-@pytest.mark.parametrize("source", [PEER, IMPORT, OWN, REGISTRY], ids=lambda source: source.path)
+@pytest.mark.parametrize("source", [PEER, IMPORT, OWN], ids=lambda source: source.path)
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_an_attack_ends_as_it_should_by_every_path(
     open_directory: Callable[..., DirectoryCore], attack: Attack, source: Source
@@ -324,6 +325,55 @@ def test_an_attack_ends_as_it_should_by_every_path(
     again = directory.admit(kind, raw, source, now_ms=NOW_MS)
     assert (again.outcome, again.reason) == (attack.outcome, attack.reason)
     assert directory.counts() == before
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+def test_what_a_registry_brings_is_bridged_unless_nobody_may_say_it(
+    open_directory: Callable[..., DirectoryCore], attack: Attack
+) -> None:
+    """It may bring the same unsigned; a signature makes nothing worse."""
+    directory = open_directory(trust=TRUST)
+    for name in ("alice", "bob", "chief", "mallory"):
+        put(directory, signed(key_record(name)))
+    put(directory, *map(signed, attack.before))
+    before = directory.counts()
+    kind, raw = signed(attack.sends)
+    verdict = directory.admit(kind, raw, REGISTRY, now_ms=NOW_MS)
+    if not judge_content(attack.sends, TRUST).is_fine:
+        assert (verdict.outcome, verdict.reason) == (Outcome.REFUSED, attack.reason)
+        assert directory.counts() == before
+        return
+    assert (verdict.outcome, verdict.reason) == (Outcome.ADMITTED, Reason.NONE)
+    assert directory.counts() == before | {(kind, Shelf.BRIDGED): 1}
+    assert directory.pools().deferred == (attack.outcome is Outcome.DEFERRED)
+    again = directory.admit(kind, raw, REGISTRY, now_ms=NOW_MS)
+    assert again.outcome is Outcome.DUPLICATE
+    assert directory.counts() == before | {(kind, Shelf.BRIDGED): 1}
+
+
+def test_what_a_peer_was_refused_a_registry_may_still_bring(
+    open_directory: Callable[..., DirectoryCore],
+) -> None:
+    directory = open_directory(trust=TRUST)
+    put(directory, signed(key_record("alice")))
+    record = signed(_partner("alice"))
+    assert put(directory, record) == [Outcome.REFUSED]
+    assert put(directory, record, source=REGISTRY) == [Outcome.ADMITTED]
+    assert put(directory, record) == [Outcome.REFUSED]
+    assert directory.counts()[K.PARTNER_RECORD, Shelf.BRIDGED] == 1
+
+
+def test_a_bridged_record_moves_up_when_what_it_lacked_comes(
+    open_directory: Callable[..., DirectoryCore],
+) -> None:
+    directory = open_directory(trust=trust_in(alice()))
+    put(directory, (K.KEY, sample(K.KEY, alice())))
+    removal = (K.FAMILY_MEMBERSHIP_REVOCATION, sample(K.FAMILY_MEMBERSHIP_REVOCATION, alice()))
+    assert put(directory, removal, source=REGISTRY) == [Outcome.ADMITTED]
+    assert directory.holdings(K.FAMILY_MEMBERSHIP_REVOCATION) == []
+    put(directory, (K.FAMILY, sample(K.FAMILY, alice())))
+    assert len(directory.holdings(K.FAMILY_MEMBERSHIP_REVOCATION)) == 1
+    assert directory.pools().deferred == 0
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
