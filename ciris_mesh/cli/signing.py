@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ciris_mesh.runtime.home import Home
 
 #: Outcomes after which the record stands here as federation truth.
-_TAKEN: Final = ("admitted", "upgraded", "duplicate")
+_TAKEN: Final = ("admitted", "upgraded", "superseded", "duplicate")
 
 #: Records that must not lead to a person's purchases.
 _OPERATIONAL: Final = (SignatureStyle.OPERATIONAL, SignatureStyle.STEWARDS)

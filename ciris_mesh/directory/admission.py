@@ -76,8 +76,8 @@ class Judgement:
     """What to do with a candidate.
 
     Attributes:
-        verdict: final, unless `row` is set: then writing it decides between Admitted, Upgraded
-            and Duplicate.
+        verdict: final, unless `row` is set: then writing it decides between Admitted, Upgraded,
+            Superseded, Duplicate and a refusal for want of room.
         row: goes on its shelf.
         joins: the bytes of ours that the row has more signers than; None when it is new there.
         entry: goes into its pool. Beside a row, ours or this: the copy, while signers of it may

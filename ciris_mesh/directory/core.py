@@ -81,8 +81,6 @@ OVERDUE_BATCH: Final = 64
 #: rarely outlasts one.
 PUBLISHED_MAX: Final = 4096
 
-_CHANGES: Final = frozenset({Outcome.ADMITTED, Outcome.UPGRADED})
-
 
 class DirectoryCore(ReplicationDirectory):
     """Everything a directory does that does not depend on where its rows are kept.
@@ -138,7 +136,7 @@ class DirectoryCore(ReplicationDirectory):
         answers: list[Verdict] = []
         for what in asked:
             verdict = verdicts[what.digest]
-            if what.digest not in digests and verdict.outcome in _CHANGES:
+            if what.digest not in digests and verdict.outcome.is_change:
                 verdict = Verdict(Outcome.DUPLICATE, kind=kind, envelope_id=verdict.envelope_id)
             digests.discard(what.digest)
             answers.append(verdict)
@@ -189,7 +187,7 @@ class DirectoryCore(ReplicationDirectory):
         for what, verdict in placed.settled:
             self._outcomes[what.source.path, verdict.outcome.value, verdict.reason.value] += 1
             before = verdicts.get(what.digest)
-            if before is None or before.outcome not in _CHANGES:
+            if before is None or not before.outcome.is_change:
                 verdicts[what.digest] = verdict
         for entry in placed.evicted:
             verdict = Verdict(Outcome.REFUSED, Reason.POOL_FULL, entry.kind, entry.envelope_id)

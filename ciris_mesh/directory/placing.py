@@ -14,7 +14,7 @@ from ciris_mesh.directory.admission import DEFERRED, FIRST_CONTACT, Candidate, J
 from ciris_mesh.directory.base import Shelf, StoredRow
 from ciris_mesh.directory.buckets import bucket_of
 from ciris_mesh.directory.pools import DeferredPool, FirstContactPool, PublishedLog
-from ciris_mesh.directory.quotas import Quotas
+from ciris_mesh.directory.quotas import SAME_MAX, Quotas
 from ciris_mesh.directory.rooting import RootedKeys
 from ciris_mesh.directory.store import PooledEntry, Store
 from ciris_mesh.records.cosigning import is_cosigned
@@ -127,10 +127,14 @@ class Placing:
             verdict = replace(verdict, outcome=Outcome.DUPLICATE)
         elif self._conflicts(judgement, row):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.KEY_CONFLICT)
+        elif (times_said := self._quotas.times_said(judgement.tokens)) >= SAME_MAX:
+            verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.SAID_OFTEN_ENOUGH)
         elif reason := self._quotas.problem(row, judgement.candidate.source, friends):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=reason)
         else:
-            if stands is not None:
+            if times_said:
+                verdict = replace(verdict, outcome=Outcome.SUPERSEDED)
+            elif stands is not None:
                 verdict = replace(verdict, outcome=Outcome.UPGRADED)
             self._write(row, judgement.tokens, placed, is_new=stands is None)
             self._quotas.charge(row, judgement.candidate.source, friends)

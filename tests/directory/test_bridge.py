@@ -21,11 +21,12 @@ from ciris_mesh.directory.buckets import digest_of
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.directory.pools import PoolLimits
+from ciris_mesh.directory.quotas import SAME_MAX
 from ciris_mesh.records.authoring import author
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.hybrid import FederationKey
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.records.outcome import Outcome
+from ciris_mesh.records.outcome import Outcome, Reason
 from ciris_mesh.wire.messages import EnvelopeRef
 from support import forge
 from support.keys import alice, bob, carol
@@ -427,6 +428,29 @@ def test_many_refused_ids_are_not_asked_for_in_turns(
     assert mesh.asks(K.FAMILY, new, peer=RELAY) == [new]
     mesh.clock.now_s = REFUSED_FIRST_S
     assert mesh.asks(K.FAMILY, *ids, new) == [*ids, new]
+
+
+def test_what_was_said_often_enough_is_not_asked_for_again(mesh: Mesh) -> None:
+    (about,) = mesh.hold(K.ATTESTATION, sample(K.ATTESTATION, alice()))
+    row = mesh.directory.get(K.ATTESTATION, about)
+    assert row is not None
+    reference = parse_envelope(K.ATTESTATION, row.envelope).record["attestation_id"]
+    inner = {"references_attestation_id": reference}
+    given = {"attested_key_id": alice().key_id, "attestation_type": "recants"}
+    raws = [
+        author(
+            K.ATTESTATION, given | {"attestation_envelope": inner | {"n": n}}, alice(), at_ms=AT_MS
+        )
+        for n in range(SAME_MAX + 1)
+    ]
+    verdicts = mesh.bridge.apply(HUB, K.ATTESTATION, raws, now_ms=AT_MS)
+    assert verdicts[-1].reason is Reason.SAID_OFTEN_ENOUGH
+    ids = [id_of(K.ATTESTATION, raw) for raw in raws]
+    assert mesh.asks(K.ATTESTATION, *ids) == []
+    assert sorted(mesh.offered(K.ATTESTATION)) == sorted([about, *ids[:-1]]), (
+        "passed on like others"
+    )
+    assert mesh.asks(K.ATTESTATION, ids[-1], peer=RELAY) == [ids[-1]]
 
 
 def test_a_peer_brings_so_many_keys_and_no_more(

@@ -87,7 +87,8 @@ def _attestations() -> Iterator[Envelope]:
     yield _attest("bob", "erin", "delegates_to", {"delegated_scope": [ACT]})
     yield _attest("bob", "erin", "delegates_to", {"delegated_scope": ["agency:fly"]})
     about = {"references_attestation_id": score.record["attestation_id"]}
-    for by, rule in (("alice", 1), ("bob", 2), ("erin", 3), ("dave", 4), ("mallory", 4)):
+    rules = (("alice", 1), ("alice", 4), ("bob", 2), ("erin", 3), ("dave", 4), ("mallory", 4))
+    for by, rule in rules:
         yield _attest(by, by, "withdraws", about, withdraws_admission_rule=rule)
     yield _attest("alice", "bob", "supersedes", about)
     yield _attest("mallory", "bob", "supersedes", about)
@@ -214,4 +215,5 @@ def _operations() -> Iterator[Envelope]:
     yield _grant("erin", "mallory")
     license_ = columns(K.PARTNER_RECORD, "x", 1)
     yield made(K.PARTNER_RECORD, license_, "alice", "carol")
+    yield made(K.PARTNER_RECORD, license_, "alice", "bob", "carol")
     yield made(K.PARTNER_RECORD, license_, "alice", "mallory")

@@ -10,7 +10,8 @@ The attester is the signer; the signatures saw to that. Source: records-and-prot
                            1 who made it   2 whom it is about   3 who may act for the latter
                            4 who may act, by a chain of delegations, for who made it
 
-That two attestations say the same is no reason to refuse one; which counts is decided later.
+That two attestations say the same is no reason for a rule to refuse one: how many of those are
+written is admission's business, and which counts is decided later.
 """
 
 from __future__ import annotations
@@ -42,13 +43,17 @@ from ciris_mesh.records.rules.delegations import (
     may_act_for,
 )
 from ciris_mesh.records.rules.keys import rooted_as
-from ciris_mesh.records.tokens import DELEGATES_TO, key_token, token
+from ciris_mesh.records.tokens import (
+    DELEGATES_TO,
+    REFERENCE_MEMBER,
+    REFERRING_TYPES,
+    key_token,
+    token,
+)
 
 WITHDRAWS: Final = "withdraws"
-REFERENCE_MEMBER: Final = "references_attestation_id"
 
-_REFERRING: Final = frozenset({"supersedes", WITHDRAWS, "recants"})
-_TYPES: Final = _REFERRING | {"scores", DELEGATES_TO}
+_TYPES: Final = REFERRING_TYPES | {"scores", DELEGATES_TO}
 
 #: The first word, or first words, of a dimension -> the identity type it is reserved for.
 RESERVED_DIMENSIONS: Final[Mapping[str, str]] = MappingProxyType(
@@ -84,7 +89,7 @@ def _problems(envelope: Envelope) -> Iterator[Finding]:
     dimension = members.get("dimension", None if type_ == "scores" else "none")
     if not isinstance(dimension, str) or not dimension:
         yield refused(Reason.DIMENSION_MISSING, "a score is about a dimension, told as text")
-    if type_ in _REFERRING and not _reference(members):
+    if type_ in REFERRING_TYPES and not _reference(members):
         yield refused(Reason.REFERENCE_MISSING, f"{type_} names an attestation it is about")
     if type_ == DELEGATES_TO:
         problem = delegation_problem(_scopes(members), _HOLDS_ANY)
