@@ -1,6 +1,6 @@
 """Families and communities: their rosters as values, and ids that commit to how they began.
 
-A group's id ends in `-` and 16 characters of lowercase base32 of a digest over its founding record:
+A group's id ends in `-` and 32 characters of lowercase base32 of a digest over its founding record:
 everything in it but the id. So nobody can found a group under another's id, whenever their record
 arrives and whatever date it bears, and every later roster under that id goes back to one founding
 record. This is to groups what self-certifying ids are to keys.
@@ -33,7 +33,9 @@ from ciris_mesh.records.rows import ROW_HASH_FIELD, as_persisted
 from ciris_mesh.records.threshold import FOUNDER_ROLE
 
 GROUP_DOMAIN: Final = b"ciris-mesh/group/v1"
-DIGEST_CHARS: Final = 16
+#: 160 bits. A founder may look for two founding records with one digest, to show each to others: of
+#: n bits that takes about 2^(n/2) tries, so the 80 bits of a key id would be too few.
+DIGEST_CHARS: Final = 32
 
 #: The column that names a group of each kind.
 ID_COLUMNS: Final[Mapping[EnvelopeKind, str]] = {
