@@ -26,6 +26,7 @@ from ciris_mesh.records.consensus import (
 )
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.h3cell import H3Cell, location_cell
+from ciris_mesh.records.hybrid import key_digest
 from ciris_mesh.records.jsontext import JsonNumber, JsonValue, from_plain
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Reason
@@ -112,8 +113,8 @@ def read_group(envelope: Envelope) -> Group:
     policy = record.get("policy_blob")
     roster = [member for member in _list(record["members"]) if isinstance(member, dict)]
     ids = [str(member["key_id"]) for member in roster]
-    if len(set(ids)) != len(ids):
-        raise MalformedRecord(Reason.MEMBERS_NOT_UNIQUE, "a member is listed twice")
+    if len(set(map(key_digest, ids))) != len(ids):
+        raise MalformedRecord(Reason.MEMBERS_NOT_UNIQUE, "one pair of keys is listed twice")
     founders = frozenset(
         str(member["key_id"]) for member in roster if member.get("role") == FOUNDER_ROLE
     )

@@ -13,13 +13,15 @@ from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.timestamps import from_unix_ms
 from ciris_mesh.records.tokens import key_token, token, tokens_of
 from support.records import AT_MS, group_columns, member
-from support.rulebook import MINUTE_MS, K, Shelf, key_id, made
+from support.rulebook import MINUTE_MS, K, Shelf, key_columns, key_id, made
 
 REMOVALS = {
     K.FAMILY: K.FAMILY_MEMBERSHIP_REVOCATION,
     K.COMMUNITY: K.COMMUNITY_MEMBERSHIP_REVOCATION,
 }
 EVERYBODY = ("alice", "bob", "carol", "dave", "erin")
+#: alice's keys under another name: to make one up is free.
+AN_ALIAS = member(f"nobody{key_id('alice').removeprefix('alice')}", founder=True)
 INSIDE = CELL = "872830828ffffff"
 OUTSIDE, WIDER = "871fb4662ffffff", "86283082fffffff"
 GROUPS = pytest.mark.parametrize("kind", [K.FAMILY, K.COMMUNITY])
@@ -95,6 +97,7 @@ def test_its_members_are_known(shelf: Shelf, kind: EnvelopeKind) -> None:
         ({"protocol": "quorum:3/2"}, Reason.CONSENSUS_MALFORMED),
         ({"members": roster("alice", "bob bob")}, Reason.MEMBERS_NOT_UNIQUE),
         ({"members": roster("", "alice bob")}, Reason.FOUNDER_MISSING),
+        ({"members": [*roster("alice"), AN_ALIAS]}, Reason.MEMBERS_NOT_UNIQUE),
     ],
 )
 def test_a_roster_that_cannot_be_read_is_refused(
@@ -103,6 +106,19 @@ def test_a_roster_that_cannot_be_read_is_refused(
     given: dict[str, Any] = {"members": roster("alice", "bob"), "protocol": "founder_only"}
     members, protocol = (given | change).values()
     assert shelf.reason(founded(kind, members, "alice", protocol=protocol)) is reason
+
+
+@GROUPS
+def test_one_key_under_an_id_that_does_not_show_it_is_still_one(
+    shelf: Shelf, kind: EnvelopeKind
+) -> None:
+    """As a registry's key may have one that was pinned here."""
+    shelf.add(made(K.KEY, key_columns("bob") | {"key_id": "reg-1"}, "bob"))
+    members = [*roster("alice", "bob"), member("reg-1")]
+    twice = founded(kind, members, "alice", protocol="founder_only")
+    assert shelf.reason(twice) is Reason.MEMBERS_NOT_UNIQUE
+    once = founded(kind, [members[0], members[2]], "alice", protocol="founder_only")
+    assert shelf.reason(once) is Reason.NONE
 
 
 def test_a_policy_that_does_not_hold_is_refused(shelf: Shelf) -> None:

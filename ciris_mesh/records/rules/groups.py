@@ -37,6 +37,7 @@ from ciris_mesh.records.rules.base import (
 )
 from ciris_mesh.records.rules.locations import is_proven_within, location_token
 from ciris_mesh.records.rules.occurrences import vouch_tokens, vouchers
+from ciris_mesh.records.threshold import Member, distinct_members
 from ciris_mesh.records.tokens import token
 
 _FAMILY: Final = EnvelopeKind.FAMILY
@@ -131,6 +132,8 @@ def _objections(group: Group, envelope: Envelope, facts: Facts) -> Iterator[Find
         yield from _change_objections(group, envelope, facts)
     if missing := missing_keys(facts, sorted(group.members)):
         yield deferred(Reason.KEY_UNKNOWN, "keys of members are not here", *missing)
+    if _people(group, facts) < len(group.members):  # under ids that do not show it
+        yield refused(Reason.MEMBERS_NOT_UNIQUE, "two members have one key")
     if group.cell is not None:
         yield from _place_objections(group, group.cell, facts)
 
@@ -168,6 +171,11 @@ def _place_objections(group: Group, cell: H3Cell, facts: Facts) -> Iterator[Find
             f"{unproven[0]} has no location proof inside the community's cell",
             *map(location_token, unproven),
         )
+
+
+def _people(group: Group, facts: Facts) -> int:
+    keys = ((name, facts.public_key(name)) for name in group.members)
+    return len(distinct_members(Member.of(name, public) for name, public in keys if public))
 
 
 def _rosters(kind: EnvelopeKind, group_id: str, facts: Facts) -> Iterator[Group]:
