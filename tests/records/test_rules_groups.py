@@ -342,6 +342,19 @@ def test_a_removal_is_of_a_member_of_a_roster_that_is_here(
 
 
 @GROUPS
+def test_a_later_roster_removes_whom_only_an_earlier_one_lists(
+    shelf: Shelf, kind: EnvelopeKind
+) -> None:
+    """Who handed a group over is removed by those who have it now."""
+    group = shelf.add(founded(kind, roster("mallory", "alice"), "mallory", protocol="founder_only"))
+    record = removed(group, "mallory", "alice")
+    assert shelf.reason(record) is Reason.CONSENSUS_NOT_REACHED
+    shelf.add(changed(group, "mallory", members=roster("alice", "bob")))
+    assert shelf.reason(record) is Reason.NONE
+    assert shelf.reason(removed(group, "erin", "alice")) is Reason.ROSTER_UNKNOWN
+
+
+@GROUPS
 def test_a_member_goes_by_one_vouch_of_its_own(shelf: Shelf, kind: EnvelopeKind) -> None:
     group = shelf.add(
         founded(kind, roster("alice", "bob carol"), "alice", "bob", protocol="majority")

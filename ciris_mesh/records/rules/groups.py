@@ -2,7 +2,8 @@
 
     founding       signed as the roster's own protocol asks, a founder among the signers
     later roster   signed as some earlier roster's protocol asks; never of an entrenched group
-    removal        by the removed, or by one of its occurrences; else as the protocol asks
+    removal        of whom some roster lists: by the removed, or by one of its occurrences; else as
+                   the protocol of some roster asks, this one or another
 
 A roster's signers are counted among its members without those who have gone by then. Several later
 rosters may be valid at once; which one counts is decided by whoever asks. Source:
@@ -98,8 +99,8 @@ def removal_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     """A member of the group goes by itself, or the group decided so."""
     kind = _GROUP_OF[envelope.kind]
     group_id, removed = text(envelope, ID_COLUMNS[kind]), text(envelope, "removed_identity_key_id")
-    rosters = [it for it in _rosters(kind, group_id, facts) if removed in it.members]
-    if not rosters:
+    rosters = list(_rosters(kind, group_id, facts))
+    if not any(removed in roster.members for roster in rosters):
         return deferred(
             Reason.ROSTER_UNKNOWN,
             f"no roster of {group_id} that lists {removed} is here",
