@@ -107,9 +107,10 @@ class ReplicationDirectory(Protocol):
         """Verify, then store. Returns only after the write is durable.
 
         A record that arrives may release deferred ones; they are admitted in the same call.
-        Of kinds 4 to 10, whose ids do not cover who signed, a copy with a verified signer that
-        ours lacks is Upgraded: the union is kept. Digests stay the same, so two nodes that hold
-        one id with other signers do not notice; a union spreads only with rounds that fetch it.
+        Of kinds 4 to 10, whose ids do not cover who signed, a copy with a verified signer who
+        counts and whom ours lacks is Upgraded: the union is kept. One without is Duplicate.
+        Digests stay the same, so two nodes that hold one id with other signers do not notice; a
+        union spreads only with rounds that fetch it.
         A stranger's key (unattributed) ends as Deferred(first_contact): held, on no shelf.
         """
         ...

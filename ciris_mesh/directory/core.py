@@ -17,27 +17,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from ciris_mesh.directory.admission import (
-    DEFERRED,
-    FIRST_CONTACT,
-    Admission,
-    Candidate,
-    Judgement,
-    candidate,
-)
+from ciris_mesh.directory.admission import Admission
 from ciris_mesh.directory.base import (
     Evicted,
     PoolSizes,
-    ReplicationDirectory,
     SetDigest,
     Shelf,
     Source,
     Standing,
-    StoredRow,
 )
 from ciris_mesh.directory.buckets import BucketDigests
 from ciris_mesh.directory.commit import GroupCommit
 from ciris_mesh.directory.introducing import Introductions
+from ciris_mesh.directory.judgement import DEFERRED, FIRST_CONTACT, Candidate, Judgement, candidate
 from ciris_mesh.directory.judging import judge_all
 from ciris_mesh.directory.placing import Placed, Placing
 from ciris_mesh.directory.pools import (
@@ -49,6 +41,7 @@ from ciris_mesh.directory.pools import (
     missing_signers,
 )
 from ciris_mesh.directory.quotas import Quotas
+from ciris_mesh.directory.reading import StoreReading
 from ciris_mesh.directory.rooting import Rooting
 from ciris_mesh.directory.store import Name, PooledEntry, Store
 from ciris_mesh.directory.views import Views
@@ -62,7 +55,6 @@ from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.operations import closed_kinds
 from ciris_mesh.records.tokens import self_key_token
-from ciris_mesh.wire.messages import EnvelopeRef
 
 #: Public keys kept ready: 2 kB each, so 2 MB; more signers than one round usually meets.
 KEY_CACHE_MAX: Final = 1024
@@ -87,10 +79,8 @@ PUBLISHED_MAX: Final = 4096
 
 _View = TypeVar("_View")
 
-_CHANGES: Final = frozenset({Outcome.ADMITTED, Outcome.UPGRADED})
 
-
-class DirectoryCore(ReplicationDirectory):
+class DirectoryCore(StoreReading):
     """Everything a directory does that does not depend on where its rows are kept.
 
     Args:
@@ -146,7 +136,7 @@ class DirectoryCore(ReplicationDirectory):
         answers: list[Verdict] = []
         for what in asked:
             verdict = verdicts[what.digest]
-            if what.digest not in digests and verdict.outcome in _CHANGES:
+            if what.digest not in digests and verdict.outcome.is_change:
                 verdict = Verdict(Outcome.DUPLICATE, kind=kind, envelope_id=verdict.envelope_id)
             digests.discard(what.digest)
             answers.append(verdict)
@@ -202,14 +192,15 @@ class DirectoryCore(ReplicationDirectory):
         for what, verdict in placed.settled:
             self._outcomes[what.source.path, verdict.outcome.value, verdict.reason.value] += 1
             before = verdicts.get(what.digest)
-            if before is None or before.outcome not in _CHANGES:
+            if before is None or not before.outcome.is_change:
                 verdicts[what.digest] = verdict
         for entry in placed.evicted:
             verdict = Verdict(Outcome.REFUSED, Reason.POOL_FULL, entry.kind, entry.envelope_id)
             self._outcomes["pool", verdict.outcome.value, verdict.reason.value] += 1
             if entry.source.path == "peer":
                 self._evicted.append(Evicted(entry.source.peer, entry.kind, entry.envelope_id))
-            if entry.digest in verdicts:
+            before = verdicts.get(entry.digest)
+            if before is not None and before.outcome is Outcome.DEFERRED:
                 verdicts[entry.digest] = verdict
 
     def _released(self, placed: Placed, room: int) -> list[Candidate]:
@@ -249,10 +240,12 @@ class DirectoryCore(ReplicationDirectory):
         """Where the row with this id stands, None without one."""
         return self._store.shelves(kind, [envelope_id]).get(envelope_id)
 
-    def signers_of(self, kind: EnvelopeKind, envelope_id: bytes) -> tuple[str, ...]:
-        """The verified signers of the row with this id, () without one."""
-        row = self._store.get(kind, envelope_id)
-        return row.signers if row is not None else ()
+    def is_trusted(self, key_id: str) -> bool:
+        """Does this node pass on what this key signed?"""
+        if key_id in self._friends():
+            return True
+        with self._state:
+            return key_id in self._rooting.keys
 
     def federation_key(self, key_id: str) -> HybridPublicKey | None:
         """The key on the federation shelf. Cached: a key never changes under its id."""
@@ -309,28 +302,6 @@ class DirectoryCore(ReplicationDirectory):
 
     # -- reading -----------------------------------------------------------------------------
 
-    def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
-        """Point read by envelope id, any shelf."""
-        return self._store.get(kind, envelope_id)
-
-    def holdings(self, kind: EnvelopeKind) -> list[EnvelopeRef]:
-        """Refs of every federation-shelf row, newest `seq` first."""
-        return self._store.refs(kind)
-
-    def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:
-        """Envelope id -> verified signers, federation shelf."""
-        return self._store.signers(kind)
-
-    def newest(
-        self,
-        kind: EnvelopeKind,
-        charged: Callable[[tuple[str, ...]], tuple[str, ...]],
-        *,
-        limit: int,
-    ) -> tuple[list[EnvelopeRef], int]:
-        """A fair share of the rows charged to anybody, and how many it leaves out."""
-        return self._store.newest(kind, charged, limit=limit)
-
     def unknown(self, kind: EnvelopeKind, ids: Iterable[bytes]) -> list[bytes]:
         """Those of `ids` neither held on any shelf nor deferred here, in the order given."""
         asked = list(ids)
@@ -376,20 +347,6 @@ class DirectoryCore(ReplicationDirectory):
     def public_key(self, key_id: str) -> HybridPublicKey | None:
         """The verified key behind `key_id`, federation shelf or first contact."""
         return self.federation_key(key_id) or self.first_contact_key(key_id)
-
-    def rows(
-        self, kind: EnvelopeKind | None = None, *, limit: int, after: int = 0
-    ) -> Iterator[tuple[int, StoredRow]]:
-        """(position, row) in admission order after position `after`, at most `limit`."""
-        return iter(self._store.rows(kind, limit=limit, after=after))
-
-    def named_rows(self, name: str, *, limit: int) -> list[StoredRow]:
-        """Rows, on any shelf, that answer to a name or a token; at most `limit`."""
-        return [row for _, row in self._store.named(name, limit=limit, after=0)]
-
-    def counts(self) -> dict[tuple[EnvelopeKind, Shelf], int]:
-        """Rows per kind and shelf; zero rows are left out."""
-        return self._store.counts()
 
     def pools(self) -> PoolSizes:
         """How full the bounded pools are."""

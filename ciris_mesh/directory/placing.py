@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 
-from ciris_mesh.directory.admission import DEFERRED, FIRST_CONTACT, Candidate, Judgement
 from ciris_mesh.directory.base import Shelf, StoredRow
 from ciris_mesh.directory.buckets import bucket_of
 from ciris_mesh.directory.introducing import Introductions
+from ciris_mesh.directory.judgement import DEFERRED, FIRST_CONTACT, Candidate, Judgement
 from ciris_mesh.directory.pools import DeferredPool, FirstContactPool, PublishedLog
-from ciris_mesh.directory.quotas import Quotas
+from ciris_mesh.directory.quotas import SAME_MAX, Quotas
 from ciris_mesh.directory.rooting import Rooting
 from ciris_mesh.directory.store import PooledEntry, Store
-from ciris_mesh.records.cosigning import is_cosigned, joined
-from ciris_mesh.records.envelope import parse_envelope
+from ciris_mesh.records.cosigning import is_cosigned
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
@@ -98,8 +97,11 @@ class Placing:
         placed = Placed()
         for judgement in judged:
             if judgement.row is not None:
-                self._place_row(judgement, judgement.row, friends, placed)
-                if judgement.entry is not None:
+                if self._is_outdated(judgement.row, judgement.joins):
+                    placed.again.append(judgement.candidate)
+                    continue
+                verdict = self._place_row(judgement, judgement.row, friends, placed)
+                if judgement.entry is not None and verdict.outcome.is_held:
                     self._wait_beside(judgement, judgement.entry, placed)
             elif judgement.entry is None:
                 self._leave_pool(judgement.candidate.digest)
@@ -115,25 +117,35 @@ class Placing:
         if self._introductions.befriend(friends):
             self._quotas.forget()
 
+    def _is_outdated(self, row: StoredRow, joins: bytes | None) -> bool:
+        """Did another copy of this record come in since this one was judged?"""
+        if not is_cosigned(row.kind) or row.shelf is not Shelf.FEDERATION:
+            return False
+        stored = self._store.get(row.kind, row.envelope_id)
+        is_there = stored is not None and stored.shelf is Shelf.FEDERATION
+        return joins != (stored.envelope if stored is not None and is_there else None)
+
     def _place_row(
         self, judgement: Judgement, row: StoredRow, friends: Container[str], placed: Placed
-    ) -> None:
+    ) -> Verdict:
         self._leave_pool(judgement.candidate.digest)
         stands = self._store.shelves(row.kind, [row.envelope_id]).get(row.envelope_id)
         verdict = judgement.verdict
-        union = self._union(row) if stands is Shelf.FEDERATION else None
-        if union is not None:
-            verdict = replace(verdict, outcome=Outcome.UPGRADED)
-            self._write(union, placed, is_new=False)
-            self._note_reliance(judgement, union, friends)
+        if judgement.joins is not None:
+            self._write(row, placed, is_new=False)
+            self._note_reliance(judgement, row, friends)
         elif stands is not None and stands >= row.shelf:
             verdict = replace(verdict, outcome=Outcome.DUPLICATE)
         elif self._conflicts(judgement, row):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.KEY_CONFLICT)
+        elif (times_said := self._quotas.times_said(judgement.tokens)) >= SAME_MAX:
+            verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.SAID_OFTEN_ENOUGH)
         elif reason := self._quotas.problem(row, judgement.candidate.source, friends):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=reason)
         else:
-            if stands is not None:
+            if times_said:
+                verdict = replace(verdict, outcome=Outcome.SUPERSEDED)
+            elif stands is not None:
                 verdict = replace(verdict, outcome=Outcome.UPGRADED)
             is_first_key = self._is_first_key(row)
             self._write(row, placed, is_new=stands is None)
@@ -143,6 +155,7 @@ class Placing:
             self._quotas.charge(row, judgement.candidate.source, friends)
             self._note_reliance(judgement, row, friends)
         placed.settled.append((judgement.candidate, verdict))
+        return verdict
 
     def _note_reliance(self, judgement: Judgement, row: StoredRow, friends: Container[str]) -> None:
         if row.shelf is Shelf.FEDERATION:
@@ -176,19 +189,6 @@ class Placing:
         self._publishing.update(published)
         placed.published += published
 
-    def _union(self, row: StoredRow) -> StoredRow | None:
-        """Our copy with the signers of this one added; None when that adds nobody."""
-        if not is_cosigned(row.kind) or row.shelf is not Shelf.FEDERATION:
-            return None
-        stored = self._store.get(row.kind, row.envelope_id)
-        if stored is None or set(stored.signers).issuperset(row.signers):
-            return None
-        one, other = (parse_envelope(row.kind, each.envelope) for each in (stored, row))
-        union = joined(one, other)
-        if union.signers == stored.signers:
-            return None
-        return replace(stored, signers=union.signers, envelope=union.raw)
-
     def _conflicts(self, judgement: Judgement, row: StoredRow) -> bool:
         """A key id keeps the first public key it stood for, whatever comes later."""
         if judgement.public is None or row.shelf is not Shelf.FEDERATION:
@@ -218,7 +218,7 @@ class Placing:
         placed.settled.append((judgement.candidate, judgement.verdict))
 
     def _wait_beside(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
-        """The rest of a record that is held: its missing signers' keys may come yet."""
+        """A copy of a record that is held: more of its signers may come to count."""
         if self._came_meanwhile(entry.waits_for, judgement.mark):
             placed.again.append(judgement.candidate)
         else:

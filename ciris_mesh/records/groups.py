@@ -1,6 +1,6 @@
 """Families and communities: their rosters as values, and ids that commit to how they began.
 
-A group's id ends in `-` and 16 characters of lowercase base32 of a digest over its founding record:
+A group's id ends in `-` and 32 characters of lowercase base32 of a digest over its founding record:
 everything in it but the id. So nobody can found a group under another's id, whenever their record
 arrives and whatever date it bears, and every later roster under that id goes back to one founding
 record. This is to groups what self-certifying ids are to keys.
@@ -26,6 +26,7 @@ from ciris_mesh.records.consensus import (
 )
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.h3cell import H3Cell, location_cell
+from ciris_mesh.records.hybrid import key_digest
 from ciris_mesh.records.jsontext import JsonNumber, JsonValue, from_plain
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Reason
@@ -33,7 +34,9 @@ from ciris_mesh.records.rows import ROW_HASH_FIELD, as_persisted
 from ciris_mesh.records.threshold import FOUNDER_ROLE
 
 GROUP_DOMAIN: Final = b"ciris-mesh/group/v1"
-DIGEST_CHARS: Final = 16
+#: 160 bits. A founder may look for two founding records with one digest, to show each to others: of
+#: n bits that takes about 2^(n/2) tries, so the 80 bits of a key id would be too few.
+DIGEST_CHARS: Final = 32
 
 #: The column that names a group of each kind.
 ID_COLUMNS: Final[Mapping[EnvelopeKind, str]] = {
@@ -71,6 +74,13 @@ class Group:
     basis: Electorate
     cell: H3Cell | None
 
+    @property
+    def voters(self) -> frozenset[str]:
+        """Whose signatures can count when this roster decides."""
+        asked = self.protocol.required(len(self.members), len(self.founders), basis=self.basis)
+        is_theirs = asked is not None and asked.who is Electorate.FOUNDERS
+        return self.founders if is_theirs else self.members
+
     def is_founded_by(self, signers: Collection[str]) -> bool:
         """True when `signers` may found this group: as its protocol asks, a founder among them.
 
@@ -103,8 +113,8 @@ def read_group(envelope: Envelope) -> Group:
     policy = record.get("policy_blob")
     roster = [member for member in _list(record["members"]) if isinstance(member, dict)]
     ids = [str(member["key_id"]) for member in roster]
-    if len(set(ids)) != len(ids):
-        raise MalformedRecord(Reason.MEMBERS_NOT_UNIQUE, "a member is listed twice")
+    if len(set(map(key_digest, ids))) != len(ids):
+        raise MalformedRecord(Reason.MEMBERS_NOT_UNIQUE, "one pair of keys is listed twice")
     founders = frozenset(
         str(member["key_id"]) for member in roster if member.get("role") == FOUNDER_ROLE
     )

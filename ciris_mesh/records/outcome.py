@@ -13,7 +13,10 @@ from ciris_mesh.records.kinds import EnvelopeKind
 
 
 class Outcome(StrEnum):
-    """What `admit` did. Only ADMITTED and UPGRADED changed the directory's shelves."""
+    """What `admit` did. Only ADMITTED, UPGRADED and SUPERSEDED changed the directory's shelves.
+
+    SUPERSEDED: written and passed on as an admitted record is, and says nothing new.
+    """
 
     ADMITTED = "admitted"
     UPGRADED = "upgraded"
@@ -22,6 +25,11 @@ class Outcome(StrEnum):
     DEFERRED = "deferred"
     REFUSED = "refused"
     MALFORMED = "malformed"
+
+    @property
+    def is_change(self) -> bool:
+        """True when a row was written."""
+        return self in (Outcome.ADMITTED, Outcome.UPGRADED, Outcome.SUPERSEDED)
 
     @property
     def is_shelved(self) -> bool:
@@ -73,6 +81,7 @@ class Reason(StrEnum):
     POOL_FULL = "pool_full"
     SIGNER_QUOTA = "signer_quota"
     PEER_QUOTA = "peer_quota"
+    SAID_OFTEN_ENOUGH = "said_often_enough"
     BINDING_EXPIRED = "binding_expired"
 
     # refused by a kind's rule: no later arrival changes it
@@ -103,6 +112,7 @@ class Reason(StrEnum):
     SET_UNSORTED = "set_unsorted"
     ROOT_STEWARDS_UNSET = "root_stewards_unset"
     PARTNER_STEWARDS_UNSET = "partner_stewards_unset"
+    SIGNER_NOT_STEWARD = "signer_not_steward"
     STEWARDS_NOT_ENOUGH = "stewards_not_enough"
 
     # deferred: valid as far as can be seen; something is missing here

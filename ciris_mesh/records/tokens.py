@@ -10,8 +10,11 @@ columns others name it by (not always its primary key), joined by `|`:
     family_membership_revocation:<family>            organization:<org_id>
     community_membership_revocation:<community>      org_membership:<org_id>|<user_id>
     identity_occurrence_revocation:<identity>|<occurrence>
+    same:attestation|<references_attestation_id>|<attestation_type>|<attesting_key_id>
+    same:partner_record|<license_id>|<revision>|<sha256 of JCS(signed_envelope), hex>
 
-Revocations and partner records are nobody's prerequisite. A copy of a record that too few have
+Revocations and partner records are nobody's prerequisite. Records that say the same share a `same`
+token: under it they are counted, and nobody waits for it. A copy of a record that too few have
 signed waits for the record itself, since another copy may bring what it lacks.
 
 Narrow tokens keep others from making a question long or asking it again and again. So there are
@@ -27,15 +30,21 @@ some that only find records, and some that are only published:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from ciris_mesh.records.canonical import jcs
 from ciris_mesh.records.envelope import Envelope
-from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.jsontext import JsonNumber
+from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.records.provenance import STEWARD_TYPE, identity_types
 
 DELEGATES_TO: Final = "delegates_to"
+#: The types of attestations about another, which this member of their signed envelope names.
+REFERRING_TYPES: Final = frozenset({"supersedes", "withdraws", "recants"})
+REFERENCE_MEMBER: Final = "references_attestation_id"
 #: Published when the set of rooted stewards grew.
 STEWARDS: Final = "stewards"
 _DELEGATION: Final = "delegation"
@@ -44,8 +53,9 @@ _STEWARD: Final = "steward"
 _SELF_KEY: Final = "selfkey"
 _ROOTED: Final = "rooted"
 _MEMBER: Final = "member"
+_SAME: Final = "same"
 #: Nobody waits for these.
-_FOUND_ONLY: Final = (f"{_VOUCHED}:", f"{_STEWARD}:")
+_FOUND_ONLY: Final = (f"{_VOUCHED}:", f"{_STEWARD}:", f"{_SAME}:")
 
 _K: Final = EnvelopeKind
 _COLUMNS: Final[Mapping[EnvelopeKind, tuple[str, ...]]] = MappingProxyType(
@@ -105,8 +115,17 @@ def member_token(kind: EnvelopeKind, group_id: str, key_id: str) -> str:
     return _spelled(_MEMBER, kind.value, group_id, key_id)
 
 
+def is_same_token(token: str) -> bool:
+    """True for the token that records which say the same share."""
+    return token.startswith(f"{_SAME}:")
+
+
 def tokens_of(envelope: Envelope) -> tuple[str, ...]:
-    """What this record answers to once it stands on the federation shelf."""
+    """What this record, of which the signatures stand, answers to on the federation shelf."""
+    return (*_names(envelope), *_sameness(envelope))
+
+
+def _names(envelope: Envelope) -> tuple[str, ...]:
     columns = _COLUMNS.get(envelope.kind)
     if columns is None:
         return ()
@@ -148,6 +167,22 @@ def _key_tokens(key_id: str, signer: str, types: Collection[str]) -> Iterator[st
     yield vouched_token(signer, key_id)
     if STEWARD_TYPE in types:
         yield steward_token(signer)
+
+
+def _sameness(envelope: Envelope) -> tuple[str, ...]:
+    """Source: records-and-protocol.md, section 1.3 (structural de-duplication) and 4.1."""
+    record, inner = envelope.record, envelope.record.get(KINDS[envelope.kind].envelope_field or "")
+    if envelope.kind is _K.PARTNER_RECORD:
+        content = hashlib.sha256(jcs(inner)).hexdigest()
+        revision = record["revision"]
+        assert isinstance(revision, JsonNumber), "the field table says so"
+        values = [str(record["license_id"]), revision.token, content]
+    elif envelope.kind is _K.ATTESTATION and record["attestation_type"] in REFERRING_TYPES:
+        reference = inner.get(REFERENCE_MEMBER) if isinstance(inner, dict) else None
+        values = [str(reference), str(record["attestation_type"]), str(record["attesting_key_id"])]
+    else:
+        return ()
+    return (_spelled(_SAME, envelope.kind.value, *values),)
 
 
 def _spelled(word: str, *values: str) -> str:

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from ciris_mesh.directory import core
-from ciris_mesh.directory.admission import Admission, Candidate, Judgement
+from ciris_mesh.directory.admission import Admission
 from ciris_mesh.directory.base import Source
 from ciris_mesh.directory.core import DirectoryCore
+from ciris_mesh.directory.judgement import Candidate, Judgement
 from ciris_mesh.directory.pools import TOKEN_BYTES
 from ciris_mesh.records import checks, hybrid
 from ciris_mesh.records import groups as rosters

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ciris_mesh.directory.admission import DEFERRED, FIRST_CONTACT
 from ciris_mesh.directory.base import UNATTRIBUTED, Source
 from ciris_mesh.directory.core import DirectoryCore
+from ciris_mesh.directory.judgement import DEFERRED, FIRST_CONTACT
 from ciris_mesh.directory.pools import (
     TOKEN_BYTES,
     DeferredPool,

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ciris_mesh.directory import rooting
-from ciris_mesh.directory.admission import Admission, Candidate, Judgement
+from ciris_mesh.directory.admission import Admission
 from ciris_mesh.directory.base import Source
 from ciris_mesh.directory.core import DirectoryCore
+from ciris_mesh.directory.judgement import Candidate, Judgement
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.directory.pools import PoolLimits
 from ciris_mesh.directory.rooting import RootedKeys

@@ -98,6 +98,27 @@ def test_the_voucher_was_an_occurrence_then(
     assert shelf.reason(occurrence("phone", "laptop", at_ms=AT_MS + MINUTE_MS)) is reason
 
 
+def test_who_vouches_counts(shelf: Shelf) -> None:
+    record, everybody = occurrence("phone", "alice"), ("alice", "laptop", "phone", "mallory")
+    assert shelf.counts(record, *everybody) == {"alice"}
+    shelf.add(occurrence("laptop", "alice", at_ms=AT_MS + 1))
+    assert shelf.counts(record, *everybody) == {"alice"}, "it was none at the time"
+    shelf.add(occurrence("laptop", "alice"))
+    assert shelf.counts(record, *everybody) == {"alice", "laptop"}
+
+
+def test_who_takes_an_occurrence_away_counts(shelf: Shelf) -> None:
+    everybody = ("alice", "laptop", "phone", "mallory")
+    assert shelf.counts(removal("laptop", "alice"), *everybody) == {"alice", "laptop"}
+
+
+def test_who_says_where_somebody_is_counts(shelf: Shelf) -> None:
+    everybody = ("alice", "laptop", "phone", "mallory")
+    assert shelf.counts(located("alice"), *everybody) == {"alice"}
+    shelf.add(acts_for("alice", "laptop"), acts_for("laptop", "phone"))
+    assert shelf.counts(located("alice"), *everybody) == {"alice", "laptop"}
+
+
 def test_both_keys_of_an_occurrence_are_known(shelf: Shelf) -> None:
     finding = shelf.asks(occurrence("tablet", "alice"))
     assert finding.reason is Reason.KEY_UNKNOWN

@@ -13,7 +13,7 @@ from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.rules.operations import PARTNER_SETS, closed_kinds
 from ciris_mesh.records.timestamps import from_unix_ms
-from ciris_mesh.records.tokens import token
+from ciris_mesh.records.tokens import key_token, token
 from support.keys import key
 from support.records import AT_MS, columns
 from support.rulebook import MINUTE_MS, K, Shelf, key_id, made
@@ -188,9 +188,22 @@ def test_a_kind_is_closed_where_nobody_may_sign_it(trust: Trust, closed: set[Env
 
 def test_enough_configured_stewards_sign_a_partner_record(shelf: Shelf) -> None:
     assert shelf.reason(partner("alice", "bob")) is Reason.NONE
-    assert shelf.reason(partner("alice", "carol", "mallory")) is Reason.NONE
-    for by in (["alice"], ["alice", "mallory"], ["mallory", "dave"]):
-        assert shelf.reason(partner(*by)) is Reason.STEWARDS_NOT_ENOUGH
+    assert shelf.reason(partner("alice", "bob", "carol")) is Reason.NONE
+    assert shelf.reason(partner("alice")) is Reason.STEWARDS_NOT_ENOUGH
+
+
+def test_nobody_else_signs_one(shelf: Shelf) -> None:
+    """Its id covers who signed: each stranger would make another record of it."""
+    for by in (["alice", "bob", "mallory"], ["alice", "mallory"], ["mallory", "dave"]):
+        assert shelf.reason(partner(*by)) is Reason.SIGNER_NOT_STEWARD
+
+
+def test_a_stewards_key_is_here_when_it_is_counted() -> None:
+    shelf = Shelf(TRUST)
+    shelf.know("alice", "bob")
+    finding = shelf.asks(partner("alice", "bob", "carol"))
+    assert finding.reason is Reason.KEY_UNKNOWN
+    assert finding.waits_for == (key_token(key_id("carol")),)
 
 
 def test_the_threshold_a_record_states_means_nothing(shelf: Shelf) -> None:

@@ -10,18 +10,21 @@ from ciris_mesh.directory.base import Source
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.protocol.limits import CADENCE_S, NO_PROGRESS_TIMEOUT_S, TAU_PARTIAL_S
 from ciris_mesh.protocol.report import BoundedBy, InSync
+from ciris_mesh.records.authoring import author
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.outcome import Outcome
 from ciris_mesh.runtime.events import RoundEvent, RoundOutcome
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.wire.mesh import Digests
 from ciris_mesh.wire.messages import Deliver, Diff, EnvelopeRef, Fetch, Summary
 from support.keys import key
 from support.mesh import NOW_MS, Mesh, ScriptedPeer, address, collect, held, settle
-from support.records import sample
+from support.records import AT_MS, sample
 from support.waiting import wait_until
 
 KEY, FAMILY = EnvelopeKind.KEY, EnvelopeKind.FAMILY
+ATTESTATION = EnvelopeKind.ATTESTATION
 
 
 @pytest.fixture
@@ -342,6 +345,32 @@ def test_an_own_record_is_told_at_once_and_not_at_the_cadence(
     settle(alice)
     assert bob.heard_nothing()
     mesh.put("alice", FAMILY)
+    mesh.clock.leap(0.5)
+    assert not bob.hear(Digests).reply
+
+
+@pytest.mark.parametrize("is_imported", [False, True])
+def test_a_record_that_says_nothing_new_is_told_as_well(
+    mesh: Mesh, alice: Node, bob: ScriptedPeer, is_imported: bool
+) -> None:
+    mesh.put("alice", ATTESTATION)
+    about = parse_envelope(ATTESTATION, sample(ATTESTATION, key("alice"))).record
+    given = {
+        "attested_key_id": key("alice").key_id,
+        "attestation_type": "recants",
+        "attestation_envelope": {"references_attestation_id": about["attestation_id"]},
+    }
+    first, again = (author(ATTESTATION, given, key("alice"), at_ms=AT_MS) for _ in range(2))
+    alice.runtime.admit_own(ATTESTATION, first)
+    settle(alice)
+    agree(bob, alice)
+    settle(alice)
+    assert bob.heard_nothing()
+    if is_imported:
+        ((outcome, _),) = alice.runtime.admit_imported([(ATTESTATION, again)])
+    else:
+        outcome = alice.runtime.admit_own(ATTESTATION, again).outcome
+    assert outcome is Outcome.SUPERSEDED
     mesh.clock.leap(0.5)
     assert not bob.hear(Digests).reply
 

@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 from ciris_mesh.records import provenance
 from ciris_mesh.records.authoring import Draft, assemble, draft
 from ciris_mesh.records.checks import outcome_of, public_key_of
+from ciris_mesh.records.cosigning import is_cosigned
 from ciris_mesh.records.envelope import Envelope, encode_base64, parse_envelope
 from ciris_mesh.records.hybrid import FederationKey, HybridPublicKey, HybridSignature
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind, SignatureStyle
 from ciris_mesh.records.outcome import Outcome, Reason
 from ciris_mesh.records.rules.base import Finding, Trust, deferred, missing_keys
 from ciris_mesh.records.rules.keys import is_root
-from ciris_mesh.records.rules.table import judge
+from ciris_mesh.records.rules.table import judge, judge_counted
 from ciris_mesh.records.signing import signed_message
 from ciris_mesh.records.tokens import (
     STEWARDS,
@@ -60,6 +61,13 @@ def really_signed(envelope: Envelope) -> bytes:
     message = signed_message(envelope.kind, envelope.record, envelope.row_hash)
     signatures = {name: _signer(name).sign(message) for name in envelope.signers}
     return assemble(Draft(envelope.kind, envelope.record, message), signatures, threshold=1)
+
+
+def countersigned(envelope: Envelope, *names: str, alone: bool = False) -> Envelope:
+    """A copy that these test keys signed as well, or alone."""
+    signers = {*map(key_id, names), *(() if alone else envelope.signers)}
+    prepared = Draft(envelope.kind, envelope.record, b"")
+    return parse_envelope(envelope.kind, assemble(prepared, dict.fromkeys(signers, _SIGNED)))
 
 
 def _signer(key_id: str) -> FederationKey:
@@ -160,11 +168,17 @@ class Shelf:
         """What the rule of its kind says."""
         return judge(envelope, self, self.trust)
 
+    def counts(self, envelope: Envelope, *names: str) -> set[str]:
+        """Which of these test keys count when they sign it too. The others wait for something."""
+        signed = countersigned(envelope, *names, alone=True)
+        counted = judge_counted(signed, self, self.trust)
+        return {name for name in names if key_id(name) in counted.signers}
+
     def admits(self, envelope: Envelope) -> Finding:
         """The same for a record that comes in: its signers are known before its rule is asked."""
         own = envelope.record["key_id"] if envelope.kind is K.KEY else ""
         others = [name for name in envelope.signers if name != own]
-        missing = missing_keys(self, iter(others))
+        missing = missing_keys(self, others)
         return deferred(Reason.SIGNER_UNKNOWN, "", *missing) if missing else self.asks(envelope)
 
     def reason(self, envelope: Envelope) -> Reason:
@@ -198,11 +212,28 @@ def settled(trust: Trust, arrivals: Sequence[Envelope]) -> set[bytes]:
 
 def fixpoint(trust: Trust, records: Iterable[Envelope]) -> set[bytes]:
     """What can come in at all: everything is asked again and again until nothing changes."""
+    return set(_fixed(trust, records).rows)
+
+
+def fixed_signers(trust: Trust, records: Sequence[Envelope]) -> dict[bytes, frozenset[str]]:
+    """What can come in, each with everybody whose signature counts and whose key is here."""
+    shelf = _fixed(trust, records)
+    signers: dict[bytes, frozenset[str]] = dict.fromkeys(shelf.rows, frozenset())
+    for envelope in records:
+        name = name_of(envelope)
+        if name in signers:
+            counted = judge_counted(envelope, shelf, trust).signers
+            known = {one for one in counted if shelf.public_key(one)}
+            signers[name] |= known if is_cosigned(envelope.kind) else set(envelope.signers)
+    return signers
+
+
+def _fixed(trust: Trust, records: Iterable[Envelope]) -> Shelf:
     shelf = Shelf(trust)
     remaining = list(records)
     while True:
         fine = [envelope for envelope in remaining if shelf.admits(envelope).is_fine]
         if not fine:
-            return set(shelf.rows)
+            return shelf
         shelf.add(*fine)
         remaining = [envelope for envelope in remaining if envelope not in fine]

@@ -12,7 +12,8 @@ The attester is the signer; the signatures saw to that. Source: records-and-prot
                            By 3 and 4 the withdrawal is itself about whom it acts for, and by 4 it
                            names the delegates between in its `delegation_chain`.
 
-That two attestations say the same is no reason to refuse one; which counts is decided later.
+That two attestations say the same is no reason for a rule to refuse one: how many of those are
+written is admission's business, and which counts is decided later.
 """
 
 from __future__ import annotations
@@ -46,10 +47,15 @@ from ciris_mesh.records.rules.delegations import (
     missing_links,
 )
 from ciris_mesh.records.rules.keys import rooted_as
-from ciris_mesh.records.tokens import DELEGATES_TO, self_key_token, token
+from ciris_mesh.records.tokens import (
+    DELEGATES_TO,
+    REFERENCE_MEMBER,
+    REFERRING_TYPES,
+    self_key_token,
+    token,
+)
 
 WITHDRAWS: Final = "withdraws"
-REFERENCE_MEMBER: Final = "references_attestation_id"
 CHAIN_MEMBER: Final = "delegation_chain"
 
 #: Dimensions are compared by these words, in lower case: what looks like a reserved one, is.
@@ -62,8 +68,7 @@ BY_DELEGATE: Final = "3"
 BY_CHAIN: Final = "4"
 _WITHDRAWS_RULES: Final = (BY_PRODUCER, BY_SUBJECT, BY_DELEGATE, BY_CHAIN)
 
-_REFERRING: Final = frozenset({"supersedes", WITHDRAWS, "recants"})
-_TYPES: Final = _REFERRING | {"scores", DELEGATES_TO}
+_TYPES: Final = REFERRING_TYPES | {"scores", DELEGATES_TO}
 
 #: The first word, or first words, of a dimension -> the identity type it is reserved for.
 RESERVED_DIMENSIONS: Final[Mapping[str, str]] = MappingProxyType(
@@ -101,7 +106,7 @@ def _problems(envelope: Envelope) -> Iterator[Finding]:
         yield refused(Reason.DIMENSION_MISSING, "a score is about a dimension, told as text")
     elif not _DIMENSION.fullmatch(dimension):
         yield refused(Reason.DIMENSION_MALFORMED, "printable ASCII without spaces, and no more")
-    if type_ in _REFERRING and not _reference(members):
+    if type_ in REFERRING_TYPES and not _reference(members):
         yield refused(Reason.REFERENCE_MISSING, f"{type_} names an attestation it is about")
     if type_ == DELEGATES_TO:
         problem = delegation_problem(_scopes(members), _HOLDS_ANY)

@@ -123,10 +123,26 @@ class Facts(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Whose signatures around one record can matter. More of them as facts arrive, never fewer.
+
+    Attributes:
+        signers: of the record's own.
+        waits_for: tokens whose arrival could add to them; empty when nothing could.
+    """
+
+    signers: frozenset[str]
+    waits_for: tuple[str, ...] = ()
+
+
 #: Looks at the record alone. Also asked of what has no signatures of ours.
 ContentRule: TypeAlias = Callable[[Envelope, Trust], Finding]
 #: Looks at who signed, which was verified, and at the prerequisites.
 StandingRule: TypeAlias = Callable[[Envelope, Facts, Trust], Finding]
+#: Finds those signers whose signatures the standing rule could look at. The others change nothing
+#: about its answer, so anybody may have added them.
+CountedRule: TypeAlias = Callable[[Envelope, Facts, Trust], Counted]
 
 
 def no_content_rule(envelope: Envelope, trust: Trust) -> Finding:
@@ -137,6 +153,11 @@ def no_content_rule(envelope: Envelope, trust: Trust) -> Finding:
 def no_standing_rule(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     """For kinds that anybody may sign."""
     return FINE
+
+
+def every_signer(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
+    """For kinds whose ids cover their signers: nobody can add one."""
+    return Counted(frozenset(envelope.signers))
 
 
 def first(findings: Iterator[Finding]) -> Finding:

@@ -2,7 +2,8 @@
 
     founding       signed as the roster's own protocol asks, a founder among the signers
     later roster   signed as some earlier roster's protocol asks; never of an entrenched group
-    removal        by the removed, or by one of its occurrences; else as the protocol asks
+    removal        of whom some roster lists: by the removed, or by one of its occurrences; else as
+                   the protocol of some roster asks, this one or another
 
 A roster's signers are counted among its members without those who have gone by then. Several later
 rosters may be valid at once; which one counts is decided by whoever asks. Source:
@@ -11,7 +12,7 @@ records-and-protocol.md, sections 1.3, 4.1 and 4.1a.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from ciris_mesh.errors import MalformedRecord
@@ -22,6 +23,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.rules.base import (
     FINE,
+    Counted,
     Facts,
     Finding,
     Trust,
@@ -35,7 +37,8 @@ from ciris_mesh.records.rules.base import (
     time_ms,
 )
 from ciris_mesh.records.rules.locations import is_proven_within, location_token
-from ciris_mesh.records.rules.occurrences import vouch_tokens, vouches
+from ciris_mesh.records.rules.occurrences import vouch_tokens, vouchers
+from ciris_mesh.records.threshold import Member, distinct_members
 from ciris_mesh.records.tokens import member_token, token
 
 _FAMILY: Final = EnvelopeKind.FAMILY
@@ -62,6 +65,28 @@ def standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     return first(_objections(group, envelope, facts))
 
 
+def counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
+    """Who votes: in the roster itself where it founds the group, else in those before it."""
+    group = read_group(envelope)
+    if group.is_founding:
+        return Counted(group.voters.intersection(envelope.signers))
+    voters = _voters(_before(group, _rosters(group.kind, group.group_id, facts)))
+    waits_for = token(group.kind, group.group_id)
+    return Counted(voters.intersection(envelope.signers), (waits_for,))
+
+
+def removal_counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
+    """Who vouches for the removed, and who votes in any roster of the group."""
+    kind = _GROUP_OF[envelope.kind]
+    group_id, removed = text(envelope, ID_COLUMNS[kind]), text(envelope, "removed_identity_key_id")
+    vouching = vouchers(removed, envelope.signers, made_at_ms(envelope), facts)
+    voters = _voters(_rosters(kind, group_id, facts))
+    return Counted(
+        vouching | voters.intersection(envelope.signers),
+        (token(kind, group_id), *vouch_tokens(removed, envelope.signers)),
+    )
+
+
 def removal_content(envelope: Envelope, trust: Trust) -> Finding:
     """A community does not remove members in advance."""
     effective_ms = time_ms(envelope, "effective_at") or 0
@@ -74,15 +99,15 @@ def removal_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     """A member of the group goes by itself, or the group decided so."""
     kind = _GROUP_OF[envelope.kind]
     group_id, removed = text(envelope, ID_COLUMNS[kind]), text(envelope, "removed_identity_key_id")
-    rosters = [it for it in _rosters(kind, group_id, facts) if removed in it.members]
-    if not rosters:
+    rosters = list(_rosters(kind, group_id, facts))
+    if not any(removed in roster.members for roster in rosters):
         return deferred(
             Reason.ROSTER_UNKNOWN,
             f"no roster of {group_id} that lists {removed} is here",
             member_token(kind, group_id, removed),
         )
     at_ms = made_at_ms(envelope)
-    if vouches(removed, envelope.signers, at_ms, facts):
+    if vouchers(removed, envelope.signers, at_ms, facts):
         return FINE
     if _decide(rosters, envelope.signers, at_ms, facts):
         return FINE
@@ -108,6 +133,8 @@ def _objections(group: Group, envelope: Envelope, facts: Facts) -> Iterator[Find
         yield from _change_objections(group, envelope, facts)
     if missing := missing_keys(facts, sorted(group.members)):
         yield deferred_until_all(Reason.KEY_UNKNOWN, "keys of members are not here", missing)
+    if _people(group, facts) < len(group.members):  # under ids that do not show it
+        yield refused(Reason.MEMBERS_NOT_UNIQUE, "two members have one key")
     if group.cell is not None:
         yield from _place_objections(group, group.cell, facts)
 
@@ -123,11 +150,7 @@ def _change_objections(group: Group, envelope: Envelope, facts: Facts) -> Iterat
         )
     elif founding.is_entrenched:
         yield refused(Reason.GROUP_ENTRENCHED, "nobody may change this group")
-    earlier = [
-        roster
-        for roster in known
-        if roster.founded_at_ms < group.founded_at_ms and not roster.is_entrenched
-    ]
+    earlier = list(_before(group, known))
     if not _decide(earlier, envelope.signers, group.founded_at_ms, facts):
         yield deferred(
             Reason.CONSENSUS_NOT_REACHED,
@@ -150,6 +173,11 @@ def _place_objections(group: Group, cell: H3Cell, facts: Facts) -> Iterator[Find
         )
 
 
+def _people(group: Group, facts: Facts) -> int:
+    keys = ((name, facts.public_key(name)) for name in group.members)
+    return len(distinct_members(Member.of(name, public) for name, public in keys if public))
+
+
 def _rosters(kind: EnvelopeKind, group_id: str, facts: Facts) -> Iterator[Group]:
     for roster in facts.views(token(kind, group_id), _roster):
         if roster is not None:
@@ -161,6 +189,17 @@ def _roster(record: Envelope) -> Group | None:
         return read_group(record)
     except MalformedRecord:  # a row from before there were rules decides nothing
         return None
+
+
+def _before(group: Group, rosters: Iterable[Group]) -> Iterator[Group]:
+    """Those that may decide that the group shall be this."""
+    for roster in rosters:
+        if roster.founded_at_ms < group.founded_at_ms and not roster.is_entrenched:
+            yield roster
+
+
+def _voters(rosters: Iterable[Group]) -> frozenset[str]:
+    return frozenset(name for roster in rosters for name in roster.voters)
 
 
 def _removal(record: Envelope) -> tuple[str, int]:

@@ -12,6 +12,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.rules.base import (
     FINE,
+    Counted,
     Facts,
     Finding,
     Trust,
@@ -47,16 +48,28 @@ def standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     subject = text(envelope, "subject_key_id")
     if missing := missing_keys(facts, [subject]):
         return deferred_until_all(Reason.KEY_UNKNOWN, f"the key of {subject} is not here", missing)
-    at_ms = made_at_ms(envelope)
-    waits_for: list[str] = []
-    for signer in envelope.signers:
-        # Only who the subject itself named: nobody passes on the right to say where somebody is.
-        missing = () if signer == subject else missing_links((subject, signer), at_ms, facts)
-        if not missing:
-            return FINE
-        waits_for += missing
+    speaking = counted(envelope, facts, trust)
+    if speaking.signers:
+        return FINE
     return deferred(
-        Reason.NOT_DELEGATED, f"neither {subject} nor who may act for it signed this", *waits_for
+        Reason.NOT_DELEGATED,
+        f"neither {subject} nor who may act for it signed this",
+        *(speaking.waits_for or (location_token(subject),)),
+    )
+
+
+def counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
+    """The subject, and whom it let act for it itself: nobody passes on the right to say where
+    somebody is.
+    """
+    subject, at_ms = text(envelope, "subject_key_id"), made_at_ms(envelope)
+    missing = {
+        signer: () if signer == subject else missing_links((subject, signer), at_ms, facts)
+        for signer in envelope.signers
+    }
+    speaking = frozenset(signer for signer, tokens in missing.items() if not tokens)
+    return Counted(
+        speaking, tuple(dict.fromkeys(it for tokens in missing.values() for it in tokens))
     )
 
 

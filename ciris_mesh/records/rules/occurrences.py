@@ -19,6 +19,7 @@ from ciris_mesh.records.kinds import (
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.rules.base import (
     FINE,
+    Counted,
     Facts,
     Finding,
     Trust,
@@ -66,20 +67,34 @@ def removal_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     return FINE
 
 
-def vouches(identity: str, signers: tuple[str, ...], at_ms: int, facts: Facts) -> bool:
-    """True when a signer is the identity, or was an occurrence of it at that time."""
-    return any(
-        signer == identity
+def counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
+    """Those who vouch."""
+    identity, signers = text(envelope, "identity_key_id"), envelope.signers
+    vouching = vouchers(identity, signers, made_at_ms(envelope), facts)
+    return Counted(vouching, vouch_tokens(identity, signers))
+
+
+def removal_counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
+    """The identity and the occurrence that goes."""
+    both = text(envelope, "identity_key_id"), text(envelope, "occurrence_key_id")
+    return Counted(frozenset(envelope.signers).intersection(both))
+
+
+def vouchers(identity: str, signers: tuple[str, ...], at_ms: int, facts: Facts) -> frozenset[str]:
+    """The signers that are the identity, or were an occurrence of it at that time."""
+    return frozenset(
+        signer
+        for signer in signers
+        if signer == identity
         or any(
             is_in_force(record, at_ms, until="valid_until")
             for record in facts.named(token(EnvelopeKind.IDENTITY_OCCURRENCE, identity, signer))
         )
-        for signer in signers
     )
 
 
 def vouch_tokens(identity: str, signers: tuple[str, ...]) -> tuple[str, ...]:
-    """What could make `vouches` true."""
+    """What could make more of them vouch."""
     return tuple(token(EnvelopeKind.IDENTITY_OCCURRENCE, identity, one) for one in signers)
 
 
@@ -87,7 +102,7 @@ def _objections(envelope: Envelope, facts: Facts) -> Iterator[Finding]:
     identity, occurrence = text(envelope, "identity_key_id"), text(envelope, "occurrence_key_id")
     if missing := missing_keys(facts, [identity, occurrence]):
         yield deferred_until_all(Reason.KEY_UNKNOWN, "a key it names is not here", missing)
-    if not vouches(identity, envelope.signers, made_at_ms(envelope), facts):
+    if not vouchers(identity, envelope.signers, made_at_ms(envelope), facts):
         yield deferred(
             Reason.OCCURRENCE_NOT_VOUCHED,
             f"neither {identity} nor an occurrence of it signed this",
