@@ -47,6 +47,10 @@ ENVELOPE_BYTES_MAX: Final = 64 * 1024
 #: Quorums are counted in tens at most; also bounds the signature checks one envelope can cost.
 SIGNERS_MAX: Final = 16
 
+#: How many an envelope has room for: each takes 4,574 bytes (4,412 of base64 for ML-DSA-65, 88 for
+#: Ed25519, 74 of names and quotes) and its key id of about 25, so 14 leave 1 kB for the record.
+SIGNERS_FIT: Final = 14
+
 AUTHORITY_MEMBER: Final = "authority"
 STEWARD_SIGNATURES_MEMBER: Final = "steward_signatures"
 THRESHOLD_MEMBER: Final = "threshold"
