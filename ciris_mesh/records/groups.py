@@ -24,7 +24,7 @@ from ciris_mesh.records.consensus import (
     Electorate,
     parse_consensus,
 )
-from ciris_mesh.records.envelope import Envelope
+from ciris_mesh.records.envelope import SIGNERS_FIT, Envelope
 from ciris_mesh.records.h3cell import H3Cell, location_cell
 from ciris_mesh.records.hybrid import key_digest
 from ciris_mesh.records.jsontext import JsonNumber, JsonValue, from_plain
@@ -75,6 +75,14 @@ class Group:
     cell: H3Cell | None
 
     @property
+    def signers_needed(self) -> int:
+        """How many must sign what the whole roster decides: its founding, where it founds."""
+        asked = self.protocol.required(len(self.members), len(self.founders), basis=self.basis)
+        if asked is None:
+            return len(self.members) if self.is_founding else 0
+        return asked.count
+
+    @property
     def voters(self) -> frozenset[str]:
         """Whose signatures can count when this roster decides."""
         asked = self.protocol.required(len(self.members), len(self.founders), basis=self.basis)
@@ -106,8 +114,8 @@ def read_group(envelope: Envelope) -> Group:
     """Read a family or community.
 
     Raises:
-        MalformedRecord: `consensus_malformed`, `members_not_unique`, `founder_missing` or
-            `group_policy_malformed`.
+        MalformedRecord: `consensus_malformed`, `consensus_out_of_reach`, `members_not_unique`,
+            `founder_missing` or `group_policy_malformed`.
     """
     record = envelope.record
     policy = record.get("policy_blob")
@@ -127,7 +135,7 @@ def read_group(envelope: Envelope) -> Group:
     is_infrastructure = _is_infrastructure(policy)
     if is_infrastructure and not _is_founder_quorum(protocol, len(founders)):
         raise _bad_policy("infrastructure is decided by a quorum of more than half its founders")
-    return Group(
+    group = Group(
         kind=envelope.kind,
         group_id=str(record[ID_COLUMNS[envelope.kind]]),
         members=frozenset(ids),
@@ -139,6 +147,10 @@ def read_group(envelope: Envelope) -> Group:
         basis=Electorate.FOUNDERS if is_infrastructure else Electorate.MEMBERS,
         cell=_cell(policy),
     )
+    if group.signers_needed > SIGNERS_FIT:
+        detail = f"{group.signers_needed} must sign, and an envelope holds {SIGNERS_FIT}"
+        raise MalformedRecord(Reason.CONSENSUS_OUT_OF_REACH, detail)
+    return group
 
 
 def new_group_id(kind: EnvelopeKind, label: str, columns: Mapping[str, Any]) -> str:

@@ -100,6 +100,7 @@ class Reason(StrEnum):
     SCOPE_PRIVATE = "scope_private"
     ENCRYPTION_KEYS_MALFORMED = "encryption_keys_malformed"
     CONSENSUS_MALFORMED = "consensus_malformed"
+    CONSENSUS_OUT_OF_REACH = "consensus_out_of_reach"
     MEMBERS_NOT_UNIQUE = "members_not_unique"
     FOUNDER_MISSING = "founder_missing"
     GROUP_POLICY_MALFORMED = "group_policy_malformed"

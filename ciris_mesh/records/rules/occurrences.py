@@ -1,7 +1,9 @@
 """Occurrences: the devices and services an identity runs as, and their removal.
 
-The identity itself vouches for an occurrence, or one that is in force does. Either of the two
-takes it away again. Source: records-and-protocol.md, sections 1.3, 4.1 and 4.1a.
+The identity itself vouches for an occurrence, or one that is in force does. They take one away
+again too: a laptop removes the stolen phone. So does the occurrence that goes. What a stolen phone
+removed after it was gone is for answers to see. Source: records-and-protocol.md, sections 1.3, 4.1
+and 4.1a.
 """
 
 from __future__ import annotations
@@ -56,15 +58,17 @@ def standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
 
 
 def removal_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
-    """The identity signed, or the occurrence that goes."""
+    """The identity signed, an occurrence of it, or the one that goes."""
+    removing = removal_counted(envelope, facts, trust)
+    if removing.signers:
+        return FINE
     both = text(envelope, "identity_key_id"), text(envelope, "occurrence_key_id")
-    if set(both).isdisjoint(envelope.signers):
-        return deferred(
-            Reason.REMOVAL_NOT_VOUCHED,
-            "neither the identity nor the occurrence signed this",
-            token(envelope.kind, *both),
-        )
-    return FINE
+    return deferred(
+        Reason.REMOVAL_NOT_VOUCHED,
+        "neither the identity nor an occurrence of it signed this",
+        token(envelope.kind, *both),
+        *removing.waits_for,
+    )
 
 
 def counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
@@ -75,9 +79,10 @@ def counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
 
 
 def removal_counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
-    """The identity and the occurrence that goes."""
-    both = text(envelope, "identity_key_id"), text(envelope, "occurrence_key_id")
-    return Counted(frozenset(envelope.signers).intersection(both))
+    """Those who vouch for the identity, and the occurrence that goes."""
+    vouching = counted(envelope, facts, trust)
+    own = frozenset(envelope.signers) & {text(envelope, "occurrence_key_id")}
+    return Counted(vouching.signers | own, vouching.waits_for)
 
 
 def vouchers(identity: str, signers: tuple[str, ...], at_ms: int, facts: Facts) -> frozenset[str]:
