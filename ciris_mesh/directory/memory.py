@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from ciris_mesh.directory.base import Shelf, StoredRow
 from ciris_mesh.directory.buckets import BucketDigest, bucket_of
@@ -187,7 +188,8 @@ class MemoryStore:
         """See Store."""
         with self._lock:
             self._pools.pop((entry.pool, entry.digest), None)
-            self._pools[entry.pool, entry.digest] = entry, envelope
+            kept = replace(entry, needs_all=False, proven=frozenset())
+            self._pools[entry.pool, entry.digest] = kept, envelope
 
     def pool_drop(self, pool: str, digests: Iterable[bytes]) -> None:
         """See Store."""
