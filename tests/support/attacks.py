@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -11,7 +12,7 @@ from typing import Any
 from ciris_mesh.records.authoring import Draft, assemble, draft
 from ciris_mesh.records.canonical import jcs
 from ciris_mesh.records.envelope import Envelope, encode_base64, parse_envelope
-from ciris_mesh.records.hybrid import FederationKey, HybridSignature
+from ciris_mesh.records.hybrid import HybridSignature
 from ciris_mesh.records.jsontext import JsonValue
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind, SignatureStyle
 from ciris_mesh.records.rows import original_content_hash
@@ -351,8 +352,6 @@ def every_column(kind: EnvelopeKind) -> Iterator[tuple[str, bytes]]:
 
 
 def _plain(kind: EnvelopeKind) -> dict[str, Any]:
-    import json
-
     record: dict[str, Any] = json.loads(sample(kind, alice()))[KINDS[kind].wrapper_field]
     return record
 
@@ -381,8 +380,3 @@ def _other(value: Any) -> Any:
 
 def _size_of(text: str) -> int:
     return len(text) * 3 // 4 - text.count("=")
-
-
-def signer(name: str) -> FederationKey:
-    """The key called so."""
-    return key(name)
