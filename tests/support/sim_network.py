@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from ciris_mesh.directory.base import OWN
 from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
+from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.errors import MeshError
 from ciris_mesh.protocol.report import SessionRole
@@ -51,7 +52,7 @@ class SimNode:
     """One node. `directory` survives a crash; everything else does not."""
 
     name: str
-    directory: MemoryDirectory
+    directory: DirectoryCore
     trusted: frozenset[str]
     wall_ms: Callable[[], int]
     send: Callable[[str, ReplicationMessage], None]
