@@ -44,6 +44,12 @@ def bomb(size: int) -> bytes:
     return b"\x01" + deflated(bytes(size))
 
 
+def unended(low: bytes) -> bytes:
+    """All of it can be inflated, but no block says that it is the last."""
+    press = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return press.compress(low) + press.flush(zlib.Z_SYNC_FLUSH)
+
+
 NAMES = b"".join(b"%d\xff" % n for n in range(100))
 
 #: name -> (batch, why it is refused).
@@ -57,6 +63,7 @@ REFUSED: dict[str, tuple[bytes, BatchReason]] = {
     "a deflate that reaches before its dictionary": (
         b"\x01" + zlib.compress(NAMES * 10, 9)[2:-4], R.TRUNCATED
     ),
+    "a deflate without an end": (b"\x01" + unended(b"\0\0"), R.TRUNCATED),
     "an empty low part": (b"\x01" + deflated(b""), R.TRUNCATED),
     "ten megabytes of zeros": (bomb(10_000_000), R.INFLATES_TOO_FAR),
     "one byte too far": (bomb(LIMITS.low_bytes + 1), R.INFLATES_TOO_FAR),
@@ -118,6 +125,10 @@ REFUSED: dict[str, tuple[bytes, BatchReason]] = {
     "an id that was not said": (batch(value(Op.KEY), [2]), R.BAD_REFERENCE),
     "an id after the last": (
         batch(value(Op.LIST, Op.KEY, Op.KEY), [2, 1, 3], b"a\xff"), R.BAD_REFERENCE
+    ),
+    "an id said twice counts once": (
+        batch(value(Op.LIST, Op.KEY, Op.KEY, Op.KEY), [3, 1, 1, 3], b"a\xffa\xff"),
+        R.BAD_REFERENCE,
     ),
     "a text that was not said": (batch(value(Op.AGAIN), [0]), R.BAD_REFERENCE),
     "words are not said by number": (
@@ -198,9 +209,9 @@ REFUSED: dict[str, tuple[bytes, BatchReason]] = {
         R.RECORD_TOO_LARGE,
     ),
     "a long time copied often": (
-        batch(family(ABSENT, ABSENT, PREDICTED, *[REST] * 2000, Op.TEXT, *[ABSENT] * 3, REST,
+        batch(family(ABSENT, ABSENT, PREDICTED, *[REST] * 1000, Op.TEXT, *[ABSENT] * 3, REST,
                      ABSENT, REST),
-              [*varint(2000), 1, *[2] * 1999], b"a\xff" + b"t" * 60_000 + b"\xff"),
+              [*varint(1000), 1, *[2] * 999], b"a\xff" + b"t" * 40_000 + b"\xff"),
         R.RECORD_TOO_LARGE,
     ),
     "60,000 members of nothing": (
