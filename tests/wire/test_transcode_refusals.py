@@ -70,7 +70,7 @@ REFUSED: dict[str, tuple[bytes, BatchReason]] = {
     "more than a batch may measure": (
         b"\x01" + bytes(LIMITS.coded_bytes), R.TOO_LARGE
     ),
-    "65,537 operations": (b"\x01" + deflated(varint(65_537) + b"\0" + bytes(65_537)),
+    "16,385 operations": (b"\x01" + deflated(varint(16_385) + b"\0" + bytes(16_385)),
                           R.TOO_MANY_OPERATIONS),
     "operations that are not there": (b"\x01" + deflated(b"\x05\0\0"), R.TRUNCATED),
     "numbers that are not there": (b"\x01" + deflated(b"\0\x05\0"), R.TRUNCATED),
@@ -93,7 +93,9 @@ REFUSED: dict[str, tuple[bytes, BatchReason]] = {
     "a raw record that ends early": (batch([RAW + KEY], [9], raw=bytes(8)), R.TRUNCATED),
     "a deflated record that ends early": (batch([DEFLATED + KEY], [9], bytes(8)), R.TRUNCATED),
     "33 records of 64 KiB": (
-        batch([DEFLATED + KEY] * 33, varint(65_536) * 33, bytes(65_536 * 33)), R.TOO_LARGE
+        batch([DEFLATED + KEY] * 32 + [RAW + KEY], varint(65_536) * 33, bytes(65_536 * 32),
+              bytes(65_536)),
+        R.TOO_LARGE,
     ),
     "a record without operations": (batch([KEY]), R.TRUNCATED),
     "a wrapper that does not end": (batch([KEY, ABSENT]), R.TRUNCATED),
@@ -105,7 +107,7 @@ REFUSED: dict[str, tuple[bytes, BatchReason]] = {
     "65 lists in each other": (
         batch(value(*[Op.LIST] * 65), [1] * 64 + [0]), R.TOO_DEEP
     ),
-    "60,000 lists in each other": (batch(value(*[Op.LIST] * 60_000), [1] * 60_000), R.TOO_DEEP),
+    "16,000 lists in each other": (batch(value(*[Op.LIST] * 16_000), [1] * 16_000), R.TOO_DEEP),
     "a jump back": (batch([KEY, JUMP, ABSENT, JUMP], [0, 0]), R.BAD_REFERENCE),
     "a jump too far": (batch([KEY, JUMP, ABSENT], [1]), R.BAD_REFERENCE),
     "a jump in an object without slots": (
@@ -214,9 +216,9 @@ REFUSED: dict[str, tuple[bytes, BatchReason]] = {
               [*varint(1000), 1, *[2] * 999], b"a\xff" + b"t" * 40_000 + b"\xff"),
         R.RECORD_TOO_LARGE,
     ),
-    "60,000 members of nothing": (
-        batch(family(ABSENT, ABSENT, PREDICTED, *[REST] * 60_000), [*varint(60_000), 1,
-              *[2] * 59_999], b"\xff"),
+    "16,000 members of nothing": (
+        batch(family(ABSENT, ABSENT, PREDICTED, *[REST] * 16_000), [*varint(16_000), 1,
+              *[2] * 15_999], b"\xff"),
         R.RECORD_TOO_LARGE,
     ),
     "a column that doubles by being mirrored": (
