@@ -210,6 +210,65 @@ def test_hint_padding_is_not_sent_and_comes_back() -> None:
     assert coded((_K.ATTESTATION, longer)) - whole >= 55 - used + 32
 
 
+def test_a_column_that_is_no_time_is_mirrored_as_it_is() -> None:
+    plain = b'{"attestation":{"asserted_at":"soon","attestation_envelope":{"asserted_at":"soon"}}}'
+    other = plain.replace(b'"soon"}', b'"late"}')
+    item = (_K.ATTESTATION, plain)
+    assert decode_batch(encode_batch([item])) == (item,)
+    assert coded(item) < coded((_K.ATTESTATION, other))
+
+
+def test_weights_no_double_holds_are_mirrored_as_they_are() -> None:
+    raw = b'{"attestation":{"weight":1e999,"attestation_envelope":{"weight":1e999}}}'
+    assert decode_batch(encode_batch([(_K.ATTESTATION, raw)])) == ((_K.ATTESTATION, raw),)
+
+
+#: Ed25519 signature, challenge, response and counts; hints come on top, 55 at most.
+SIGNATURE_BYTES = 64 + 3254
+
+
+@pytest.mark.parametrize("kind", EnvelopeKind)
+def test_a_signed_record_costs_little_beside_its_signature(kind: EnvelopeKind) -> None:
+    """Ids, times and words of the samples take 40 to 120 bytes in all; the JSON takes 1,000."""
+    raw = sample(kind, alice())
+    keys = 32 + 1952 if kind is _K.KEY else 0
+    over = coded((kind, raw)) - SIGNATURE_BYTES - keys
+    assert 40 < over < 55 + 120, over
+
+
+@pytest.mark.parametrize("kind", EnvelopeKind)
+def test_a_like_record_costs_less_in_company(kind: EnvelopeKind) -> None:
+    items = [(kind, sample(kind, alice(), n)) for n in range(2)]
+    alone = sum(coded(item) for item in items)
+    assert coded(*items) < alone - 10, "the signer's id at the least"
+
+
+def test_one_deflate_serves_all_kinds() -> None:
+    items = [(kind, sample(kind, alice())) for kind in EnvelopeKind]
+    assert coded(*items) < sum(coded(item) for item in items) - 12 * 20
+
+
+def test_the_order_of_a_batch_is_kept() -> None:
+    items = [(kind, sample(kind, alice())) for kind in EnvelopeKind]
+    assert decode_batch(encode_batch(items[::-1])) == tuple(items[::-1])
+    assert decode_batch(encode_batch(items)) == tuple(items)
+
+
+@pytest.mark.parametrize("order", [sorted, lambda names: sorted(names, reverse=True)])
+def test_a_signed_envelope_in_another_order_is_still_mirrored(order: Any) -> None:
+    """Other authors sort it. What it costs is its order, not its values."""
+    wrapper = parse_json(ATTESTATION)
+    assert isinstance(wrapper, dict)
+    record = wrapper["attestation"]
+    assert isinstance(record, dict)
+    inner = record["attestation_envelope"]
+    assert isinstance(inner, dict)
+    record["attestation_envelope"] = {name: inner[name] for name in order(inner)}
+    item = (_K.ATTESTATION, compact(wrapper))
+    assert decode_batch(encode_batch([item])) == (item,)
+    assert coded(item) - coded((_K.ATTESTATION, ATTESTATION)) < 40
+
+
 # --- wrong assumptions ---
 
 
@@ -238,6 +297,20 @@ def test_a_batch_its_own_decoder_refuses_is_sent_as_it_is(monkeypatch: pytest.Mo
     monkeypatch.setattr(derive, "content_hash", lambda record, envelope: next(answers))
     items = ((_K.ATTESTATION, ATTESTATION), (_K.KEY, b"\x00\x01"))
     assert decode_batch(encode_batch(items)) == items
+
+
+def test_when_leaving_out_one_spoils_the_next_all_are_sent_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    items = tuple((_K.ATTESTATION, sample(_K.ATTESTATION, alice(), n)) for n in range(2))
+    first, second = (record_of(*item)["persist_row_hash"] for item in items)
+    wrong = "0" * 64
+    answers = iter([first, second, wrong, second, second, wrong])
+    monkeypatch.setattr(derive, "row_hash", lambda kind, record: next(answers))
+    batch = encode_batch(items)
+    assert not shaped(batch)
+    assert decode_batch(batch) == items
+    assert next(answers, None) is None, "both tries were made"
 
 
 # --- limits of the encoder ---

@@ -244,17 +244,15 @@ class Reader:
 
     # --- filling in ---
 
-    def _fill(self, place: _Open, value: str | None) -> None:
+    def _fill(self, place: _Open, value: str | None) -> str:
         if value is None:
             raise BatchRefused(BatchReason.NOT_PREDICTABLE, place.slot.name)
         self._source.spend(len(value) + len(place.slot.name) + _MEMBER_CHARS)
         place.members[place.slot.name] = value
+        return value
 
     def _fill_own_id(self, place: _Open, record: _Members) -> None:
-        key_id = derive.own_key_id(record, place.name)
-        self._fill(place, key_id)
-        if key_id is not None:
-            self._known.keys.add(key_id)
+        self._known.keys.add(self._fill(place, derive.own_key_id(record, place.name)))
 
     def _fill_copy(self, place: _Open, record: _Members) -> None:
         self._fill(place, derive.copied(record, str(place.slot.arg)))
