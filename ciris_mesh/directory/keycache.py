@@ -8,10 +8,8 @@ from typing import Final
 
 from ciris_mesh.directory.store import Store
 from ciris_mesh.errors import MalformedRecord
-from ciris_mesh.records.checks import public_key_of
-from ciris_mesh.records.envelope import parse_envelope
+from ciris_mesh.records import checks
 from ciris_mesh.records.hybrid import HybridPublicKey
-from ciris_mesh.records.kinds import EnvelopeKind
 
 #: Public keys kept ready: 2 kB each, so 2 MB; more signers than one round usually meets.
 KEY_CACHE_MAX: Final = 1024
@@ -52,6 +50,6 @@ class KeyCache:
 def public_key_in(raw: bytes) -> HybridPublicKey | None:
     """The key that a key record introduces; None when it cannot be read."""
     try:
-        return public_key_of(parse_envelope(EnvelopeKind.KEY, raw))
+        return checks.public_key_in(raw)
     except MalformedRecord:
         return None
