@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ciris_mesh.errors import DecodeError, LocalProtocolError
-from ciris_mesh.wire import mesh_records
+from ciris_mesh.wire import mesh, mesh_records
+from ciris_mesh.wire.frame import VERSION_MESH, Unwrapped, try_unwrap, wrap
 from ciris_mesh.wire.mesh_records import PACKED_BYTES_MAX, Records, decode, encode, pack, unpack
 from ciris_mesh.wire.transcode import LIMITS, decode_batch, encode_batch
 from support.transcode import valid_records
@@ -33,6 +34,22 @@ def test_the_layout_by_hand() -> None:
 def test_every_message_survives_the_wire(round_id: int, batch: bytes) -> None:
     message = Records(round_id, batch)
     assert decode(encode(message)) == message
+
+
+@given(st.integers(0, 2**16 - 1), st.binary(min_size=1, max_size=300))
+def test_it_is_a_mesh_message_like_the_others(round_id: int, batch: bytes) -> None:
+    message = Records(round_id, batch)
+    assert mesh.encode(message) == encode(message)
+    assert mesh.decode(encode(message)) == message
+    assert try_unwrap(wrap(message)) == Unwrapped(VERSION_MESH, message)
+
+
+def test_only_a_batch_may_be_as_long_as_a_batch() -> None:
+    longest = wrap(Records(0, bytes(LIMITS.coded_bytes)))
+    assert try_unwrap(longest) is not None
+    for tag in (6, 15, 17):
+        with pytest.raises(DecodeError, match="exceeds"):
+            try_unwrap(longest.replace(b"\x92\x10", bytes((0x92, tag)), 1))
 
 
 def test_records_cost_seven_bytes_more_than_their_batch() -> None:
