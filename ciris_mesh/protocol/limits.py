@@ -8,6 +8,9 @@ from typing import Final
 #: 8 MiB frame limit even in JSON, where a byte costs up to four characters. The rest spills.
 DELIVER_BUDGET_BYTES: Final = 512 * 1024
 
+#: Envelopes in one Deliver between mesh nodes: what one batch of a Records holds.
+DELIVER_ENVELOPES_MAX: Final = 256
+
 #: Refs in one Summary, newest first. A ref of a random id is 154 characters of JSON on average, so
 #: 50,000 make 7.7 MB: just under the 8 MiB frame limit.
 SUMMARY_REFS_MAX: Final = 50_000

@@ -68,11 +68,12 @@ class ReticulumSettings:
 
 @dataclass(frozen=True, slots=True)
 class RoundSettings:
-    """[rounds]"""
+    """[rounds]. `frame`: version byte, 0x81 or 0x01."""
 
     cadence_s: float
     no_progress_timeout_s: float
     tau_partial_s: float
+    frame: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,13 @@ def _whole_number(low: int, high: int) -> Reader:
         return value
 
     return read
+
+
+def _frame(words: tuple[str, ...]) -> int:
+    word = _one(words)
+    if word not in ("81", "01"):
+        raise ValueError("no frame version")
+    return int(word, 16)
 
 
 def _name(words: tuple[str, ...]) -> str:
@@ -259,6 +267,11 @@ OPTIONS: Final = (
     Option(
         "rounds", "tau_partial_s", _number(1, 2_592_000), "300", "1 to 2592000",
         "A kind counts as fresh when a peer confirmed it within so many seconds.",
+    ),
+    Option(
+        "rounds", "frame", _frame, "81", "81 or 01",
+        "How records travel between nodes of this project. 81: as compact as they get; 01: as "
+        "JSON, several times longer, which other nodes speak in any case.",
     ),
     Option(
         "trust", "pinned", _pins, "", _PINS_ALLOWED,

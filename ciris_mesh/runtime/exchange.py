@@ -17,10 +17,12 @@ from ciris_mesh.runtime.coordinator import ReplicationCoordinator
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer
+from ciris_mesh.runtime.recoding import records_of
 from ciris_mesh.runtime.registry import NoCoordinatorRegistered, NotAReplicationFrame, Routed
 from ciris_mesh.runtime.scheduler import ReplicationScheduler
 from ciris_mesh.wire.mesh import Digests
-from ciris_mesh.wire.messages import ReplicationMessage
+from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
+from ciris_mesh.wire.messages import Deliver, ReplicationMessage
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class Exchange:
         self.scheduler: ReplicationScheduler  # set by the runtime: the two call each other
 
     def tell(self, key_id: str, message: ReplicationMessage) -> None:
-        """Put one message of a round on the peer's link.
+        """Put one message of a round on the peer's link, in the best form both ends know.
 
         Raises:
             TransportError, BackPressure: it can't go out, or there is no link.
@@ -50,7 +52,11 @@ class Exchange:
         peer = self._parts.peers.get(key_id)
         if peer is None or peer.link is None:
             raise TransportError(f"no link to {key_id}")
-        self._parts.say(peer.link, message)
+        link = peer.link
+        if isinstance(message, Deliver) and link.capabilities & CAPABILITY_RECORDS:
+            self._parts.say(link, records_of(message, is_slow=link.is_slow) or message)
+        else:
+            self._parts.say(link, message)
 
     def give_up(self, key_id: str, reason: str) -> None:
         """A round broke or stalled: close the link, so that its frames reach no later round."""

@@ -15,12 +15,13 @@ from dataclasses import replace
 from typing import Final
 
 from ciris_mesh.directory.base import UNATTRIBUTED
-from ciris_mesh.errors import BackPressure, LifecycleError, RemoteProtocolError
+from ciris_mesh.errors import BackPressure, BatchRefused, LifecycleError, RemoteProtocolError
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS
 from ciris_mesh.runtime.exchange import Exchange
 from ciris_mesh.runtime.handshake import Greeter, LinkState
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Candidate, Peer
+from ciris_mesh.runtime.recoding import delivers_of
 from ciris_mesh.runtime.scheduler import ReplicationScheduler
 from ciris_mesh.transport.base import (
     DialFailed,
@@ -34,6 +35,7 @@ from ciris_mesh.transport.base import (
 )
 from ciris_mesh.wire.frame import try_unwrap
 from ciris_mesh.wire.mesh import Digests, MeshMessage, Refusal
+from ciris_mesh.wire.mesh_records import Records
 from ciris_mesh.wire.messages import Deliver, ReplicationMessage
 
 logger = logging.getLogger(__name__)
@@ -108,6 +110,7 @@ class Links:
             self._parts.rng.randbytes(8),
             address=event.address,
             medium=event.medium,
+            is_slow=event.is_slow,
         )
         with self._lock:
             self._links[event.link] = state
@@ -264,6 +267,8 @@ class Links:
                 state.early = message  # the peer knows us already; we wait for its binding
             case Digests():
                 self._exchange.compared(state, message)
+            case Records():
+                self._records(state, message)
             case _:
                 for reply in self._greeter.received(state, message):
                     self._parts.try_say(state, reply)
@@ -272,6 +277,20 @@ class Links:
                         return
                 if state.key_id is not None:
                     self._attributed(state, state.key_id)
+
+    def _records(self, state: LinkState, message: Records) -> None:
+        """Nothing is unpacked for a stranger: it needs no more than one Deliver to be met."""
+        peer = self._parts.peers.get(state.key_id)
+        if peer is None:
+            self._parts.drops.count("frame_unattributed")
+            return
+        try:
+            delivers = delivers_of(message)
+        except BatchRefused as error:
+            self._garbage(state, f"batch_{error.reason}", str(error))
+            return
+        for deliver in delivers:
+            self._exchange.received(peer, state, deliver)
 
     def _refused(self, state: LinkState, reason: str) -> None:
         peer = self._parts.peers.get(state.key_id) or self._parts.peers.at(state.address)
