@@ -27,6 +27,7 @@ _CLASSES: Final[tuple[type[Any], ...]] = (
     mesh.Refusal,
     *typing.get_args(mesh_reconcile.ReconcileMessage),
     mesh_records.Records,
+    mesh_records.Taken,
 )
 
 

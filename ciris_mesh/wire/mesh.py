@@ -1,6 +1,6 @@
 """The messages of 0x81 frames, between nodes of this project: who I am, and do we hold the same.
 
-Those that find out *what* differs are in `mesh_reconcile`, the one that carries records in
+Those that find out *what* differs are in `mesh_reconcile`, those that carry records in
 `mesh_records`; encode and decode here are for all.
 
 Each is a msgpack array `[tag, field, ...]` in constructor order. There is one spelling of every
@@ -23,7 +23,7 @@ from ciris_mesh.errors import DecodeError, LocalProtocolError
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.wire import mesh_reconcile, mesh_records
 from ciris_mesh.wire.mesh_reconcile import ReconcileMessage
-from ciris_mesh.wire.mesh_records import Records
+from ciris_mesh.wire.mesh_records import Records, Taken
 
 #: Hashes and nonces are eight bytes: a LoRa packet is short, and each is salted or confirmed later.
 SHORT_HASH_BYTES: Final = 8
@@ -197,7 +197,7 @@ class Refusal:
 
 
 MeshMessage: TypeAlias = (
-    Hello | BindingWanted | BindingOffer | Digests | Refusal | ReconcileMessage | Records
+    Hello | BindingWanted | BindingOffer | Digests | Refusal | ReconcileMessage | Records | Taken
 )
 
 
@@ -274,12 +274,15 @@ _TAG_OF: Final = {cls: tag for tag, (cls, _) in _TABLE.items()}
 #: The second byte of `[tag, bin]`: tags below 128 are their own msgpack.
 _RECONCILE_TAGS: Final = frozenset(bytes((tag,)) for tag in mesh_reconcile.TAGS)
 _RECORDS_HEAD: Final = bytes((0x92, mesh_records.TAG))
+_TAKEN_HEAD: Final = bytes((0x92, mesh_records.TAKEN_TAG))
 
 
 def encode(message: MeshMessage) -> bytes:
     """Serialize to msgpack, smallest forms throughout. Total."""
     if isinstance(message, Records):
         return mesh_records.encode(message)
+    if isinstance(message, Taken):
+        return mesh_records.encode_taken(message)
     if isinstance(message, ReconcileMessage):
         return _packb(list(mesh_reconcile.pack(message)))
     tag = _TAG_OF[type(message)]
@@ -300,6 +303,8 @@ def decode(body: bytes) -> MeshMessage:
     """
     if body.startswith(_RECORDS_HEAD):
         return mesh_records.decode(body)
+    if body.startswith(_TAKEN_HEAD):
+        return mesh_records.decode_taken(body)
     reconciles = body[:1] == b"\x92" and body[1:2] in _RECONCILE_TAGS
     most = RECONCILE_BODY_BYTES_MAX if reconciles else BODY_BYTES_MAX
     if len(body) > most:
