@@ -31,13 +31,14 @@ from ciris_mesh.wire.mesh import (
     MeshMessage,
     Refusal,
 )
+from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
 
 #: Wire versions this build speaks, as the hello states them.
 WIRE_VERSIONS: Final = (0x01, 0x02, 0x81)
 
 #: What of 0x81, beyond the handshake and digests, this build speaks.
-CAPABILITIES: Final = CAPABILITY_RECORDS
+CAPABILITIES: Final = CAPABILITY_RECORDS | CAPABILITY_RECONCILE
 
 #: What "everything" hashes to as a scope; partial scopes come with their own hash.
 SCOPE_ALL: Final = hashlib.sha256(b"all").digest()[:8]
@@ -65,6 +66,8 @@ class LinkState:
         is_slow: bytes are dear somewhere on the way.
         key_id: who it is, once a binding was verified; None until then.
         nonce: ours; drawn for this link alone.
+        theirs: what the peer said last of its views; None before the first comparison.
+        compared: kinds that both ends named in a comparison, in wire order.
         early: a comparison the peer sent before we had its binding.
         broken: a frame was lost for want of room; those after it must not count.
         kinds, capabilities: those both ends state; none before the peer's hello.
@@ -84,11 +87,19 @@ class LinkState:
     binding_wanted: bool = False
     binding_sent: bool = False
     unattributed_frames: int = 0
+    theirs: Digests | None = None
+    compared: tuple[EnvelopeKind, ...] = ()
     early: Digests | None = None
     broken: bool = False
     replaced: bool = False
     kinds: frozenset[EnvelopeKind] = field(default_factory=frozenset)
     capabilities: int = 0
+
+    @property
+    def their_count(self) -> int:
+        """Records in the peer's views of the kinds compared, when it last said so."""
+        entries = self.theirs.entries if self.theirs is not None else ()
+        return sum(entry.count for entry in entries if entry.kind in self.compared)
 
     def salt(self) -> bytes:
         """Both hello nonces, in an order both ends agree on. For salted digests."""

@@ -35,7 +35,8 @@ from ciris_mesh.transport.base import (
 )
 from ciris_mesh.wire.frame import try_unwrap
 from ciris_mesh.wire.mesh import Digests, MeshMessage, Refusal
-from ciris_mesh.wire.mesh_records import Records
+from ciris_mesh.wire.mesh_reconcile import ReconcileMessage
+from ciris_mesh.wire.mesh_records import Records, Taken
 from ciris_mesh.wire.messages import Deliver, ReplicationMessage
 
 logger = logging.getLogger(__name__)
@@ -219,7 +220,7 @@ class Links:
         peer.reason = peer.reason or reason
         key_id = peer.config.key_id
         logger.info("link.down peer=%s reason=%s", key_id, reason)
-        self._scheduler.abort_peer(key_id, "link_down")
+        self._exchange.abort(peer, "link_down")
         if self._parts.clock() >= peer.patient_until_s:
             self._be_patient(peer)
             self._exchange.dial_soon(peer, REDIAL_S)
@@ -269,6 +270,8 @@ class Links:
                 self._exchange.compared(state, message)
             case Records():
                 self._records(state, message)
+            case _ if isinstance(message, ReconcileMessage | Taken):
+                self._reconciled(state, message)
             case _:
                 for reply in self._greeter.received(state, message):
                     self._parts.try_say(state, reply)
@@ -289,8 +292,14 @@ class Links:
         except BatchRefused as error:
             self._garbage(state, f"batch_{error.reason}", str(error))
             return
-        for deliver in delivers:
-            self._exchange.received(peer, state, deliver)
+        self._exchange.took(peer, state, message, delivers)
+
+    def _reconciled(self, state: LinkState, message: ReconcileMessage | Taken) -> None:
+        peer = self._parts.peers.get(state.key_id)
+        if peer is None:
+            self._parts.drops.count("frame_unattributed")
+        else:
+            self._exchange.reconciled(peer, state, message)
 
     def _refused(self, state: LinkState, reason: str) -> None:
         peer = self._parts.peers.get(state.key_id) or self._parts.peers.at(state.address)
@@ -363,7 +372,7 @@ class Links:
                 self._replaced(new)
                 return False
             peer.link = None
-            self._scheduler.abort_peer(peer.config.key_id, "link_replaced")
+            self._exchange.abort(peer, "link_replaced")
             self._replaced(old)
         peer.link = new
         return True

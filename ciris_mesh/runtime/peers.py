@@ -9,6 +9,7 @@ from typing import Final
 
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.handshake import LinkState
+from ciris_mesh.runtime.mesh_round import Allowance, MeshRound
 from ciris_mesh.transport.base import Address
 
 #: Nodes remembered that are not peers, for `peers` to list. The oldest goes first.
@@ -49,6 +50,10 @@ class Peer:
         agreed: kind -> this directory's generation when the peer's digest last equalled ours.
         fruitless: kind -> rounds in a row that moved nothing though digests differed, and this
             directory's generation in the last of them.
+        round: the reconciled round under way; those of Summaries are the scheduler's.
+        unexplained: comparisons in a row that differed though nothing was found to.
+        next_fall_back_s: on a slow link, when Summaries may be tried again.
+        allowance: what answering its sketches may cost; None before the first.
         patient_until_s: until then a lost link is left to the cadence.
     """
 
@@ -63,6 +68,10 @@ class Peer:
     moved: bool = False
     agreed: dict[EnvelopeKind, int] = field(default_factory=dict)
     fruitless: dict[EnvelopeKind, tuple[int, int]] = field(default_factory=dict)
+    round: MeshRound | None = None
+    unexplained: int = 0
+    next_fall_back_s: float = 0.0
+    allowance: Allowance | None = None
     patient_until_s: float = 0.0
 
     @property

@@ -9,16 +9,27 @@ on a fast one it is the other way round, so records travel there as they are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Final
 
 from ciris_mesh.errors import BatchRefused
+from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.wire.mesh_records import Records
 from ciris_mesh.wire.messages import Deliver
 from ciris_mesh.wire.transcode import BatchReason, decode_batch, encode_batch, plain_batch
 
 #: Rounds of Summaries have no number.
 NO_ROUND: Final = 0
+
+
+def batch_of(items: Sequence[tuple[EnvelopeKind, bytes]], *, is_slow: bool) -> bytes:
+    """Code envelopes for a link.
+
+    Raises:
+        LocalProtocolError: more than one batch holds.
+    """
+    return encode_batch(items) if is_slow else plain_batch(items)
 
 
 def records_of(deliver: Deliver, *, is_slow: bool) -> Records | None:
@@ -30,7 +41,7 @@ def records_of(deliver: Deliver, *, is_slow: bool) -> Records | None:
     if not deliver.envelopes:
         return None
     items = [(deliver.kind, envelope) for envelope in deliver.envelopes]
-    return Records(NO_ROUND, encode_batch(items) if is_slow else plain_batch(items))
+    return Records(NO_ROUND, batch_of(items, is_slow=is_slow))
 
 
 def delivers_of(message: Records) -> list[Deliver]:

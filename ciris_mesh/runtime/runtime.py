@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ciris_mesh.directory.base import OWN, ReplicationDirectory
 from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
@@ -78,6 +78,7 @@ class ReplicationRuntime:
     ) -> None:
         self.config = config or RuntimeConfig()
         self.key_id = own.binding.key_id
+        own = replace(own, kinds=_served(own.kinds, directory))
         self.kinds = frozenset(own.kinds)
         self.directory = directory
         self.transport = transport
@@ -104,6 +105,7 @@ class ReplicationRuntime:
             peers=self.peers,
             board=self.board,
             drops=self.drops,
+            events=self.events,
             pool=self._pool,
             timer=self._timer,
             clock=clock,
@@ -122,7 +124,7 @@ class ReplicationRuntime:
             on_stalled=self._exchange.give_up,
             progress_s=self._progress_s,
         )
-        self._exchange.scheduler = self.scheduler
+        self._exchange.join(self.scheduler)
         greeter = Greeter(
             own,
             bindings or BindingStore(),
@@ -315,6 +317,14 @@ class ReplicationRuntime:
         if peer is None or peer.link is None:
             return None
         return self.transport.progress_s(peer.link.link)
+
+
+def _served(
+    kinds: Sequence[EnvelopeKind], directory: ReplicationDirectory
+) -> tuple[EnvelopeKind, ...]:
+    """Those of which there is or can come something here: of the others nothing is to be sent."""
+    closed = directory.closed()
+    return tuple(kind for kind in kinds if kind not in closed or directory.digest(kind).count)
 
 
 class ReplicationHandle:

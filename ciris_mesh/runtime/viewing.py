@@ -1,0 +1,81 @@
+"""The bridge's sets as a reconciled round takes them: items to compare, batches to send."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
+from ciris_mesh.directory.buckets import BUCKET_COUNT, bucket_digest, bucket_of
+from ciris_mesh.protocol.limits import (
+    DELIVER_BUDGET_BYTES,
+    DELIVER_ENVELOPES_MAX,
+    SLOW_BATCH_BYTES,
+)
+from ciris_mesh.protocol.reconcile_events import Bucket
+from ciris_mesh.protocol.shortid import Item, item
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.mesh_round import MeshRound
+
+
+def items_of(
+    bridge: FederationDirectoryReplicationBridge,
+    peer: str,
+    kinds: Sequence[EnvelopeKind],
+    buckets: tuple[int, ...] | None,
+) -> list[Item]:
+    """What is compared with `peer`; of these buckets alone, if any are named.
+
+    Buckets are counted through all `kinds`, 256 for each, which both sides name in wire order.
+    """
+    chosen = None if buckets is None else frozenset(buckets)
+    items: list[Item] = []
+    for index, kind in enumerate(kinds):
+        first = index * BUCKET_COUNT
+        items += [
+            item(kind, one)
+            for one in bridge.view_ids(peer, kind)
+            if chosen is None or first + bucket_of(one) in chosen
+        ]
+    return items
+
+
+def buckets_of(
+    bridge: FederationDirectoryReplicationBridge, peer: str, kinds: Sequence[EnvelopeKind]
+) -> list[Bucket]:
+    """Count and digest of every bucket of what is compared with `peer`."""
+    buckets: list[Bucket] = []
+    for kind in kinds:
+        groups: list[list[bytes]] = [[] for _ in range(BUCKET_COUNT)]
+        for one in bridge.view_ids(peer, kind):
+            groups[bucket_of(one)].append(one)
+        buckets += [Bucket(each.count, each.digest) for each in map(bucket_digest, groups)]
+    return buckets
+
+
+def next_batch(
+    bridge: FederationDirectoryReplicationBridge, peer: str, round_: MeshRound
+) -> list[tuple[EnvelopeKind, bytes, bytes]]:
+    """Take off `round_.outgoing` what one batch holds: kind, id and envelope of each record.
+
+    Empty when nothing of it may be sent any more.
+    """
+    left = SLOW_BATCH_BYTES if round_.state.is_slow else DELIVER_BUDGET_BYTES
+    batch: list[tuple[EnvelopeKind, bytes, bytes]] = []
+    while round_.outgoing and left > 0 and len(batch) < DELIVER_ENVELOPES_MAX:
+        kind = round_.outgoing[0][0]
+        run: list[bytes] = []
+        while round_.outgoing and round_.outgoing[0][0] is kind:
+            if len(batch) + len(run) == DELIVER_ENVELOPES_MAX:
+                break
+            run.append(round_.outgoing.popleft()[1])
+        served = bridge.serve(peer, kind, run, budget_bytes=left)
+        batch += [
+            (kind, one, envelope)
+            for one, envelope in zip(served.sent_ids, served.envelopes, strict=True)
+        ]
+        left -= sum(map(len, served.envelopes))
+        later = [one for one, reason in served.unserved if reason == "over_budget"]
+        if later:
+            round_.outgoing.extendleft((kind, one) for one in reversed(later))
+            break
+    return batch
