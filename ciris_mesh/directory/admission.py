@@ -119,6 +119,8 @@ class Admission:
         if problem is not None:
             verdict = _verdict(envelope, Outcome.MALFORMED, Reason.NOT_ONE_SPELLING, problem)
             return self._refuse(what, verdict, now_ms)
+        if not judge_content(envelope, self._trust).is_fine:  # a row from before there were rules
+            return Judgement(what, duplicate)
         facts = ShelfFacts(self._known)
         joining = Joining(facts, self._trust, self._known.is_trusted)
         known = [name for name in envelope.signers if self._known.federation_key(name)]
@@ -192,8 +194,11 @@ class Admission:
         is_whole = len(sifted.ready) == len(envelope.signers)
         kept = envelope if is_whole else only_signed_by(envelope, sifted.ready)
         entry = _beside(what, envelope, sifted.waits_for, what.proven.union(signers))
+        left_out = sorted(set(envelope.signers).difference(sifted.ready))
+        detail = f"not kept, for they do not count: {', '.join(left_out)}" if left_out else ""
         judgement = self._shelve(what, kept, Shelf.FEDERATION, kept.signers, facts, now_ms)
-        return replace(judgement, entry=entry)
+        verdict = replace(judgement.verdict, detail=detail)
+        return replace(judgement, verdict=verdict, entry=entry)
 
     def _shelve(
         self,
