@@ -59,10 +59,15 @@ _Columns: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which records a number and a seed stand for."""
+    """Which records a number and a seed stand for.
+
+    Attributes:
+        span_ms: times are drawn from this many milliseconds; a millisecond after each other if 0.
+    """
 
     count: int
     seed: int
+    span_ms: int = 0
 
     @property
     def keys(self) -> int:
@@ -85,13 +90,19 @@ class Plan:
         group, place = divmod(number - self.keys, 4)
         return REST[group % len(REST)] if place == 3 else _K.ATTESTATION
 
+    def time_ms(self, number: int) -> int:
+        """When the `number`-th record was signed."""
+        if not self.span_ms:
+            return START_MS + number
+        return START_MS + int.from_bytes(_hash(self.seed, "time", number)[:8]) % self.span_ms
+
     def make(self, number: int) -> Record:
         """The `number`-th record, signed."""
         kind = self.kind(number)
         group = (number - self.keys) // (4 * len(REST))
         names = _Names(self, number, group)
         columns = _COLUMNS[kind](names)
-        return kind, author(kind, columns, names.signer, at_ms=START_MS + number)
+        return kind, author(kind, columns, names.signer, at_ms=self.time_ms(number))
 
 
 def made_records(pool: ProcessPoolExecutor, plan: Plan) -> Iterator[Record]:
@@ -150,7 +161,7 @@ class _Names:
 
     @property
     def now(self) -> str:
-        return from_unix_ms(START_MS + self.number)
+        return from_unix_ms(self.plan.time_ms(self.number))
 
     @property
     def tag(self) -> str:

@@ -41,6 +41,12 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "partner": (f"{_CLI}.partner", "partner", "License a partner, signed by several stewards."),
     "cosign": (f"{_CLI}.cosign", "cosign", "Sign or assemble a record of several signers."),
     "demo": (f"{_CLI}.demo", "demo", "Start real nodes on this machine and watch them agree."),
+    "ether": (f"{_CLI}.ether", "ether", "Emulate LoRa radios for Reticulum's own driver."),
+    "interfaces": (
+        f"{_CLI}.interfaces",
+        "interfaces",
+        "Show interface profiles; check Reticulum's configuration.",
+    ),
     "bench": (f"{_CLI}.bench", "bench", "Measure what things cost on this machine."),
     "frame": (f"{_CLI}.frame", "frame", "Filter: decode or encode replication frames."),
     "record": (f"{_CLI}.record", "record", "Filter: hash, canonicalize or verify records."),

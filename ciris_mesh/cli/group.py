@@ -20,6 +20,7 @@ from ciris_mesh.records.consensus import (
     Electorate,
     parse_consensus,
 )
+from ciris_mesh.records.envelope import SIGNERS_FIT
 from ciris_mesh.records.groups import ID_COLUMNS, new_group_id
 from ciris_mesh.records.kinds import EnvelopeKind
 
@@ -221,6 +222,11 @@ def _manner(group: _Group, manner: Manner) -> Manner:
         raise Failure(
             f"{group.protocol} asks for {asked.count} of its {asked.who.value}, and there are "
             f"{len(who)}; name more, or choose another --protocol"
+        )
+    if asked.count > SIGNERS_FIT:
+        raise Failure(
+            f"{group.protocol} asks for {asked.count} signatures and one record holds "
+            f"{SIGNERS_FIT}; choose another --protocol, such as quorum:{SIGNERS_FIT}/{len(who)}"
         )
     if manner.cosign_file is None and asked.count > 1:
         raise Failure(

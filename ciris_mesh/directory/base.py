@@ -107,9 +107,10 @@ class ReplicationDirectory(Protocol):
         """Verify, then store. Returns only after the write is durable.
 
         A record that arrives may release deferred ones; they are admitted in the same call.
-        Of kinds 4 to 10, whose ids do not cover who signed, a copy with a verified signer that
-        ours lacks is Upgraded: the union is kept. Digests stay the same, so two nodes that hold
-        one id with other signers do not notice; a union spreads only with rounds that fetch it.
+        Of kinds 4 to 10, whose ids do not cover who signed, a copy with a verified signer who
+        counts and whom ours lacks is Upgraded: the union is kept. One without is Duplicate.
+        Digests stay the same, so two nodes that hold one id with other signers do not notice; a
+        union spreads only with rounds that fetch it.
         A stranger's key (unattributed) ends as Deferred(first_contact): held, on no shelf.
         """
         ...
@@ -170,6 +171,10 @@ class ReplicationDirectory(Protocol):
         """Keys with a chain of signatures to a configured root. The same object until it grows."""
         ...
 
+    def closed(self) -> frozenset[EnvelopeKind]:
+        """Kinds of which nothing can be admitted under this configuration."""
+        ...
+
     def favour(self, friends: Callable[[], frozenset[str]]) -> None:
         """Ask `friends`, besides the rooted, whose records may be brought without limit.
 
@@ -222,7 +227,10 @@ class ReplicationDirectory(Protocol):
         ...
 
     def retry_due(self, now_ms: int) -> list[Verdict]:
-        """Look again at what was dated ahead of us and is not any more. `admit` does so too."""
+        """Look again at what was dated ahead of us and is not any more. `admit` does so too.
+
+        And at some of what a record released that released too much to be judged in one call.
+        """
         ...
 
     def close(self) -> None:

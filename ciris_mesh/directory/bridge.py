@@ -172,6 +172,8 @@ class FederationDirectoryReplicationBridge:
     Args:
         trusted: key ids whose records may be offered: own, peers', pinned and rooted ones.
             Called once per question, so a change takes effect with the next one.
+        unwanted: kinds never asked for, because nothing of them could be admitted here. What peers
+            offer of them counts as known.
         clock: monotonic seconds, for back-off.
     """
 
@@ -180,10 +182,12 @@ class FederationDirectoryReplicationBridge:
         directory: ReplicationDirectory,
         trusted: Callable[[], frozenset[str]],
         *,
+        unwanted: frozenset[EnvelopeKind] = frozenset(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
         self._trusted = trusted
+        self._unwanted = unwanted
         self._clock = clock
         self._lock = threading.Lock()  # guards all below; never held while calling the directory
         self._offers: dict[EnvelopeKind, _Offer] = {}
@@ -252,6 +256,9 @@ class FederationDirectoryReplicationBridge:
         peer's bytes, and what it failed to deliver a moment ago. An id that is only bridged is
         asked for: the peer's copy may carry the signature ours lacks.
         """
+        if kind in self._unwanted:
+            self._count("not_asked", "unwanted", len(refs))
+            return []
         ids = list(dict.fromkeys(ref.envelope_hash for ref in reversed(refs)))
         standing = self._directory.standing(kind, ids)
         now_s = self._clock()
@@ -308,10 +315,12 @@ class FederationDirectoryReplicationBridge:
         return verdicts
 
     def owing(self, peer: str, kind: EnvelopeKind, refs: Iterable[EnvelopeRef]) -> int:
-        """How many of these are on no shelf here, refused ones aside.
+        """How many of these are on no shelf here, refused and unwanted ones aside.
 
         More than `lacking` asks for: what waits in a pool, or for its back-off, is not here either.
         """
+        if kind in self._unwanted:
+            return 0
         ids = {ref.envelope_hash for ref in refs}
         standing = self._directory.standing(kind, ids)
         shelved = (Standing.HELD, Standing.BRIDGED)
@@ -374,6 +383,8 @@ class FederationDirectoryReplicationBridge:
     ) -> SetDigest:
         if not beyond:
             return offer.digest
+        if kind in self._unwanted:
+            return digest_of(offer.ids | beyond)
         standing = self._directory.standing(kind, beyond)
         now_s = self._clock()
         with self._lock:

@@ -15,29 +15,21 @@ import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
-from ciris_mesh.directory.admission import (
-    DEFERRED,
-    FIRST_CONTACT,
-    Admission,
-    Candidate,
-    Judgement,
-    candidate,
-)
+from ciris_mesh.directory.admission import Admission
 from ciris_mesh.directory.base import (
     Evicted,
     PoolSizes,
-    ReplicationDirectory,
     SetDigest,
     Shelf,
     Source,
     Standing,
-    StoredRow,
 )
 from ciris_mesh.directory.buckets import BucketDigests
 from ciris_mesh.directory.commit import GroupCommit
 from ciris_mesh.directory.introducing import Introductions
+from ciris_mesh.directory.judgement import DEFERRED, FIRST_CONTACT, Candidate, Judgement, candidate
 from ciris_mesh.directory.judging import judge_all
 from ciris_mesh.directory.placing import Placed, Placing
 from ciris_mesh.directory.pools import (
@@ -49,8 +41,10 @@ from ciris_mesh.directory.pools import (
     missing_signers,
 )
 from ciris_mesh.directory.quotas import Quotas
-from ciris_mesh.directory.rooting import RootedKeys
-from ciris_mesh.directory.store import PooledEntry, Store
+from ciris_mesh.directory.reading import StoreReading
+from ciris_mesh.directory.rooting import Rooting
+from ciris_mesh.directory.store import Name, PooledEntry, Store
+from ciris_mesh.directory.views import Views
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.checks import public_key_of
 from ciris_mesh.records.envelope import Envelope, parse_envelope
@@ -59,8 +53,8 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.rules.keys import is_root
-from ciris_mesh.records.tokens import key_token, vouched_token
-from ciris_mesh.wire.messages import EnvelopeRef
+from ciris_mesh.records.rules.operations import closed_kinds
+from ciris_mesh.records.tokens import self_key_token
 
 #: Public keys kept ready: 2 kB each, so 2 MB; more signers than one round usually meets.
 KEY_CACHE_MAX: Final = 1024
@@ -71,21 +65,22 @@ EVICTED_MAX: Final = 8192
 #: Rows read at a time for one token: hardly any has more, and a key record is 12 kB.
 NAMED_PAGE: Final = 32
 
-#: Names read at a time: 30 kB.
-SUBJECTS_PAGE: Final = 512
+#: Waiting records that one call looks at again because of what it brought: a quarter of a second.
+#: The rest is overdue.
+RELEASES_MAX: Final = 256
 
-#: Waiting records looked at again after a restart, each time anything is admitted: a verification
-#: takes about a millisecond, so nobody notices.
+#: Overdue ones looked at each time anything is admitted: a verification takes about a millisecond,
+#: so nobody notices. `retry_due`, which is nobody's round, takes more.
 OVERDUE_BATCH: Final = 64
 
 #: Tokens remembered for judgements under way: more than one commit publishes, and a judgement
 #: rarely outlasts one.
 PUBLISHED_MAX: Final = 4096
 
-_CHANGES: Final = frozenset({Outcome.ADMITTED, Outcome.UPGRADED})
+_View = TypeVar("_View")
 
 
-class DirectoryCore(ReplicationDirectory):
+class DirectoryCore(StoreReading):
     """Everything a directory does that does not depend on where its rows are kept.
 
     Args:
@@ -118,7 +113,7 @@ class DirectoryCore(ReplicationDirectory):
         self._touched: set[tuple[EnvelopeKind, int]] = set()
         self._published = PublishedLog(PUBLISHED_MAX)
         self._publishing: set[str] = set()
-        self._overdue: list[bytes] = []
+        self._views = Views(store)
         self._evicted: deque[Evicted] = deque(maxlen=EVICTED_MAX)
         self._load()
 
@@ -134,20 +129,23 @@ class DirectoryCore(ReplicationDirectory):
         """As `admit`, one verdict each in order, with one commit for the batch."""
         asked = [candidate(kind, envelope, source) for envelope in envelopes]
         digests = {what.digest for what in asked}
-        due = [what for what in self._due(now_ms) if what.digest not in digests]
+        due = [
+            what for what in self._due(now_ms, overdue=OVERDUE_BATCH) if what.digest not in digests
+        ]
         verdicts = self._settle([*asked, *due], now_ms, durable=source.path == "own")
         answers: list[Verdict] = []
         for what in asked:
             verdict = verdicts[what.digest]
-            if what.digest not in digests and verdict.outcome in _CHANGES:
+            if what.digest not in digests and verdict.outcome.is_change:
                 verdict = Verdict(Outcome.DUPLICATE, kind=kind, envelope_id=verdict.envelope_id)
             digests.discard(what.digest)
             answers.append(verdict)
         return answers
 
     def retry_due(self, now_ms: int) -> list[Verdict]:
-        """Look again at what was dated ahead of us and is not any more."""
-        return list(self._settle(self._due(now_ms), now_ms, durable=False).values())
+        """Look again at what was dated ahead of us and is not any more, and at what is overdue."""
+        due = self._due(now_ms, overdue=RELEASES_MAX)
+        return list(self._settle(due, now_ms, durable=False).values())
 
     def promote_first_contact(self, key_id: str, *, now_ms: int) -> Verdict | None:
         """Move a first-contact key, and its occurrences, onto the federation shelf."""
@@ -165,12 +163,15 @@ class DirectoryCore(ReplicationDirectory):
         """Judge and place until nothing more is released. One verdict per distinct bytes."""
         verdicts: dict[bytes, Verdict] = {}
         friends = self._friends()
+        room = RELEASES_MAX
         while pending:
             judged = judge_all(lambda what: self._admission.judge(what, now_ms), pending)
             placed = self._place(judged, friends, durable=durable)
             with self._state:
                 self._take_note(placed, verdicts)
-            pending = [*placed.again, *self._released(placed)]
+            released = self._released(placed, room)
+            room -= len(released)
+            pending = [*placed.again, *released]
         return verdicts
 
     def _place(self, judged: list[Judgement], friends: frozenset[str], *, durable: bool) -> Placed:
@@ -191,42 +192,47 @@ class DirectoryCore(ReplicationDirectory):
         for what, verdict in placed.settled:
             self._outcomes[what.source.path, verdict.outcome.value, verdict.reason.value] += 1
             before = verdicts.get(what.digest)
-            if before is None or before.outcome not in _CHANGES:
+            if before is None or not before.outcome.is_change:
                 verdicts[what.digest] = verdict
         for entry in placed.evicted:
             verdict = Verdict(Outcome.REFUSED, Reason.POOL_FULL, entry.kind, entry.envelope_id)
             self._outcomes["pool", verdict.outcome.value, verdict.reason.value] += 1
             if entry.source.path == "peer":
                 self._evicted.append(Evicted(entry.source.peer, entry.kind, entry.envelope_id))
-            if entry.digest in verdicts:
+            before = verdicts.get(entry.digest)
+            if before is not None and before.outcome is Outcome.DEFERRED:
                 verdicts[entry.digest] = verdict
 
-    def _released(self, placed: Placed) -> list[Candidate]:
+    def _released(self, placed: Placed, room: int) -> list[Candidate]:
         """What waited for what was written, or under the same id; the latter only if it may join.
 
-        A copy whose signers are still unknown has nothing new to say.
+        A copy whose signers are still unknown has nothing new to say. The oldest come first, and
+        what there is no room for is postponed.
         """
         with self._state:
             siblings = [entry for entry in map(self._deferred.get, placed.siblings) if entry]
             entries = {entry.digest: entry for entry in siblings if not missing_signers(entry)}
-            for token in dict.fromkeys(placed.published):
-                entries |= {entry.digest: entry for entry in self._deferred.waiting_for(token)}
-        return [what for entry in entries.values() if (what := self._fetch(entry, entry.source))]
+            for entry in self._deferred.release(dict.fromkeys(placed.published)):
+                entries[entry.digest] = entry
+            released = self._deferred.oldest_first(entries.values())
+            self._deferred.postpone(released[room:])
+        return self._fetch_all(released[:room])
 
-    def _due(self, now_ms: int) -> list[Candidate]:
+    def _due(self, now_ms: int, *, overdue: int) -> list[Candidate]:
         with self._state:
-            entries = self._deferred.due(now_ms)
-            overdue, self._overdue = (
-                self._overdue[:OVERDUE_BATCH],
-                self._overdue[OVERDUE_BATCH:],
-            )
-            entries += [entry for entry in map(self._deferred.get, overdue) if entry]
+            entries = self._deferred.due(now_ms)[:RELEASES_MAX]
+            entries += self._deferred.take_overdue(overdue)
+        return self._fetch_all(entries)
+
+    def _fetch_all(self, entries: Iterable[PooledEntry]) -> list[Candidate]:
         return [what for entry in entries if (what := self._fetch(entry, entry.source))]
 
     def _fetch(self, entry: PooledEntry, source: Source) -> Candidate | None:
         """The pooled bytes as a candidate; None when they have just left the pool."""
         raw = self._store.pool_envelope(entry.pool, entry.digest)
-        return Candidate(entry.kind, raw, source, entry.digest) if raw is not None else None
+        if raw is None:
+            return None
+        return Candidate(entry.kind, raw, source, entry.digest, entry.proven)
 
     # -- what admission asks (admission.Known) -------------------------------------------------
 
@@ -234,10 +240,12 @@ class DirectoryCore(ReplicationDirectory):
         """Where the row with this id stands, None without one."""
         return self._store.shelves(kind, [envelope_id]).get(envelope_id)
 
-    def signers_of(self, kind: EnvelopeKind, envelope_id: bytes) -> tuple[str, ...]:
-        """The verified signers of the row with this id, () without one."""
-        row = self._store.get(kind, envelope_id)
-        return row.signers if row is not None else ()
+    def is_trusted(self, key_id: str) -> bool:
+        """Does this node pass on what this key signed?"""
+        if key_id in self._friends():
+            return True
+        with self._state:
+            return key_id in self._rooting.keys
 
     def federation_key(self, key_id: str) -> HybridPublicKey | None:
         """The key on the federation shelf. Cached: a key never changes under its id."""
@@ -260,6 +268,15 @@ class DirectoryCore(ReplicationDirectory):
         while page := self._store.named(token, limit=NAMED_PAGE, after=after):
             yield from (parse_envelope(row.kind, row.envelope) for _, row in page)
             after, _ = page[-1]
+
+    def views(self, token: str, read: Callable[[Envelope], _View]) -> Iterator[tuple[Name, _View]]:
+        """Each record that answers to this token, by name, and what `read` makes of it, kept."""
+        return self._views.of(token, read)
+
+    def stewards(self) -> frozenset[str]:
+        """Rooted stewards, as far as committed."""
+        with self._state:
+            return self._stewards
 
     def published_mark(self) -> int:
         """Grows with every token published; what was published by then can be read."""
@@ -284,28 +301,6 @@ class DirectoryCore(ReplicationDirectory):
             self._refusals.put(digest, verdict, now_ms)
 
     # -- reading -----------------------------------------------------------------------------
-
-    def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
-        """Point read by envelope id, any shelf."""
-        return self._store.get(kind, envelope_id)
-
-    def holdings(self, kind: EnvelopeKind) -> list[EnvelopeRef]:
-        """Refs of every federation-shelf row, newest `seq` first."""
-        return self._store.refs(kind)
-
-    def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:
-        """Envelope id -> verified signers, federation shelf."""
-        return self._store.signers(kind)
-
-    def newest(
-        self,
-        kind: EnvelopeKind,
-        charged: Callable[[tuple[str, ...]], tuple[str, ...]],
-        *,
-        limit: int,
-    ) -> tuple[list[EnvelopeRef], int]:
-        """A fair share of the rows charged to anybody, and how many it leaves out."""
-        return self._store.newest(kind, charged, limit=limit)
 
     def unknown(self, kind: EnvelopeKind, ids: Iterable[bytes]) -> list[bytes]:
         """Those of `ids` neither held on any shelf nor deferred here, in the order given."""
@@ -339,7 +334,11 @@ class DirectoryCore(ReplicationDirectory):
     def rooted(self) -> frozenset[str]:
         """Keys with a chain of signatures to a configured root."""
         with self._state:
-            return self._rooted.ids()
+            return self._rooting.keys.ids()
+
+    def closed(self) -> frozenset[EnvelopeKind]:
+        """Kinds of which nothing can be admitted under this configuration."""
+        return closed_kinds(self._trust)
 
     def favour(self, friends: Callable[[], frozenset[str]]) -> None:
         """Ask `friends`, besides the rooted, whose records may be brought without limit."""
@@ -348,20 +347,6 @@ class DirectoryCore(ReplicationDirectory):
     def public_key(self, key_id: str) -> HybridPublicKey | None:
         """The verified key behind `key_id`, federation shelf or first contact."""
         return self.federation_key(key_id) or self.first_contact_key(key_id)
-
-    def rows(
-        self, kind: EnvelopeKind | None = None, *, limit: int, after: int = 0
-    ) -> Iterator[tuple[int, StoredRow]]:
-        """(position, row) in admission order after position `after`, at most `limit`."""
-        return iter(self._store.rows(kind, limit=limit, after=after))
-
-    def named_rows(self, name: str, *, limit: int) -> list[StoredRow]:
-        """Rows, on any shelf, that answer to a name or a token; at most `limit`."""
-        return [row for _, row in self._store.named(name, limit=limit, after=0)]
-
-    def counts(self) -> dict[tuple[EnvelopeKind, Shelf], int]:
-        """Rows per kind and shelf; zero rows are left out."""
-        return self._store.counts()
 
     def pools(self) -> PoolSizes:
         """How full the bounded pools are."""
@@ -395,29 +380,30 @@ class DirectoryCore(ReplicationDirectory):
             else:
                 self._strangers.add(entry)
         self._digests = {kind: self._load_digests(kind) for kind in EnvelopeKind}
-        self._rooted = self._find_rooted()
+        self._rooting = self._find_rooted()
+        self._stewards = self._rooting.stewards.ids()
         self._placing = Placing(
             self._store,
             self._deferred,
             self._strangers,
             self._read_key,
             self._touched,
-            Quotas(self._store, self._limits, self._rooted),
-            self._rooted,
-            Introductions(self._store, self._touched, self._rooted),
+            Quotas(self._store, self._limits, self._rooting.keys),
+            self._rooting,
+            Introductions(self._store, self._touched, self._rooting.keys),
             self._published,
             self._publishing,
         )
         # A crash between a commit and what it releases leaves entries that wait for what is here,
         # and the configuration may trust somebody it did not.
-        self._overdue = self._deferred.waiting()
+        self._deferred.postpone_waiting()
 
-    def _find_rooted(self) -> RootedKeys:
-        rooted = RootedKeys(self._vouched_by)
+    def _find_rooted(self) -> Rooting:
+        rooting = Rooting(self._store)
         for key_id in sorted(self._trust.roots):
-            if any(is_root(record, self._trust) for record in self.named(key_token(key_id))):
-                rooted.add_root(key_id)
-        return rooted
+            if any(is_root(record, self._trust) for record in self.named(self_key_token(key_id))):
+                rooting.add_root(key_id)
+        return rooting
 
     def _load_digests(self, kind: EnvelopeKind) -> BucketDigests:
         saved = self._store.saved_buckets(kind)
@@ -426,12 +412,6 @@ class DirectoryCore(ReplicationDirectory):
             return self._store.bucket_ids(kind, bucket)
 
         return BucketDigests(read_ids, saved.clean, saved.dirty)
-
-    def _vouched_by(self, key_id: str) -> Iterator[str]:
-        after, token = 0, vouched_token(key_id)
-        while page := self._store.subjects(token, limit=SUBJECTS_PAGE, after=after):
-            yield from (subject for _, subject in page)
-            after, _ = page[-1]
 
     def _read_key(self, key_id: str) -> HybridPublicKey | None:
         row = self._store.key_row(key_id)
@@ -453,6 +433,7 @@ class DirectoryCore(ReplicationDirectory):
             for kind in {kind for kind, _ in self._touched}:
                 self._generations[kind] += 1
             self._touched.clear()
+            self._stewards = self._rooting.stewards.ids()
             if self._publishing:
                 self._published.add(self._publishing)
                 self._publishing.clear()

@@ -157,6 +157,11 @@ class MemoryStore:
         found = self.named(token, limit=limit, after=after)
         return [(position, row.subject) for position, row in found]
 
+    def ids(self, token: str, *, limit: int, after: int) -> list[tuple[int, EnvelopeKind, bytes]]:
+        """See Store."""
+        found = self.named(token, limit=limit, after=after)
+        return [(position, row.kind, row.envelope_id) for position, row in found]
+
     def note_stranger(self, row: StoredRow, peer: str, signer: str) -> None:
         """See Store."""
         with self._lock:

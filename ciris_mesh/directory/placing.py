@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 
-from ciris_mesh.directory.admission import DEFERRED, FIRST_CONTACT, Candidate, Judgement
 from ciris_mesh.directory.base import Shelf, StoredRow
 from ciris_mesh.directory.buckets import bucket_of
 from ciris_mesh.directory.introducing import Introductions
+from ciris_mesh.directory.judgement import DEFERRED, FIRST_CONTACT, Candidate, Judgement
 from ciris_mesh.directory.pools import DeferredPool, FirstContactPool, PublishedLog
-from ciris_mesh.directory.quotas import Quotas
-from ciris_mesh.directory.rooting import RootedKeys
+from ciris_mesh.directory.quotas import SAME_MAX, Quotas
+from ciris_mesh.directory.rooting import Rooting
 from ciris_mesh.directory.store import PooledEntry, Store
-from ciris_mesh.records.cosigning import is_cosigned, joined
-from ciris_mesh.records.envelope import parse_envelope
+from ciris_mesh.records.cosigning import is_cosigned
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
+from ciris_mesh.records.tokens import key_token
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class Placing:
         read_key: the federation key as the running transaction sees it.
         touched: gets (kind, bucket) of every change to the federation shelf.
         quotas: how much strangers may have here.
-        rooted: is told of every key that reaches the federation shelf.
+        rooting: is told of every key that reaches the federation shelf.
         introductions: is told of every row that does, and what it relied on.
         log: what was published by commits.
         publishing: gets the tokens this transaction publishes.
@@ -65,7 +65,7 @@ class Placing:
         read_key: Callable[[str], HybridPublicKey | None],
         touched: set[tuple[EnvelopeKind, int]],
         quotas: Quotas,
-        rooted: RootedKeys,
+        rooting: Rooting,
         introductions: Introductions,
         log: PublishedLog,
         publishing: set[str],
@@ -76,7 +76,7 @@ class Placing:
         self._read_key = read_key
         self._touched = touched
         self._quotas = quotas
-        self._rooted = rooted
+        self._rooting = rooting
         self._introductions = introductions
         self._log = log
         self._publishing = publishing
@@ -97,8 +97,11 @@ class Placing:
         placed = Placed()
         for judgement in judged:
             if judgement.row is not None:
-                self._place_row(judgement, judgement.row, friends, placed)
-                if judgement.entry is not None:
+                if self._is_outdated(judgement.row, judgement.joins):
+                    placed.again.append(judgement.candidate)
+                    continue
+                verdict = self._place_row(judgement, judgement.row, friends, placed)
+                if judgement.entry is not None and verdict.outcome.is_held:
                     self._wait_beside(judgement, judgement.entry, placed)
             elif judgement.entry is None:
                 self._leave_pool(judgement.candidate.digest)
@@ -114,58 +117,77 @@ class Placing:
         if self._introductions.befriend(friends):
             self._quotas.forget()
 
+    def _is_outdated(self, row: StoredRow, joins: bytes | None) -> bool:
+        """Did another copy of this record come in since this one was judged?"""
+        if not is_cosigned(row.kind) or row.shelf is not Shelf.FEDERATION:
+            return False
+        stored = self._store.get(row.kind, row.envelope_id)
+        is_there = stored is not None and stored.shelf is Shelf.FEDERATION
+        return joins != (stored.envelope if stored is not None and is_there else None)
+
     def _place_row(
         self, judgement: Judgement, row: StoredRow, friends: Container[str], placed: Placed
-    ) -> None:
+    ) -> Verdict:
         self._leave_pool(judgement.candidate.digest)
         stands = self._store.shelves(row.kind, [row.envelope_id]).get(row.envelope_id)
         verdict = judgement.verdict
-        union = self._union(row) if stands is Shelf.FEDERATION else None
-        if union is not None:
-            verdict = replace(verdict, outcome=Outcome.UPGRADED)
-            self._write(union, (), placed, is_new=False)
+        if judgement.joins is not None:
+            self._write(row, placed, is_new=False)
+            self._note_reliance(judgement, row, friends)
         elif stands is not None and stands >= row.shelf:
             verdict = replace(verdict, outcome=Outcome.DUPLICATE)
         elif self._conflicts(judgement, row):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.KEY_CONFLICT)
+        elif (times_said := self._quotas.times_said(judgement.tokens)) >= SAME_MAX:
+            verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.SAID_OFTEN_ENOUGH)
         elif reason := self._quotas.problem(row, judgement.candidate.source, friends):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=reason)
         else:
-            if stands is not None:
+            if times_said:
+                verdict = replace(verdict, outcome=Outcome.SUPERSEDED)
+            elif stands is not None:
                 verdict = replace(verdict, outcome=Outcome.UPGRADED)
-            names = judgement.names if stands is None else ()
-            self._write(row, judgement.tokens, placed, is_new=stands is None)
+            is_first_key = self._is_first_key(row)
+            self._write(row, placed, is_new=stands is None)
+            self._publish(judgement, row, placed, is_first_key=is_first_key)
+            if stands is None:
+                self._store.publish(row, judgement.names)
             self._quotas.charge(row, judgement.candidate.source, friends)
-            if row.shelf is Shelf.FEDERATION:
-                self._note_rooted(judgement, row)
-                self._introductions.note(
-                    (row.kind, row.envelope_id),
-                    judgement.key_ids,
-                    judgement.relied_on,
-                    is_ours=self._quotas.is_ours(row, friends),
-                )
-            self._store.publish(row, names)
+            self._note_reliance(judgement, row, friends)
         placed.settled.append((judgement.candidate, verdict))
+        return verdict
 
-    def _note_rooted(self, judgement: Judgement, row: StoredRow) -> None:
-        if row.kind is not EnvelopeKind.KEY:
+    def _note_reliance(self, judgement: Judgement, row: StoredRow, friends: Container[str]) -> None:
+        if row.shelf is Shelf.FEDERATION:
+            self._introductions.note(
+                (row.kind, row.envelope_id),
+                judgement.key_ids,
+                judgement.relied_on,
+                is_ours=self._quotas.is_ours(row, friends),
+            )
+
+    def _is_first_key(self, row: StoredRow) -> bool:
+        is_key = row.kind is EnvelopeKind.KEY and row.shelf is Shelf.FEDERATION
+        return is_key and self._read_key(row.subject) is None
+
+    def _publish(
+        self, judgement: Judgement, row: StoredRow, placed: Placed, *, is_first_key: bool
+    ) -> None:
+        """Let the row be found, and who waits for it know. A key is news once."""
+        if row.shelf is not Shelf.FEDERATION:
             return
-        if judgement.is_root:
-            self._rooted.add_root(row.subject)
-        self._rooted.add(row.subject, row.signers[0])
-
-    def _union(self, row: StoredRow) -> StoredRow | None:
-        """Our copy with the signers of this one added; None when that adds nobody."""
-        if not is_cosigned(row.kind) or row.shelf is not Shelf.FEDERATION:
-            return None
-        stored = self._store.get(row.kind, row.envelope_id)
-        if stored is None or set(stored.signers).issuperset(row.signers):
-            return None
-        one, other = (parse_envelope(row.kind, each.envelope) for each in (stored, row))
-        union = joined(one, other)
-        if union.signers == stored.signers:
-            return None
-        return replace(stored, signers=union.signers, envelope=union.raw)
+        self._store.publish(row, judgement.tokens)
+        published = list(judgement.published)
+        if row.kind is EnvelopeKind.KEY:
+            signer, is_root = row.signers[0], judgement.is_root
+            published += self._rooting.add(row.subject, signer, judgement.tokens, is_root=is_root)
+            if is_first_key:
+                strangers = self._strangers.take(row.subject)
+                self._store.pool_drop(FIRST_CONTACT, [entry.digest for entry in strangers])
+            else:
+                published.remove(key_token(row.subject))
+        self._publishing.update(published)
+        placed.published += published
 
     def _conflicts(self, judgement: Judgement, row: StoredRow) -> bool:
         """A key id keeps the first public key it stood for, whatever comes later."""
@@ -174,32 +196,19 @@ class Placing:
         known = self._read_key(row.subject)
         return known is not None and known != judgement.public
 
-    def _write(
-        self, row: StoredRow, tokens: tuple[str, ...], placed: Placed, *, is_new: bool
-    ) -> None:
-        is_first_key = (
-            row.kind is EnvelopeKind.KEY
-            and row.shelf is Shelf.FEDERATION
-            and self._read_key(row.subject) is None
-        )
+    def _write(self, row: StoredRow, placed: Placed, *, is_new: bool) -> None:
         if is_new:
             self._store.insert(row)
         else:
             self._store.raise_shelf(row)
         if row.shelf is not Shelf.FEDERATION:
             return
-        self._store.publish(row, tokens)
-        self._publishing.update(tokens)
-        placed.published += tokens
         self._touched.add((row.kind, bucket_of(row.envelope_id)))
         for digest in self._deferred.of_id(row.kind, row.envelope_id):
             if is_cosigned(row.kind):  # what waits may bring another signature
                 placed.siblings.append(digest)
             else:
                 self._leave_pool(digest)
-        if is_first_key:
-            strangers = self._strangers.take(row.subject)
-            self._store.pool_drop(FIRST_CONTACT, [entry.digest for entry in strangers])
 
     def _wait(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
         if self._came_meanwhile(entry.waits_for, judgement.mark):
@@ -209,7 +218,7 @@ class Placing:
         placed.settled.append((judgement.candidate, judgement.verdict))
 
     def _wait_beside(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
-        """The rest of a record that is held: its missing signers' keys may come yet."""
+        """A copy of a record that is held: more of its signers may come to count."""
         if self._came_meanwhile(entry.waits_for, judgement.mark):
             placed.again.append(judgement.candidate)
         else:
@@ -224,6 +233,8 @@ class Placing:
             self._store.pool_put(entry, candidate.raw)
             self._store.pool_drop(DEFERRED, [victim.digest for victim in evicted])
             placed.evicted += evicted
+        else:
+            self._deferred.refresh(entry)
 
     def _came_meanwhile(self, tokens: tuple[str, ...], mark: int) -> bool:
         is_coming = not self._publishing.isdisjoint(tokens)

@@ -1,4 +1,4 @@
-"""How much of the card others may fill: records by signers nobody here knows.
+"""How much of the card others may fill: records by signers nobody here knows, and repetitions.
 
 Keys are free to make, and each opens the door for what it signs. So whoever is neither this node,
 nor a peer, nor pinned, nor rooted may have so many records here, and each peer may bring so many
@@ -8,6 +8,7 @@ of such signers' records. Nothing of it is offered to anybody.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
+from typing import Final
 
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.pools import PoolLimits
@@ -15,6 +16,12 @@ from ciris_mesh.directory.store import Store
 from ciris_mesh.records.cosigning import is_cosigned
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Reason
+from ciris_mesh.records.tokens import is_same_token
+
+#: Rows that say the same. Honest ones are few: a partner record sent on before and after one more
+#: steward signed it, a withdrawal made again after a restore. Relays can make more of one partner
+#: record by leaving signatures out, and who signs can by signing again: 8 rows are 100 kB.
+SAME_MAX: Final = 8
 
 #: Counts kept at hand, so that a full share is not counted again for each record: 100 B each.
 COUNTS_MAX = 4096
@@ -50,6 +57,11 @@ class Quotas:
         if self._brought(peer) >= self._limits.stranger_rows_per_peer:
             return Reason.PEER_QUOTA
         return Reason.NONE
+
+    def times_said(self, tokens: Sequence[str]) -> int:
+        """How many rows say what a row with these tokens says; counted up to SAME_MAX."""
+        same = next(filter(is_same_token, tokens), None)
+        return len(self._store.subjects(same, limit=SAME_MAX, after=0)) if same else 0
 
     def charge(self, row: StoredRow, source: Source, friends: Container[str]) -> None:
         """Count a row that was just written."""

@@ -3,15 +3,25 @@
     root (configured) ── signed ──> key ── signed ──> key ...        at most 64, the root included
 
 A question of its own: keys are admitted without it. It decides whose records this node passes on,
-and who may bring as much as there is. Whether a key was revoked since is asked when answers are
-made. Source: records-and-protocol.md, sections 3.5 and 4.1a.
+and who may bring as much as there is.
+
+Rooted *stewards* are fewer: roots, and keys of which a rooted steward signed a record that says
+`steward`. Only their word makes a key what reserved dimensions ask for, or anyone who was signed
+for anything could make his friends whatever he likes. Whether a key was revoked since is asked when
+answers are made. Source: records-and-protocol.md, sections 3.5 and 4.1a.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
+from ciris_mesh.directory.store import Store
 from ciris_mesh.records.provenance import CHAIN_LINKS_MAX
+from ciris_mesh.records.tokens import STEWARDS, rooted_token, steward_token, vouched_token
+
+#: Names read at a time: 30 kB.
+SUBJECTS_PAGE: Final = 512
 
 #: Key id -> the ids of keys whose records it signed.
 Children = Callable[[str], Iterable[str]]
@@ -24,10 +34,12 @@ class RootedKeys:
 
     Args:
         children: whose records a key signed, among those on the federation shelf.
+        links_max: keys in a chain, both ends included.
     """
 
-    def __init__(self, children: Children) -> None:
+    def __init__(self, children: Children, links_max: int) -> None:
         self._children = children
+        self._links_max = links_max
         self._links: dict[str, int] = {}
         self._ids: frozenset[str] | None = frozenset()
 
@@ -54,9 +66,48 @@ class RootedKeys:
         pending = [(key_id, links)]
         while pending:
             one, links = pending.pop()
-            if links > CHAIN_LINKS_MAX or links >= self._links.get(one, CHAIN_LINKS_MAX + 1):
+            if links > self._links_max or links >= self._links.get(one, self._links_max + 1):
                 continue
             if one not in self._links:
                 self._ids = None
             self._links[one] = links
             pending += [(child, links + 1) for child in self._children(one)]
+
+
+class Rooting:
+    """Both sets over one store. Not thread-safe, as above."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.keys = RootedKeys(
+            lambda signer: self._subjects(vouched_token(signer)), CHAIN_LINKS_MAX
+        )
+        # One link less: who was signed by the last of them ends the longest chain.
+        self.stewards = RootedKeys(
+            lambda signer: self._subjects(steward_token(signer)), CHAIN_LINKS_MAX - 1
+        )
+
+    def add_root(self, key_id: str) -> None:
+        """The record of a configured root is here."""
+        self.keys.add_root(key_id)
+        self.stewards.add_root(key_id)
+
+    def add(
+        self, key_id: str, signer: str, tokens: Iterable[str], *, is_root: bool
+    ) -> tuple[str, ...]:
+        """A key record is here, and answers to these tokens. Returns what else that publishes."""
+        before = self.stewards.ids()
+        if is_root:
+            self.add_root(key_id)
+        self.keys.add(key_id, signer)
+        if steward_token(signer) in tokens:
+            self.stewards.add(key_id, signer)
+        is_rooted = signer in self.stewards and (is_root or signer != key_id)
+        rooted = (rooted_token(key_id),) if is_rooted else ()
+        return rooted if self.stewards.ids() is before else (*rooted, STEWARDS)
+
+    def _subjects(self, token: str) -> Iterator[str]:
+        after = 0
+        while page := self._store.subjects(token, limit=SUBJECTS_PAGE, after=after):
+            yield from (subject for _, subject in page)
+            after, _ = page[-1]

@@ -66,6 +66,15 @@ class References(ABC):
             (token, after, max(0, limit)),
         )
 
+    def ids(self, token: str, *, limit: int, after: int) -> list[tuple[int, EnvelopeKind, bytes]]:
+        """See Store."""
+        found = self._read(
+            "SELECT position, kind, envelope_id FROM answer JOIN record USING (position) "
+            "WHERE token = ? AND position > ? ORDER BY position LIMIT ?",
+            (token, after, max(0, limit)),
+        )
+        return [(position, _KIND_OF[kind], envelope_id) for position, kind, envelope_id in found]
+
     def note_stranger(self, row: StoredRow, peer: str, signer: str) -> None:
         """See Store."""
         self._write(

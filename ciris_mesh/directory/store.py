@@ -12,7 +12,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
@@ -36,6 +36,9 @@ class PooledEntry:
         waits_for: tokens (`records.tokens`) whose publication releases it.
         not_before_ms: release time in Unix ms for what is dated ahead of us, else 0.
         size_bytes: length of the envelope.
+        needs_all: it takes all of `waits_for`. Not kept over a restart: then all is asked again.
+        proven: signers whose signatures in these bytes were verified. A key never changes under
+            its id, so they stand. Not kept over a restart either.
     """
 
     digest: bytes
@@ -47,6 +50,8 @@ class PooledEntry:
     waits_for: tuple[str, ...]
     not_before_ms: int
     size_bytes: int
+    needs_all: bool = field(default=False, compare=False)
+    proven: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,10 @@ class Store(Protocol):
 
     def subjects(self, token: str, *, limit: int, after: int) -> list[tuple[int, str]]:
         """(position, subject) of what answers to `token`, as `named` and without the bytes."""
+        ...
+
+    def ids(self, token: str, *, limit: int, after: int) -> list[tuple[int, EnvelopeKind, bytes]]:
+        """(position, kind, envelope id) of what answers to `token`, as `named`."""
         ...
 
     def note_stranger(self, row: StoredRow, peer: str, signer: str) -> None:

@@ -12,8 +12,10 @@ The checks run in a fixed order, cheap ones first, and stop at the first that fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, TypeAlias
 
 from ciris_mesh.errors import MalformedRecord
@@ -33,7 +35,7 @@ from ciris_mesh.records.hybrid import (
 )
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind, SignatureStyle
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
-from ciris_mesh.records.rows import ROW_HASH_FIELD, original_content_hash
+from ciris_mesh.records.rows import ROW_HASH_FIELD
 from ciris_mesh.records.signing import mirror_problem, signed_message
 from ciris_mesh.records.tokens import key_token
 
@@ -114,12 +116,19 @@ class _Finding:
     waits_for: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Question:
     envelope: Envelope
     keys: KeyLookup
     policy: HybridPolicy
     pinned: Mapping[str, bytes]
+    proven: Collection[str]
+
+    @cached_property
+    def message(self) -> bytes:
+        """What the signatures are taken over; of kinds 1 to 3 the content hash is too."""
+        envelope = self.envelope
+        return signed_message(envelope.kind, envelope.record, envelope.row_hash)
 
 
 def outcome_of(reason: Reason) -> Outcome:
@@ -137,6 +146,7 @@ def verify(
     *,
     policy: HybridPolicy = HybridPolicy.REQUIRE_HYBRID,
     pinned: Mapping[str, bytes] | None = None,
+    proven: Collection[str] = (),
 ) -> Verification:
     """Judge a parsed envelope. Spelling is not looked at: see `one_spelling_problem`.
 
@@ -145,12 +155,13 @@ def verify(
         policy: ALLOW_CLASSICAL_PENDING applies to attestations of tier `local` alone; everything
             else needs both halves whatever is asked for.
         pinned: key id -> 32-byte fingerprint, for ids that don't certify themselves.
+        proven: signers whose signatures in this very envelope were verified before, as strictly.
 
     Returns:
         ADMITTED, REFUSED, DEFERRED (with `waits_for`) or MALFORMED. Never raises.
     """
     effective = policy if envelope.tier_local else HybridPolicy.REQUIRE_HYBRID
-    question = _Question(envelope, keys, effective, pinned or {})
+    question = _Question(envelope, keys, effective, pinned or {}, proven)
     return _conclude(envelope.kind, envelope, _findings(question))
 
 
@@ -221,9 +232,9 @@ def _findings(question: _Question) -> Iterator[_Finding]:
     envelope = question.envelope
     yield _row_hash(envelope)
     if KINDS[envelope.kind].style is SignatureStyle.SCRUB:
-        yield _content_hash(envelope)
+        yield _content_hash(question)
     if KINDS[envelope.kind].envelope_field is not None:
-        problem = mirror_problem(envelope.kind, envelope.record)
+        problem = mirror_problem(envelope.kind, envelope.record, envelope.row)
         reason = Reason.NONE if problem is None else Reason.COLUMNS_NOT_SIGNED
         yield _Finding("columns_signed", reason, problem or "")
     if envelope.kind is EnvelopeKind.KEY:
@@ -243,12 +254,12 @@ def _row_hash(envelope: Envelope) -> _Finding:
     return _Finding("row_hash", detail="the hash sent along is wrong and ignored" * is_other)
 
 
-def _content_hash(envelope: Envelope) -> _Finding:
+def _content_hash(question: _Question) -> _Finding:
     # JCS alone. Rows older than persist 4.15.0 used V1Python, but this column is not signed, so
     # taking either would give one signed content two ids.
-    inner = envelope.record[KINDS[envelope.kind].envelope_field or ""]
+    envelope = question.envelope
     try:
-        computed = original_content_hash(inner)
+        computed = hashlib.sha256(question.message).hexdigest()
     except MalformedRecord as error:
         return _Finding("content_hash", Reason(error.reason), error.detail)
     if envelope.record["original_content_hash"] != computed:
@@ -298,12 +309,14 @@ def _signer_key(question: _Question, key_id: str) -> HybridPublicKey | None:
 def _signatures(question: _Question) -> Iterator[_Finding]:
     envelope = question.envelope
     try:
-        message = signed_message(envelope.kind, envelope.record, envelope.row_hash)
+        message = question.message
     except MalformedRecord as error:
         yield _Finding("ed25519", Reason(error.reason), error.detail)
         return
     is_pending = False
     for claim in envelope.claims:
+        if claim.key_id in question.proven:
+            continue
         reason = _signature_reason(question, claim, message)
         if reason is Reason.CLASSICAL_SIGNATURE_INVALID:
             yield _Finding("ed25519", reason, claim.key_id)

@@ -1,6 +1,6 @@
 """Families and communities: their rosters as values, and ids that commit to how they began.
 
-A group's id ends in `-` and 16 characters of lowercase base32 of a digest over its founding record:
+A group's id ends in `-` and 32 characters of lowercase base32 of a digest over its founding record:
 everything in it but the id. So nobody can found a group under another's id, whenever their record
 arrives and whatever date it bears, and every later roster under that id goes back to one founding
 record. This is to groups what self-certifying ids are to keys.
@@ -24,8 +24,9 @@ from ciris_mesh.records.consensus import (
     Electorate,
     parse_consensus,
 )
-from ciris_mesh.records.envelope import Envelope
+from ciris_mesh.records.envelope import SIGNERS_FIT, Envelope
 from ciris_mesh.records.h3cell import H3Cell, location_cell
+from ciris_mesh.records.hybrid import key_digest
 from ciris_mesh.records.jsontext import JsonNumber, JsonValue, from_plain
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Reason
@@ -33,7 +34,9 @@ from ciris_mesh.records.rows import ROW_HASH_FIELD, as_persisted
 from ciris_mesh.records.threshold import FOUNDER_ROLE
 
 GROUP_DOMAIN: Final = b"ciris-mesh/group/v1"
-DIGEST_CHARS: Final = 16
+#: 160 bits. A founder may look for two founding records with one digest, to show each to others: of
+#: n bits that takes about 2^(n/2) tries, so the 80 bits of a key id would be too few.
+DIGEST_CHARS: Final = 32
 
 #: The column that names a group of each kind.
 ID_COLUMNS: Final[Mapping[EnvelopeKind, str]] = {
@@ -71,6 +74,21 @@ class Group:
     basis: Electorate
     cell: H3Cell | None
 
+    @property
+    def signers_needed(self) -> int:
+        """How many must sign what the whole roster decides: its founding, where it founds."""
+        asked = self.protocol.required(len(self.members), len(self.founders), basis=self.basis)
+        if asked is None:
+            return len(self.members) if self.is_founding else 0
+        return asked.count
+
+    @property
+    def voters(self) -> frozenset[str]:
+        """Whose signatures can count when this roster decides."""
+        asked = self.protocol.required(len(self.members), len(self.founders), basis=self.basis)
+        is_theirs = asked is not None and asked.who is Electorate.FOUNDERS
+        return self.founders if is_theirs else self.members
+
     def is_founded_by(self, signers: Collection[str]) -> bool:
         """True when `signers` may found this group: as its protocol asks, a founder among them.
 
@@ -96,15 +114,15 @@ def read_group(envelope: Envelope) -> Group:
     """Read a family or community.
 
     Raises:
-        MalformedRecord: `consensus_malformed`, `members_not_unique`, `founder_missing` or
-            `group_policy_malformed`.
+        MalformedRecord: `consensus_malformed`, `consensus_out_of_reach`, `members_not_unique`,
+            `founder_missing` or `group_policy_malformed`.
     """
     record = envelope.record
     policy = record.get("policy_blob")
     roster = [member for member in _list(record["members"]) if isinstance(member, dict)]
     ids = [str(member["key_id"]) for member in roster]
-    if len(set(ids)) != len(ids):
-        raise MalformedRecord(Reason.MEMBERS_NOT_UNIQUE, "a member is listed twice")
+    if len(set(map(key_digest, ids))) != len(ids):
+        raise MalformedRecord(Reason.MEMBERS_NOT_UNIQUE, "one pair of keys is listed twice")
     founders = frozenset(
         str(member["key_id"]) for member in roster if member.get("role") == FOUNDER_ROLE
     )
@@ -117,7 +135,7 @@ def read_group(envelope: Envelope) -> Group:
     is_infrastructure = _is_infrastructure(policy)
     if is_infrastructure and not _is_founder_quorum(protocol, len(founders)):
         raise _bad_policy("infrastructure is decided by a quorum of more than half its founders")
-    return Group(
+    group = Group(
         kind=envelope.kind,
         group_id=str(record[ID_COLUMNS[envelope.kind]]),
         members=frozenset(ids),
@@ -129,6 +147,10 @@ def read_group(envelope: Envelope) -> Group:
         basis=Electorate.FOUNDERS if is_infrastructure else Electorate.MEMBERS,
         cell=_cell(policy),
     )
+    if group.signers_needed > SIGNERS_FIT:
+        detail = f"{group.signers_needed} must sign, and an envelope holds {SIGNERS_FIT}"
+        raise MalformedRecord(Reason.CONSENSUS_OUT_OF_REACH, detail)
+    return group
 
 
 def new_group_id(kind: EnvelopeKind, label: str, columns: Mapping[str, Any]) -> str:

@@ -13,7 +13,10 @@ from ciris_mesh.records.kinds import EnvelopeKind
 
 
 class Outcome(StrEnum):
-    """What `admit` did. Only ADMITTED and UPGRADED changed the directory's shelves."""
+    """What `admit` did. Only ADMITTED, UPGRADED and SUPERSEDED changed the directory's shelves.
+
+    SUPERSEDED: written and passed on as an admitted record is, and says nothing new.
+    """
 
     ADMITTED = "admitted"
     UPGRADED = "upgraded"
@@ -22,6 +25,11 @@ class Outcome(StrEnum):
     DEFERRED = "deferred"
     REFUSED = "refused"
     MALFORMED = "malformed"
+
+    @property
+    def is_change(self) -> bool:
+        """True when a row was written."""
+        return self in (Outcome.ADMITTED, Outcome.UPGRADED, Outcome.SUPERSEDED)
 
     @property
     def is_shelved(self) -> bool:
@@ -73,6 +81,7 @@ class Reason(StrEnum):
     POOL_FULL = "pool_full"
     SIGNER_QUOTA = "signer_quota"
     PEER_QUOTA = "peer_quota"
+    SAID_OFTEN_ENOUGH = "said_often_enough"
     BINDING_EXPIRED = "binding_expired"
 
     # refused by a kind's rule: no later arrival changes it
@@ -83,12 +92,15 @@ class Reason(StrEnum):
     HARDWARE_TYPE_NOT_ACCEPTED = "hardware_type_not_accepted"
     ATTESTATION_TYPE_UNKNOWN = "attestation_type_unknown"
     DIMENSION_MISSING = "dimension_missing"
+    DIMENSION_MALFORMED = "dimension_malformed"
     REFERENCE_MISSING = "reference_missing"
     SCOPES_MALFORMED = "scopes_malformed"
     WITHDRAWS_RULE_INVALID = "withdraws_rule_invalid"
+    DELEGATION_CHAIN_MALFORMED = "delegation_chain_malformed"
     SCOPE_PRIVATE = "scope_private"
     ENCRYPTION_KEYS_MALFORMED = "encryption_keys_malformed"
     CONSENSUS_MALFORMED = "consensus_malformed"
+    CONSENSUS_OUT_OF_REACH = "consensus_out_of_reach"
     MEMBERS_NOT_UNIQUE = "members_not_unique"
     FOUNDER_MISSING = "founder_missing"
     GROUP_POLICY_MALFORMED = "group_policy_malformed"
@@ -99,7 +111,9 @@ class Reason(StrEnum):
     LOCATION_TOO_PRECISE = "location_too_precise"
     PAYMENT_ID = "payment_id"
     SET_UNSORTED = "set_unsorted"
+    ROOT_STEWARDS_UNSET = "root_stewards_unset"
     PARTNER_STEWARDS_UNSET = "partner_stewards_unset"
+    SIGNER_NOT_STEWARD = "signer_not_steward"
     STEWARDS_NOT_ENOUGH = "stewards_not_enough"
 
     # deferred: valid as far as can be seen; something is missing here
@@ -131,6 +145,7 @@ class Verdict:
         detail: for people and logs; never parsed, never a metric label.
         waits_for: tokens (`records.tokens`) whose arrival makes a deferred record worth another
             look.
+        needs_all: it takes all of them.
     """
 
     outcome: Outcome
@@ -139,3 +154,4 @@ class Verdict:
     envelope_id: bytes | None = None
     detail: str = ""
     waits_for: tuple[str, ...] = ()
+    needs_all: bool = False

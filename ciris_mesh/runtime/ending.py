@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import select
 import signal
 import socket
-from types import FrameType, TracebackType
+import time
+from types import FrameType
 from typing import Final, Self
 
 _ENDING: Final = frozenset({signal.SIGINT, signal.SIGTERM})
@@ -28,17 +30,21 @@ class EndSignals:
             signal.signal(number, _do_nothing)
         return self
 
-    def wait(self) -> None:
-        """Return when one of the two has come since this was entered."""
-        while self._reader.recv(1)[0] not in _ENDING:
-            pass
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Return True when one of the two has come since this was entered.
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+        Args:
+            timeout_s: return False after this long; None waits for ever.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left_s = None if deadline_s is None else max(deadline_s - time.monotonic(), 0.0)
+            if not select.select([self._reader], [], [], left_s)[0]:
+                return False
+            if self._reader.recv(1)[0] in _ENDING:
+                return True
+
+    def __exit__(self, *_exception: object) -> None:
         signal.set_wakeup_fd(-1)
         self._reader.close()
         self._writer.close()

@@ -26,7 +26,7 @@ _LISTENERS: Final = ("TCPServerInterface", "BackboneInterface")
 
 #: What Reticulum 1.x brings along; others are files in the directory `interfaces` beside its
 #: configuration.
-_TYPES: Final = (
+TYPES: Final = (
     "AutoInterface",
     "AX25KISSInterface",
     "BackboneClientInterface",
@@ -43,7 +43,7 @@ _TYPES: Final = (
     "WeaveInterface",
 )
 #: Of these types the settings below are numbers of TCP or UDP ports; elsewhere `port` is a device.
-_IP_TYPES: Final = tuple(name for name in _TYPES if name.startswith(("Backbone", "TCP", "UDP")))
+_IP_TYPES: Final = tuple(name for name in TYPES if name.startswith(("Backbone", "TCP", "UDP")))
 _PORT_SETTINGS: Final = ("port", "listen_port", "target_port", "forward_port")
 _PORT_MAX: Final = 65_535
 
@@ -66,7 +66,7 @@ def find_reticulum_config(config_dir: Path | None) -> Path:
     candidates = (config_dir,) if config_dir is not None else usual
     for candidate in candidates:
         if (candidate / "config").is_file():
-            _parse(candidate)
+            parse_config(candidate)
             return candidate
     raise ConfigError(
         f"no Reticulum configuration in {candidates[-1]}: run rnsd once to make one, "
@@ -81,7 +81,7 @@ def check_ports(config_dir: Path) -> None:
         ConfigError: another program has one, and it is no rnsd that will be joined; or a setting
             of an interface is none Reticulum could use.
     """
-    config = _parse(config_dir)
+    config = parse_config(config_dir)
     if _shared_instance_runs(config.get("reticulum", {})):
         return
     for name, section in _enabled(config):
@@ -96,7 +96,7 @@ def check_ports(config_dir: Path) -> None:
 
 def configured_interfaces(config_dir: Path) -> tuple[str, ...]:
     """The names of the interfaces a configuration switches on."""
-    return tuple(name for name, _section in _enabled(_parse(config_dir)))
+    return tuple(name for name, _section in _enabled(parse_config(config_dir)))
 
 
 @contextmanager
@@ -123,10 +123,10 @@ def _check_settings(name: str, section: dict[str, Any], config_dir: Path) -> Non
     """Refuse settings over which Reticulum would end the process."""
     place = f"in {config_dir / 'config'}"
     type_ = str(section.get("type", ""))
-    if type_ not in _TYPES and not (config_dir / "interfaces" / f"{type_}.py").is_file():
+    if type_ not in TYPES and not (config_dir / "interfaces" / f"{type_}.py").is_file():
         raise ConfigError(
             f"type = {type_} of the Reticulum interface {name} {place} is unknown; "
-            f"one of: {', '.join(_TYPES)}"
+            f"one of: {', '.join(TYPES)}"
         )
     if type_ not in _IP_TYPES:
         return
@@ -164,7 +164,18 @@ def _is_local(host: str) -> bool:
     return False
 
 
-def _parse(config_dir: Path) -> ConfigObj:
+def interface_types(config_dir: Path) -> frozenset[str]:
+    """The types of interfaces there are: Reticulum's, and the modules beside a configuration."""
+    modules = (config_dir / "interfaces").glob("*.py")
+    return frozenset((*TYPES, *(path.stem for path in modules)))
+
+
+def parse_config(config_dir: Path) -> ConfigObj:
+    """Read Reticulum's configuration in a directory.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     path = config_dir / "config"
     try:
         return ConfigObj(str(path))

@@ -168,7 +168,8 @@ _NOTES: Final[Mapping[str, str]] = {
 def headline(answer: Mapping[str, Any]) -> str:
     """The answer in one sentence."""
     question, status = str(answer["question"]), str(answer["status"])
-    form = _ANY_HEADLINES.get(status) or _HEADLINES[question, status]
+    form = _ANY_HEADLINES.get(status) or _HEADLINES.get((question, status))
+    form = form or f"{{subject}}: {_safe(status)}."  # of a newer node
     return form.format(subject=_safe(answer["subject"]), more=_safe(answer["more"]))
 
 
@@ -187,7 +188,10 @@ def sentence(step: Mapping[str, Any]) -> str:
         "flag": "; its key is REVOKED" if note == "revoked" else "",
         "at_key": f", at {_safe(step['about'])}" if step["about"] else "",
     }
-    return SENTENCES[str(step["rule"])].format(**named)
+    form = SENTENCES.get(str(step["rule"]))
+    if form is None:  # of a newer node
+        return f"{_safe(step['rule'])}: {named['about']} {named['note']}."
+    return form.format(**named)
 
 
 def freshness_line(freshness: Mapping[str, Any], *, is_running: bool) -> str:

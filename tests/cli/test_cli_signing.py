@@ -11,6 +11,7 @@ import pytest
 
 from ciris_mesh.records.checks import verify_bytes
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
+from ciris_mesh.records.outcome import Outcome
 from ciris_mesh.records.rows import ROW_HASH_FIELD
 from ciris_mesh.runtime.clock import BUILD_DATE_MS, SystemClock
 from support.authoring import TakingNode, key_of, previewed
@@ -186,6 +187,14 @@ def test_a_refusal_of_the_node_is_told_and_fails(sh: Shell, verb: str) -> None:
     assert json.loads(result.stdout) == {"kind": kind.value, **said}
     last = result.stderr.splitlines()[-1]
     assert last == "ciris-mesh: not stored: refused signer_not_allowed not you"
+
+
+@pytest.mark.parametrize("outcome", [one for one in Outcome if one.is_shelved])
+def test_whatever_put_it_on_a_shelf_counts_as_stored(sh: Shell, outcome: Outcome) -> None:
+    said = {"outcome": outcome.value, "reason": "", "envelope_id": "ab" * 32, "detail": ""}
+    with answering(sh.home, {"admit": lambda _: said, "records": lambda _: []}):
+        result = sh.run(*VERBS["location"][1], "--yes")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "ab" * 32)
 
 
 PAYMENT = [

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from ciris_mesh.directory.admission import SKEW_MS, Candidate, Judgement
+from ciris_mesh.directory.admission import SKEW_MS
 from ciris_mesh.directory.base import OWN, UNATTRIBUTED, Shelf, Source
 from ciris_mesh.directory.core import DirectoryCore
+from ciris_mesh.directory.judgement import Candidate, Judgement
 from ciris_mesh.directory.pools import PoolLimits
 from ciris_mesh.records.authoring import author
 from ciris_mesh.records.envelope import parse_envelope
@@ -467,19 +468,17 @@ def test_an_unknown_signer_defers_and_its_key_releases(
 def test_a_record_of_several_signers_stands_on_those_known_and_waits_for_the_rest(
     directory: DirectoryCore,
 ) -> None:
-    raw = author(
-        K.FAMILY, columns(K.FAMILY, alice().key_id, 0), alice(), at_ms=AT_MS, cosigners=[bob()]
-    )
+    kind = K.IDENTITY_OCCURRENCE_REVOCATION
+    given = {"identity_key_id": alice().key_id, "occurrence_key_id": bob().key_id}
+    raw = author(kind, given, alice(), at_ms=AT_MS, cosigners=[bob()])
     expected = {key_token(alice().key_id), key_token(bob().key_id)}
-    assert set(admit(directory, K.FAMILY, raw).waits_for) == expected
+    assert set(admit(directory, kind, raw).waits_for) == expected
     know(directory, alice())
     assert directory.pools().deferred == 1
-    assert list(directory.signers(K.FAMILY).values()) == [(alice().key_id,)]
+    assert list(directory.signers(kind).values()) == [(alice().key_id,)]
     know(directory, bob())
     assert directory.pools().deferred == 0
-    assert list(directory.signers(K.FAMILY).values()) == [
-        tuple(sorted([alice().key_id, bob().key_id]))
-    ]
+    assert list(directory.signers(kind).values()) == [tuple(sorted([alice().key_id, bob().key_id]))]
 
 
 def test_what_was_deferred_with_a_bad_signature_is_refused_when_the_key_comes(

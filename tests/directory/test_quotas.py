@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 
 from ciris_mesh.directory.base import OWN, Source
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.pools import PoolLimits
-from ciris_mesh.directory.quotas import is_ours
-from ciris_mesh.records.authoring import author
+from ciris_mesh.directory.quotas import SAME_MAX, is_ours
+from ciris_mesh.records.authoring import assemble, author, draft
+from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.hybrid import FederationKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Verdict
 from support.keys import alice, bob, carol
-from support.records import AT_MS, columns, sample
+from support.records import AT_MS, columns, group_columns, member, sample, trust_in
 
 K = EnvelopeKind
 HUB, RELAY = Source("peer", "hub"), Source("peer", "relay")
@@ -92,12 +95,16 @@ def test_a_stranger_cannot_hide_behind_the_name_of_a_friend(open_directory: Open
     """Where one signer of ours is enough it has to be a signature that stands."""
     directory = open_with(open_directory, stranger_rows_per_signer=0)
     directory.favour(lambda: frozenset({bob().key_id}))
-    raw = author(K.FAMILY, columns(K.FAMILY, alice().key_id, 0), alice(), at_ms=AT_MS)
+    founders = [member(one.key_id, founder=True) for one in (alice(), bob())]
+    shared = group_columns(K.FAMILY, "both", {"members": founders})
+    raw = author(K.FAMILY, shared, alice(), at_ms=AT_MS)
     assert told(directory.admit(K.FAMILY, raw, HUB, now_ms=AT_MS)) == ("refused", "signer_quota")
-    both = author(
-        K.FAMILY, columns(K.FAMILY, alice().key_id, 0), alice(), at_ms=AT_MS, cosigners=[bob()]
-    )
+    both = author(K.FAMILY, shared, alice(), at_ms=AT_MS, cosigners=[bob()])
     assert told(directory.admit(K.FAMILY, both, HUB, now_ms=AT_MS)) == ("admitted", "")
+    own = columns(K.FAMILY, alice().key_id, 0)
+    beside = author(K.FAMILY, own, alice(), at_ms=AT_MS, cosigners=[bob()])
+    verdict = directory.admit(K.FAMILY, beside, HUB, now_ms=AT_MS)
+    assert told(verdict) == ("refused", "signer_quota"), "bob has no say in that one"
 
 
 @pytest.mark.parametrize("kind", EnvelopeKind)
@@ -119,3 +126,95 @@ def test_a_flood_of_keys_and_what_they_sign_ends_at_the_quota(open_directory: Op
     held = sum(directory.counts().values())
     assert held == 2 + 5
     assert attest(directory, carol(), 0).outcome is not Outcome.ADMITTED
+
+
+# -- records that say the same -------------------------------------------------------------------
+
+
+@cache
+def withdrawn(n: int) -> bytes:
+    """alice takes her first attestation back, for the n-th time."""
+    about = parse_envelope(K.ATTESTATION, sample(K.ATTESTATION, alice(), 0))
+    given = {
+        "attested_key_id": alice().key_id,
+        "attestation_type": "withdraws",
+        "withdraws_admission_rule": 1,
+        "attestation_envelope": {
+            "references_attestation_id": about.record["attestation_id"],
+            "n": n,
+        },
+    }
+    return author(K.ATTESTATION, given, alice(), at_ms=AT_MS)
+
+
+def test_what_was_said_before_is_written_and_counts_for_nothing_new(open_directory: Open) -> None:
+    directory = open_with(open_directory)
+    attest(directory, alice(), 0)
+    assert told(directory.admit(K.ATTESTATION, withdrawn(0), HUB, now_ms=AT_MS)) == ("admitted", "")
+    generation = directory.generation(K.ATTESTATION)
+    verdict = directory.admit(K.ATTESTATION, withdrawn(1), HUB, now_ms=AT_MS)
+    assert told(verdict) == ("superseded", "")
+    assert verdict.outcome.is_change
+    assert verdict.outcome.is_shelved
+    assert directory.generation(K.ATTESTATION) > generation
+    assert verdict.envelope_id in {one.envelope_hash for one in directory.holdings(K.ATTESTATION)}
+    again = directory.admit(K.ATTESTATION, withdrawn(1), HUB, now_ms=AT_MS)
+    assert told(again) == ("duplicate", "")
+
+
+def test_so_often_and_no_more(open_directory: Open) -> None:
+    directory = open_with(open_directory)
+    attest(directory, alice(), 0)
+    raws = [withdrawn(n) for n in range(SAME_MAX + 2)]
+    verdicts = directory.admit_many(K.ATTESTATION, [*raws, raws[1]], HUB, now_ms=AT_MS)
+    assert [told(verdict) for verdict in verdicts] == [
+        ("admitted", ""),
+        *[("superseded", "")] * (SAME_MAX - 1),
+        *[("refused", "said_often_enough")] * 2,
+        ("duplicate", ""),
+    ]
+    assert len(directory.holdings(K.ATTESTATION)) == 1 + SAME_MAX
+    assert directory.pools().refused == 0, "nothing is wrong with the bytes"
+    last = directory.admit(K.ATTESTATION, raws[-1], OWN, now_ms=AT_MS)
+    assert told(last) == ("refused", "said_often_enough"), "whoever brings it"
+    counts = directory.outcome_counts()
+    assert counts["peer", "superseded", ""] == SAME_MAX - 1
+    assert counts["peer", "refused", "said_often_enough"] == 2
+
+
+def test_one_partner_record_in_many_wrappers_is_one_that_was_repeated(
+    open_directory: Open,
+) -> None:
+    """The ids cover who signed and the threshold stated, and no signature covers those."""
+    stewards = (alice(), bob(), carol())
+    directory = open_directory(trust=trust_in(*stewards))
+    for one in stewards:
+        directory.admit(K.KEY, sample(K.KEY, one), OWN, now_ms=AT_MS)
+    prepared = draft(K.PARTNER_RECORD, columns(K.PARTNER_RECORD, "x", 1), alice(), at_ms=AT_MS)
+    signatures = {one.key_id: one.sign(prepared.message) for one in stewards}
+    raws = [
+        assemble(prepared, {name: signatures[name] for name in names}, threshold=threshold + 1)
+        for size in (1, 2, 3)
+        for names in itertools.combinations(sorted(signatures), size)
+        for threshold in range(size)
+    ]
+    assert len(raws) == 3 + 2 * 3 + 3
+    verdicts = directory.admit_many(K.PARTNER_RECORD, raws, HUB, now_ms=AT_MS)
+    outcomes = [verdict.outcome for verdict in verdicts]
+    assert outcomes.count(Outcome.ADMITTED) == 1
+    assert outcomes.count(Outcome.SUPERSEDED) == SAME_MAX - 1
+    assert outcomes.count(Outcome.REFUSED) == len(raws) - SAME_MAX
+
+
+def test_what_is_counted_is_what_stands_as_truth(open_directory: Open) -> None:
+    """Bridged rows say nothing yet; one that moves up is counted then."""
+    directory = open_with(open_directory)
+    raws = [withdrawn(n) for n in range(2)]
+    for raw in raws:
+        verdict = directory.admit(K.ATTESTATION, raw, Source("registry", "r"), now_ms=AT_MS)
+        assert told(verdict) == ("admitted", "")
+    assert directory.holdings(K.ATTESTATION) == []
+    attest(directory, alice(), 0)
+    assert len(directory.holdings(K.ATTESTATION)) == 3
+    counts = directory.outcome_counts()
+    assert counts["registry", "upgraded", ""] == counts["registry", "superseded", ""] == 1

@@ -17,6 +17,7 @@ from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.errors import DirectoryError
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.names import name
 from ciris_mesh.records.tokens import key_token
 from support.keys import alice, bob
 from support.records import AT_MS, sample
@@ -88,6 +89,21 @@ def test_what_waited_and_what_was_held_in_version_2_answers_to_tokens(path: Path
         directory.close()
 
 
+def test_what_was_held_in_version_3_is_found_by_name_on_every_shelf(path: Path) -> None:
+    make_version_1(path)
+    connection = connect(path, read_only=False)
+    migrate(connection, path, MIGRATIONS[:3])
+    connection.execute("UPDATE record SET shelf = 1")
+    connection.close()
+    directory = SqliteDirectory(path)
+    try:
+        found = directory.named_rows(name("key", alice().key_id), limit=9)
+        assert [row.subject for row in found] == [alice().key_id]
+        assert len(directory.named_rows(name("vouch", *[alice().key_id] * 2), limit=9)) == 1
+    finally:
+        directory.close()
+
+
 def test_a_version_1_database_is_brought_up_to_date_with_a_backup(path: Path) -> None:
     envelope_id = make_version_1(path)
     assert version_of(path) == 1
@@ -101,7 +117,7 @@ def test_a_version_1_database_is_brought_up_to_date_with_a_backup(path: Path) ->
     finally:
         directory.close()
     assert version_of(path) == len(MIGRATIONS)
-    assert backups(path) == ["records.db.backup-1", "records.db.backup-2"]
+    assert backups(path) == [f"records.db.backup-{n}" for n in range(1, len(MIGRATIONS))]
     backup = path.with_name("records.db.backup-1")
     assert version_of(backup) == 1
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600

@@ -20,7 +20,7 @@ from ciris_mesh.protocol.events import (
     Start,
 )
 from ciris_mesh.protocol.limits import DIFF_WANT_MAX, DIFFS_PER_ROUND_MAX
-from ciris_mesh.protocol.report import BoundedBy, InSync, SessionRole
+from ciris_mesh.protocol.report import BoundedBy, InSync, SessionRole, Tally
 from ciris_mesh.protocol.session import Phase, Session, step
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
@@ -340,3 +340,9 @@ def test_no_order_of_messages_breaks_the_machine(script: list[str]) -> None:
         except LocalProtocolError:
             assert word == "start"
     assert Outcome.ADMITTED.is_held
+
+
+def test_what_was_written_is_counted_as_new_whatever_it_says() -> None:
+    tally = Tally().plus(Outcome)
+    assert tally.admitted == len([Outcome.ADMITTED, Outcome.UPGRADED, Outcome.SUPERSEDED])
+    assert (tally.held, tally.deferred, tally.refused) == (1, 1, 2)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.consensus import Electorate
-from ciris_mesh.records.envelope import Envelope, parse_envelope
+from ciris_mesh.records.envelope import SIGNERS_FIT, Envelope, parse_envelope
 from ciris_mesh.records.groups import (
     DIGEST_CHARS,
     ID_COLUMNS,
@@ -21,7 +21,7 @@ from ciris_mesh.records.groups import (
 )
 from ciris_mesh.records.outcome import Reason
 from support.records import AT_MS, group_columns, member
-from support.rulebook import K, key_id, made
+from support.rulebook import K, countersigned, key_id, made
 
 ALICE, BOB, CAROL = (key_id(name) for name in ("alice", "bob", "carol"))
 ROSTER = [member(ALICE, founder=True), member(BOB)]
@@ -97,24 +97,74 @@ def test_the_example_stays_what_it_is() -> None:
         "founded_at": "2026-06-10T12:00:00Z",
         "consensus_protocol": "founder_only",
     }
-    assert new_group_id(K.FAMILY, "family-acme", columns) == "family-acme-z3aq22no4ur2qux4"
-    later = columns | {"founded_at": "2026-06-10T14:00:00.000+02:00"}
-    assert new_group_id(K.FAMILY, "family-acme", later) == "family-acme-z3aq22no4ur2qux4", (
-        "same instant"
+    assert (
+        new_group_id(K.FAMILY, "family-acme", columns)
+        == "family-acme-z3aq22no4ur2qux4pkrzf5hcpnj3ybnu"
     )
+    later = columns | {"founded_at": "2026-06-10T14:00:00.000+02:00"}
+    assert (
+        new_group_id(K.FAMILY, "family-acme", later)
+        == "family-acme-z3aq22no4ur2qux4pkrzf5hcpnj3ybnu"
+    ), "same instant"
+
+
+CROWD = [member(f"m{n}", founder=n < 15) for n in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("members", "protocol", "policy", "is_refused"),
+    [
+        (CROWD[:27], "majority", None, False),
+        (CROWD[:28], "majority", None, True),
+        (CROWD[:14], "unanimous", None, False),
+        (CROWD[:15], "unanimous", None, True),
+        (CROWD, "quorum:14/30", None, False),
+        (CROWD, "quorum:15/30", None, True),
+        (CROWD, "founder_only", None, False),
+        (CROWD[:14], "custom:charter", None, False),
+        (CROWD[:15], "custom:charter", None, True),
+        (CROWD[1:], "quorum:14/14", {"cohort_subkind": "infrastructure"}, False),
+        (CROWD, "quorum:15/15", {"cohort_subkind": "infrastructure"}, True),
+    ],
+)
+def test_what_more_must_decide_than_one_record_has_room_for_is_refused(
+    members: list[dict[str, Any]], protocol: str, policy: Any, is_refused: bool
+) -> None:
+    given = {"members": members, "consensus_protocol": protocol, "policy_blob": policy}
+    record = made(K.COMMUNITY, group_columns(K.COMMUNITY, "many", given), "alice")
+    if is_refused:
+        assert refusal(record) == Reason.CONSENSUS_OUT_OF_REACH
+    else:
+        assert read_group(record).signers_needed <= SIGNERS_FIT
+
+
+def test_a_rule_from_elsewhere_is_no_obstacle_where_an_earlier_roster_decides() -> None:
+    columns = group_columns(K.FAMILY, "few", {"members": CROWD[:1]})
+    change = columns | {"members": CROWD, "consensus_protocol": "custom:charter"}
+    assert not read_group(made(K.FAMILY, change, "alice")).is_founding
+
+
+def test_so_many_signatures_fit_around_a_small_record() -> None:
+    given = {"identity_key_id": "alice", "occurrence_key_id": "phone"}
+    record = made(K.IDENTITY_OCCURRENCE_REVOCATION, given, "alice")
+    names = [f"a{n:02d}" for n in range(SIGNERS_FIT + 1)]
+    assert len(countersigned(record, *names[1:], alone=True).signers) == SIGNERS_FIT
+    with pytest.raises(MalformedRecord) as caught:
+        countersigned(record, *names, alone=True)
+    assert caught.value.reason == Reason.TOO_LARGE
 
 
 @pytest.mark.parametrize(
     ("text", "is_one"),
     [
-        ("x-" + "a" * 16, True),
-        ("a-b-" + "a2" * 8, True),
-        ("-" + "a" * 16, False),
-        ("a" * 16, False),
-        ("x-" + "a" * 15, False),
-        ("x-" + "a" * 17, False),
-        ("x-" + "A" * 16, False),
-        ("x-" + "a" * 15 + "1", False),
+        ("x-" + "a" * 32, True),
+        ("a-b-" + "a2" * 16, True),
+        ("-" + "a" * 32, False),
+        ("a" * 32, False),
+        ("x-" + "a" * 31, False),
+        ("x-" + "a" * 33, False),
+        ("x-" + "A" * 32, False),
+        ("x-" + "a" * 31 + "1", False),
         ("fam-1", False),
         ("", False),
     ],

@@ -13,7 +13,13 @@ from ciris_mesh.records.rules.attestations import RESERVED_DIMENSIONS
 from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.rules.delegations import DELEGATION_LINKS_MAX
 from ciris_mesh.records.timestamps import from_unix_ms
-from ciris_mesh.records.tokens import delegation_token, key_token, token
+from ciris_mesh.records.tokens import (
+    delegation_token,
+    key_token,
+    rooted_token,
+    self_key_token,
+    token,
+)
 from support.keys import key
 from support.records import AT_MS
 from support.rulebook import MINUTE_MS, K, Shelf, key_id, key_record, made
@@ -44,11 +50,20 @@ def delegates(by: str, to: str, scopes: list[str], at_ms: int = AT_MS, **more: A
 
 
 def withdraws(
-    by: str, what: Envelope, rule: int | None, type_: str = "withdraws", at_ms: int = AT_MS
+    by: str,
+    what: Envelope,
+    rule: int | None,
+    type_: str = "withdraws",
+    at_ms: int = AT_MS,
+    *,
+    acting_for: str = "",
+    chain: Any = None,
 ) -> Envelope:
-    inner = {"references_attestation_id": what.record["attestation_id"]}
+    inner: dict[str, Any] = {"references_attestation_id": what.record["attestation_id"]}
+    if chain is not None:
+        inner["delegation_chain"] = chain
     more = {} if rule is None else {"withdraws_admission_rule": rule}
-    return attests(by, by, type_, inner, at_ms, **more)
+    return attests(by, acting_for or by, type_, inner, at_ms, **more)
 
 
 @pytest.fixture
@@ -96,11 +111,33 @@ def test_a_reserved_dimension_needs_a_rooted_key_of_its_type(
     shelf.know("alice", types=word)
     finding = shelf.asks(record)
     assert finding.reason is Reason.NOT_ROOTED, "saying so of oneself is not enough"
-    assert key_token(key_id("alice")) in finding.waits_for
+    assert rooted_token(key_id("alice")) in finding.waits_for
     shelf.add(key_record("alice", "agent", by="root"))
     assert shelf.reason(record) is Reason.NOT_ROOTED, "rooted as something else"
     shelf.add(key_record("alice", word, by="root"))
     assert shelf.reason(record) is Reason.NONE
+
+
+@pytest.mark.parametrize("dimension", ["Accord:x", "accord.x", "ACCORD/x", "accord-x", "::accord"])
+def test_other_spellings_of_a_reserved_dimension_are_reserved_too(
+    shelf: Shelf, dimension: str
+) -> None:
+    record = attests("alice", "bob", inner={"dimension": dimension})
+    assert shelf.reason(record) is Reason.NOT_ROOTED
+    shelf.add(key_record("alice", "accord_holder", by="root"))
+    assert shelf.reason(record) is Reason.NONE
+
+
+@pytest.mark.parametrize(
+    "dimension",
+    [" accord:x", "accord :x", "\uff41ccord:x", "acc\u200bord:x", "\u0430ccord:x", "d\n", "d\x7f"],
+    ids=ascii,
+)
+def test_a_dimension_shows_what_it_is(shelf: Shelf, dimension: str) -> None:
+    for type_, more in (("scores", {}), ("delegates_to", {"delegated_scope": ACT})):
+        record = attests("alice", "bob", type_, {"dimension": dimension, **more})
+        assert shelf.reason(record) is Reason.DIMENSION_MALFORMED
+    assert shelf.reason(attests("alice", "bob", inner={"dimension": "a:B_c.1~"})) is Reason.NONE
 
 
 @pytest.mark.parametrize("dimension", ["accords:v1", "my:accord:x", "transparency_log:read", "a"])
@@ -143,7 +180,7 @@ def test_infrastructure_has_no_agency(shelf: Shelf) -> None:
     assert shelf.reason(delegates("alice", "relay", ["infra:store"])) is Reason.NONE
     finding = shelf.asks(delegates("alice", "relay", ACT))
     assert finding.reason is Reason.DELEGATE_TYPE_NOT_ALLOWED
-    assert finding.waits_for == (key_token(key_id("relay")),)
+    assert finding.waits_for == (self_key_token(key_id("relay")),)
     shelf.add(key_record("relay", "agent", by="mallory"))
     assert shelf.reason(delegates("alice", "relay", ACT)) is Reason.DELEGATE_TYPE_NOT_ALLOWED, (
         "another's word does not make it an agent"
@@ -209,27 +246,59 @@ def test_rule_2_whom_it_is_about_withdraws(shelf: Shelf) -> None:
 
 
 def test_rule_3_who_may_act_for_whom_it_is_about_withdraws(shelf: Shelf) -> None:
-    score = shelf.add(attests("alice", "bob"))
-    finding = shelf.asks(withdraws("dave", score, 3))
+    score = shelf.add(attests("alice", "bob", subject_key_ids=[key_id("root")]))
+    record = withdraws("dave", score, 3, acting_for="bob")
+    finding = shelf.asks(record)
     assert finding.reason is Reason.REFERENCE_NOT_ENTITLED
-    assert delegation_token(key_id("bob")) in finding.waits_for
+    assert delegation_token(key_id("bob"), key_id("dave")) in finding.waits_for
     shelf.add(delegates("bob", "carol", ACT), delegates("carol", "dave", ACT))
-    assert shelf.reason(withdraws("carol", score, 3)) is Reason.NONE
-    assert shelf.reason(withdraws("dave", score, 3)) is Reason.REFERENCE_NOT_ENTITLED, (
-        "directly, not by a chain"
-    )
+    for who in ("bob", "root"):
+        allowed = withdraws("carol", score, 3, acting_for=who)
+        assert (shelf.reason(allowed) is Reason.NONE) is (who == "bob"), "for whom it says"
+    assert shelf.reason(record) is Reason.REFERENCE_NOT_ENTITLED, "directly, not by a chain"
     assert shelf.reason(withdraws("bob", score, 3)) is Reason.REFERENCE_NOT_ENTITLED
+    shelf.add(delegates("alice", "carol", ACT))
+    producers = withdraws("carol", score, 3, acting_for="alice")
+    assert shelf.reason(producers) is Reason.REFERENCE_NOT_ENTITLED, "for whom it is about"
 
 
 def test_rule_4_a_chain_of_delegations_from_the_producer_withdraws(shelf: Shelf) -> None:
     score = shelf.add(attests("alice", "bob"))
     shelf.add(delegates("alice", "carol", ACT))
-    finding = shelf.asks(withdraws("dave", score, 4))
+    assert shelf.reason(withdraws("carol", score, 4, acting_for="alice")) is Reason.NONE
+    record = withdraws("dave", score, 4, acting_for="alice", chain=[key_id("carol")])
+    finding = shelf.asks(record)
     assert finding.reason is Reason.REFERENCE_NOT_ENTITLED
-    assert {delegation_token(key_id(name)) for name in ("alice", "carol")} <= set(finding.waits_for)
+    assert delegation_token(key_id("carol"), key_id("dave")) in finding.waits_for
     shelf.add(delegates("carol", "dave", ["act_on_behalf"]))
-    assert shelf.reason(withdraws("dave", score, 4)) is Reason.NONE
-    assert shelf.reason(withdraws("bob", score, 4)) is Reason.REFERENCE_NOT_ENTITLED
+    assert shelf.reason(record) is Reason.NONE
+    silent = withdraws("dave", score, 4, acting_for="alice")
+    assert shelf.reason(silent) is Reason.REFERENCE_NOT_ENTITLED, "chains are named, not searched"
+    shelf.add(delegates("bob", "carol", ACT))
+    subjects = withdraws("dave", score, 4, acting_for="bob", chain=[key_id("carol")])
+    assert shelf.reason(subjects) is Reason.REFERENCE_NOT_ENTITLED, "from who made it"
+
+
+@pytest.mark.parametrize("rule", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    "chain",
+    [[], ["a", "a"], ["a", 1], [""], "a", {}, [f"d{n}" for n in range(DELEGATION_LINKS_MAX)]],
+    ids=str,
+)
+def test_a_chain_is_a_short_list_of_keys(shelf: Shelf, rule: int, chain: Any) -> None:
+    score = shelf.add(attests("alice", "bob"))
+    record = withdraws("dave", score, rule, acting_for="alice", chain=chain)
+    assert shelf.reason(record) is Reason.DELEGATION_CHAIN_MALFORMED
+
+
+def test_only_rule_4_names_a_chain(shelf: Shelf) -> None:
+    score = shelf.add(attests("alice", "bob"))
+    chain = [key_id("carol")]
+    for rule in (1, 2, 3):
+        record = withdraws("alice", score, rule, chain=chain)
+        assert shelf.reason(record) is Reason.DELEGATION_CHAIN_MALFORMED
+    stray = attests("alice", "bob", inner={**SCORE, "delegation_chain": chain})
+    assert shelf.reason(stray) is Reason.DELEGATION_CHAIN_MALFORMED
 
 
 def test_any_record_under_the_id_will_do(shelf: Shelf) -> None:
@@ -243,7 +312,7 @@ def test_any_record_under_the_id_will_do(shelf: Shelf) -> None:
 
 def test_a_delegation_carries_the_scope_and_is_in_force(shelf: Shelf) -> None:
     score = shelf.add(attests("alice", "bob"))
-    record = withdraws("carol", score, 4, at_ms=AT_MS + MINUTE_MS)
+    record = withdraws("carol", score, 4, at_ms=AT_MS + MINUTE_MS, acting_for="alice")
     shelf.add(
         delegates("alice", "carol", ["agency:decide"]),
         delegates("alice", "carol", ACT, AT_MS + 2 * MINUTE_MS),
@@ -254,15 +323,33 @@ def test_a_delegation_carries_the_scope_and_is_in_force(shelf: Shelf) -> None:
     assert shelf.reason(record) is Reason.NONE
 
 
-def test_chains_of_delegations_are_short_and_circles_end(shelf: Shelf) -> None:
+def test_a_chain_of_all_the_links_there_may_be(shelf: Shelf) -> None:
     score = shelf.add(attests("alice", "bob"))
-    names = ["alice", *(f"d{n}" for n in range(DELEGATION_LINKS_MAX + 1))]
-    for giver, taker in itertools.pairwise(names):
-        shelf.add(delegates(giver, taker, ACT), delegates(taker, giver, ACT))
+    names = ["alice", *(f"d{n}" for n in range(DELEGATION_LINKS_MAX))]
     shelf.know(*names)
-    assert shelf.reason(withdraws(names[DELEGATION_LINKS_MAX], score, 4)) is Reason.NONE
-    too_far = withdraws(names[DELEGATION_LINKS_MAX + 1], score, 4)
-    assert shelf.reason(too_far) is Reason.REFERENCE_NOT_ENTITLED
+    between = [key_id(name) for name in names[1:-1]]
+    record = withdraws(names[-1], score, 4, acting_for="alice", chain=between)
+    links = [delegates(giver, taker, ACT) for giver, taker in itertools.pairwise(names)]
+    shelf.add(*links[1:])
+    assert shelf.reason(record) is Reason.REFERENCE_NOT_ENTITLED
+    shelf.add(links[0])
+    assert shelf.reason(record) is Reason.NONE
+
+
+def test_a_crowd_of_delegations_takes_nothing_away(shelf: Shelf) -> None:
+    """Searching a chain up to a limit would: whoever is in it could fill the search."""
+    score = shelf.add(attests("alice", "bob"))
+    shelf.add(delegates("alice", "carol", ACT), delegates("carol", "dave", ACT))
+    record = withdraws("dave", score, 4, acting_for="alice", chain=[key_id("carol")])
+    assert shelf.reason(record) is Reason.NONE
+    for n in range(300):
+        columns = {
+            "attested_key_id": f"sock{n}",
+            "attestation_type": "delegates_to",
+            "attestation_envelope": {"delegated_scope": ACT},
+        }
+        shelf.add(made(K.ATTESTATION, columns, "carol"))
+    assert shelf.reason(record) is Reason.NONE
 
 
 # -- whose eyes it is for ------------------------------------------------------------------------

@@ -10,16 +10,19 @@ from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.groups import ID_COLUMNS
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Reason
+from ciris_mesh.records.rules.base import WAITS_MAX
 from ciris_mesh.records.timestamps import from_unix_ms
-from ciris_mesh.records.tokens import key_token, token, tokens_of
+from ciris_mesh.records.tokens import key_token, member_token, token, tokens_of
 from support.records import AT_MS, group_columns, member
-from support.rulebook import MINUTE_MS, K, Shelf, key_id, made
+from support.rulebook import MINUTE_MS, K, Shelf, key_columns, key_id, made
 
 REMOVALS = {
     K.FAMILY: K.FAMILY_MEMBERSHIP_REVOCATION,
     K.COMMUNITY: K.COMMUNITY_MEMBERSHIP_REVOCATION,
 }
 EVERYBODY = ("alice", "bob", "carol", "dave", "erin")
+#: alice's keys under another name: to make one up is free.
+AN_ALIAS = member(f"nobody{key_id('alice').removeprefix('alice')}", founder=True)
 INSIDE = CELL = "872830828ffffff"
 OUTSIDE, WIDER = "871fb4662ffffff", "86283082fffffff"
 GROUPS = pytest.mark.parametrize("kind", [K.FAMILY, K.COMMUNITY])
@@ -95,6 +98,7 @@ def test_its_members_are_known(shelf: Shelf, kind: EnvelopeKind) -> None:
         ({"protocol": "quorum:3/2"}, Reason.CONSENSUS_MALFORMED),
         ({"members": roster("alice", "bob bob")}, Reason.MEMBERS_NOT_UNIQUE),
         ({"members": roster("", "alice bob")}, Reason.FOUNDER_MISSING),
+        ({"members": [*roster("alice"), AN_ALIAS]}, Reason.MEMBERS_NOT_UNIQUE),
     ],
 )
 def test_a_roster_that_cannot_be_read_is_refused(
@@ -103,6 +107,19 @@ def test_a_roster_that_cannot_be_read_is_refused(
     given: dict[str, Any] = {"members": roster("alice", "bob"), "protocol": "founder_only"}
     members, protocol = (given | change).values()
     assert shelf.reason(founded(kind, members, "alice", protocol=protocol)) is reason
+
+
+@GROUPS
+def test_one_key_under_an_id_that_does_not_show_it_is_still_one(
+    shelf: Shelf, kind: EnvelopeKind
+) -> None:
+    """As a registry's key may have one that was pinned here."""
+    shelf.add(made(K.KEY, key_columns("bob") | {"key_id": "reg-1"}, "bob"))
+    members = [*roster("alice", "bob"), member("reg-1")]
+    twice = founded(kind, members, "alice", protocol="founder_only")
+    assert shelf.reason(twice) is Reason.MEMBERS_NOT_UNIQUE
+    once = founded(kind, [members[0], members[2]], "alice", protocol="founder_only")
+    assert shelf.reason(once) is Reason.NONE
 
 
 def test_a_policy_that_does_not_hold_is_refused(shelf: Shelf) -> None:
@@ -144,7 +161,10 @@ def test_an_earlier_roster_decides_about_a_later_one(shelf: Shelf, kind: Envelop
         finding = shelf.asks(changed(group, *by, members=more))
         assert finding.reason is Reason.CONSENSUS_NOT_REACHED
         group_id = str(group.record[ID_COLUMNS[kind]])
-        assert set(finding.waits_for) == {token(kind, group_id), token(REMOVALS[kind], group_id)}
+        expected = {member_token(kind, group_id, key_id(name)) for name in by}
+        if "bob" in by:
+            expected.add(token(REMOVALS[kind], group_id))
+        assert set(finding.waits_for) == expected, "who is listed nowhere gains by no removal"
 
 
 @GROUPS
@@ -237,6 +257,77 @@ def test_infrastructure_is_entrenched_and_its_founders_decide(shelf: Shelf) -> N
     assert shelf.reason(removed(group, "carol", "alice", "dave")) is Reason.CONSENSUS_NOT_REACHED
 
 
+# -- whose signatures can matter -----------------------------------------------------------------
+
+
+@GROUPS
+@pytest.mark.parametrize(
+    ("protocol", "voters"),
+    [("founder_only", "alice"), ("majority", "alice bob carol"), ("custom:x", "alice bob carol")],
+)
+def test_who_votes_counts_when_a_group_is_founded(
+    shelf: Shelf, kind: EnvelopeKind, protocol: str, voters: str
+) -> None:
+    group = founded(kind, roster("alice", "bob carol"), "alice", protocol=protocol)
+    assert shelf.counts(group, *EVERYBODY) == set(voters.split())
+    assert shelf.asks(group).reason is not Reason.NONE or voters == "alice"
+
+
+def test_of_infrastructure_only_founders_count(shelf: Shelf) -> None:
+    group = founded(
+        K.COMMUNITY,
+        roster("alice bob", "carol"),
+        "alice",
+        "bob",
+        protocol="quorum:2/2",
+        policy_blob={"cohort_subkind": "infrastructure"},
+    )
+    assert shelf.counts(group, *EVERYBODY) == {"alice", "bob"}
+
+
+@GROUPS
+def test_who_voted_before_counts_when_a_roster_changes(shelf: Shelf, kind: EnvelopeKind) -> None:
+    """Not those whom the new one lets in, or its author could crowd out who must sign."""
+    group = founded(kind, roster("alice", "bob"), "alice", "bob", protocol="majority")
+    change = changed(group, "alice", members=roster("alice", "bob carol"))
+    assert shelf.counts(change, *EVERYBODY) == set()
+    shelf.add(group)
+    assert shelf.counts(change, *EVERYBODY) == {"alice", "bob"}
+    shelf.add(changed(group, "alice", after_ms=MINUTE_MS + 1, members=roster("erin")))
+    assert shelf.counts(change, *EVERYBODY) == {"alice", "bob"}, "that one came later"
+    shelf.add(changed(group, "alice", after_ms=1, members=roster("alice", "dave")))
+    assert shelf.counts(change, *EVERYBODY) == {"alice", "bob", "dave"}
+
+
+def test_an_entrenched_roster_has_no_say_in_the_next(shelf: Shelf) -> None:
+    group = shelf.add(founded(K.FAMILY, roster("alice"), "alice", protocol="founder_only"))
+    shelf.add(
+        changed(
+            group, "alice", after_ms=1, members=roster("bob"), consensus_protocol_entrenched=True
+        )
+    )
+    change = changed(group, "alice", members=roster("alice", "carol"))
+    assert shelf.counts(change, *EVERYBODY) == {"alice"}
+
+
+@GROUPS
+def test_who_votes_in_any_roster_counts_when_a_member_goes(
+    shelf: Shelf, kind: EnvelopeKind
+) -> None:
+    group = founded(kind, roster("alice", "bob"), "alice", "bob", protocol="majority")
+    record, everybody = removed(group, "bob", "bob"), (*EVERYBODY, "mallory")
+    assert shelf.counts(record, *everybody) == {"bob"}
+    shelf.add(group, changed(group, "alice", "bob", after_ms=10**9, members=roster("carol", "bob")))
+    assert shelf.counts(record, *everybody) == {"alice", "bob", "carol"}
+    columns = {
+        "identity_key_id": key_id("bob"),
+        "occurrence_key_id": key_id("erin"),
+        "device_class": "phone",
+    }
+    shelf.add(made(K.IDENTITY_OCCURRENCE, columns, "bob"))
+    assert shelf.counts(record, *everybody) == {"alice", "bob", "carol", "erin"}
+
+
 # -- removing ------------------------------------------------------------------------------------
 
 
@@ -248,10 +339,25 @@ def test_a_removal_is_of_a_member_of_a_roster_that_is_here(
     for record in (removed(group, "bob", "bob"), removed(group, "mallory", "mallory")):
         finding = shelf.asks(record)
         assert finding.reason is Reason.ROSTER_UNKNOWN
-        assert finding.waits_for == (token(kind, str(group.record[ID_COLUMNS[kind]])),)
+        gone = str(record.record["removed_identity_key_id"])
+        group_id = str(group.record[ID_COLUMNS[kind]])
+        assert finding.waits_for == (member_token(kind, group_id, gone),)
     shelf.add(group)
     assert shelf.reason(removed(group, "bob", "bob")) is Reason.NONE
     assert shelf.reason(removed(group, "mallory", "mallory")) is Reason.ROSTER_UNKNOWN
+
+
+@GROUPS
+def test_a_later_roster_removes_whom_only_an_earlier_one_lists(
+    shelf: Shelf, kind: EnvelopeKind
+) -> None:
+    """Who handed a group over is removed by those who have it now."""
+    group = shelf.add(founded(kind, roster("mallory", "alice"), "mallory", protocol="founder_only"))
+    record = removed(group, "mallory", "alice")
+    assert shelf.reason(record) is Reason.CONSENSUS_NOT_REACHED
+    shelf.add(changed(group, "mallory", members=roster("alice", "bob")))
+    assert shelf.reason(record) is Reason.NONE
+    assert shelf.reason(removed(group, "erin", "alice")) is Reason.ROSTER_UNKNOWN
 
 
 @GROUPS
@@ -376,3 +482,27 @@ def test_rows_from_before_there_were_rules_decide_nothing(shelf: Shelf) -> None:
     group = founded(K.FAMILY, roster("alice"), "alice", protocol="founder_only")
     shelf.add(changed(group, "bob", after_ms=-1, members=roster("", "bob"), consensus_protocol="?"))
     assert shelf.reason(changed(group, "bob")) is Reason.ROSTER_UNKNOWN
+
+
+# -- what it costs -------------------------------------------------------------------------------
+
+
+def test_many_missing_members_are_waited_for_a_few_at_a_time(shelf: Shelf) -> None:
+    names = [f"n{number:02}" for number in range(40)]
+    members = [member(key_id("alice"), founder=True), *(member(f"{n}-x") for n in names)]
+    finding = shelf.asks(founded(K.FAMILY, members, "alice", protocol="founder_only"))
+    assert finding.reason is Reason.KEY_UNKNOWN
+    assert finding.needs_all
+    assert finding.waits_for == tuple(key_token(f"{n}-x") for n in names[:WAITS_MAX])
+
+
+def test_removals_are_read_for_members_alone(shelf: Shelf) -> None:
+    group = shelf.add(
+        founded(K.FAMILY, roster("alice", "bob carol"), "alice", "bob", protocol="majority")
+    )
+    removals = token(K.FAMILY_MEMBERSHIP_REVOCATION, str(group.record["family_key_id"]))
+    shelf.asked_for.clear()
+    assert shelf.reason(changed(group, "mallory")) is Reason.CONSENSUS_NOT_REACHED
+    assert removals not in shelf.asked_for
+    assert shelf.reason(changed(group, "bob")) is Reason.CONSENSUS_NOT_REACHED
+    assert shelf.asked_for.count(removals) == 1

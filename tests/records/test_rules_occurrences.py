@@ -98,6 +98,29 @@ def test_the_voucher_was_an_occurrence_then(
     assert shelf.reason(occurrence("phone", "laptop", at_ms=AT_MS + MINUTE_MS)) is reason
 
 
+def test_who_vouches_counts(shelf: Shelf) -> None:
+    record, everybody = occurrence("phone", "alice"), ("alice", "laptop", "phone", "mallory")
+    assert shelf.counts(record, *everybody) == {"alice"}
+    shelf.add(occurrence("laptop", "alice", at_ms=AT_MS + 1))
+    assert shelf.counts(record, *everybody) == {"alice"}, "it was none at the time"
+    shelf.add(occurrence("laptop", "alice"))
+    assert shelf.counts(record, *everybody) == {"alice", "laptop"}
+
+
+def test_who_takes_an_occurrence_away_counts(shelf: Shelf) -> None:
+    everybody = ("alice", "laptop", "phone", "mallory")
+    assert shelf.counts(removal("laptop", "alice"), *everybody) == {"alice", "laptop"}
+    shelf.add(occurrence("phone", "alice"))
+    assert shelf.counts(removal("laptop", "alice"), *everybody) == {"alice", "laptop", "phone"}
+
+
+def test_who_says_where_somebody_is_counts(shelf: Shelf) -> None:
+    everybody = ("alice", "laptop", "phone", "mallory")
+    assert shelf.counts(located("alice"), *everybody) == {"alice"}
+    shelf.add(acts_for("alice", "laptop"), acts_for("laptop", "phone"))
+    assert shelf.counts(located("alice"), *everybody) == {"alice", "laptop"}
+
+
 def test_both_keys_of_an_occurrence_are_known(shelf: Shelf) -> None:
     finding = shelf.asks(occurrence("tablet", "alice"))
     assert finding.reason is Reason.KEY_UNKNOWN
@@ -132,11 +155,20 @@ def test_anything_else_is_refused(shelf: Shelf, keys: dict[str, Any]) -> None:
 def test_the_identity_or_the_occurrence_takes_it_away(shelf: Shelf) -> None:
     for who in ("alice", "laptop"):
         assert shelf.reason(removal("laptop", who)) is Reason.NONE
-    shelf.add(occurrence("phone", "alice"))
     for who in ("mallory", "phone"):
         finding = shelf.asks(removal("laptop", who))
         assert finding.reason is Reason.REMOVAL_NOT_VOUCHED
-        assert finding.waits_for == tokens_of(removal("laptop", "alice")), "a better copy"
+        own = token(K.IDENTITY_OCCURRENCE, key_id("alice"), key_id(who))
+        better_copy = tokens_of(removal("laptop", "alice"))
+        assert finding.waits_for == (*better_copy, own)
+
+
+def test_another_occurrence_takes_it_away(shelf: Shelf) -> None:
+    """A laptop removes the stolen phone."""
+    shelf.add(occurrence("laptop", "alice", at_ms=AT_MS + 1))
+    assert shelf.reason(removal("phone", "laptop")) is Reason.REMOVAL_NOT_VOUCHED, "it was none"
+    shelf.add(occurrence("laptop", "alice"))
+    assert shelf.reason(removal("phone", "laptop")) is Reason.NONE
 
 
 # -- where somebody is ---------------------------------------------------------------------------
@@ -150,7 +182,7 @@ def test_a_delegate_says_it(shelf: Shelf) -> None:
     record = located("mallory")
     finding = shelf.asks(record)
     assert finding.reason is Reason.NOT_DELEGATED
-    assert finding.waits_for == (delegation_token(key_id("alice")),)
+    assert finding.waits_for == (delegation_token(key_id("alice"), key_id("mallory")),)
     shelf.add(acts_for("alice", "mallory", "infra:attest"))
     assert shelf.reason(record) is Reason.NOT_DELEGATED, "another scope"
     shelf.add(acts_for("alice", "mallory"))

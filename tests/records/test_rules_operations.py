@@ -11,9 +11,9 @@ from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.rules.base import Trust
-from ciris_mesh.records.rules.operations import PARTNER_SETS
+from ciris_mesh.records.rules.operations import PARTNER_SETS, closed_kinds
 from ciris_mesh.records.timestamps import from_unix_ms
-from ciris_mesh.records.tokens import token
+from ciris_mesh.records.tokens import key_token, token
 from support.keys import key
 from support.records import AT_MS, columns
 from support.rulebook import MINUTE_MS, K, Shelf, key_id, made
@@ -63,12 +63,6 @@ def test_a_root_steward_founds_an_organization(shelf: Shelf) -> None:
     finding = shelf.asks(organization("alice"))
     assert finding.reason is Reason.NOT_ORG_ADMIN
     assert finding.waits_for == (token(K.ORG_MEMBERSHIP, "acme", key_id("alice")),)
-
-
-def test_without_a_root_steward_nobody_does() -> None:
-    shelf = Shelf()
-    shelf.know("steward")
-    assert shelf.reason(organization("steward")) is Reason.NOT_ORG_ADMIN
 
 
 def test_its_admin_changes_it_afterwards(shelf: Shelf) -> None:
@@ -157,14 +151,59 @@ def test_no_payment_processors_id_comes_in_anywhere(
     assert shelf.reason(make({"org_id": "cus_1", "signed_envelope": {}})) is Reason.PAYMENT_ID
 
 
+# -- without configured stewards -----------------------------------------------------------------
+
+
+def test_without_root_stewards_none_comes_in_and_none_waits() -> None:
+    shelf = Shelf(Trust())
+    shelf.know("steward", "alice")
+    assert shelf.reason(organization("steward")) is Reason.ROOT_STEWARDS_UNSET
+    assert shelf.reason(grant("steward", "alice")) is Reason.ROOT_STEWARDS_UNSET
+
+
+@pytest.mark.parametrize(
+    ("trust", "closed"),
+    [
+        (TRUST, set()),
+        (Trust(), {K.ORGANIZATION, K.ORG_MEMBERSHIP, K.PARTNER_RECORD}),
+        (Trust(root_stewards=TRUST.root_stewards), {K.PARTNER_RECORD}),
+        (
+            Trust(partner_stewards=TRUST.partner_stewards, partner_threshold=1),
+            {K.ORGANIZATION, K.ORG_MEMBERSHIP},
+        ),
+    ],
+    ids=["configured", "not at all", "roots alone", "partner stewards alone"],
+)
+def test_a_kind_is_closed_where_nobody_may_sign_it(trust: Trust, closed: set[EnvelopeKind]) -> None:
+    assert closed_kinds(trust) == closed
+    shelf = Shelf(trust)
+    shelf.know("steward", *STEWARDS)
+    shelf.add(organization("steward"))
+    records = (organization("steward"), grant("steward", "alice"), partner(*STEWARDS))
+    assert {it.kind for it in records if not shelf.asks(it).is_fine} == closed
+
+
 # -- partners ------------------------------------------------------------------------------------
 
 
 def test_enough_configured_stewards_sign_a_partner_record(shelf: Shelf) -> None:
     assert shelf.reason(partner("alice", "bob")) is Reason.NONE
-    assert shelf.reason(partner("alice", "carol", "mallory")) is Reason.NONE
-    for by in (["alice"], ["alice", "mallory"], ["mallory", "dave"]):
-        assert shelf.reason(partner(*by)) is Reason.STEWARDS_NOT_ENOUGH
+    assert shelf.reason(partner("alice", "bob", "carol")) is Reason.NONE
+    assert shelf.reason(partner("alice")) is Reason.STEWARDS_NOT_ENOUGH
+
+
+def test_nobody_else_signs_one(shelf: Shelf) -> None:
+    """Its id covers who signed: each stranger would make another record of it."""
+    for by in (["alice", "bob", "mallory"], ["alice", "mallory"], ["mallory", "dave"]):
+        assert shelf.reason(partner(*by)) is Reason.SIGNER_NOT_STEWARD
+
+
+def test_a_stewards_key_is_here_when_it_is_counted() -> None:
+    shelf = Shelf(TRUST)
+    shelf.know("alice", "bob")
+    finding = shelf.asks(partner("alice", "bob", "carol"))
+    assert finding.reason is Reason.KEY_UNKNOWN
+    assert finding.waits_for == (key_token(key_id("carol")),)
 
 
 def test_the_threshold_a_record_states_means_nothing(shelf: Shelf) -> None:

@@ -17,7 +17,8 @@ from ciris_mesh.records.cosigning import is_cosigned
 from ciris_mesh.records.envelope import Claim, Envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
-from ciris_mesh.records.rules.table import RULES
+from ciris_mesh.records.rules.table import RULES, judge_content, judge_counted
+from ciris_mesh.records.tokens import tokens_of
 from support.federation import TRUST, federation
 from support.rulebook import Shelf, fixpoint, name_of, settled
 
@@ -26,6 +27,7 @@ EXPECTED = fixpoint(TRUST, ALL)
 
 _subsets = st.sets(st.sampled_from(range(len(ALL))))
 _orders = st.permutations(range(len(ALL)))
+COSIGNED = [number for number, it in enumerate(ALL) if is_cosigned(it.kind)]
 _repeats = st.lists(st.sampled_from(range(len(ALL))), max_size=20)
 
 
@@ -77,7 +79,7 @@ def test_what_is_decided_stays_decided(fewer: set[int], more: set[int], one: int
 @settings(max_examples=300)
 @given(
     shelf=_subsets,
-    one=st.sampled_from([n for n, it in enumerate(ALL) if is_cosigned(it.kind)]),
+    one=st.sampled_from(COSIGNED),
     more=st.sets(st.sampled_from([envelope.signers[0] for envelope in ALL])),
 )
 def test_one_more_signer_makes_nothing_worse(shelf: set[int], one: int, more: set[str]) -> None:
@@ -89,7 +91,36 @@ def test_one_more_signer_makes_nothing_worse(shelf: set[int], one: int, more: se
         assert after.reason is before.reason
 
 
-@pytest.mark.parametrize("number", [n for n, it in enumerate(ALL) if is_cosigned(it.kind)])
+@settings(max_examples=300)
+@given(fewer=_subsets, more=_subsets, one=st.sampled_from(COSIGNED))
+def test_who_counts_goes_on_counting_and_others_come_by_tokens(
+    fewer: set[int], more: set[int], one: int
+) -> None:
+    envelope, before, after = ALL[one], shelf_of(fewer), shelf_of(fewer | more)
+    if not judge_content(envelope, TRUST).is_fine:
+        return
+    counted = judge_counted(envelope, before, TRUST)
+    grown = judge_counted(envelope, after, TRUST)
+    assert counted.signers <= grown.signers <= set(envelope.signers)
+    if counted.signers < grown.signers:
+        published = {name for number in more for name in tokens_of(ALL[number])}
+        assert published & set(counted.waits_for)
+
+
+@settings(max_examples=300)
+@given(shelf=_subsets, one=st.sampled_from(COSIGNED))
+def test_who_does_not_count_changes_nothing(shelf: set[int], one: int) -> None:
+    facts, envelope = shelf_of(shelf), ALL[one]
+    if not judge_content(envelope, TRUST).is_fine:
+        return
+    counted = judge_counted(envelope, facts, TRUST).signers
+    claims = tuple(claim for claim in envelope.claims if claim.key_id in counted)
+    alone = facts.asks(replace(envelope, claims=claims))
+    assert alone.reason is facts.asks(envelope).reason
+    assert counted or not alone.is_fine
+
+
+@pytest.mark.parametrize("number", COSIGNED)
 def test_too_few_signers_are_never_refused(number: int) -> None:
     """Only what nobody's signature could cure is; so a bad copy never stands for a record."""
     facts, envelope = shelf_of(set(range(len(ALL)))), ALL[number]

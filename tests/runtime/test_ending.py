@@ -69,3 +69,16 @@ def test_another_signal_with_a_handler_does_not_end_it() -> None:
     )
 
     assert done.stdout.splitlines() == ["usr1", "waited", "ended well"], done.stderr
+
+
+def test_a_wait_may_have_an_end() -> None:
+    program = """
+from ciris_mesh.runtime.ending import EndSignals
+import signal
+with EndSignals() as ending:
+    assert ending.wait(0.0) is False
+    assert ending.wait(0.05) is False
+    signal.raise_signal(signal.SIGTERM)
+    assert ending.wait(30.0) is True
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=TIMEOUT_S)

@@ -174,7 +174,7 @@ def attestation(
     by: str, about: str, type_: str, after_ms: int, inner: dict[str, Any], **more: Any
 ) -> Envelope:
     """`by` says something about `about`."""
-    given = {"attested_key_id": key_id(about), "attestation_type": type_}
+    given: dict[str, Any] = {"attested_key_id": key_id(about), "attestation_type": type_}
     given |= {"attestation_envelope": inner, **more}
     return made(K.ATTESTATION, given, by, at_ms=AT_MS + after_ms)
 
@@ -185,10 +185,16 @@ def score(by: str, about: str, after_ms: int = 0, **more: Any) -> Envelope:
     return attestation(by, about, "scores", after_ms, inner, **more)
 
 
-def taking(by: str, type_: str, of: Envelope, after_ms: int, rule: int | None = None) -> Envelope:
-    """`by` takes an attestation back."""
-    inner = {"references_attestation_id": of.record["attestation_id"]}
-    about = str(of.record["attested_key_id"]).rpartition("-")[0]
+def taking(
+    by: str, type_: str, of: Envelope, after_ms: int, rule: int | None = None, between: str = ""
+) -> Envelope:
+    """`by` takes an attestation back; `between` names who delegated to it in between."""
+    inner: dict[str, Any] = {"references_attestation_id": of.record["attestation_id"]}
+    if between:
+        inner["delegation_chain"] = [key_id(between)]
+    # By rule 4 somebody acts for who made it, else for whom it is about, or for itself.
+    column = "attesting_key_id" if rule == 4 else "attested_key_id"
+    about = str(of.record[column]).rpartition("-")[0]
     more = {} if rule is None else {"withdraws_admission_rule": rule}
     return attestation(by, about, type_, after_ms, inner, **more)
 

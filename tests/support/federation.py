@@ -6,10 +6,11 @@ around them, so that orders, duplicates and partitions of it exercise all of adm
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
+from ciris_mesh.records.cosigning import is_cosigned
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.groups import ID_COLUMNS
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -17,7 +18,7 @@ from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.timestamps import from_unix_ms
 from support.keys import key
 from support.records import AT_MS, columns, group_columns, member
-from support.rulebook import MINUTE_MS, K, key_id, key_record, made
+from support.rulebook import MINUTE_MS, K, countersigned, key_id, key_record, made
 
 PEOPLE = ("alice", "bob", "carol", "dave", "erin", "laptop", "phone", "mallory", "chief")
 CELL = "872830828ffffff"
@@ -36,7 +37,7 @@ _Columns = dict[str, Any]
 @cache
 def federation() -> tuple[Envelope, ...]:
     """All of it, signed in name only."""
-    return (
+    honest = (
         *_keys(),
         *_attestations(),
         *_occurrences(),
@@ -44,13 +45,23 @@ def federation() -> tuple[Envelope, ...]:
         *_communities(),
         *_operations(),
     )
+    return honest + tuple(_countersigned(honest))
+
+
+def _countersigned(records: Iterable[Envelope]) -> Iterator[Envelope]:
+    """Copies with signatures nobody asked for and that never count."""
+    cosigned = [envelope for envelope in records if is_cosigned(envelope.kind)]
+    for number, envelope in enumerate(cosigned):
+        yield countersigned(envelope, "mallory", "chief", alone=number % 3 == 0)
 
 
 def _keys() -> Iterator[Envelope]:
     for name in PEOPLE:
         yield key_record(name)
     yield key_record("root", "steward")
-    yield key_record("bob", "agent", by="root", ref="vouched")
+    yield key_record("bob", "agent,steward", by="root", ref="vouched")
+    yield key_record("erin", "agent", by="root", ref="vouched")
+    yield key_record("carol", "witness", by="erin", ref="vouched")
     yield key_record("alice", "witness", by="bob", ref="vouched")
     yield key_record("mallory", "steward,witness", ref="self-made")
     yield key_record("mallory", "steward, witness", ref="spaced")
@@ -71,15 +82,25 @@ def _attest(by: str, about: str, type_: str, inner: _Columns, **more: Any) -> En
 def _attestations() -> Iterator[Envelope]:
     score = _attest("alice", "bob", "scores", {"dimension": "identity:continuity:v1"})
     yield score
-    for name in ("alice", "mallory"):
+    for name in ("alice", "carol", "mallory"):
         yield _attest(name, "bob", "scores", {"dimension": "transparency_log:cosigned"})
     yield _attest("alice", "carol", "delegates_to", {"delegated_scope": [ACT]})
     yield _attest("carol", "dave", "delegates_to", {"delegated_scope": [ACT]})
     yield _attest("bob", "erin", "delegates_to", {"delegated_scope": [ACT]})
     yield _attest("bob", "erin", "delegates_to", {"delegated_scope": ["agency:fly"]})
     about = {"references_attestation_id": score.record["attestation_id"]}
-    for by, rule in (("alice", 1), ("bob", 2), ("erin", 3), ("dave", 4), ("mallory", 4)):
-        yield _attest(by, by, "withdraws", about, withdraws_admission_rule=rule)
+    for by, rule, acting_for in (
+        ("alice", 1, "alice"),
+        ("alice", 4, "alice"),
+        ("bob", 2, "bob"),
+        ("erin", 3, "bob"),
+        ("carol", 4, "alice"),
+        ("mallory", 4, "alice"),
+    ):
+        yield _attest(by, acting_for, "withdraws", about, withdraws_admission_rule=rule)
+    chained = about | {"delegation_chain": [key_id("carol")]}
+    for by in ("dave", "mallory"):
+        yield _attest(by, "alice", "withdraws", chained, withdraws_admission_rule=4)
     yield _attest("alice", "bob", "supersedes", about)
     yield _attest("mallory", "bob", "supersedes", about)
     yield _attest("mallory", "bob", "scores", {"dimension": ""})
@@ -96,14 +117,19 @@ def _occurrence(device: str, by: str) -> Envelope:
 
 def _occurrences() -> Iterator[Envelope]:
     yield _occurrence("laptop", "alice")
-    yield _occurrence("phone", "laptop")
+    phone = _occurrence("phone", "laptop")
+    yield phone
+    yield countersigned(phone, "alice", "phone")
+    yield countersigned(phone, "carol", "dave", alone=True)
     yield _occurrence("mallory", "mallory")
     gone = {"identity_key_id": key_id("alice"), "occurrence_key_id": key_id("phone")}
     for by, at_ms in (("phone", AT_MS), ("mallory", AT_MS), ("mallory", AT_MS + 1)):
         yield made(K.IDENTITY_OCCURRENCE_REVOCATION, gone, by, at_ms=at_ms)
     for by, at_ms in (("alice", AT_MS - 1), ("carol", AT_MS - 2), ("mallory", AT_MS - 3)):
         yield _proof("alice", by, at_ms)
-    yield _proof("bob", "bob", AT_MS - 1)
+    at_home = _proof("bob", "bob", AT_MS - 1)
+    yield at_home
+    yield countersigned(at_home, "erin", "laptop", alone=True)
     yield _proof("erin", "erin", AT_MS + 1)
 
 
@@ -144,11 +170,14 @@ def _families() -> Iterator[Envelope]:
     yield group
     larger = _changed(group, 1, _roster("alice", "bob carol dave erin"), "bob", "carol", "dave")
     yield larger
+    yield countersigned(larger, "erin", "alice", "mallory", alone=True)
     yield _changed(group, 2, _roster("alice", "bob carol erin"), "alice", "carol", "erin")
     yield _changed(group, -5, _roster("mallory"), "mallory")
     yield _removed(group, "carol", 3, "carol")
     yield _removed(group, "dave", 3, "dave")
-    yield _removed(group, "alice", 4, "phone")
+    by_device = _removed(group, "alice", 4, "phone")
+    yield by_device
+    yield countersigned(by_device, "laptop", "mallory", alone=True)
     yield _removed(group, "bob", 5, "alice", "bob")
     yield _removed(group, "bob", 5, "mallory", "dave")
     yield _removed(group, "bob", 6, "mallory")
@@ -197,4 +226,5 @@ def _operations() -> Iterator[Envelope]:
     yield _grant("erin", "mallory")
     license_ = columns(K.PARTNER_RECORD, "x", 1)
     yield made(K.PARTNER_RECORD, license_, "alice", "carol")
+    yield made(K.PARTNER_RECORD, license_, "alice", "bob", "carol")
     yield made(K.PARTNER_RECORD, license_, "alice", "mallory")

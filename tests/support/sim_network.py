@@ -66,7 +66,10 @@ class SimNode:
     def boot(self) -> None:
         """Start with nothing but the directory."""
         self.bridge = FederationDirectoryReplicationBridge(
-            self.directory, lambda: self.trusted, clock=lambda: self.wall_ms() / 1000
+            self.directory,
+            lambda: self.trusted,
+            unwanted=self.directory.closed(),
+            clock=lambda: self.wall_ms() / 1000,
         )
         self.registry = ReplicationRegistry(lambda peer, kind: self._make(peer, kind, "responder"))
 
@@ -190,6 +193,7 @@ class SimNetwork:
         coordinator = node.initiator(two, kind)
         busy = any(c.is_active and c.key.kind is kind for c in node.registry.of_peer(two))
         if not busy:
+            self._moved_ms[frozenset((one, two))] = self.now_ms  # a round's time begins with it
             self._guard(one, two, coordinator.start_round)
             self._watch(one, two)
 

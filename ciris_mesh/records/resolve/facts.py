@@ -7,8 +7,8 @@ revocation nor delegations that were taken back before the record was made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
 
 from ciris_mesh.errors import TooManyRows
 from ciris_mesh.records.checks import public_key_of
@@ -16,14 +16,18 @@ from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.names import name
+from ciris_mesh.records.provenance import CHAIN_LINKS_MAX
 from ciris_mesh.records.resolve.base import column, made_at_ns
 from ciris_mesh.records.resolve.view import View
 from ciris_mesh.records.rules.base import Finding
+from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.table import judge_standing
-from ciris_mesh.records.tokens import key_token, token
+from ciris_mesh.records.tokens import DELEGATES_TO, key_token, steward_token, token
 
 #: Attestations that take another back.
 TAKING: Final = frozenset({"supersedes", "withdraws", "recants"})
+
+_View = TypeVar("_View")
 
 #: A withdrawal may rest on a delegation that was withdrawn by a delegate, and so on.
 DEPTH_MAX: Final = 16
@@ -36,6 +40,7 @@ class Judge:
         self._view = view
         self._entitled: dict[tuple[bytes, bytes], bool] = {}
         self._depth = 0
+        self._stewards: frozenset[str] | None = None
 
     def finding(self, envelope: Envelope, *, about: Envelope | None = None) -> Finding:
         """The rule's answer now.
@@ -54,6 +59,25 @@ class Judge:
             return judge_standing(envelope, facts, self._view.trust)
         finally:
             self._depth -= 1
+
+    def stewards(self) -> frozenset[str]:
+        """Rooted stewards by the records that count. Looked for when first asked."""
+        if self._stewards is None:
+            found: set[str] = set()
+            pending = [(root, 1) for root in sorted(self._view.trust.roots) if self._is_root(root)]
+            while pending:
+                key_id, links = pending.pop(0)
+                if key_id in found or links >= CHAIN_LINKS_MAX:
+                    continue
+                found.add(key_id)
+                below = self._view.counting(steward_token(key_id))
+                pending += [(column(it, "key_id"), links + 1) for it in below]
+            self._stewards = frozenset(found)
+        return self._stewards
+
+    def _is_root(self, key_id: str) -> bool:
+        records = self._view.counting(key_token(key_id))
+        return any(is_root(it, self._view.trust) for it in records)
 
     def takers(self, about: Envelope, by_ns: int) -> list[Envelope]:
         """What takes this attestation back and was made by then, by those who may."""
@@ -97,8 +121,17 @@ class _Facts:
             if not self._is_taken_back(record):
                 yield record
 
+    def views(self, token_: str, read: Callable[[Envelope], _View]) -> Iterator[_View]:
+        """See Facts."""
+        return map(read, self.named(token_))
+
+    def stewards(self) -> frozenset[str]:
+        """See Facts."""
+        return self._judge.stewards()
+
     def _is_taken_back(self, record: Envelope) -> bool:
-        """Before the record in question was made: strictly, so that this comes to an end."""
-        if record.kind is not EnvelopeKind.ATTESTATION:
+        """A delegation, before the record in question was made: strictly, or this had no end."""
+        is_attestation = record.kind is EnvelopeKind.ATTESTATION
+        if not is_attestation or column(record, "attestation_type") != DELEGATES_TO:
             return False
         return bool(self._judge.takers(record, self._made_ns - 1))

@@ -21,7 +21,6 @@ from ciris_mesh.records.names import ALL_REVOCATIONS, name
 from ciris_mesh.records.provenance import (
     ChainLink,
     Provenance,
-    ProvenanceReason,
     identity_types,
     link_of,
     root_of,

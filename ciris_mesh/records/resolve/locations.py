@@ -55,7 +55,8 @@ def location_answer(view: View, subject: str, more: str = "") -> Reply:
     found: Envelope | None = None
     for record in sorted(fine, key=lambda it: (-made_at_ns(it), it.envelope_id)):
         if made_at_ns(record) in withdrawn:
-            steps.append(_step(Rule.PLACE_WITHDRAWN, withdrawn.pop(made_at_ns(record))))
+            if record is withdrawn[made_at_ns(record)]:
+                steps.append(_step(Rule.PLACE_WITHDRAWN, record))
         elif _is_over(view, record, "valid_until"):
             steps.append(_step(Rule.PLACE_OVER, record))
         else:

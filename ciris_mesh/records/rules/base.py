@@ -12,10 +12,11 @@ Two laws make the final directory independent of the order in which records come
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from types import MappingProxyType
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from ciris_mesh.records import timestamps
 from ciris_mesh.records.envelope import Envelope
@@ -33,11 +34,13 @@ class Finding:
     Attributes:
         waits_for: tokens (see `records.tokens`) whose arrival makes it worth asking again; empty
             unless deferred.
+        needs_all: it takes all of them; any one is enough otherwise.
     """
 
     reason: Reason = Reason.NONE
     detail: str = ""
     waits_for: tuple[str, ...] = ()
+    needs_all: bool = False
 
     @property
     def is_fine(self) -> bool:
@@ -57,6 +60,19 @@ def deferred(reason: Reason, detail: str, *waits_for: str) -> Finding:
     """Not yet: ask again when one of these tokens is published."""
     assert waits_for, "nothing would ever release it"
     return Finding(reason, detail, tuple(dict.fromkeys(waits_for)))
+
+
+def deferred_until_all(reason: Reason, detail: str, waits_for: Iterable[str]) -> Finding:
+    """Not yet: ask again when all of these tokens, or of very many the first, were published."""
+    first_ones = islice(dict.fromkeys(waits_for), WAITS_MAX)
+    return replace(deferred(reason, detail, *first_ones), needs_all=True)
+
+
+#: Tokens one record waits for where it takes all: a roster may list 900 members, and an index of
+#: that for each of thousands that wait would cost more than the records.
+WAITS_MAX: Final = 16
+
+_View = TypeVar("_View")
 
 
 def _nothing() -> Mapping[str, bytes]:
@@ -94,11 +110,39 @@ class Facts(Protocol):
         """Every record that answers to `token`, read as far as it is iterated."""
         ...
 
+    def views(self, token: str, read: Callable[[Envelope], _View]) -> Iterator[_View]:
+        """What `read`, a plain function, makes of each record that answers to `token`.
+
+        Kept, so that a question about many records does not read them again each time. So `read`
+        may look at the record alone: who signed may grow under one id.
+        """
+        ...
+
+    def stewards(self) -> frozenset[str]:
+        """Rooted stewards: roots configured here, and whom they made stewards, or those in turn."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Whose signatures around one record can matter. More of them as facts arrive, never fewer.
+
+    Attributes:
+        signers: of the record's own.
+        waits_for: tokens whose arrival could add to them; empty when nothing could.
+    """
+
+    signers: frozenset[str]
+    waits_for: tuple[str, ...] = ()
+
 
 #: Looks at the record alone. Also asked of what has no signatures of ours.
 ContentRule: TypeAlias = Callable[[Envelope, Trust], Finding]
 #: Looks at who signed, which was verified, and at the prerequisites.
 StandingRule: TypeAlias = Callable[[Envelope, Facts, Trust], Finding]
+#: Finds those signers whose signatures the standing rule could look at. The others change nothing
+#: about its answer, so anybody may have added them.
+CountedRule: TypeAlias = Callable[[Envelope, Facts, Trust], Counted]
 
 
 def no_content_rule(envelope: Envelope, trust: Trust) -> Finding:
@@ -111,6 +155,11 @@ def no_standing_rule(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     return FINE
 
 
+def every_signer(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
+    """For kinds whose ids cover their signers: nobody can add one."""
+    return Counted(frozenset(envelope.signers))
+
+
 def first(findings: Iterator[Finding]) -> Finding:
     """The first objection; FINE without one."""
     return next(findings, FINE)
@@ -121,9 +170,10 @@ def exists(facts: Facts, wanted: str) -> bool:
     return next(facts.named(wanted), None) is not None
 
 
-def missing_keys(facts: Facts, key_ids: Iterator[str]) -> tuple[str, ...]:
-    """Tokens of those keys that are not here."""
-    return tuple(key_token(name) for name in key_ids if facts.public_key(name) is None)
+def missing_keys(facts: Facts, key_ids: Iterable[str]) -> tuple[str, ...]:
+    """Tokens of those keys that are not here; of very many the first."""
+    missing = (key_token(name) for name in key_ids if facts.public_key(name) is None)
+    return tuple(islice(missing, WAITS_MAX))
 
 
 def text(envelope: Envelope, column: str) -> str:

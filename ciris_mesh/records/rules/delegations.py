@@ -1,18 +1,21 @@
-"""Who may act for whom: `delegates_to` attestations, followed from the one who gave the power.
+"""Who may act for whom: `delegates_to` attestations, link by link.
 
-The walk starts at the principal and follows only what it and its delegates signed themselves, so
-nobody else can make it long. A delegation counts while it says it is in force and carries
+Each link is looked up by who gave the power and who took it, so nobody else's records, and none of
+the giver's other delegations, can make a question long. Longer chains are not searched for: whoever
+acts by one names its links. A delegation counts while it says it is in force and carries
 `act_on_behalf`; whether it was withdrawn is asked when answers are made. Source:
 records-and-protocol.md, sections 3.7 and 4.1a.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 from ciris_mesh.records.delegation import AGENCY_PREFIX
 from ciris_mesh.records.envelope import Envelope
-from ciris_mesh.records.rules.base import Facts, is_in_force, signed_members, text
+from ciris_mesh.records.rules.base import Facts, made_at_ms, signed_members, time_ms
 from ciris_mesh.records.tokens import delegation_token
 
 SCOPE_MEMBER: Final = "delegated_scope"
@@ -20,38 +23,36 @@ ACT_ON_BEHALF: Final = "act_on_behalf"
 
 #: Delegations between a principal and who acts for it: a person, an agent, its tools.
 DELEGATION_LINKS_MAX: Final = 8
-#: Keys whose delegations are looked at for one question.
-KEYS_VISITED_MAX: Final = 256
 
 
-def may_act_for(
-    principal: str, actor: str, at_ms: int, facts: Facts, *, links_max: int
-) -> tuple[bool, tuple[str, ...]]:
-    """Does a chain of at most `links_max` delegations lead from principal to actor?
+class _Power(NamedTuple):
+    """When a delegation allows to act: since, and until when if it ends. Unix ms."""
 
-    Returns:
-        The answer, and the tokens whose arrival could change a no.
-    """
-    seen = [principal]
-    level = [principal]
-    for _ in range(links_max):
-        following: list[str] = []
-        for giver in level:
-            for record in facts.named(delegation_token(giver)):
-                if not _carries(record, at_ms):
-                    continue
-                taker = text(record, "attested_key_id")
-                if taker == actor:
-                    return True, ()
-                if taker not in seen and len(seen) < KEYS_VISITED_MAX:
-                    seen.append(taker)
-                    following.append(taker)
-        level = following
-    return False, tuple(delegation_token(one) for one in seen)
+    since_ms: int
+    until_ms: int | None
 
 
-def _carries(record: Envelope, at_ms: int) -> bool:
+def missing_links(path: Sequence[str], at_ms: int, facts: Facts) -> tuple[str, ...]:
+    """Tokens of the delegations that lack for the last key of `path` to act for the first."""
+    return tuple(
+        delegation_token(giver, taker)
+        for giver, taker in pairwise(path)
+        if not _acts(giver, taker, at_ms, facts)
+    )
+
+
+def _acts(giver: str, taker: str, at_ms: int, facts: Facts) -> bool:
+    return any(
+        power is not None
+        and power.since_ms <= at_ms
+        and (power.until_ms is None or at_ms < power.until_ms)
+        for power in facts.views(delegation_token(giver, taker), _power)
+    )
+
+
+def _power(record: Envelope) -> _Power | None:
     scopes = signed_members(record).get(SCOPE_MEMBER)
     names = scopes if isinstance(scopes, list) else []
-    acts = ACT_ON_BEHALF in names or f"{AGENCY_PREFIX}{ACT_ON_BEHALF}" in names
-    return acts and is_in_force(record, at_ms, until="expires_at")
+    if ACT_ON_BEHALF in names or f"{AGENCY_PREFIX}{ACT_ON_BEHALF}" in names:
+        return _Power(made_at_ms(record), time_ms(record, "expires_at"))
+    return None

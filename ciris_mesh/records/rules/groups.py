@@ -2,7 +2,8 @@
 
     founding       signed as the roster's own protocol asks, a founder among the signers
     later roster   signed as some earlier roster's protocol asks; never of an entrenched group
-    removal        by the removed, or by one of its occurrences; else as the protocol asks
+    removal        of whom some roster lists: by the removed, or by one of its occurrences; else as
+                   the protocol of some roster asks, this one or another
 
 A roster's signers are counted among its members without those who have gone by then. Several later
 rosters may be valid at once; which one counts is decided by whoever asks. Source:
@@ -11,8 +12,7 @@ records-and-protocol.md, sections 1.3, 4.1 and 4.1a.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from ciris_mesh.errors import MalformedRecord
@@ -23,10 +23,12 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.rules.base import (
     FINE,
+    Counted,
     Facts,
     Finding,
     Trust,
     deferred,
+    deferred_until_all,
     first,
     made_at_ms,
     missing_keys,
@@ -35,8 +37,9 @@ from ciris_mesh.records.rules.base import (
     time_ms,
 )
 from ciris_mesh.records.rules.locations import is_proven_within, location_token
-from ciris_mesh.records.rules.occurrences import vouch_tokens, vouches
-from ciris_mesh.records.tokens import token
+from ciris_mesh.records.rules.occurrences import vouch_tokens, vouchers
+from ciris_mesh.records.threshold import Member, distinct_members
+from ciris_mesh.records.tokens import member_token, token
 
 _FAMILY: Final = EnvelopeKind.FAMILY
 _COMMUNITY: Final = EnvelopeKind.COMMUNITY
@@ -62,6 +65,28 @@ def standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     return first(_objections(group, envelope, facts))
 
 
+def counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
+    """Who votes: in the roster itself where it founds the group, else in those before it."""
+    group = read_group(envelope)
+    if group.is_founding:
+        return Counted(group.voters.intersection(envelope.signers))
+    voters = _voters(_before(group, _rosters(group.kind, group.group_id, facts)))
+    waits_for = token(group.kind, group.group_id)
+    return Counted(voters.intersection(envelope.signers), (waits_for,))
+
+
+def removal_counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
+    """Who vouches for the removed, and who votes in any roster of the group."""
+    kind = _GROUP_OF[envelope.kind]
+    group_id, removed = text(envelope, ID_COLUMNS[kind]), text(envelope, "removed_identity_key_id")
+    vouching = vouchers(removed, envelope.signers, made_at_ms(envelope), facts)
+    voters = _voters(_rosters(kind, group_id, facts))
+    return Counted(
+        vouching | voters.intersection(envelope.signers),
+        (token(kind, group_id), *vouch_tokens(removed, envelope.signers)),
+    )
+
+
 def removal_content(envelope: Envelope, trust: Trust) -> Finding:
     """A community does not remove members in advance."""
     effective_ms = time_ms(envelope, "effective_at") or 0
@@ -74,22 +99,22 @@ def removal_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     """A member of the group goes by itself, or the group decided so."""
     kind = _GROUP_OF[envelope.kind]
     group_id, removed = text(envelope, ID_COLUMNS[kind]), text(envelope, "removed_identity_key_id")
-    rosters = [it for it in _rosters(kind, group_id, facts) if removed in it.members]
-    if not rosters:
+    rosters = list(_rosters(kind, group_id, facts))
+    if not any(removed in roster.members for roster in rosters):
         return deferred(
             Reason.ROSTER_UNKNOWN,
             f"no roster of {group_id} that lists {removed} is here",
-            token(kind, group_id),
+            member_token(kind, group_id, removed),
         )
     at_ms = made_at_ms(envelope)
-    if vouches(removed, envelope.signers, at_ms, facts):
+    if vouchers(removed, envelope.signers, at_ms, facts):
         return FINE
-    if any(_decides(roster, envelope.signers, at_ms, facts) for roster in rosters):
+    if _decide(rosters, envelope.signers, at_ms, facts):
         return FINE
     return deferred(
         Reason.CONSENSUS_NOT_REACHED,
         f"neither {removed} nor enough of {group_id} signed this",
-        *_decision_tokens(kind, group_id),
+        *_decision_tokens(kind, group_id, rosters, envelope.signers),
         *vouch_tokens(removed, envelope.signers),
     )
 
@@ -106,8 +131,10 @@ def _objections(group: Group, envelope: Envelope, facts: Facts) -> Iterator[Find
         yield refused(Reason.GROUP_ID_NOT_SELF_CERTIFYING, "the id commits to no founding record")
     else:
         yield from _change_objections(group, envelope, facts)
-    if missing := missing_keys(facts, iter(sorted(group.members))):
-        yield deferred(Reason.KEY_UNKNOWN, "keys of members are not here", *missing)
+    if missing := missing_keys(facts, sorted(group.members)):
+        yield deferred_until_all(Reason.KEY_UNKNOWN, "keys of members are not here", missing)
+    if _people(group, facts) < len(group.members):  # under ids that do not show it
+        yield refused(Reason.MEMBERS_NOT_UNIQUE, "two members have one key")
     if group.cell is not None:
         yield from _place_objections(group, group.cell, facts)
 
@@ -123,17 +150,12 @@ def _change_objections(group: Group, envelope: Envelope, facts: Facts) -> Iterat
         )
     elif founding.is_entrenched:
         yield refused(Reason.GROUP_ENTRENCHED, "nobody may change this group")
-    earlier = (
-        roster
-        for roster in known
-        if roster.founded_at_ms < group.founded_at_ms and not roster.is_entrenched
-    )
-    at_ms = group.founded_at_ms
-    if not any(_decides(roster, envelope.signers, at_ms, facts) for roster in earlier):
+    earlier = list(_before(group, known))
+    if not _decide(earlier, envelope.signers, group.founded_at_ms, facts):
         yield deferred(
             Reason.CONSENSUS_NOT_REACHED,
             f"no earlier roster of {group.group_id} decided this",
-            *_decision_tokens(group.kind, group.group_id),
+            *_decision_tokens(group.kind, group.group_id, earlier, envelope.signers),
         )
 
 
@@ -144,27 +166,65 @@ def _place_objections(group: Group, cell: H3Cell, facts: Facts) -> Iterator[Find
         if not is_proven_within(name, cell, group.founded_at_ms, facts)
     ]
     if unproven:
-        yield deferred(
+        yield deferred_until_all(
             Reason.LOCATION_UNPROVEN,
             f"{unproven[0]} has no location proof inside the community's cell",
-            *map(location_token, unproven),
+            map(location_token, unproven),
         )
 
 
+def _people(group: Group, facts: Facts) -> int:
+    keys = ((name, facts.public_key(name)) for name in group.members)
+    return len(distinct_members(Member.of(name, public) for name, public in keys if public))
+
+
 def _rosters(kind: EnvelopeKind, group_id: str, facts: Facts) -> Iterator[Group]:
-    for record in facts.named(token(kind, group_id)):
-        with suppress(MalformedRecord):  # rows from before there were rules decide nothing
-            yield read_group(record)
+    for roster in facts.views(token(kind, group_id), _roster):
+        if roster is not None:
+            yield roster
 
 
-def _decides(roster: Group, signers: tuple[str, ...], at_ms: int, facts: Facts) -> bool:
-    gone = {
-        text(removal, "removed_identity_key_id")
-        for removal in facts.named(token(_REMOVALS[roster.kind], roster.group_id))
-        if (time_ms(removal, "effective_at") or 0) <= at_ms
-    }
-    return roster.may_decide(signers, gone)
+def _roster(record: Envelope) -> Group | None:
+    try:
+        return read_group(record)
+    except MalformedRecord:  # a row from before there were rules decides nothing
+        return None
 
 
-def _decision_tokens(kind: EnvelopeKind, group_id: str) -> tuple[str, str]:
-    return token(kind, group_id), token(_REMOVALS[kind], group_id)
+def _before(group: Group, rosters: Iterable[Group]) -> Iterator[Group]:
+    """Those that may decide that the group shall be this."""
+    for roster in rosters:
+        if roster.founded_at_ms < group.founded_at_ms and not roster.is_entrenched:
+            yield roster
+
+
+def _voters(rosters: Iterable[Group]) -> frozenset[str]:
+    return frozenset(name for roster in rosters for name in roster.voters)
+
+
+def _removal(record: Envelope) -> tuple[str, int]:
+    return text(record, "removed_identity_key_id"), time_ms(record, "effective_at") or 0
+
+
+def _decide(rosters: list[Group], signers: tuple[str, ...], at_ms: int, facts: Facts) -> bool:
+    """Does one of these say that so many decide? Removals are asked for once, or not at all."""
+    theirs = _listing(rosters, signers)
+    if not theirs:
+        return False
+    removals = token(_REMOVALS[theirs[0].kind], theirs[0].group_id)
+    gone = {name for name, since_ms in facts.views(removals, _removal) if since_ms <= at_ms}
+    return any(roster.may_decide(signers, gone) for roster in theirs)
+
+
+def _listing(rosters: list[Group], signers: tuple[str, ...]) -> list[Group]:
+    """Those of which a signer is a member; no other can have decided anything."""
+    return [roster for roster in rosters if not roster.members.isdisjoint(signers)]
+
+
+def _decision_tokens(
+    kind: EnvelopeKind, group_id: str, rosters: list[Group], signers: tuple[str, ...]
+) -> Iterator[str]:
+    """A roster that lists a signer; and if one does, a removal, after which fewer are enough."""
+    yield from (member_token(kind, group_id, signer) for signer in signers)
+    if _listing(rosters, signers):
+        yield token(_REMOVALS[kind], group_id)

@@ -14,7 +14,7 @@ from ciris_mesh.records import timestamps
 from ciris_mesh.records.checks import public_key_of
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.outcome import Reason
-from ciris_mesh.records.provenance import CHAIN_LINKS_MAX, STEWARD_TYPE, identity_types
+from ciris_mesh.records.provenance import STEWARD_TYPE, identity_types
 from ciris_mesh.records.rules.base import (
     FINE,
     Facts,
@@ -26,16 +26,12 @@ from ciris_mesh.records.rules.base import (
     text,
     time_ms,
 )
-from ciris_mesh.records.tokens import key_token
+from ciris_mesh.records.tokens import STEWARDS, rooted_token, self_key_token, vouched_token
 
 ACCORD_HOLDER: Final = "accord_holder"
 
 #: A nonce shows that the hardware was there when the record was signed: a day covers a ceremony.
 NONCE_AGE_MS_MAX: Final = 86_400_000
-
-#: Keys looked at above one key. Only who holds admitted keys can widen the search, and a root that
-#: signed the key itself is found whatever they do.
-KEYS_VISITED_MAX: Final = 256
 
 
 def content(envelope: Envelope, trust: Trust) -> Finding:
@@ -80,25 +76,23 @@ def _evidence_problems(envelope: Envelope, trust: Trust) -> Iterator[Finding]:
 
 
 def rooted_as(word: str, key_id: str, facts: Facts, trust: Trust) -> Finding:
-    """FINE when some record says the key is a `word` and a chain leads from it to a root here.
+    """FINE when a rooted steward signed a record of the key that says `word`, or a root its own.
 
-    The record's own signer begins the chain, so calling oneself something is worth nothing.
+    Nobody else's records are looked at: they could neither help nor make the search long.
     """
-    starts: set[str] = set()
-    for record in facts.named(key_token(key_id)):
-        if word not in identity_types(text(record, "identity_type")):
-            continue
-        if is_root(record, trust):
-            return FINE
-        starts.add(record.signers[0])
-    met, seen = _climb(starts - {key_id}, facts, trust)
-    if met:
-        return FINE
+    for signer in facts.stewards():
+        for record in facts.named(vouched_token(signer, key_id)):
+            if word in identity_types(text(record, "identity_type")):
+                return FINE
+    if key_id in trust.roots:
+        for record in facts.named(self_key_token(key_id)):
+            if word in identity_types(text(record, "identity_type")) and is_root(record, trust):
+                return FINE
     return deferred(
         Reason.NOT_ROOTED,
-        f"{key_id} is no {word} by a chain to a root configured here",
-        key_token(key_id),
-        *(key_token(one) for one in sorted(seen)),
+        f"no steward rooted here says that {key_id} is a {word}",
+        rooted_token(key_id),
+        STEWARDS,
     )
 
 
@@ -109,24 +103,6 @@ def is_root(record: Envelope, trust: Trust) -> bool:
     if public is None or public.fingerprint != trust.roots.get(key_id):
         return False
     return is_steward and record.signers == (key_id,)
-
-
-def _climb(starts: set[str], facts: Facts, trust: Trust) -> tuple[bool, set[str]]:
-    """Is one of these keys rooted? Level by level, so the shortest chain decides."""
-    seen: set[str] = set()
-    level = starts
-    for _ in range(CHAIN_LINKS_MAX - 1):
-        room = KEYS_VISITED_MAX - len(seen)
-        if not level or room <= 0:
-            break
-        for key_id in sorted(level & trust.roots.keys()):
-            if any(is_root(record, trust) for record in facts.named(key_token(key_id))):
-                return True, seen
-        looked_at = sorted(level)[:room]
-        seen |= set(looked_at)
-        parents = {record.signers[0] for one in looked_at for record in facts.named(key_token(one))}
-        level = parents - seen
-    return False, seen
 
 
 def _moment(value: object) -> int | None:

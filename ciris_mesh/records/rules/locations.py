@@ -4,8 +4,6 @@ somebody it lets act for it. Source: records-and-protocol.md, sections 4.1 and 4
 
 from __future__ import annotations
 
-from typing import Final
-
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.h3cell import RESOLUTION_MAX, H3Cell, parse_cell
@@ -14,21 +12,20 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.rules.base import (
     FINE,
+    Counted,
     Facts,
     Finding,
     Trust,
     deferred,
+    deferred_until_all,
     is_in_force,
     made_at_ms,
     missing_keys,
     refused,
     text,
 )
-from ciris_mesh.records.rules.delegations import may_act_for
-from ciris_mesh.records.tokens import delegation_token, token
-
-#: Only who the subject itself named: nobody passes on the right to say where somebody is.
-_LINKS_MAX: Final = 1
+from ciris_mesh.records.rules.delegations import missing_links
+from ciris_mesh.records.tokens import token
 
 
 def content(envelope: Envelope, trust: Trust) -> Finding:
@@ -49,18 +46,30 @@ def content(envelope: Envelope, trust: Trust) -> Finding:
 def standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     """The subject is known, and it signed, or a delegate did."""
     subject = text(envelope, "subject_key_id")
-    if missing := missing_keys(facts, iter([subject])):
-        return deferred(Reason.KEY_UNKNOWN, f"the key of {subject} is not here", *missing)
-    at_ms = made_at_ms(envelope)
-    for signer in envelope.signers:
-        if signer == subject:
-            return FINE
-        if may_act_for(subject, signer, at_ms, facts, links_max=_LINKS_MAX)[0]:
-            return FINE
+    if missing := missing_keys(facts, [subject]):
+        return deferred_until_all(Reason.KEY_UNKNOWN, f"the key of {subject} is not here", missing)
+    speaking = counted(envelope, facts, trust)
+    if speaking.signers:
+        return FINE
     return deferred(
         Reason.NOT_DELEGATED,
         f"neither {subject} nor who may act for it signed this",
-        delegation_token(subject),
+        *(speaking.waits_for or (location_token(subject),)),
+    )
+
+
+def counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
+    """The subject, and whom it let act for it itself: nobody passes on the right to say where
+    somebody is.
+    """
+    subject, at_ms = text(envelope, "subject_key_id"), made_at_ms(envelope)
+    missing = {
+        signer: () if signer == subject else missing_links((subject, signer), at_ms, facts)
+        for signer in envelope.signers
+    }
+    speaking = frozenset(signer for signer, tokens in missing.items() if not tokens)
+    return Counted(
+        speaking, tuple(dict.fromkeys(it for tokens in missing.values() for it in tokens))
     )
 
 

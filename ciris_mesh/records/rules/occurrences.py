@@ -1,7 +1,9 @@
 """Occurrences: the devices and services an identity runs as, and their removal.
 
-The identity itself vouches for an occurrence, or one that is in force does. Either of the two
-takes it away again. Source: records-and-protocol.md, sections 1.3, 4.1 and 4.1a.
+The identity itself vouches for an occurrence, or one that is in force does. They take one away
+again too: a laptop removes the stolen phone. So does the occurrence that goes. What a stolen phone
+removed after it was gone is for answers to see. Source: records-and-protocol.md, sections 1.3, 4.1
+and 4.1a.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ from ciris_mesh.records.kinds import (
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.rules.base import (
     FINE,
+    Counted,
     Facts,
     Finding,
     Trust,
     deferred,
+    deferred_until_all,
     first,
     is_in_force,
     made_at_ms,
@@ -54,39 +58,56 @@ def standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
 
 
 def removal_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
-    """The identity signed, or the occurrence that goes."""
+    """The identity signed, an occurrence of it, or the one that goes."""
+    removing = removal_counted(envelope, facts, trust)
+    if removing.signers:
+        return FINE
     both = text(envelope, "identity_key_id"), text(envelope, "occurrence_key_id")
-    if set(both).isdisjoint(envelope.signers):
-        return deferred(
-            Reason.REMOVAL_NOT_VOUCHED,
-            "neither the identity nor the occurrence signed this",
-            token(envelope.kind, *both),
-        )
-    return FINE
+    return deferred(
+        Reason.REMOVAL_NOT_VOUCHED,
+        "neither the identity nor an occurrence of it signed this",
+        token(envelope.kind, *both),
+        *removing.waits_for,
+    )
 
 
-def vouches(identity: str, signers: tuple[str, ...], at_ms: int, facts: Facts) -> bool:
-    """True when a signer is the identity, or was an occurrence of it at that time."""
-    return any(
-        signer == identity
+def counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
+    """Those who vouch."""
+    identity, signers = text(envelope, "identity_key_id"), envelope.signers
+    vouching = vouchers(identity, signers, made_at_ms(envelope), facts)
+    return Counted(vouching, vouch_tokens(identity, signers))
+
+
+def removal_counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
+    """Those who vouch for the identity, and the occurrence that goes."""
+    vouching = counted(envelope, facts, trust)
+    own = frozenset(envelope.signers) & {text(envelope, "occurrence_key_id")}
+    return Counted(vouching.signers | own, vouching.waits_for)
+
+
+def vouchers(identity: str, signers: tuple[str, ...], at_ms: int, facts: Facts) -> frozenset[str]:
+    """The signers that are the identity, or were an occurrence of it at that time."""
+    return frozenset(
+        signer
+        for signer in signers
+        if signer == identity
         or any(
             is_in_force(record, at_ms, until="valid_until")
             for record in facts.named(token(EnvelopeKind.IDENTITY_OCCURRENCE, identity, signer))
         )
-        for signer in signers
     )
 
 
 def vouch_tokens(identity: str, signers: tuple[str, ...]) -> tuple[str, ...]:
-    """What could make `vouches` true."""
+    """What could make more of them vouch."""
     return tuple(token(EnvelopeKind.IDENTITY_OCCURRENCE, identity, one) for one in signers)
 
 
 def _objections(envelope: Envelope, facts: Facts) -> Iterator[Finding]:
     identity, occurrence = text(envelope, "identity_key_id"), text(envelope, "occurrence_key_id")
-    if missing := missing_keys(facts, iter([identity, occurrence])):
-        yield deferred(Reason.KEY_UNKNOWN, "a key it names is not here", *missing)
-    if not vouches(identity, envelope.signers, made_at_ms(envelope), facts):
+    if missing := missing_keys(facts, [identity, occurrence]):
+        yield deferred_until_all(Reason.KEY_UNKNOWN, "a key it names is not here", missing)
+    if not vouchers(identity, envelope.signers, made_at_ms(envelope), facts):
         yield deferred(
             Reason.OCCURRENCE_NOT_VOUCHED,
             f"neither {identity} nor an occurrence of it signed this",

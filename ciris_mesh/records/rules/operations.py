@@ -2,7 +2,9 @@
 
     organization     a root steward of this node's configuration; then its admins
     org_membership   of an organization that is here: a root steward, or an admin of it
-    partner_record   enough of the configured stewards, whatever threshold the record states
+    partner_record   enough of the configured stewards and nobody else, whatever threshold it states
+
+Without such stewards nothing of these kinds can ever come in: see `closed_kinds`.
 
 An admin is who holds an admitted, active grant of org_admin in force when the record was made.
 Grants were judged the same way when they came, so every admitted one goes back to a root steward
@@ -31,6 +33,7 @@ from ciris_mesh.records.rules.base import (
     is_in_force,
     is_sorted_set,
     made_at_ms,
+    missing_keys,
     refused,
     signed_members,
     text,
@@ -60,6 +63,16 @@ def partner_content(envelope: Envelope, trust: Trust) -> Finding:
     return first(_partner_problems(envelope, trust))
 
 
+def closed_kinds(trust: Trust) -> frozenset[EnvelopeKind]:
+    """Kinds of which this configuration admits nothing; it makes no sense to ask for them."""
+    closed: set[EnvelopeKind] = set()
+    if not trust.root_stewards:
+        closed |= {EnvelopeKind.ORGANIZATION, EnvelopeKind.ORG_MEMBERSHIP}
+    if trust.partner_threshold < 1 or not trust.partner_stewards:
+        closed.add(EnvelopeKind.PARTNER_RECORD)
+    return frozenset(closed)
+
+
 def organization_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     """A root steward signed, or an admin of this organization."""
     return first(_authority_objections(envelope, facts, trust))
@@ -71,14 +84,20 @@ def membership_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Findi
 
 
 def partner_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
-    """Enough of the configured stewards signed, each person counted once."""
-    if trust.partner_threshold < 1 or not trust.partner_stewards:
+    """Enough of the configured stewards signed, each person counted once, and nobody else.
+
+    Its id covers who signed: a stranger's signature would make another record of the same.
+    """
+    if envelope.kind in closed_kinds(trust):
         return refused(Reason.PARTNER_STEWARDS_UNSET, "no partner stewards are configured here")
-    stewards = [
-        Member.of(name, public)
-        for name in envelope.signers
-        if name in trust.partner_stewards and (public := facts.public_key(name)) is not None
-    ]
+    strangers = sorted(set(envelope.signers) - trust.partner_stewards)
+    if strangers:
+        return refused(Reason.SIGNER_NOT_STEWARD, f"{strangers[0]} is no partner steward here")
+    keys = {name: facts.public_key(name) for name in envelope.signers}
+    stewards = [Member.of(name, public) for name, public in keys.items() if public is not None]
+    if len(stewards) < len(keys):
+        missing = missing_keys(facts, keys)
+        return deferred(Reason.KEY_UNKNOWN, "a steward's key is not here", *missing)
     count = len(distinct_members(stewards))
     if count < trust.partner_threshold:
         return refused(
@@ -89,7 +108,9 @@ def partner_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
 
 
 def _partner_problems(envelope: Envelope, trust: Trust) -> Iterator[Finding]:
-    yield from (finding for finding in [content(envelope, trust)] if not finding.is_fine)
+    finding = content(envelope, trust)
+    if not finding.is_fine:
+        yield finding
     members = signed_members(envelope)
     for name in PARTNER_SETS:
         if not is_sorted_set(members.get(name, [])):
@@ -97,6 +118,7 @@ def _partner_problems(envelope: Envelope, trust: Trust) -> Iterator[Finding]:
 
 
 def _membership_objections(envelope: Envelope, facts: Facts, trust: Trust) -> Iterator[Finding]:
+    yield from _closed_objections(envelope, trust)
     organization = token(EnvelopeKind.ORGANIZATION, text(envelope, "org_id"))
     if not exists(facts, organization):
         yield deferred(
@@ -105,7 +127,13 @@ def _membership_objections(envelope: Envelope, facts: Facts, trust: Trust) -> It
     yield from _authority_objections(envelope, facts, trust)
 
 
+def _closed_objections(envelope: Envelope, trust: Trust) -> Iterator[Finding]:
+    if envelope.kind in closed_kinds(trust):
+        yield refused(Reason.ROOT_STEWARDS_UNSET, "no root stewards are configured here")
+
+
 def _authority_objections(envelope: Envelope, facts: Facts, trust: Trust) -> Iterator[Finding]:
+    yield from _closed_objections(envelope, trust)
     actor, org_id = text(envelope, "attesting_key_id"), text(envelope, "org_id")
     if actor in trust.root_stewards:
         return

@@ -1,0 +1,1 @@
+"""LoRa without hardware: emulated RNodes on one shared channel."""
