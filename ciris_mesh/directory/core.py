@@ -3,7 +3,7 @@
 Locks, in the order they may be taken:
 
     writer  (commit.GroupCommit)  one transaction at a time
-    state   (here)                pool indexes, digests, generations, counters, key cache
+    state   (here)                pool indexes, digests, generations, counters
 
 Verification runs under neither. A generation grows after its commit is visible, so whoever reads
 a generation first and rows second never takes rows older than that generation.
@@ -12,7 +12,7 @@ a generation first and rows second never takes rows older than that generation.
 from __future__ import annotations
 
 import threading
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
@@ -31,6 +31,7 @@ from ciris_mesh.directory.commit import GroupCommit
 from ciris_mesh.directory.introducing import Introductions
 from ciris_mesh.directory.judgement import DEFERRED, FIRST_CONTACT, Candidate, Judgement, candidate
 from ciris_mesh.directory.judging import judge_all
+from ciris_mesh.directory.keycache import KeyCache, public_key_in
 from ciris_mesh.directory.placing import Placed, Placing
 from ciris_mesh.directory.pools import (
     DeferredPool,
@@ -45,8 +46,6 @@ from ciris_mesh.directory.reading import StoreReading
 from ciris_mesh.directory.rooting import Rooting
 from ciris_mesh.directory.store import Name, PooledEntry, Store
 from ciris_mesh.directory.views import Views
-from ciris_mesh.errors import MalformedRecord
-from ciris_mesh.records.checks import public_key_of
 from ciris_mesh.records.envelope import Envelope, parse_envelope
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -55,9 +54,6 @@ from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.operations import closed_kinds
 from ciris_mesh.records.tokens import self_key_token
-
-#: Public keys kept ready: 2 kB each, so 2 MB; more signers than one round usually meets.
-KEY_CACHE_MAX: Final = 1024
 
 #: Evictions kept until somebody asks: one batch evicts at most what one Deliver holds.
 EVICTED_MAX: Final = 8192
@@ -109,7 +105,7 @@ class DirectoryCore(StoreReading):
         self._refusals = RefusalMemory(self._limits)
         self._outcomes: Counter[tuple[str, str, str]] = Counter()
         self._generations = dict.fromkeys(EnvelopeKind, 0)
-        self._keys: OrderedDict[str, HybridPublicKey] = OrderedDict()
+        self._keys = KeyCache(store)
         self._touched: set[tuple[EnvelopeKind, int]] = set()
         self._published = PublishedLog(PUBLISHED_MAX)
         self._publishing: set[str] = set()
@@ -171,7 +167,7 @@ class DirectoryCore(StoreReading):
                 self._take_note(placed, verdicts)
             released = self._released(placed, room)
             room -= len(released)
-            pending = [*placed.again, *released]
+            pending = [*(what for what in placed.again if not what.is_waiting), *released]
         return verdicts
 
     def _place(self, judged: list[Judgement], friends: frozenset[str], *, durable: bool) -> Placed:
@@ -206,12 +202,14 @@ class DirectoryCore(StoreReading):
     def _released(self, placed: Placed, room: int) -> list[Candidate]:
         """What waited for what was written, or under the same id; the latter only if it may join.
 
-        A copy whose signers are still unknown has nothing new to say. The oldest come first, and
-        what there is no room for is postponed.
+        A copy whose signers are still unknown has nothing new to say. What was judged too early
+        goes with them. The oldest come first, and what there is no room for is postponed.
         """
         with self._state:
             siblings = [entry for entry in map(self._deferred.get, placed.siblings) if entry]
             entries = {entry.digest: entry for entry in siblings if not missing_signers(entry)}
+            early = (self._deferred.get(what.digest) for what in placed.again if what.is_waiting)
+            entries |= {entry.digest: entry for entry in early if entry}
             for entry in self._deferred.release(dict.fromkeys(placed.published)):
                 entries[entry.digest] = entry
             released = self._deferred.oldest_first(entries.values())
@@ -232,7 +230,8 @@ class DirectoryCore(StoreReading):
         raw = self._store.pool_envelope(entry.pool, entry.digest)
         if raw is None:
             return None
-        return Candidate(entry.kind, raw, source, entry.digest, entry.proven)
+        is_waiting = entry.pool == DEFERRED
+        return Candidate(entry.kind, raw, source, entry.digest, entry.proven, is_waiting)
 
     # -- what admission asks (admission.Known) -------------------------------------------------
 
@@ -248,19 +247,8 @@ class DirectoryCore(StoreReading):
             return key_id in self._rooting.keys
 
     def federation_key(self, key_id: str) -> HybridPublicKey | None:
-        """The key on the federation shelf. Cached: a key never changes under its id."""
-        with self._state:
-            public = self._keys.get(key_id)
-            if public is not None:
-                self._keys.move_to_end(key_id)
-                return public
-        public = self._read_key(key_id)
-        if public is not None:
-            with self._state:
-                self._keys[key_id] = public
-                if len(self._keys) > KEY_CACHE_MAX:
-                    self._keys.popitem(last=False)
-        return public
+        """The key on the federation shelf."""
+        return self._keys.get(key_id)
 
     def named(self, token: str) -> Iterator[Envelope]:
         """Federation-shelf records that answer to this token, the first admitted first."""
@@ -288,7 +276,7 @@ class DirectoryCore(StoreReading):
         with self._state:
             entry = self._strangers.key(key_id)
         raw = self._store.pool_envelope(FIRST_CONTACT, entry.digest) if entry else None
-        return _public_key(raw) if raw is not None else None
+        return public_key_in(raw) if raw is not None else None
 
     def remembered_refusal(self, digest: bytes, now_ms: int) -> Verdict | None:
         """What was said about exactly these bytes."""
@@ -386,7 +374,7 @@ class DirectoryCore(StoreReading):
             self._store,
             self._deferred,
             self._strangers,
-            self._read_key,
+            self._keys.read,
             self._touched,
             Quotas(self._store, self._limits, self._rooting.keys),
             self._rooting,
@@ -412,10 +400,6 @@ class DirectoryCore(StoreReading):
             return self._store.bucket_ids(kind, bucket)
 
         return BucketDigests(read_ids, saved.clean, saved.dirty)
-
-    def _read_key(self, key_id: str) -> HybridPublicKey | None:
-        row = self._store.key_row(key_id)
-        return _public_key(row.envelope) if row is not None else None
 
     def _save_digests(self) -> None:
         """Note in the running transaction which digests are current and which no longer are."""
@@ -450,10 +434,3 @@ class DirectoryCore(StoreReading):
                 self._save_digests()
         finally:
             self._store.close()
-
-
-def _public_key(raw: bytes) -> HybridPublicKey | None:
-    try:
-        return public_key_of(parse_envelope(EnvelopeKind.KEY, raw))
-    except MalformedRecord:
-        return None

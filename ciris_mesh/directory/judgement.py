@@ -31,7 +31,8 @@ _PATHS: Final = _ATTRIBUTED_BY_PEER | {"own", "import", "unattributed"}
 class Candidate:
     """Bytes that ask to come in. `digest` names them: SHA-256 over kind and bytes.
 
-    `proven` are signers whose signatures in them were verified before.
+    `proven` are signers whose signatures in them were verified before. `is_waiting` when they come
+    from the deferred pool, so that nobody waits for the answer.
     """
 
     kind: EnvelopeKind
@@ -39,6 +40,7 @@ class Candidate:
     source: Source
     digest: bytes
     proven: frozenset[str] = frozenset()
+    is_waiting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

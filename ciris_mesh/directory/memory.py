@@ -230,7 +230,8 @@ class MemoryStore:
         """See Store."""
         with self._lock:
             self._pools.pop((entry.pool, entry.digest), None)
-            self._pools[entry.pool, entry.digest] = entry, envelope
+            kept = replace(entry, needs_all=False, proven=frozenset())
+            self._pools[entry.pool, entry.digest] = kept, envelope
 
     def pool_drop(self, pool: str, digests: Iterable[bytes]) -> None:
         """See Store."""

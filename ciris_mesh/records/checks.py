@@ -33,6 +33,7 @@ from ciris_mesh.records.hybrid import (
     is_self_certifying,
     verify_hybrid,
 )
+from ciris_mesh.records.jsontext import JsonValue, parse_json
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind, SignatureStyle
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rows import ROW_HASH_FIELD
@@ -194,10 +195,25 @@ def public_key_of(envelope: Envelope) -> HybridPublicKey | None:
 
     Unverified: ask `verify` before trusting it.
     """
-    if envelope.kind is not EnvelopeKind.KEY:
-        return None
-    ed25519 = envelope.record.get("pubkey_ed25519_base64")
-    mldsa65 = envelope.record.get("pubkey_ml_dsa_65_base64")
+    return _published_key(envelope.record) if envelope.kind is EnvelopeKind.KEY else None
+
+
+def public_key_in(raw: bytes) -> HybridPublicKey | None:
+    """As `public_key_of`, of the bytes of a `key` record that was admitted: nothing else is read.
+
+    Raises:
+        MalformedRecord: it is no such record.
+    """
+    wrapper = parse_json(raw)
+    record = wrapper.get(KINDS[EnvelopeKind.KEY].wrapper_field) if isinstance(wrapper, dict) else 0
+    if not isinstance(record, dict):
+        raise MalformedRecord(Reason.WRONG_WRAPPER, "no key record")
+    return _published_key(record)
+
+
+def _published_key(record: Mapping[str, JsonValue]) -> HybridPublicKey | None:
+    ed25519 = record.get("pubkey_ed25519_base64")
+    mldsa65 = record.get("pubkey_ml_dsa_65_base64")
     if not isinstance(ed25519, str) or not isinstance(mldsa65, str):
         return None
     return HybridPublicKey(decode_base64(ed25519), decode_base64(mldsa65))

@@ -88,8 +88,8 @@ def decode(body: bytes) -> ReplicationMessage:
     """
     if len(body) > BODY_BYTES_MAX:
         raise DecodeError(f"body of {len(body)} bytes exceeds {BODY_BYTES_MAX}")
-    if (guessed := _guess(body)) is not None:
-        return guessed
+    if (message := _spelled_as_here(body)) is not None:
+        return message
     try:
         return _load_message(_parse(body))
     except LocalProtocolError as exc:
@@ -101,25 +101,29 @@ def decode(body: bytes) -> ReplicationMessage:
 # --- bytes -> message at once, for what `encode` wrote ---
 
 
-def _guess(body: bytes) -> ReplicationMessage | None:
-    """Read lists of octets spelled as `encode` spells them; None for all else, right or wrong.
+def _spelled_as_here(body: bytes) -> ReplicationMessage | None:
+    """Read a list of octets spelled as `encode` spells it; None for all else, right or wrong.
 
-    They are nearly all bytes there are, and parsing them number by number is slow. Guessing which
-    octets they stand for is fast and so is spelling the guess: if that gives the same body, it is
-    what the body says, since no two messages are spelled alike.
+    Such lists are nearly all bytes there are, and parsing them number by number is slow. Guessing
+    which octets a text stands for is fast and so is spelling them again: if that gives the same
+    text, the guess is right, since no two are spelled alike.
     """
     head, _, rest = body.partition(b"[[")
     found = _LIST_HEADS.get(head)
     if found is None or not rest.endswith(b"]]}"):
         return None
-    texts = rest[:-3].split(b"],[", ENVELOPES_MAX)
-    if len(texts) > ENVELOPES_MAX:
+    items = []
+    for text in rest[:-3].split(b"],[", ENVELOPES_MAX):
+        octets = _guess_octets(text)
+        if _decimals(octets) != text:
+            return None
+        items.append(octets)
+    if len(items) > ENVELOPES_MAX:
         return None
     try:
-        message = found(tuple([_guess_octets(text) for text in texts]))
+        return found(tuple(items))
     except LocalProtocolError:  # hashes of another length: the exact reader says so
         return None
-    return message if encode(message) == body else None
 
 
 def _guess_octets(text: bytes) -> bytes:
@@ -129,9 +133,10 @@ def _guess_octets(text: bytes) -> bytes:
     every fourth place, and one sum over whole numbers as long as the text adds all of them up.
     """
     columns = (text[::-1].translate(_COMMA_TO_TAB) + b"\t").expandtabs(4)
-    octets = sum(
-        factor * int.from_bytes(columns[place::4].translate(_DIGIT_VALUE), "little")
-        for place, factor in enumerate((1, 10, 100))
+    octets = (
+        int.from_bytes(columns[0::4].translate(_DIGIT_VALUE), "little")
+        + int.from_bytes(columns[1::4].translate(_DIGIT_VALUE), "little") * 10
+        + int.from_bytes(columns[2::4].translate(_DIGIT_VALUE), "little") * 100
     )
     return octets.to_bytes(len(columns) // 4 + 2, "big")[2:]  # 999 needs room for a carry
 
@@ -273,13 +278,18 @@ def _load_ref(value: Any) -> EnvelopeRef:
 
 
 def _dump_octets(octets: bytes) -> str:
-    """All hundreds, all tens, all units, all commas; then without the gaps."""
+    return f"[{_decimals(octets).decode('ascii')}]"
+
+
+def _decimals(octets: bytes) -> bytes:
+    """Decimals with commas between: all hundreds, tens, units and commas; then without the gaps."""
     text = bytearray(4 * len(octets))
     text[0::4] = octets.translate(_HUNDREDS)
     text[1::4] = octets.translate(_TENS)
     text[2::4] = octets.translate(_UNITS)
     text[3::4] = b"," * len(octets)
-    return f"[{text.translate(None, _GAP)[:-1].decode('ascii')}]"
+    del text[-1:]
+    return bytes(text.translate(None, _GAP))
 
 
 def _dump_kind(kind: EnvelopeKind) -> str:

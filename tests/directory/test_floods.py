@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ciris_mesh.directory import core
+from ciris_mesh.directory import admission, core
 from ciris_mesh.directory.admission import Admission
 from ciris_mesh.directory.base import Source
 from ciris_mesh.directory.core import DirectoryCore
@@ -20,7 +20,7 @@ from ciris_mesh.directory.judgement import Candidate, Judgement
 from ciris_mesh.directory.pools import TOKEN_BYTES
 from ciris_mesh.records import checks, hybrid
 from ciris_mesh.records import groups as rosters
-from ciris_mesh.records.envelope import Envelope
+from ciris_mesh.records.envelope import Envelope, one_spelling_problem
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason
 from ciris_mesh.records.rules import groups
@@ -36,15 +36,16 @@ Open = Callable[..., DirectoryCore]
 
 @dataclass
 class Work:
-    """Judgements by kind, signatures verified, and rosters read, since `clear`."""
+    """Judgements by kind, records and signatures verified, and rosters read, since `clear`."""
 
     judged: Counter[EnvelopeKind] = field(default_factory=Counter)
+    looked_at: int = 0
     verified: int = 0
     rosters_read: int = 0
 
     def clear(self) -> None:
         self.judged.clear()
-        self.verified = self.rosters_read = 0
+        self.looked_at = self.verified = self.rosters_read = 0
 
 
 @pytest.fixture
@@ -56,6 +57,10 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
         done.judged[what.kind] += 1
         return judge(self, what, now_ms)
 
+    def looking(envelope: Envelope) -> str | None:
+        done.looked_at += 1
+        return one_spelling_problem(envelope)
+
     def verifying(*arguments: Any) -> Any:
         done.verified += 1
         return hybrid.verify_hybrid(*arguments)
@@ -65,6 +70,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
         return rosters.read_group(envelope)
 
     monkeypatch.setattr(Admission, "judge", judging)
+    monkeypatch.setattr(admission, "one_spelling_problem", looking)
     monkeypatch.setattr(checks, "verify_hybrid", verifying)
     monkeypatch.setattr(groups, "read_group", reading)
     return done
@@ -119,7 +125,7 @@ def test_keys_that_trickle_in_ask_a_roster_again_now_and_then(
         know(directory, name)
     assert len(directory.holdings(K.FAMILY)) == 2
     assert work.judged == {K.KEY: len(names), K.FAMILY: 2 * 3}, "not once for each key"
-    assert work.verified == len(names), "the rosters' signatures stood before"
+    assert work.verified == work.looked_at == len(names), "the rosters stood before"
 
 
 def test_an_entry_keeps_few_tokens_and_they_count(open_directory: Open) -> None:
@@ -172,6 +178,19 @@ def test_a_key_is_news_once(open_directory: Open, work: Work) -> None:
     assert work.judged == {K.KEY: 13, K.ATTESTATION: 1}, "what it says of itself is news"
 
 
+def test_what_was_verified_after_a_restart_is_not_again(open_directory: Open, work: Work) -> None:
+    directory = open_directory()
+    know(directory, "alice")
+    assert put(directory, score("alice", "bob")) is Reason.KEY_UNKNOWN
+    directory._load()  # what opening does; the store in memory cannot be opened twice
+    work.clear()
+    assert len(directory.retry_due(NOW_MS)) == 1
+    assert work.verified == 1, "nothing of it was written down"
+    know(directory, "bob")
+    assert work.verified == 2, "bob's own"
+    assert directory.holdings(K.ATTESTATION)
+
+
 # -- how much at once ----------------------------------------------------------------------------
 
 
@@ -194,14 +213,14 @@ def test_what_one_record_releases_has_a_limit_and_the_oldest_come_first(
     work.clear()
     know(directory, "bob")
     assert held() == [True] * 5 + [False] * 9
-    know(directory, "dave")
-    assert held() == [True] * 7 + [False] * 7
+    put(directory, key_record("bob", ref="again"))
+    assert held() == [True] * 7 + [False] * 7, "a key is news once, even to who is late"
     directory.retry_due(NOW_MS)
     assert held() == [True] * 12 + [False] * 2
     directory.retry_due(NOW_MS)
     assert held() == [True] * 14
     assert work.judged[K.ATTESTATION] == 14
-    assert work.verified == 2, "of the two keys"
+    assert work.verified == 2, "of bob's two records"
     assert directory.pools().deferred == 0
 
 
@@ -241,6 +260,23 @@ def test_a_chain_of_rosters_is_judged_link_by_link(open_directory: Open, work: W
     assert len(directory.holdings(K.FAMILY)) == count + 1
     assert work.judged[K.FAMILY] <= 1 + 2 * count + count, "eve's wake for the first alone"
     assert work.verified == 1
+
+
+def test_a_chain_counts_as_one_record(
+    open_directory: Open, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "RELEASES_MAX", 4)
+    directory = open_directory()
+    know(directory, *(f"k{n}" for n in range(4)))
+    group = family("f", "k0")
+    for n in range(1, 4):
+        put(directory, later(group, n, f"k{n}", f"k{n - 1}"))
+    work.clear()
+    put(directory, group)
+    assert work.judged[K.FAMILY] == 1 + 4, "three for the first, one for the second"
+    assert len(directory.holdings(K.FAMILY)) == 3
+    directory.retry_due(NOW_MS)
+    assert len(directory.holdings(K.FAMILY)) == 4
 
 
 def test_rosters_and_removals_are_read_once_each(open_directory: Open, work: Work) -> None:

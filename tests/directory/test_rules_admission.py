@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ciris_mesh.directory import core
+from ciris_mesh.directory import core, views
 from ciris_mesh.directory.base import OWN, UNATTRIBUTED, Shelf, Source
 from ciris_mesh.directory.buckets import digest_of
 from ciris_mesh.directory.core import DirectoryCore
@@ -26,6 +26,7 @@ from ciris_mesh.records.checks import outcome_of
 from ciris_mesh.records.envelope import Envelope, parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason
+from ciris_mesh.records.rules import base
 from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.rules.table import judge_content
 from ciris_mesh.records.timestamps import from_unix_ms
@@ -132,6 +133,25 @@ def test_every_order_of_arrival_ends_on_the_same_shelves(
         assert_expected(directory)
     finally:
         directory.close()
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=_orders)
+def test_small_limits_on_work_change_when_a_record_comes_in_not_whether(
+    order: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "RELEASES_MAX", 2)
+    monkeypatch.setattr(core, "OVERDUE_BATCH", 1)
+    monkeypatch.setattr(base, "WAITS_MAX", 1)
+    monkeypatch.setattr(views, "VIEWED_BYTES_MAX", views.VIEW_BYTES_MIN)
+    directory = MemoryDirectory(trust=TRUST)
+    for kind, raws in batches(order):
+        directory.admit_many(kind, raws, PEER, now_ms=NOW_MS)
+    for _ in everything():
+        directory.retry_due(NOW_MS)
+    assert directory.retry_due(NOW_MS) == [], "nothing is asked again without a reason"
+    assert_expected(directory)
+    directory.close()
 
 
 def test_a_store_reopened_at_every_step_ends_on_the_same_shelves(tmp_path: Path) -> None:

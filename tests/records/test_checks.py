@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.authoring import assemble, author, author_key, draft
 from ciris_mesh.records.canonical import compact, jcs
 from ciris_mesh.records.checks import (
     Verification,
     outcome_of,
+    public_key_in,
     public_key_of,
     verify,
     verify_bytes,
@@ -225,6 +227,17 @@ def test_only_key_records_publish_a_key() -> None:
     assert public_key_of(parse_envelope(K.FAMILY, sample(K.FAMILY, alice()))) is None
     half = edited(K.KEY, lambda _, record: record.pop("pubkey_ml_dsa_65_base64"))
     assert public_key_of(parse_envelope(K.KEY, half)) is None
+
+
+def test_a_published_key_is_read_alike_with_and_without_the_rest_of_its_record() -> None:
+    raw = sample(K.KEY, alice())
+    assert public_key_in(raw) == public_key_of(parse_envelope(K.KEY, raw))
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"{}", b'{"record":5}', b"{"])
+def test_what_is_no_key_record_has_no_key(raw: bytes) -> None:
+    with pytest.raises(MalformedRecord):
+        public_key_in(raw)
 
 
 def key_record(key_id: str, signer: FederationKey, public: HybridPublicKey | None = None) -> bytes:

@@ -18,7 +18,7 @@ from ciris_mesh.records.envelope import Claim, Envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
 from ciris_mesh.records.rules.table import RULES, judge_content, judge_counted
-from ciris_mesh.records.tokens import tokens_of
+from ciris_mesh.records.tokens import published_by
 from support.federation import TRUST, federation
 from support.rulebook import Shelf, fixpoint, name_of, settled
 
@@ -103,7 +103,7 @@ def test_who_counts_goes_on_counting_and_others_come_by_tokens(
     grown = judge_counted(envelope, after, TRUST)
     assert counted.signers <= grown.signers <= set(envelope.signers)
     if counted.signers < grown.signers:
-        published = {name for number in more for name in tokens_of(ALL[number])}
+        published = {name for number in more for name in published_by(ALL[number])}
         assert published & set(counted.waits_for)
 
 

@@ -71,8 +71,10 @@ def counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
     if group.is_founding:
         return Counted(group.voters.intersection(envelope.signers))
     voters = _voters(_before(group, _rosters(group.kind, group.group_id, facts)))
-    waits_for = token(group.kind, group.group_id)
-    return Counted(voters.intersection(envelope.signers), (waits_for,))
+    return Counted(
+        voters.intersection(envelope.signers),
+        _listing_tokens(group.kind, group.group_id, envelope.signers),
+    )
 
 
 def removal_counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
@@ -83,7 +85,10 @@ def removal_counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
     voters = _voters(_rosters(kind, group_id, facts))
     return Counted(
         vouching | voters.intersection(envelope.signers),
-        (token(kind, group_id), *vouch_tokens(removed, envelope.signers)),
+        (
+            *_listing_tokens(kind, group_id, envelope.signers),
+            *vouch_tokens(removed, envelope.signers),
+        ),
     )
 
 
@@ -225,6 +230,12 @@ def _decision_tokens(
     kind: EnvelopeKind, group_id: str, rosters: list[Group], signers: tuple[str, ...]
 ) -> Iterator[str]:
     """A roster that lists a signer; and if one does, a removal, after which fewer are enough."""
-    yield from (member_token(kind, group_id, signer) for signer in signers)
+    yield from _listing_tokens(kind, group_id, signers)
     if _listing(rosters, signers):
         yield token(_REMOVALS[kind], group_id)
+
+
+def _listing_tokens(kind: EnvelopeKind, group_id: str, signers: tuple[str, ...]) -> tuple[str, ...]:
+    """Rosters that list one of these; no other is news to them. Without signers, any roster."""
+    listing = tuple(member_token(kind, group_id, signer) for signer in signers)
+    return listing or (token(kind, group_id),)

@@ -148,8 +148,6 @@ def _differing(items: Sequence[Item], coded: bytes, limits: BatchLimits) -> set[
     try:
         decoded = decode_batch(coded, limits=limits)
     except BatchRefused:
-        return set(range(len(items)))
-    if len(decoded) != len(items):
-        return set(range(len(items)))
-    pairs = enumerate(zip(items, decoded, strict=True))
-    return {number for number, (item, out) in pairs if item != out}
+        decoded = ()
+    pairs = enumerate(zip(items, decoded, strict=False))
+    return set(range(len(items))) - {number for number, (item, out) in pairs if item == out}

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from ciris_mesh.errors import BatchRefused
-from ciris_mesh.records.canonical import compact
 from ciris_mesh.records.envelope import encode_base64
 from ciris_mesh.records.jsontext import DEPTH_MAX, JsonNumber, JsonValue
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -91,7 +90,6 @@ class Reader:
         return members
 
     def _deeper(self) -> None:
-        self._source.spend(len("{}"))
         self._depth += 1
         if self._depth > DEPTH_MAX:
             raise BatchRefused(BatchReason.TOO_DEEP, f"nested over {DEPTH_MAX} levels")
@@ -246,17 +244,15 @@ class Reader:
 
     # --- filling in ---
 
-    def _fill(self, place: _Open, value: str | None) -> None:
+    def _fill(self, place: _Open, value: str | None) -> str:
         if value is None:
             raise BatchRefused(BatchReason.NOT_PREDICTABLE, place.slot.name)
         self._source.spend(len(value) + len(place.slot.name) + _MEMBER_CHARS)
         place.members[place.slot.name] = value
+        return value
 
     def _fill_own_id(self, place: _Open, record: _Members) -> None:
-        key_id = derive.own_key_id(record, place.name)
-        self._fill(place, key_id)
-        if key_id is not None:
-            self._known.keys.add(key_id)
+        self._known.keys.add(self._fill(place, derive.own_key_id(record, place.name)))
 
     def _fill_copy(self, place: _Open, record: _Members) -> None:
         self._fill(place, derive.copied(record, str(place.slot.arg)))
@@ -266,9 +262,9 @@ class Reader:
         if not isinstance(mirror, Mirror) or mirror.column not in record:
             del place.members[place.slot.name]
             return
-        value = derive.mirrored(record, mirror)
-        self._source.spend(len(value) if isinstance(value, str) else len(compact(value)))
-        place.members[place.slot.name] = value
+        # Not paid for: each column is mirrored once, so a record at most doubles before it is
+        # measured.
+        place.members[place.slot.name] = derive.mirrored(record, mirror)
 
     def _fill_content_hash(self, place: _Open, record: _Members) -> None:
         self._fill(place, derive.content_hash(record, str(place.slot.arg)))

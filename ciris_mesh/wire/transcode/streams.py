@@ -18,14 +18,15 @@ from ciris_mesh.wire.transcode.grammar import BatchReason
 from ciris_mesh.wire.transcode.shapes import TABLE_VERSION
 from ciris_mesh.wire.transcode.words import DICTIONARY, TEXT_END
 
-#: 256 hybrid records are 1.4 MB of JSON, 870 kB coded: an hour and a half of LoRa, a second of TCP.
+#: 256 hybrid records are 1.6 MB of JSON and 970 kB coded: most of an hour of LoRa without a pause.
 RECORDS_MAX: Final = 256
 #: The largest envelope anybody admits; `records.envelope` says why.
 RECORD_BYTES_MAX: Final = 64 * 1024
 #: Records of one batch together, decoded: what a decoder may be made to hold.
 DECODED_BYTES_MAX: Final = 2 * 1024 * 1024
-#: A record takes 10 to 60; this many cost a tenth of a second.
-OPERATIONS_MAX: Final = 64 * 1024
+#: Signed records take 5 to 60 each. Deflate lets a peer ask for this many with a few hundred bytes,
+#: and the costliest known, numbers under two hashes, take 0.1 s on a PC.
+OPERATIONS_MAX: Final = 16 * 1024
 #: Ops and nums beside the text: an operation has at most two numbers, nearly always of one byte.
 LOW_OVERHEAD_MAX: Final = 4 * OPERATIONS_MAX
 
