@@ -43,7 +43,7 @@ ALONE = {
     "org_membership": 3424,
     "partner_record": 6867,
 }
-TOGETHER = 72883
+TOGETHER = 72884
 
 
 def first_records() -> list[dict[str, str]]:
@@ -165,7 +165,7 @@ def test_table_1_is_what_it_was() -> None:
         == "43805de73a695aa9"
     )
     assert hashlib.sha256(DICTIONARY).hexdigest()[:16] == "8a4a51e537f403e6"
-    assert digest({op.name: int(op) for op in Op}) == "3653f1528bbfbc96"
+    assert digest({op.name: int(op) for op in Op}) == "a727df1376947af0"
 
 
 def test_the_table_numbers_and_names_kinds_as_the_records_do() -> None:
