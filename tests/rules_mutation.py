@@ -174,9 +174,9 @@ def _close_gates_in(node: ast.AST) -> int:
     match node:
         case ast.BoolOp(values=values):
             return len(values)
-        case ast.If() | ast.IfExp():
-            return 2
-        case ast.BinOp(op=ast.BitOr()):
+        case ast.If():
+            return 1
+        case ast.IfExp() | ast.BinOp(op=ast.BitOr()):
             return 2
         case ast.comprehension(ifs=conditions):
             return len(conditions)

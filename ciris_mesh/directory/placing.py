@@ -118,12 +118,10 @@ class Placing:
             self._quotas.forget()
 
     def _is_outdated(self, row: StoredRow, joins: bytes | None) -> bool:
-        """Did another copy of this record come in since this one was judged?"""
-        if not is_cosigned(row.kind) or row.shelf is not Shelf.FEDERATION:
-            return False
+        """Did this record come in, or take on signers, since this copy was judged?"""
         stored = self._store.get(row.kind, row.envelope_id)
-        is_there = stored is not None and stored.shelf is Shelf.FEDERATION
-        return joins != (stored.envelope if stored is not None and is_there else None)
+        is_truth = stored is not None and stored.shelf is Shelf.FEDERATION
+        return joins != (stored.envelope if stored and is_truth else None)
 
     def _place_row(
         self, judgement: Judgement, row: StoredRow, friends: Container[str], placed: Placed
