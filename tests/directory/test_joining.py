@@ -54,7 +54,7 @@ def joining() -> Joining:
 def test_the_signers_of_a_copy_are_sifted(joining: Joining) -> None:
     everybody = located("alice", "bob", "carol", "mallory")
     known = [key_id(name) for name in ("alice", "carol", "mallory")]
-    later = delegation_token(key_id("alice"))
+    later = delegation_token(key_id("alice"), key_id("mallory"))
     assert joining.sift(everybody, known) == Sifted(
         frozenset({key_id("alice"), key_id("carol")}), (key_token(key_id("bob")), later)
     )
