@@ -216,10 +216,14 @@ class Placing:
         placed.settled.append((judgement.candidate, judgement.verdict))
 
     def _wait_beside(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
-        """A copy of a record that is held: more of its signers may come to count."""
-        if self._came_meanwhile(entry.waits_for, judgement.mark):
+        """A copy of a record that is held: more of its signers may come to count.
+
+        What came out of the pool goes back in any case: there it is looked for to be judged again.
+        """
+        is_early = self._came_meanwhile(entry.waits_for, judgement.mark)
+        if is_early:
             placed.again.append(judgement.candidate)
-        else:
+        if judgement.candidate.is_waiting or not is_early:
             self._keep_waiting(judgement.candidate, entry, placed)
 
     def _keep_waiting(self, candidate: Candidate, entry: PooledEntry, placed: Placed) -> None:
