@@ -387,11 +387,6 @@ def _left_out() -> list[Record]:
     return parts[:SAME_MAX]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="of copies that say the same a node keeps the first that came, whoever signed them",
-)
 def test_copies_with_signatures_left_out_do_not_keep_the_whole_record_out(tmp_path: Path) -> None:
     """Two of the four are revoked later: who has only what they signed no longer counts it."""
     trust = replace(TRUST, partner_stewards=frozenset(map(key_id, STEWARDS)))

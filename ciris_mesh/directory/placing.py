@@ -15,7 +15,7 @@ from ciris_mesh.directory.buckets import bucket_of
 from ciris_mesh.directory.introducing import Introductions
 from ciris_mesh.directory.judgement import DEFERRED, FIRST_CONTACT, Candidate, Judgement
 from ciris_mesh.directory.pools import DeferredPool, FirstContactPool, PublishedLog
-from ciris_mesh.directory.quotas import SAME_MAX, Quotas
+from ciris_mesh.directory.quotas import Quotas
 from ciris_mesh.directory.rooting import Rooting
 from ciris_mesh.directory.store import PooledEntry, Store
 from ciris_mesh.records.cosigning import is_cosigned
@@ -136,12 +136,12 @@ class Placing:
             verdict = replace(verdict, outcome=Outcome.DUPLICATE)
         elif self._conflicts(judgement, row):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.KEY_CONFLICT)
-        elif (times_said := self._quotas.times_said(judgement.tokens)) >= SAME_MAX:
+        elif self._quotas.is_said_enough(row, judgement.tokens):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.SAID_OFTEN_ENOUGH)
         elif reason := self._quotas.problem(row, judgement.candidate.source, friends):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=reason)
         else:
-            if times_said:
+            if self._quotas.times_said(judgement.tokens):
                 verdict = replace(verdict, outcome=Outcome.SUPERSEDED)
             elif stands is not None:
                 verdict = replace(verdict, outcome=Outcome.UPGRADED)
