@@ -7,15 +7,17 @@ nothing is below: there an answer must stay what it was.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from ciris_mesh.directory.base import ReplicationDirectory
+from ciris_mesh.directory.quotas import SAME_MAX
 from ciris_mesh.records.checks import outcome_of
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -93,7 +95,7 @@ SIGNATURES = (
 
 RULES = (
     Attack("wire threshold 1", R.STEWARDS_NOT_ENOUGH, _signed(a.partner("alice"))),
-    Attack("steward and a stranger", R.STEWARDS_NOT_ENOUGH, _signed(a.partner("alice", "mallory"))),
+    Attack("steward and a stranger", R.SIGNER_NOT_STEWARD, _signed(a.partner("alice", "mallory"))),
     Attack(
         "unsorted set",
         R.SET_UNSORTED,
@@ -368,3 +370,39 @@ def test_every_way_in_and_every_attack_the_table_must_name() -> None:
     assert sent == set(EnvelopeKind)
     assert a.MIRRORED + a.HASHED != ()
     assert set(a.ALTERED) == set(EnvelopeKind)
+
+
+STEWARDS = ("alice", "bob", "carol", "dave")
+
+
+def _left_out() -> list[Record]:
+    """A licence that four stewards signed, as a relay without a key can take it apart."""
+    kind, raw = signed(a.partner(*STEWARDS))
+    pairs = [pair for pair in itertools.combinations(STEWARDS, 2) if pair != ("carol", "dave")]
+    parts = [
+        (kind, a.partly_signed(kind, raw, pair, threshold))
+        for pair in pairs
+        for threshold in (1, 2)
+    ]
+    return parts[:SAME_MAX]
+
+
+def test_copies_with_signatures_left_out_do_not_keep_the_whole_record_out(tmp_path: Path) -> None:
+    """Two of the four are revoked later: who has only what they signed no longer counts it."""
+    trust = replace(TRUST, partner_stewards=frozenset(map(key_id, STEWARDS)))
+    whole = signed(a.partner(*STEWARDS))
+    gone = [signed(a.revocation(it, it, "2020-01-01T00:00:00Z")) for it in STEWARDS[:2]]
+
+    def told(directory: ReplicationDirectory) -> object:
+        found = answer(
+            directory, trust, "partner", LICENSE_ID, at=_TEN_PAST, now_ms=AT_MS, tau_partial_s=1.0
+        )
+        return found.status
+
+    statuses = []
+    for order in ([*_left_out(), whole], [whole, *_left_out()]):
+        door = DOORS["deliver"](tmp_path, a.keys(*STEWARDS), trust)
+        door.send([*order, *gone])
+        statuses.append(door.look(told))
+        door.close()
+    assert statuses[0] == statuses[1]

@@ -7,6 +7,7 @@ The floor of a batch is the sum of, each counted once however often a batch repe
 * random UUIDs, 122 bits;
 * times, log2 of the milliseconds they were drawn from: 34.9 bits for a year;
 * key ids whose key record is not in the batch, 80 bits of fingerprint; those in it follow from it;
+* ids of groups that are not founded in the batch, 160 bits, as those of keys;
 * the score of an attestation, drawn from 256.
 
 Nothing else counts: not names, reasons, dimensions or types, not who of several signers it is, not
@@ -52,10 +53,12 @@ _VERIFIED: Final = 50
 _UUID_BYTES: Final = 122 / 8
 _TIME_BYTES: Final = math.log2(SPAN_MS) / 8
 _KEY_ID_BYTES: Final = 80 / 8
+_GROUP_ID_BYTES: Final = 160 / 8
 _SCORE_BYTES: Final = 1.0
 _HINTS_MAX: Final = 55
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_GROUP_ID: Final = re.compile(r".*-[a-z2-7]{32}")
 _KEY_ID: Final = re.compile(r".*-[a-z2-7]{16}")
 _PUBLIC_KEYS: Final = frozenset({"pubkey_ed25519_base64", "pubkey_ml_dsa_65_base64"})
 _SIGNATURES: Final = frozenset(
@@ -98,9 +101,9 @@ def floor_bytes(batch: Sequence[Record]) -> float:
     for kind, raw in batch:
         wrapper = parse_json(raw)
         for name, text in _texts("", wrapper):
-            if kind is EnvelopeKind.KEY and name == "key_id":
+            if (kind is EnvelopeKind.KEY and name == "key_id") or name == _OWN_IDS.get(kind):
                 own.add(text)
-            elif name != _OWN_IDS.get(kind):
+            else:
                 parts.add((name if name in _SIGNATURES | _PUBLIC_KEYS else "", text))
     scores = sum(kind is EnvelopeKind.ATTESTATION for kind, _ in batch)
     return scores * _SCORE_BYTES + sum(
@@ -157,6 +160,8 @@ def _entropy(name: str, text: str) -> float:
         return _UUID_BYTES
     if timestamps.is_normalized(text):
         return _TIME_BYTES
+    if _GROUP_ID.fullmatch(text):
+        return _GROUP_ID_BYTES
     return _KEY_ID_BYTES if _KEY_ID.fullmatch(text) else 0.0
 
 

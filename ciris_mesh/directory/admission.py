@@ -113,12 +113,15 @@ class Admission:
         signature out.
         """
         held = self._known.get(what.kind, envelope.envelope_id)
-        if held is None or set(held.signers).issuperset(envelope.signers):
+        assert held is not None, "a row is never taken away"
+        if set(held.signers).issuperset(envelope.signers):
             return Judgement(what, duplicate)
         problem = one_spelling_problem(envelope)
         if problem is not None:
             verdict = _verdict(envelope, Outcome.MALFORMED, Reason.NOT_ONE_SPELLING, problem)
             return self._refuse(what, verdict, now_ms)
+        if not judge_content(envelope, self._trust).is_fine:  # a row from before there were rules
+            return Judgement(what, duplicate)
         facts = ShelfFacts(self._known)
         joining = Joining(facts, self._trust, self._known.is_trusted)
         known = [name for name in envelope.signers if self._known.federation_key(name)]
@@ -184,16 +187,18 @@ class Admission:
         """Onto the federation shelf with those of these verified signers who count."""
         if envelope.tier_local:
             return self._shelve(what, envelope, Shelf.LOCAL, signers, facts, now_ms)
-        if not is_cosigned(what.kind):
-            return self._shelve(what, envelope, Shelf.FEDERATION, signers, facts, now_ms)
         joining = Joining(facts, self._trust, self._known.is_trusted)
         sifted = joining.sift(envelope, signers)
         assert sifted.ready, "a rule was content with signers who do not count"
-        is_whole = len(sifted.ready) == len(envelope.signers)
-        kept = envelope if is_whole else only_signed_by(envelope, sifted.ready)
-        entry = _beside(what, envelope, sifted.waits_for, what.proven.union(signers))
+        left_out = sorted(set(envelope.signers).difference(sifted.ready))
+        if not left_out:
+            return self._shelve(what, envelope, Shelf.FEDERATION, signers, facts, now_ms)
+        kept = only_signed_by(envelope, sifted.ready)
         judgement = self._shelve(what, kept, Shelf.FEDERATION, kept.signers, facts, now_ms)
-        return replace(judgement, entry=entry)
+        detail = f"not kept, for they do not count: {', '.join(left_out)}"
+        verdict = replace(judgement.verdict, detail=detail)
+        entry = _beside(what, envelope, sifted.waits_for, what.proven.union(signers))
+        return replace(judgement, verdict=verdict, entry=entry)
 
     def _shelve(
         self,

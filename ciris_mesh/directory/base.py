@@ -178,7 +178,8 @@ class ReplicationDirectory(Protocol):
     def favour(self, friends: Callable[[], frozenset[str]]) -> None:
         """Ask `friends`, besides the rooted, whose records may be brought without limit.
 
-        Called once per batch, with no lock held.
+        Called once per batch and whenever signers of one record compete for room, with no lock
+        held.
         """
         ...
 

@@ -15,7 +15,7 @@ from ciris_mesh.directory.buckets import bucket_of
 from ciris_mesh.directory.introducing import Introductions
 from ciris_mesh.directory.judgement import DEFERRED, FIRST_CONTACT, Candidate, Judgement
 from ciris_mesh.directory.pools import DeferredPool, FirstContactPool, PublishedLog
-from ciris_mesh.directory.quotas import SAME_MAX, Quotas
+from ciris_mesh.directory.quotas import Quotas
 from ciris_mesh.directory.rooting import Rooting
 from ciris_mesh.directory.store import PooledEntry, Store
 from ciris_mesh.records.cosigning import is_cosigned
@@ -118,12 +118,10 @@ class Placing:
             self._quotas.forget()
 
     def _is_outdated(self, row: StoredRow, joins: bytes | None) -> bool:
-        """Did another copy of this record come in since this one was judged?"""
-        if not is_cosigned(row.kind) or row.shelf is not Shelf.FEDERATION:
-            return False
+        """Did this record come in, or take on signers, since this copy was judged?"""
         stored = self._store.get(row.kind, row.envelope_id)
-        is_there = stored is not None and stored.shelf is Shelf.FEDERATION
-        return joins != (stored.envelope if stored is not None and is_there else None)
+        is_truth = stored is not None and stored.shelf is Shelf.FEDERATION
+        return joins != (stored.envelope if stored and is_truth else None)
 
     def _place_row(
         self, judgement: Judgement, row: StoredRow, friends: Container[str], placed: Placed
@@ -138,12 +136,12 @@ class Placing:
             verdict = replace(verdict, outcome=Outcome.DUPLICATE)
         elif self._conflicts(judgement, row):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.KEY_CONFLICT)
-        elif (times_said := self._quotas.times_said(judgement.tokens)) >= SAME_MAX:
+        elif self._quotas.is_said_enough(row, judgement.tokens):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.SAID_OFTEN_ENOUGH)
         elif reason := self._quotas.problem(row, judgement.candidate.source, friends):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=reason)
         else:
-            if times_said:
+            if self._quotas.times_said(judgement.tokens):
                 verdict = replace(verdict, outcome=Outcome.SUPERSEDED)
             elif stands is not None:
                 verdict = replace(verdict, outcome=Outcome.UPGRADED)
@@ -218,10 +216,14 @@ class Placing:
         placed.settled.append((judgement.candidate, judgement.verdict))
 
     def _wait_beside(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
-        """A copy of a record that is held: more of its signers may come to count."""
-        if self._came_meanwhile(entry.waits_for, judgement.mark):
+        """A copy of a record that is held: more of its signers may come to count.
+
+        What came out of the pool goes back in any case: there it is looked for to be judged again.
+        """
+        is_early = self._came_meanwhile(entry.waits_for, judgement.mark)
+        if is_early:
             placed.again.append(judgement.candidate)
-        else:
+        if judgement.candidate.is_waiting or not is_early:
             self._keep_waiting(judgement.candidate, entry, placed)
 
     def _keep_waiting(self, candidate: Candidate, entry: PooledEntry, placed: Placed) -> None:

@@ -14,6 +14,7 @@ from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.pools import PoolLimits
 from ciris_mesh.directory.store import Store
 from ciris_mesh.records.cosigning import is_cosigned
+from ciris_mesh.records.envelope import SIGNERS_MAX
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.tokens import is_same_token
@@ -62,6 +63,19 @@ class Quotas:
         """How many rows say what a row with these tokens says; counted up to SAME_MAX."""
         same = next(filter(is_same_token, tokens), None)
         return len(self._store.subjects(same, limit=SAME_MAX, after=0)) if same else 0
+
+    def is_said_enough(self, row: StoredRow, tokens: Sequence[str]) -> bool:
+        """Is what this row says here often enough, each time by as many signers or more?
+
+        Leaving signatures out of a partner record makes others of the same content, which anybody
+        can do. They must not keep out the one with more: of those there are at most `SIGNERS_MAX`.
+        """
+        same = next(filter(is_same_token, tokens), None)
+        if same is None:
+            return False
+        held = self._store.named(same, limit=SAME_MAX + SIGNERS_MAX, after=0)
+        most = max((len(one.signers) for _, one in held), default=0)
+        return len(held) >= SAME_MAX and len(row.signers) <= most
 
     def charge(self, row: StoredRow, source: Source, friends: Container[str]) -> None:
         """Count a row that was just written."""

@@ -15,7 +15,6 @@ from ciris_mesh.records.canonical import compact
 from ciris_mesh.records.envelope import (
     AUTHORITY_MEMBER,
     ENVELOPE_BYTES_MAX,
-    SIGNERS_MAX,
     Claim,
     Envelope,
     encode_base64,
@@ -45,8 +44,9 @@ def joined(
 ) -> Envelope:
     """One record with the signatures of both copies.
 
-    Over 16 signers or 64 KiB, those stay who are worth most, then whom the record itself names,
-    then those with the smallest key ids; but nobody goes without whom it would not stand.
+    Over 64 KiB, fourteen signers or so, those stay who are worth most, then whom the record
+    itself names, then those with the smallest key ids; but nobody goes without whom it would not
+    stand.
 
     Args:
         one: what is held, and stands.
@@ -69,7 +69,7 @@ def joined(
         return -worth(claim.key_id), claim.key_id not in named, _order(claim)
 
     kept = sorted(claims.values(), key=rank)
-    while len(kept) > SIGNERS_MAX or len(_bytes(one.kind, record, kept)) > ENVELOPE_BYTES_MAX:
+    while len(_bytes(one.kind, record, kept)) > ENVELOPE_BYTES_MAX:
         fewer = (tuple(it for it in kept if it is not spared) for spared in reversed(kept))
         found = next((it for it in fewer if stands(replace(one, claims=it))), None)
         if found is None:

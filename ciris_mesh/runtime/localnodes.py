@@ -147,11 +147,14 @@ def _wait_ready(nodes: Sequence[LocalNode]) -> None:
 
 
 def reticulum_config(*, port: int, listens: bool) -> str:
-    """Return the text of a Reticulum configuration file for one node."""
+    """Return the text of a Reticulum configuration file for one node.
+
+    The interface is Reticulum's TCP for Linux: the same bytes on the socket, read in larger pieces.
+    """
     interface = (
-        f"    type = TCPServerInterface\n    listen_ip = 127.0.0.1\n    listen_port = {port}\n"
+        f"    type = BackboneInterface\n    listen_ip = 127.0.0.1\n    listen_port = {port}\n"
         if listens
-        else "    type = TCPClientInterface\n    target_host = 127.0.0.1\n"
+        else "    type = BackboneInterface\n    target_host = 127.0.0.1\n"
         f"    target_port = {port}\n"
     )
     return (

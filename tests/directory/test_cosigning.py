@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ciris_mesh.directory.base import Source
+from ciris_mesh.directory import joining as joining_module
+from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.records.authoring import Draft, assemble, author, author_key, draft
 from ciris_mesh.records.checks import verify_bytes
+from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.hybrid import FederationKey, HybridSignature
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
@@ -147,6 +150,7 @@ def test_who_does_not_count_never_joins(directory: DirectoryCore, kind: Envelope
     assert verdict.outcome is Outcome.DEFERRED
     admitted = admit(directory, kind, copy(kind, "alice", "carol"))
     assert admitted.outcome is Outcome.ADMITTED
+    assert key("carol").key_id in admitted.detail, "who brings it is told"
     assert admitted.envelope_id == verdict.envelope_id
     assert held(directory, kind, admitted.envelope_id) == by_alice
     for more in (["carol"], ["bob", "carol"], ["alice", "bob"]):
@@ -203,6 +207,35 @@ def test_copies_that_come_together_are_all_joined(directory: DirectoryCore) -> N
     assert directory.pools().deferred == 0
 
 
+def test_a_row_from_before_there_were_rules_takes_on_nobody(tmp_path: Path) -> None:
+    know(directory := SqliteDirectory(tmp_path / "records.db"), "alice", "bob")
+    try:
+        given = shared_columns(K.FAMILY) | {"consensus_protocol": "quorum:3/2"}
+        prepared_ = draft(K.FAMILY, given, alice(), at_ms=AT_MS)
+        raws = [
+            assemble(prepared_, {key(name).key_id: key(name).sign(prepared_.message)})
+            for name in ("alice", "bob")
+        ]
+        old = parse_envelope(K.FAMILY, raws[0])
+        row = StoredRow(
+            K.FAMILY,
+            old.envelope_id,
+            Shelf.FEDERATION,
+            old.seq,
+            old.subject,
+            old.signers,
+            old.raw,
+            AT_MS,
+        )
+        with directory._store.transaction(durable=False):
+            directory._store.insert(row)
+        assert admit(directory, K.FAMILY, raws[1]).outcome is Outcome.DUPLICATE
+        assert held(directory, K.FAMILY) == (ids("alice"), raws[0])
+        assert directory.pools().deferred == 0
+    finally:
+        directory.close()
+
+
 def test_a_device_may_withdraw_itself(directory: DirectoryCore) -> None:
     kind = K.IDENTITY_OCCURRENCE_REVOCATION
     know(directory, "bob")
@@ -232,6 +265,33 @@ def test_a_signer_who_counts_joins_when_its_key_comes(directory: DirectoryCore) 
     assert directory.pools().deferred == 1
     know(directory, "bob")
     assert held(directory, kind) == (ids("alice", "bob"), copy(kind, "alice", "bob", shared=True))
+
+
+def test_a_signer_who_counts_and_is_not_known_yet_joins_a_row_that_is_held(
+    directory: DirectoryCore,
+) -> None:
+    kind = K.IDENTITY_OCCURRENCE_REVOCATION
+    know(directory, "alice")
+    by_alice, by_bob = (copy(kind, name, shared=True) for name in ("alice", "bob"))
+    admitted = admit(directory, kind, by_alice)
+    assert (admitted.outcome, admitted.detail) == (Outcome.ADMITTED, "")
+    assert admit(directory, kind, by_bob).outcome is Outcome.DUPLICATE
+    assert (directory.pools().deferred, directory.pools().refused) == (1, 0)
+    know(directory, "bob")
+    assert held(directory, kind) == (ids("alice", "bob"), copy(kind, "alice", "bob", shared=True))
+
+
+def test_a_copy_that_brings_nobody_costs_no_look_at_other_records(
+    directory: DirectoryCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    know(directory, *_FOUNDERS)
+    admit(directory, K.FAMILY, founded("alice", "bob"))
+
+    def looked(*_: object) -> None:
+        raise AssertionError("the rules were asked")
+
+    monkeypatch.setattr(joining_module, "judge_counted", looked)
+    assert admit(directory, K.FAMILY, founded("bob")).outcome is Outcome.DUPLICATE
 
 
 def test_a_signature_that_waits_is_not_lost_when_another_copy_comes(

@@ -380,3 +380,15 @@ def _other(value: Any) -> Any:
 
 def _size_of(text: str) -> int:
     return len(text) * 3 // 4 - text.count("=")
+
+
+def partly_signed(kind: EnvelopeKind, raw: bytes, kept: tuple[str, ...], threshold: int) -> bytes:
+    """A partner record with the signatures of some, and another threshold beside it."""
+
+    def change(wrapper: Wrapper) -> None:
+        ids = set(map(key_id, kept))
+        listed = wrapper["steward_signatures"]
+        wrapper["steward_signatures"] = [it for it in listed if it["member_id"] in ids]
+        wrapper["threshold"] = threshold
+
+    return edited(kind, raw, change)

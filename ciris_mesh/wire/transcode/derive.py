@@ -2,7 +2,7 @@
 
 Each function gives the predicted value or None when there is none; the encoder compares it with
 what is there, the decoder puts it in. They read only what was coded before them: key id, then
-copies, then mirrors, then the content hash, then the row hash.
+copies, then mirrors, then the group id, then the content hash, then the row hash.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records import timestamps
+from ciris_mesh.records.groups import ID_COLUMNS, founding_digest
 from ciris_mesh.records.jsontext import JsonNumber, JsonValue, from_plain
 from ciris_mesh.records.kinds import ED25519_PUBLIC_BYTES, MLDSA65_PUBLIC_BYTES, EnvelopeKind
 from ciris_mesh.records.rows import original_content_hash, persist_row_hash
@@ -44,6 +45,22 @@ def own_name(record: Record, key_id: JsonValue) -> str | None:
     if parts is None or own_key_id(record, parts[0]) != key_id:
         return None
     return parts[0]
+
+
+def own_group_id(kind: EnvelopeKind, record: Record, label: str) -> str | None:
+    """The id of the group that this record founds under that label."""
+    if kind not in ID_COLUMNS:
+        return None
+    try:
+        return f"{label}-{founding_digest(kind, record)}"
+    except MalformedRecord:
+        return None
+
+
+def own_label(kind: EnvelopeKind, record: Record, group_id: JsonValue) -> str | None:
+    """The label in a group id that commits to this record; None for any other."""
+    label = group_id.rpartition("-")[0] if isinstance(group_id, str) else ""
+    return label if label and own_group_id(kind, record, label) == group_id else None
 
 
 def copied(record: Record, column: str) -> str | None:

@@ -50,6 +50,7 @@ class Op(IntEnum):
     OWN_ID = 36  # text name: the key id made of it and the public keys of this record
     CONTENT_HASH = 37  # over the named signed envelope, JCS
     ROW_HASH = 38
+    OWN_GROUP = 39  # text name: the group id made of it and all else in this record
 
 
 #: The last operation that may be written for a value.

@@ -118,7 +118,7 @@ class Reader:
         if slot.op is Op.ABSENT:
             return
         if slot.op in _FILLS:
-            name = self._source.words() if slot.op is Op.OWN_ID else ""
+            name = self._source.words() if slot.op in _NAMED else ""
             members[slot.name] = None  # keeps the place
             self._open[slot.op].append(_Open(members, slot, name))
         else:
@@ -266,6 +266,10 @@ class Reader:
         # measured.
         place.members[place.slot.name] = derive.mirrored(record, mirror)
 
+    def _fill_own_group(self, place: _Open, record: _Members) -> None:
+        group_id = derive.own_group_id(self._kind, record, place.name)
+        self._known.keys.add(self._fill(place, group_id))
+
     def _fill_content_hash(self, place: _Open, record: _Members) -> None:
         self._fill(place, derive.content_hash(record, str(place.slot.arg)))
 
@@ -297,11 +301,15 @@ _READS: Final[dict[int, Callable[[Reader, SlotArg], JsonValue]]] = {
     Op.EMPTY_LIST: Reader._empty_list,
 }
 
+#: Of these a part is sent.
+_NAMED: Final = (Op.OWN_ID, Op.OWN_GROUP)
+
 #: What is filled in after the record was read, in this order.
 _FILLS: Final[dict[Op, Callable[[Reader, _Open, _Members], None]]] = {
     Op.OWN_ID: Reader._fill_own_id,
     Op.COPY: Reader._fill_copy,
     Op.MIRROR: Reader._fill_mirror,
+    Op.OWN_GROUP: Reader._fill_own_group,
     Op.CONTENT_HASH: Reader._fill_content_hash,
     Op.ROW_HASH: Reader._fill_row_hash,
 }

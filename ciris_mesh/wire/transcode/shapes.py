@@ -187,7 +187,7 @@ _OCCURRENCE: Final = Shape(
 
 _FAMILY: Final = Shape(
     (
-        _key("family_key_id"),
+        Slot("family_key_id", Op.OWN_GROUP),
         _text("family_name"),
         _members("founded_at"),
         _time("founded_at"),
@@ -199,7 +199,7 @@ _FAMILY: Final = Shape(
 
 _COMMUNITY: Final = Shape(
     (
-        _key("community_key_id"),
+        Slot("community_key_id", Op.OWN_GROUP),
         _text("community_name"),
         _members("founded_at"),
         _time("founded_at"),

@@ -264,6 +264,11 @@ class Writer:
             return None
         return derive.own_name(self._record, value)
 
+    def _fits_own_group(self, value: _Value, _arg: SlotArg) -> _Payload:
+        if not isinstance(value, str) or self._known.keys.place(value) is not None:
+            return None
+        return derive.own_label(self._kind, self._record, value)
+
     def _fits_content_hash(self, value: _Value, envelope: SlotArg) -> _Payload:
         expected = derive.content_hash(self._record, str(envelope))
         return _NOTHING if expected is not None and value == expected else None
@@ -356,6 +361,10 @@ class Writer:
         self._sink.words(name)
         self._own_key = derive.own_key_id(self._record, name)
 
+    def _write_own_group(self, label: str, _arg: SlotArg) -> None:
+        self._sink.words(label)
+        self._own_key = derive.own_group_id(self._kind, self._record, label)
+
 
 _TEXT_CHOICES: Final = (
     Op.AGAIN,
@@ -413,6 +422,7 @@ _FITS: Final[dict[Op, _Fits]] = {
     Op.COPY: Writer._fits_copy,
     Op.MIRROR: Writer._fits_mirror,
     Op.OWN_ID: Writer._fits_own_id,
+    Op.OWN_GROUP: Writer._fits_own_group,
     Op.CONTENT_HASH: Writer._fits_content_hash,
     Op.ROW_HASH: Writer._fits_row_hash,
 }
@@ -434,4 +444,5 @@ _WRITES: Final[dict[Op, _Writes]] = {
     Op.LIST: Writer._write_list,
     Op.OBJECT: Writer._write_object,
     Op.OWN_ID: Writer._write_own_id,
+    Op.OWN_GROUP: Writer._write_own_group,
 }
