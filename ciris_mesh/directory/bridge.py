@@ -204,7 +204,8 @@ class FederationDirectoryReplicationBridge:
         with self._lock:
             memory = self._memory(peer)
             memory.version += 1
-            self._note_delivered(peer, kind, verdicts)
+            ids = {verdict.envelope_id for verdict in verdicts if verdict.envelope_id}
+            self._note_offered(peer, kind, ids)  # whether or not a Summary named it before
             for verdict in verdicts:
                 if verdict.envelope_id is not None:
                     remember(memory, (kind, verdict.envelope_id), verdict, now_s)
@@ -263,6 +264,24 @@ class FederationDirectoryReplicationBridge:
         """The set that `view_digest` is the digest of."""
         view = self._view(peer, kind)
         return view.offer.ids | view.known if view.known else view.offer.ids
+
+    def spare_ids(self, peer: str, kind: EnvelopeKind) -> frozenset[bytes]:
+        """What is held and not in the view: `peer` may offer it, and nobody remembers.
+
+        After a start that is all by those whose records this node does not pass on. Reads the
+        kind's table when there is such a record.
+        """
+        view = self._view(peer, kind)
+        if self._directory.digest(kind).count == len(view.offer.ids):
+            return frozenset()
+        held = {ref.envelope_hash for ref in self._directory.holdings(kind)}
+        return frozenset(held - view.offer.ids - view.known)
+
+    def note_met(self, peer: str, kind: EnvelopeKind, ids: Collection[bytes]) -> None:
+        """`peer` has these in its view."""
+        with self._lock:
+            self._note_offered(peer, kind, frozenset(ids))
+            self._memory(peer).version += 1
 
     def to_send(
         self, peer: str, kind: EnvelopeKind, ids: Collection[bytes] | None
@@ -391,13 +410,12 @@ class FederationDirectoryReplicationBridge:
         self._peers.move_to_end(peer)
         return memory
 
-    def _note_delivered(self, peer: str, kind: EnvelopeKind, verdicts: Iterable[Verdict]) -> None:
-        """What a peer delivers it offers, whether or not a Summary named it before."""
-        noted = self._memory(peer).noted.get(kind, frozenset())
-        ids = {verdict.envelope_id for verdict in verdicts if verdict.envelope_id is not None}
+    def _note_offered(self, peer: str, kind: EnvelopeKind, ids: Collection[bytes]) -> None:
+        memory = self._memory(peer)
+        noted = memory.noted.get(kind, frozenset())
         room = self._room_for_noted(peer, kind) - len(noted)
-        if new := frozenset(islice(ids - noted, max(0, room))):
-            self._memory(peer).noted[kind] = noted | new
+        if new := frozenset(islice((one for one in ids if one not in noted), max(0, room))):
+            memory.noted[kind] = noted | new
 
     def _room_for_noted(self, peer: str, kind: EnvelopeKind) -> int:
         """How many ids of an offer of this kind may be noted. Nobody else's make room."""

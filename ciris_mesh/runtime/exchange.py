@@ -172,7 +172,8 @@ class Exchange:
         generations = {kind: self._parts.directory.generation(kind) for kind in EnvelopeKind}
         ours = self._own_digests(peer, state, reply=not theirs.reply)
         equal, differ = split(ours, theirs)
-        state.theirs, state.compared = theirs, tuple(sorted(equal + differ, key=_wire_order))
+        state.theirs, state.differ = theirs, frozenset(differ)
+        state.compared = tuple(sorted(equal + differ, key=_wire_order))
         for kind in equal:
             self._agree(peer, kind, generations[kind])
         return ours, equal, differ

@@ -68,6 +68,7 @@ class LinkState:
         nonce: ours; drawn for this link alone.
         theirs: what the peer said last of its views; None before the first comparison.
         compared: kinds that both ends named in a comparison, in wire order.
+        differ: those of which the digests differed in the last.
         early: a comparison the peer sent before we had its binding.
         broken: a frame was lost for want of room; those after it must not count.
         kinds, capabilities: those both ends state; none before the peer's hello.
@@ -89,6 +90,7 @@ class LinkState:
     unattributed_frames: int = 0
     theirs: Digests | None = None
     compared: tuple[EnvelopeKind, ...] = ()
+    differ: frozenset[EnvelopeKind] = frozenset()
     early: Digests | None = None
     broken: bool = False
     replaced: bool = False

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from ciris_mesh.protocol.answering import Answering
+from ciris_mesh.protocol.opening import Opening
 from ciris_mesh.protocol.reconcile import Exchange
+from ciris_mesh.protocol.reconcile_events import Received, ReconcileInput, Start
 from ciris_mesh.protocol.report import (
     RoundReport,
     SessionRole,
@@ -19,6 +22,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.wire.mesh import Digests
+from ciris_mesh.wire.mesh_reconcile import IdList
 
 #: Of a second, what answering the sketches of one peer may take on average: a tenth of a core.
 ANSWERING_SHARE: Final = 0.1
@@ -138,3 +142,14 @@ class Allowance:
     def spend(self, seconds: float) -> None:
         """So long the work took. What is under way is finished, also beyond the allowance."""
         self._left_s -= seconds
+
+
+def whose(before: Opening | Answering | None, event: ReconcileInput) -> tuple[SessionRole, int]:
+    """Whose exchange was resolved, ours or the peer's, and under which number."""
+    if isinstance(event, Start):
+        return SessionRole.INITIATOR, event.round_id
+    if isinstance(event, Received) and isinstance(event.message, IdList):
+        return SessionRole.RESPONDER, event.message.round_id
+    assert before is not None, "only these two resolve at once"
+    role = SessionRole.INITIATOR if isinstance(before, Opening) else SessionRole.RESPONDER
+    return role, before.round_id

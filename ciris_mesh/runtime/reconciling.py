@@ -26,8 +26,6 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from ciris_mesh.errors import MeshError, ReconcileRefused, RemoteProtocolError
-from ciris_mesh.protocol.answering import Answering
-from ciris_mesh.protocol.opening import Opening
 from ciris_mesh.protocol.reconcile import Exchange, step
 from ciris_mesh.protocol.reconcile_events import (
     FallBack,
@@ -51,11 +49,11 @@ from ciris_mesh.protocol.shortid import id_of, kind_of
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.events import RoundEvent, RoundOutcome
 from ciris_mesh.runtime.handshake import LinkState
-from ciris_mesh.runtime.mesh_round import Allowance, MeshRound, Stage
+from ciris_mesh.runtime.mesh_round import Allowance, MeshRound, Stage, whose
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer
 from ciris_mesh.runtime.recoding import batch_of
-from ciris_mesh.runtime.viewing import buckets_of, items_of, next_batch
+from ciris_mesh.runtime.viewing import buckets_of, items_of, next_batch, spare_of
 from ciris_mesh.wire.mesh import Digests
 from ciris_mesh.wire.mesh_reconcile import (
     CAPABILITY_RECONCILE,
@@ -222,7 +220,12 @@ class Reconciling:
         self, peer: Peer, state: LinkState, differ: Sequence[EnvelopeKind], *, attempt: int
     ) -> None:
         round_ = self._begin(peer, state, SessionRole.INITIATOR, frozenset(differ))
-        self._feed(peer, round_, self._start(peer, round_, attempt=attempt))
+        start = self._start(peer, round_, attempt=attempt)
+        if attempt == 1 and spare_of(self._parts.bridge, peer.config.key_id, round_, None):
+            # Only who answers can say "I have that, don't send it": let the peer open.
+            self._parts.try_say(state, Turn(start.round_id))
+        else:
+            self._feed(peer, round_, start)
 
     def _may_open(
         self, peer: Peer, state: LinkState, message: ReconcileMessage
@@ -283,7 +286,7 @@ class Reconciling:
                 round_.exchange, actions = step(round_.exchange, event)
                 for action in actions:
                     if isinstance(action, Resolved):
-                        round_.role, round_.round_id = _ours(before, event)
+                        round_.role, round_.round_id = whose(before, event)
                     answer = self._perform(peer, round_, action)
                     if answer is not None:
                         pending.append(answer)
@@ -301,8 +304,10 @@ class Reconciling:
             case Send(message=message):
                 self._parts.try_say(round_.state, message)
             case Load(buckets=buckets, at_most=at_most):
-                items = items_of(self._parts.bridge, peer.config.key_id, round_.kinds, buckets)
-                return Loaded(items if len(items) <= at_most else None)
+                bridge, key_id = self._parts.bridge, peer.config.key_id
+                items = items_of(bridge, key_id, round_.kinds, buckets)
+                spare = spare_of(bridge, key_id, round_, buckets)
+                return Loaded(items if len(items) <= at_most else None, spare)
             case LoadBuckets():
                 bridge = self._parts.bridge
                 return LoadedBuckets(buckets_of(bridge, peer.config.key_id, round_.kinds))
@@ -331,6 +336,8 @@ class Reconciling:
         by_kind: dict[EnvelopeKind, set[bytes]] = {}
         for element in resolved.offer:
             by_kind.setdefault(kind_of(element), set()).add(id_of(element))
+        for element in resolved.met:
+            bridge.note_met(key_id, kind_of(element), (id_of(element),))
         in_flight = round_.in_flight
         for kind in round_.kinds:
             lacking = by_kind.get(kind, set())
@@ -485,14 +492,3 @@ class Reconciling:
             return Unknown(), 0
         board.post(key_id, kind, BoundedBy(missing))
         return BoundedBy(missing), missing
-
-
-def _ours(before: Opening | Answering | None, event: ReconcileInput) -> tuple[SessionRole, int]:
-    """Whose exchange was resolved, ours or the peer's, and under which number."""
-    if isinstance(event, Start):
-        return SessionRole.INITIATOR, event.round_id
-    if isinstance(event, Received) and isinstance(event.message, IdList):
-        return SessionRole.RESPONDER, event.message.round_id
-    assert before is not None, "only these two resolve at once"
-    role = SessionRole.INITIATOR if isinstance(before, Opening) else SessionRole.RESPONDER
-    return role, before.round_id

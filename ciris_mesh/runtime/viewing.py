@@ -39,6 +39,23 @@ def items_of(
     return items
 
 
+def spare_of(
+    bridge: FederationDirectoryReplicationBridge,
+    peer: str,
+    round_: MeshRound,
+    buckets: tuple[int, ...] | None,
+) -> list[Item]:
+    """What is held besides, of the kinds that differ; see `protocol.reconcile_events.Loaded`."""
+    chosen = None if buckets is None else frozenset(buckets)
+    return [
+        item(kind, one)
+        for index, kind in enumerate(round_.kinds)
+        if kind in round_.state.differ
+        for one in bridge.spare_ids(peer, kind)
+        if chosen is None or index * BUCKET_COUNT + bucket_of(one) in chosen
+    ]
+
+
 def buckets_of(
     bridge: FederationDirectoryReplicationBridge, peer: str, kinds: Sequence[EnvelopeKind]
 ) -> list[Bucket]:
