@@ -20,7 +20,6 @@ Everything runs on the peers' strands; who calls is `exchange`.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -28,6 +27,7 @@ from typing import Final, Protocol
 from ciris_mesh.errors import MeshError, ReconcileRefused, RemoteProtocolError
 from ciris_mesh.protocol.reconcile import Exchange, step
 from ciris_mesh.protocol.reconcile_events import (
+    Failure,
     FallBack,
     GaveUp,
     Ignored,
@@ -66,8 +66,6 @@ from ciris_mesh.wire.mesh_reconcile import (
 )
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS, ROUND_MAX, Records, Taken
 from ciris_mesh.wire.messages import Deliver
-
-logger = logging.getLogger(__name__)
 
 #: Batches under way: one that the peer works off, one that travels meanwhile.
 BATCHES_MAX: Final = 2
@@ -166,6 +164,9 @@ class Reconciling:
         round_ = peer.round or self._may_open(peer, state, message)
         if round_ is None:
             self._parts.try_say(state, Failed(message.round_id))
+            return
+        if isinstance(message, Failed) and message.round_id == round_.round_id:
+            self._finish(peer, round_)  # we had found something, and it was wrong
             return
         if opens and round_.stage is not Stage.COMPARING:  # it began anew; so do we
             round_.stage, round_.is_closed, round_.owed = Stage.COMPARING, False, None
@@ -285,7 +286,7 @@ class Reconciling:
                 event, before = pending.popleft(), round_.exchange.task
                 round_.exchange, actions = step(round_.exchange, event)
                 for action in actions:
-                    if isinstance(action, Resolved):
+                    if isinstance(action, Resolved | FallBack):
                         round_.role, round_.round_id = whose(before, event)
                     answer = self._perform(peer, round_, action)
                     if answer is not None:
@@ -315,18 +316,21 @@ class Reconciling:
                 return self._start(peer, round_, asked=True)
             case Resolved():
                 self._deliver(peer, round_, action)
-            case FallBack(reason=reason):
-                self._parts.drops.count(f"reconcile_{reason}")
-                self._finish(peer, round_)
-                self._fall_back(peer, round_.state, sorted(round_.differ or round_.kinds))
-            case GaveUp(reason=reason):  # the peer knows, and tries again or falls back
-                self._parts.drops.count(f"reconcile_{reason}")
-                self._finish(peer, round_)
-            case Ignored(reason=Passed.OURS_GOES_FIRST):
-                logger.debug("round.crossed peer=%s", peer.config.key_id)
+            case FallBack() | GaveUp():
+                self._came_to_nothing(peer, round_, action)
             case Ignored(reason=reason):
-                self._parts.drops.count(f"reconcile_{reason}")
+                if reason is not Passed.OURS_GOES_FIRST:  # both opened: nobody's fault
+                    self._parts.drops.count(f"reconcile_{reason}")
         return None
+
+    def _came_to_nothing(self, peer: Peer, round_: MeshRound, action: FallBack | GaveUp) -> None:
+        """By whatever chance. Who answered leaves it to the peer to try again or to fall back."""
+        self._parts.drops.count(f"reconcile_{action.reason}")
+        if action.reason is Failure.WRONG_RESULT:  # else the peer knows
+            self._parts.try_say(round_.state, Failed(round_.round_id))
+        self._finish(peer, round_)
+        if isinstance(action, FallBack):
+            self._fall_back(peer, round_.state, sorted(round_.differ or round_.kinds))
 
     # -- sending and receiving ---------------------------------------------------------------
 

@@ -89,8 +89,30 @@ def test_all_nodes_settle_on_the_union_once_things_calm_down(sim_seed: int) -> N
     assert_settled(mesh)
 
 
-def test_they_settle_with_nodes_among_them_that_speak_01_only(sim_seed: int) -> None:
+def test_they_settle_with_nodes_among_them_that_speak_01_only(mixed_sim_seed: int) -> None:
     words = {"b": 0, "c": CAPABILITY_RECORDS}
-    mesh = network(sim_seed, capabilities=words)
+    mesh = network(mixed_sim_seed, capabilities=words)
     live_through(mesh)
     assert_settled(mesh)
+
+
+def test_one_seed_is_one_history() -> None:
+    def history() -> list[dict[str, int]]:
+        mesh = network(3, "abc")
+        seen = []
+        for record in records()[:12]:
+            mesh.put(mesh.rng.choice("abc"), record)
+            mesh.run_s(20)
+            seen.append({name: node.said.total() for name, node in mesh.nodes.items()})
+        return seen
+
+    assert history() == history()
+
+
+def test_the_faults_do_happen_and_both_kinds_of_rounds() -> None:
+    """A simulation whose links are fine proves nothing, nor one that never reconciles."""
+    mesh = network(5, capabilities={"b": 0})
+    live_through(mesh)
+    said = sum((node.said for node in mesh.nodes.values()), start=type(mesh.nodes["a"].said)())
+    assert {"Sketch", "Wants", "Records", "Taken", "Summary", "Deliver"} <= set(said)
+    assert mesh.broken > 0
