@@ -53,6 +53,7 @@ class MeshRound:
         outgoing: what is still to be sent, in order.
         unacked: batches that were sent and not taken yet: their round and what was in them.
         unshelved: records that came and stand on no shelf here.
+        has_turned: the peer was asked to open, for what is held here besides the view.
         withheld: what the peer lacks and was sent a moment ago.
         withdrawn: what the peer offered once and does not any more.
         owed: the peer's closing comparison, to be answered when all is sent.
@@ -74,6 +75,7 @@ class MeshRound:
     sent: Counter[EnvelopeKind] = field(default_factory=Counter)
     tallies: dict[EnvelopeKind, Tally] = field(default_factory=dict)
     unshelved: Counter[EnvelopeKind] = field(default_factory=Counter)
+    has_turned: bool = False
     withheld: int = 0
     withdrawn: int = 0
     is_partial: bool = False

@@ -44,11 +44,12 @@ from ciris_mesh.protocol.reconcile_events import (
     Start,
     TakeTurn,
 )
-from ciris_mesh.protocol.report import BoundedBy, SessionRole, StalenessSignal, Unknown
+from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.protocol.shortid import id_of, kind_of
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.runtime.events import RoundEvent, RoundOutcome
+from ciris_mesh.runtime.events import RoundOutcome
 from ciris_mesh.runtime.handshake import LinkState
+from ciris_mesh.runtime.mesh_events import publish
 from ciris_mesh.runtime.mesh_round import Allowance, MeshRound, Stage, whose
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer
@@ -208,7 +209,7 @@ class Reconciling:
         round_, peer.round = peer.round, None
         if round_ is not None:
             for kind in round_.moved:
-                self._publish(peer, round_, kind, outcome, reason=reason)
+                publish(self._parts, peer, round_, kind, outcome, reason=reason)
 
     # -- beginning ---------------------------------------------------------------------------
 
@@ -222,11 +223,17 @@ class Reconciling:
     ) -> None:
         round_ = self._begin(peer, state, SessionRole.INITIATOR, frozenset(differ))
         start = self._start(peer, round_, attempt=attempt)
-        if attempt == 1 and spare_of(self._parts.bridge, peer.config.key_id, round_, None):
-            # Only who answers can say "I have that, don't send it": let the peer open.
-            self._parts.try_say(state, Turn(start.round_id))
-        else:
+        if attempt > 1 or not self._lets_open(peer, round_, start):
             self._feed(peer, round_, start)
+
+    def _lets_open(self, peer: Peer, round_: MeshRound, start: Start) -> bool:
+        """Only who answers can say "I have that, don't send it". Once a round: it is to begin."""
+        spare = spare_of(self._parts.bridge, peer.config.key_id, round_, None)
+        if round_.has_turned or not spare:
+            return False
+        round_.has_turned = True
+        self._parts.try_say(round_.state, Turn(start.round_id))
+        return True
 
     def _may_open(
         self, peer: Peer, state: LinkState, message: ReconcileMessage
@@ -313,7 +320,8 @@ class Reconciling:
                 bridge = self._parts.bridge
                 return LoadedBuckets(buckets_of(bridge, peer.config.key_id, round_.kinds))
             case TakeTurn():
-                return self._start(peer, round_, asked=True)
+                start = self._start(peer, round_, asked=True)
+                return None if self._lets_open(peer, round_, start) else start
             case Resolved():
                 self._deliver(peer, round_, action)
             case FallBack() | GaveUp():
@@ -446,7 +454,7 @@ class Reconciling:
         """The round did what it could."""
         peer.round = None
         for kind in round_.moved:
-            self._publish(peer, round_, kind, RoundOutcome.COMPLETED)
+            publish(self._parts, peer, round_, kind, RoundOutcome.COMPLETED)
         if peer.moved or peer.spreading:
             peer.moved = False
             self._host.check(peer.config.key_id)
@@ -457,42 +465,3 @@ class Reconciling:
             self._parts.drops.count(f"reconcile_{reason}")
         self.abort(peer, outcome, reason)
         self._parts.drop_link(peer, reason)
-
-    def _publish(
-        self,
-        peer: Peer,
-        round_: MeshRound,
-        kind: EnvelopeKind,
-        outcome: RoundOutcome,
-        *,
-        reason: str = "",
-    ) -> None:
-        report = None
-        if outcome is RoundOutcome.COMPLETED:
-            signal, missing = self._staleness(peer, round_, kind)
-            report = round_.report(kind, signal, missing)
-        self._parts.events.publish(
-            RoundEvent(
-                peer=peer.config.key_id,
-                kind=kind,
-                role=round_.role,
-                outcome=outcome,
-                elapsed_s=self._parts.clock() - round_.started_s,
-                report=report,
-                reason=reason,
-            )
-        )
-
-    def _staleness(
-        self, peer: Peer, round_: MeshRound, kind: EnvelopeKind
-    ) -> tuple[StalenessSignal, int]:
-        """In sync is what the peer's digest says, never what was sent and received."""
-        key_id, board = peer.config.key_id, self._parts.board
-        if kind in round_.agreed:
-            signal = board.standing(key_id, kind).signal
-            return signal, signal.missing if isinstance(signal, BoundedBy) else 0
-        missing = round_.unshelved[kind]
-        if not missing:
-            return Unknown(), 0
-        board.post(key_id, kind, BoundedBy(missing))
-        return BoundedBy(missing), missing

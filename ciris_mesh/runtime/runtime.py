@@ -125,13 +125,8 @@ class ReplicationRuntime:
             progress_s=self._progress_s,
         )
         self._exchange.join(self.scheduler)
-        greeter = Greeter(
-            own,
-            bindings or BindingStore(),
-            directory,
-            wall_ms=wall_ms,
-            peers=self.peers.key_ids,
-        )
+        known = bindings or BindingStore()
+        greeter = Greeter(own, known, directory, wall_ms=wall_ms, peers=self.peers.key_ids)
         self._links = Links(parts, greeter, self._exchange, self.scheduler)
         self._lock = threading.Lock()  # guards the two flags
         self._started = False
