@@ -52,7 +52,7 @@ def test_who_signed_is_looked_at_where_anybody_may_sign() -> None:
         assert (rule.counted is not every_signer) is is_cosigned(kind)
 
 
-#: A quarter of an hour together; all others take an hour and are looked at in soak.
+#: Some minutes together; all of them take most of an hour on two cores, and are looked at in soak.
 _EACH_TIME = ("records/groups.py", "rules/attestations.py", "rules/delegations.py")
 
 
