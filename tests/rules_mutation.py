@@ -39,6 +39,7 @@ _RULES = (
 _KEEPING = (
     "tests/records/test_cosigning.py",
     "tests/directory/test_cosigning.py",
+    "tests/directory/test_joining.py",
     "tests/directory/test_admission.py",
     "tests/directory/test_rules_admission.py",
     "tests/directory/test_quotas.py",

@@ -234,8 +234,6 @@ class Admission:
             whose signatures are known to stand by now.
         """
         known = [name for name in envelope.signers if key_token(name) not in verdict.waits_for]
-        if not known:
-            return verdict, (), proven
         part = only_signed_by(envelope, known)
         found, signers = self._verify(part, proven)
         if found.outcome is not Outcome.ADMITTED:

@@ -120,6 +120,7 @@ def test_a_root_is_rooted_as_all_it_says() -> None:
     shelf = Shelf(TRUST)
     shelf.know("root", types="steward,witness")
     assert rooted(shelf, "root")
+    assert not rooted(shelf, "root", "accord_holder"), "and as nothing else"
 
 
 def test_a_root_says_itself_that_it_is_a_steward() -> None:

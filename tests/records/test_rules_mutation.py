@@ -52,6 +52,20 @@ def test_who_signed_is_looked_at_where_anybody_may_sign() -> None:
         assert (rule.counted is not every_signer) is is_cosigned(kind)
 
 
+#: Some minutes together; all of them take most of an hour on two cores, and are looked at in soak.
+_EACH_TIME = ("records/groups.py", "rules/attestations.py", "rules/delegations.py")
+
+
+@pytest.mark.parametrize("module", _EACH_TIME)
 @pytest.mark.slow
+def test_no_gate_of_these_can_go_unnoticed(module: str) -> None:
+    assert unnoticed([module]) == []
+
+
+@pytest.mark.soak
 def test_no_gate_can_go_unnoticed() -> None:
-    assert [f"{one.place}:{one.line} {one.gate}" for one in survivors([])] == []
+    assert unnoticed([]) == []
+
+
+def unnoticed(words: list[str]) -> list[str]:
+    return [f"{one.place}:{one.line} {one.gate}" for one in survivors(words)]
