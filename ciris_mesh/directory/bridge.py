@@ -265,14 +265,15 @@ class FederationDirectoryReplicationBridge:
         view = self._view(peer, kind)
         return view.offer.ids | view.known if view.known else view.offer.ids
 
-    def spare_ids(self, peer: str, kind: EnvelopeKind) -> frozenset[bytes]:
+    def spare_ids(self, peer: str, kind: EnvelopeKind, *, at_most: int) -> frozenset[bytes]:
         """What is held and not in the view: `peer` may offer it, and nobody remembers.
 
         After a start that is all by those whose records this node does not pass on. Reads the
-        kind's table when there is such a record.
+        kind's table when there is such a record, and not more than `at_most`.
         """
         view = self._view(peer, kind)
-        if self._directory.digest(kind).count == len(view.offer.ids):
+        beside = self._directory.digest(kind).count - len(view.offer.ids)
+        if not 0 < beside <= at_most:
             return frozenset()
         held = {ref.envelope_hash for ref in self._directory.holdings(kind)}
         return frozenset(held - view.offer.ids - view.known)
@@ -297,9 +298,13 @@ class FederationDirectoryReplicationBridge:
             offered = [one for one in offered if one in ids]
         now_s = self._clock()
         with self._lock:
-            sent = self._memory(peer).sent.get(kind)
+            memory = self._memory(peer)
+            sent = memory.sent.get(kind)
             due = [one for one in offered if sent is None or not sent.is_active(one, now_s)]
-        return due, len(offered) - len(due)
+            withheld = len(offered) - len(due)
+            if not memory.is_worth_sending(kind, withheld, now_s):
+                return [], len(offered)
+        return due, withheld
 
     def note_taken(self, peer: str, kind: EnvelopeKind, ids: Iterable[bytes]) -> None:
         """`peer` took these: should it lack them still, wait before sending them again."""
@@ -312,7 +317,9 @@ class FederationDirectoryReplicationBridge:
     def note_agreed(self, peer: str, kind: EnvelopeKind) -> None:
         """The digests of both views are equal: nothing sent is outstanding."""
         with self._lock:
-            self._memory(peer).sent.pop(kind, None)
+            memory = self._memory(peer)
+            memory.sent.pop(kind, None)
+            memory.overfed.forget(kind)
 
     def no_longer_offered(self, peer: str, kind: EnvelopeKind, ids: Collection[bytes]) -> int:
         """These are not in `peer`'s view. Forget that it offered them; returns how many it had.

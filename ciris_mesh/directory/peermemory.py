@@ -76,6 +76,10 @@ def _not_serving() -> BackoffMemory[EnvelopeKind]:
     return BackoffMemory(UNSERVED_FIRST_S, UNSERVED_LONGEST_S, len(EnvelopeKind))
 
 
+def _overfed() -> BackoffMemory[EnvelopeKind]:
+    return BackoffMemory(UNSERVED_FIRST_S, UNSERVED_LONGEST_S, len(EnvelopeKind))
+
+
 def _unserved_memory() -> BackoffMemory[Key]:
     return BackoffMemory(UNSERVED_FIRST_S, UNSERVED_LONGEST_S, IDS_PER_PEER_MAX)
 
@@ -92,6 +96,7 @@ class PeerMemory:
         deferred: ids it delivered that wait here. Another peer's copy may be another text.
         noted: kind -> ids it offered that our offer lacks.
         sent: kind -> ids it took since the digests of the kind were last equal.
+        overfed: kinds of which it took more, and lacks them still, than `sent` remembers.
         version: grows with every change here; views are reused while it stands still.
     """
 
@@ -102,6 +107,7 @@ class PeerMemory:
     deferred: OrderedDict[Key, None] = field(default_factory=OrderedDict)
     noted: dict[EnvelopeKind, frozenset[bytes]] = field(default_factory=dict)
     sent: dict[EnvelopeKind, BackoffMemory[bytes]] = field(default_factory=dict)
+    overfed: BackoffMemory[EnvelopeKind] = field(default_factory=_overfed)
     views: dict[EnvelopeKind, View] = field(default_factory=dict)
     version: int = 0
 
@@ -120,6 +126,16 @@ class PeerMemory:
     def is_worth_asking(self, kind: EnvelopeKind, now_s: float) -> bool:
         """False while what would be asked for is known only to be much."""
         return not (self.refusing.is_active(kind, now_s) or self.not_serving.is_active(kind, now_s))
+
+    def is_worth_sending(self, kind: EnvelopeKind, withheld: int, now_s: float) -> bool:
+        """False for a while, longer each time, once a peer lacks half of all the last it took.
+
+        It has no use for this kind now. Beyond what is remembered the rest would go out again with
+        every round.
+        """
+        if withheld >= IDS_PER_PEER_MAX // 2:
+            self.overfed.note(kind, now_s)
+        return not self.overfed.is_active(kind, now_s)
 
     def note_deferred(self, key: Key) -> None:
         """Remember that this peer delivered what waits; the oldest makes room."""

@@ -188,15 +188,17 @@ class Exchange:
 
     def took(
         self, peer: Peer, state: LinkState, message: Records, delivers: Sequence[Deliver]
-    ) -> None:
-        """Take a batch of records from an attributed peer."""
+    ) -> bool:
+        """Take a batch of records from an attributed peer. True when it was of use."""
         if peer.link is not state:
             self._on_other_link(state, "frame_on_spare_link")
-        elif message.round_id and reconciles(state):
-            self.rounds.took(peer, state, message, delivers)
-        else:
-            for deliver in delivers:
-                self.received(peer, state, deliver)
+            return False
+        if message.round_id and reconciles(state):
+            return self.rounds.took(peer, state, message, delivers)
+        before = [self._parts.directory.generation(each.kind) for each in delivers]
+        for deliver in delivers:
+            self.received(peer, state, deliver)
+        return before != [self._parts.directory.generation(each.kind) for each in delivers]
 
     def reconciled(self, peer: Peer, state: LinkState, message: ReconcileMessage | Taken) -> None:
         """Take a message of a reconciled round from an attributed peer."""

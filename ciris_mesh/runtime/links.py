@@ -287,12 +287,17 @@ class Links:
         if peer is None:
             self._parts.drops.count("frame_unattributed")
             return
+        if not peer.waste.is_open():
+            self._garbage(state, "batches_for_nothing", f"{len(message.batch)} bytes")
+            return
+        begun_s = peer.waste.work_s()
+        is_of_use = False
         try:
-            delivers = delivers_of(message)
+            is_of_use = self._exchange.took(peer, state, message, delivers_of(message))
         except BatchRefused as error:
             self._garbage(state, f"batch_{error.reason}", str(error))
-            return
-        self._exchange.took(peer, state, message, delivers)
+        if not is_of_use:
+            peer.waste.spend(peer.waste.work_s() - begun_s)
 
     def _reconciled(self, state: LinkState, message: ReconcileMessage | Taken) -> None:
         peer = self._parts.peers.get(state.key_id)

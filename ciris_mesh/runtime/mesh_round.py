@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
 
 from ciris_mesh.protocol.answering import Answering
 from ciris_mesh.protocol.opening import Opening
@@ -22,12 +21,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.wire.mesh import Digests
-from ciris_mesh.wire.mesh_reconcile import IdList
-
-#: Of a second, what answering the sketches of one peer may take on average: a tenth of a core.
-ANSWERING_SHARE: Final = 0.1
-#: And at once: the costliest exchange there can be takes 6 s on a desk machine.
-ANSWERING_BURST_S: Final = 10.0
+from ciris_mesh.wire.mesh_reconcile import IdList, ReconcileMessage, Sketch, Turn
 
 Named = tuple[EnvelopeKind, bytes]
 
@@ -49,7 +43,7 @@ class MeshRound:
         kinds: those compared, in wire order.
         differ: those whose digests differed when it began, as far as this side knows.
         generations: of this directory when it began.
-        round_id: what Records carry; 0 until it is known what to send.
+        round_id: what Records carry, or the peer was asked to open by; 0 before either.
         outgoing: what is still to be sent, in order.
         unacked: batches that were sent and not taken yet: their round and what was in them.
         unshelved: records that came and stand on no shelf here.
@@ -121,29 +115,16 @@ class MeshRound:
         )
 
 
-class Allowance:
-    """Seconds of work one peer may cause: refilled at a rate, spent as they are used.
-
-    Args:
-        clock: monotonic seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._left_s = ANSWERING_BURST_S
-        self._at_s = clock()
-
-    def is_open(self) -> bool:
-        """False while the peer has to wait."""
-        now_s = self._clock()
-        refill_s = (now_s - self._at_s) * ANSWERING_SHARE
-        self._left_s = min(ANSWERING_BURST_S, self._left_s + refill_s)
-        self._at_s = now_s
-        return self._left_s > 0
-
-    def spend(self, seconds: float) -> None:
-        """So long the work took. What is under way is finished, also beyond the allowance."""
-        self._left_s -= seconds
+def begins_exchange(round_: MeshRound | None, message: ReconcileMessage) -> bool:
+    """Is this the first word of an exchange, and not a further one of that under way?"""
+    match message:
+        case Sketch() | IdList():
+            task = round_.exchange.task if round_ is not None else None
+            if not isinstance(task, Answering):
+                return True
+            return (task.round_id, task.salt) != (message.round_id, message.salt)
+        case _:
+            return isinstance(message, Turn)
 
 
 def whose(before: Opening | Answering | None, event: ReconcileInput) -> tuple[SessionRole, int]:

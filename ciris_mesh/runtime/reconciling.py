@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from ciris_mesh.errors import MeshError, ReconcileRefused, RemoteProtocolError
+from ciris_mesh.protocol.answering import Answering
 from ciris_mesh.protocol.reconcile import Exchange, step
 from ciris_mesh.protocol.reconcile_events import (
     Failure,
@@ -47,10 +48,12 @@ from ciris_mesh.protocol.reconcile_events import (
 from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.protocol.shortid import id_of, kind_of
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.outcome import Outcome
+from ciris_mesh.runtime.allowance import OPENING_COST_S
 from ciris_mesh.runtime.events import RoundOutcome
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.mesh_events import publish
-from ciris_mesh.runtime.mesh_round import Allowance, MeshRound, Stage, whose
+from ciris_mesh.runtime.mesh_round import MeshRound, Stage, begins_exchange, whose
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer
 from ciris_mesh.runtime.recoding import batch_of
@@ -60,9 +63,7 @@ from ciris_mesh.wire.mesh_reconcile import (
     CAPABILITY_RECONCILE,
     SALT_BYTES,
     Failed,
-    IdList,
     ReconcileMessage,
-    Sketch,
     Turn,
 )
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS, ROUND_MAX, Records, Taken
@@ -158,39 +159,43 @@ class Reconciling:
 
     def received(self, peer: Peer, state: LinkState, message: ReconcileMessage) -> None:
         """Take a message that finds out what differs."""
-        opens = isinstance(message, Sketch | IdList | Turn)
-        if peer.round is None and not opens:
-            self._parts.drops.count("reconcile_nothing_open")
-            return
-        round_ = peer.round or self._may_open(peer, state, message)
-        if round_ is None:
+        begins = begins_exchange(peer.round, message)
+        if begins and not self._may_open(peer, state, message):
             self._parts.try_say(state, Failed(message.round_id))
+            return
+        if begins and peer.round is None:
+            self._begin(peer, state, SessionRole.RESPONDER, frozenset())
+        round_ = peer.round
+        if round_ is None:
+            self._parts.drops.count("reconcile_nothing_open")
             return
         if isinstance(message, Failed) and message.round_id == round_.round_id:
             self._finish(peer, round_)  # we had found something, and it was wrong
             return
-        if opens and round_.stage is not Stage.COMPARING:  # it began anew; so do we
+        if begins and round_.stage is not Stage.COMPARING:  # it began anew; so do we
             round_.stage, round_.is_closed, round_.owed = Stage.COMPARING, False, None
             round_.outgoing.clear()
-        begun_s = self._parts.clock()
-        self._feed(peer, round_, Received(message))
-        if round_.role is SessionRole.RESPONDER:
-            self._allowance(peer).spend(self._parts.clock() - begun_s)
+        with peer.allowance.working():
+            self._feed(peer, round_, Received(message))
 
     def took(
         self, peer: Peer, state: LinkState, message: Records, delivers: Sequence[Deliver]
-    ) -> None:
-        """Admit a batch, and ask for the next."""
+    ) -> bool:
+        """Admit a batch, and ask for the next. True when anything of it was of use here."""
         round_ = peer.round
         if round_ is None:  # the peer knew what to send without asking: we had nothing
+            peer.allowance.spend(OPENING_COST_S)
             round_ = self._begin(peer, state, SessionRole.RESPONDER, frozenset())
             round_.stage = Stage.DELIVERING
-        is_new = False
+        is_new = is_of_use = False
         for deliver in delivers:
-            is_new = self._admit(peer, state, round_, deliver) or is_new
+            before = self._parts.directory.generation(deliver.kind)
+            is_of_use = self._admit(peer, state, round_, deliver) or is_of_use
+            is_new = is_new or self._parts.directory.generation(deliver.kind) != before
         self._parts.try_say(state, Taken(message.round_id))
         if is_new:
             self._host.spread(exclude=peer.config.key_id)
+        return is_of_use
 
     def taken(self, peer: Peer, message: Taken) -> None:
         """The peer worked off a batch."""
@@ -232,20 +237,19 @@ class Reconciling:
         if round_.has_turned or not spare:
             return False
         round_.has_turned = True
-        self._parts.try_say(round_.state, Turn(start.round_id))
+        self._perform(peer, round_, Send(Turn(start.round_id)))
         return True
 
-    def _may_open(
-        self, peer: Peer, state: LinkState, message: ReconcileMessage
-    ) -> MeshRound | None:
-        """A round for an exchange the peer opens; None when it may not, and why is counted."""
+    def _may_open(self, peer: Peer, state: LinkState, message: ReconcileMessage) -> bool:
+        """May the peer open an exchange now? If not, why is counted."""
         if not state.compared:
             self._parts.drops.count("reconcile_not_compared")
-        elif not self._allowance(peer).is_open():
+        elif not peer.allowance.is_open():
             self._parts.drops.count("reconcile_too_often", type(message).__name__)
         else:
-            return self._begin(peer, state, SessionRole.RESPONDER, frozenset())
-        return None
+            peer.allowance.spend(OPENING_COST_S)
+            return True
+        return False
 
     def _begin(
         self, peer: Peer, state: LinkState, role: SessionRole, differ: frozenset[EnvelopeKind]
@@ -278,11 +282,6 @@ class Reconciling:
             attempt=attempt,
         )
 
-    def _allowance(self, peer: Peer) -> Allowance:
-        if peer.allowance is None:
-            peer.allowance = Allowance(self._parts.clock)
-        return peer.allowance
-
     # -- the exchange ------------------------------------------------------------------------
 
     def _feed(self, peer: Peer, round_: MeshRound, first: ReconcileInput) -> None:
@@ -310,12 +309,14 @@ class Reconciling:
     ) -> ReconcileInput | None:
         match action:
             case Send(message=message):
+                if isinstance(message, Turn):
+                    round_.round_id = message.round_id  # a peer that won't says so by it
                 self._parts.try_say(round_.state, message)
             case Load(buckets=buckets, at_most=at_most):
                 bridge, key_id = self._parts.bridge, peer.config.key_id
-                items = items_of(bridge, key_id, round_.kinds, buckets)
-                spare = spare_of(bridge, key_id, round_, buckets)
-                return Loaded(items if len(items) <= at_most else None, spare)
+                items = items_of(bridge, key_id, round_.kinds, buckets, at_most=at_most)
+                answers = isinstance(round_.exchange.task, Answering)
+                return Loaded(items, spare_of(bridge, key_id, round_, buckets) if answers else ())
             case LoadBuckets():
                 bridge = self._parts.bridge
                 return LoadedBuckets(buckets_of(bridge, peer.config.key_id, round_.kinds))
@@ -391,7 +392,7 @@ class Reconciling:
             self._finish(peer, round_)
 
     def _admit(self, peer: Peer, state: LinkState, round_: MeshRound, deliver: Deliver) -> bool:
-        """True when something of it is new here."""
+        """True when something of it is new here, on a shelf or waiting for one."""
         kind, key_id = deliver.kind, peer.config.key_id
         if kind not in state.kinds & peer.config.kinds:
             self._parts.drops.count("kind_not_served", kind)
@@ -399,12 +400,11 @@ class Reconciling:
         if not self._parts.bridge.is_worth_taking(key_id, kind):
             self._parts.drops.count("kind_refused_too_often", kind)
             return False
-        before = self._parts.directory.generation(kind)
         verdicts = self._parts.bridge.apply(
             key_id, kind, deliver.envelopes, now_ms=self._parts.wall_ms()
         )
         round_.note_received(kind, verdicts)
-        return self._parts.directory.generation(kind) != before
+        return any(one.outcome.is_change or one.outcome is Outcome.DEFERRED for one in verdicts)
 
     # -- ending ------------------------------------------------------------------------------
 
@@ -445,6 +445,9 @@ class Reconciling:
         now_s = self._parts.clock()
         if state.is_slow and now_s < peer.next_fall_back_s:
             self._parts.drops.count("reconcile_fall_back_waits")
+            for kind in kinds:  # else every check would try it again, twice
+                generation = self._parts.directory.generation(kind)
+                peer.note_round(kind, moved=False, generation=generation)
             return
         peer.next_fall_back_s = now_s + SLOW_FALL_BACK_S
         self._parts.drops.count("reconcile_fell_back")

@@ -84,7 +84,7 @@ class ReplicationRuntime:
         self.transport = transport
         self.clock = clock
         self._wall_ms = wall_ms
-        self.peers = PeerTable()
+        self.peers = PeerTable(clock)
         self.events = EventHub()
         self.drops = DropCounter()
         self.board = StalenessBoard(clock, tau_partial_s=self.config.tau_partial_s)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
+from ciris_mesh.directory.bridge import OFFER_REFS_MAX, FederationDirectoryReplicationBridge
 from ciris_mesh.directory.buckets import BUCKET_COUNT, bucket_digest, bucket_of
 from ciris_mesh.protocol.limits import (
     DELIVER_BUDGET_BYTES,
@@ -16,17 +17,29 @@ from ciris_mesh.protocol.shortid import Item, item
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.mesh_round import MeshRound
 
+#: Of one kind, what is held and not passed on that an exchange looks at: as much as a full offer,
+#: 10 MB and a second of salting on a small board.
+SPARE_MAX: Final = OFFER_REFS_MAX
+
 
 def items_of(
     bridge: FederationDirectoryReplicationBridge,
     peer: str,
     kinds: Sequence[EnvelopeKind],
     buckets: tuple[int, ...] | None,
-) -> list[Item]:
+    *,
+    at_most: int,
+) -> list[Item] | None:
     """What is compared with `peer`; of these buckets alone, if any are named.
 
     Buckets are counted through all `kinds`, 256 for each, which both sides name in wire order.
+
+    Returns:
+        None when there are more than `at_most`; of all buckets, that is known without a look.
     """
+    counts = (bridge.view_digest(peer, kind).count for kind in kinds)
+    if buckets is None and sum(counts) > at_most:
+        return None
     chosen = None if buckets is None else frozenset(buckets)
     items: list[Item] = []
     for index, kind in enumerate(kinds):
@@ -36,7 +49,7 @@ def items_of(
             for one in bridge.view_ids(peer, kind)
             if chosen is None or first + bucket_of(one) in chosen
         ]
-    return items
+    return items if len(items) <= at_most else None
 
 
 def spare_of(
@@ -45,13 +58,17 @@ def spare_of(
     round_: MeshRound,
     buckets: tuple[int, ...] | None,
 ) -> list[Item]:
-    """What is held besides, of the kinds that differ; see `protocol.reconcile_events.Loaded`."""
+    """What is held besides, of the kinds that differ; see `protocol.reconcile_events.Loaded`.
+
+    Of a kind of which more than `SPARE_MAX` are held besides, none: `peer` may then send some that
+    are here, and they are noted one by one.
+    """
     chosen = None if buckets is None else frozenset(buckets)
     return [
         item(kind, one)
         for index, kind in enumerate(round_.kinds)
         if kind in round_.state.differ
-        for one in bridge.spare_ids(peer, kind)
+        for one in bridge.spare_ids(peer, kind, at_most=SPARE_MAX)
         if chosen is None or index * BUCKET_COUNT + bucket_of(one) in chosen
     ]
 

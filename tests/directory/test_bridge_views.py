@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from ciris_mesh.directory import bridge as bridge_module
@@ -131,14 +133,14 @@ def test_after_a_start_what_is_held_and_not_passed_on_is_spare_until_it_is_met(
     world: World,
 ) -> None:
     ours, theirs = world.comes(sample(K.FAMILY, alice()), sample(K.FAMILY, bob()))
-    assert world.bridge.spare_ids(HUB, K.FAMILY) == frozenset()
-    assert world.bridge.spare_ids(RELAY, K.FAMILY) == {theirs}
+    assert world.bridge.spare_ids(HUB, K.FAMILY, at_most=9) == frozenset()
+    assert world.bridge.spare_ids(RELAY, K.FAMILY, at_most=9) == {theirs}
     world.restart()
     assert world.view() == {ours}
-    assert world.bridge.spare_ids(HUB, K.FAMILY) == {theirs}
+    assert world.bridge.spare_ids(HUB, K.FAMILY, at_most=9) == {theirs}
     world.bridge.note_met(HUB, K.FAMILY, [theirs])
     assert world.view() == {ours, theirs}
-    assert world.bridge.spare_ids(HUB, K.FAMILY) == frozenset()
+    assert world.bridge.spare_ids(HUB, K.FAMILY, at_most=9) == frozenset()
 
 
 def test_a_kind_is_not_worth_taking_while_too_much_of_it_was_refused(
@@ -150,3 +152,43 @@ def test_a_kind_is_not_worth_taking_while_too_much_of_it_was_refused(
     assert not world.bridge.is_worth_taking(HUB, K.FAMILY)
     assert world.bridge.is_worth_taking(HUB, K.KEY)
     assert world.bridge.is_worth_taking(RELAY, K.FAMILY)
+
+
+def test_so_much_besides_that_nobody_looks(world: World) -> None:
+    world.comes(sample(K.FAMILY, bob(), 1), sample(K.FAMILY, bob(), 2))
+    world.restart()
+    assert len(world.bridge.spare_ids(HUB, K.FAMILY, at_most=2)) == 2
+    assert world.bridge.spare_ids(HUB, K.FAMILY, at_most=1) == frozenset()
+
+
+def test_a_peer_that_takes_and_takes_and_keeps_nothing_waits_for_all_of_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than is remembered: what was forgotten must not go out with every round."""
+    monkeypatch.setattr(peermemory, "IDS_PER_PEER_MAX", 2)
+    ids = set(world.comes(*(sample(K.FAMILY, alice(), n, AT_MS + n) for n in range(4))))
+    sent_s: list[float] = []
+    for tick in range(100):
+        world.clock.now_s = 10.0 * tick
+        due, waiting = world.bridge.to_send(RELAY, K.FAMILY, ids)
+        assert len(due) + waiting == 4
+        if due:
+            sent_s.append(world.clock.now_s)
+            world.bridge.note_taken(RELAY, K.FAMILY, due)
+    waits_s = [later - earlier for earlier, later in pairwise(sent_s)]
+    assert waits_s == sorted(waits_s)
+    assert waits_s[-1] >= 4 * UNSERVED_FIRST_S
+    world.bridge.note_agreed(RELAY, K.FAMILY)
+    assert len(world.bridge.to_send(RELAY, K.FAMILY, ids)[0]) == 4, "as if nothing had been"
+
+
+def test_a_peer_that_keeps_what_it_takes_gets_all_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peermemory, "IDS_PER_PEER_MAX", 2)
+    lacks = set(world.comes(*(sample(K.FAMILY, alice(), n, AT_MS + n) for n in range(6))))
+    while lacks:
+        due, waiting = world.bridge.to_send(RELAY, K.FAMILY, lacks)
+        assert not waiting
+        world.bridge.note_taken(RELAY, K.FAMILY, due[:3])
+        lacks -= set(due[:3])

@@ -7,15 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from ciris_mesh.protocol.limits import CADENCE_S, NO_PROGRESS_TIMEOUT_S
-from ciris_mesh.protocol.reconcile import Exchange, step
-from ciris_mesh.protocol.reconcile_events import Loaded, Received, Resolved, Send, Start
 from ciris_mesh.protocol.report import BoundedBy, InSync
-from ciris_mesh.protocol.shortid import Item, item
-from ciris_mesh.records.envelope import parse_envelope
+from ciris_mesh.protocol.shortid import item
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.runtime import mesh_round, viewing
+from ciris_mesh.runtime import viewing
 from ciris_mesh.runtime.events import RoundEvent, RoundOutcome
-from ciris_mesh.runtime.mesh_round import ANSWERING_BURST_S, ANSWERING_SHARE, Allowance
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.reconciling import BATCHES_MAX, SLOW_FALL_BACK_S
 from ciris_mesh.wire.mesh import Digests
@@ -25,7 +21,6 @@ from ciris_mesh.wire.mesh_reconcile import (
     Failed,
     IdList,
     More,
-    ReconcileMessage,
     Sketch,
     Symbols,
     Wants,
@@ -36,12 +31,21 @@ from ciris_mesh.wire.transcode import decode_batch, plain_batch
 from support.keys import key
 from support.mesh import Mesh, ScriptedPeer, collect, held, settle
 from support.records import sample
+from support.scripted_rounds import (
+    BOTH,
+    SALT,
+    Held,
+    answered,
+    compare,
+    connected,
+    drops,
+    id_of,
+    opened,
+    spend_all,
+)
 from support.waiting import wait_until
 
-BOTH = CAPABILITY_RECONCILE | CAPABILITY_RECORDS
 KEY, FAMILY = EnvelopeKind.KEY, EnvelopeKind.FAMILY
-SALT = b"salt"
-Held = dict[EnvelopeKind, frozenset[bytes]]
 
 
 @pytest.fixture
@@ -66,67 +70,6 @@ def events(alice: Node) -> list[RoundEvent]:
 @pytest.fixture
 def bob(mesh: Mesh, alice: Node) -> ScriptedPeer:
     return connected(mesh, BOTH)
-
-
-def connected(mesh: Mesh, capabilities: int) -> ScriptedPeer:
-    alice = mesh.nodes["alice"]
-    alice.add_peer(mesh.config("bob"))
-    peer = mesh.script("bob")
-    peer.capabilities = capabilities
-    peer.dial("alice")
-    peer.introduce()
-    wait_until(lambda: mesh.peer("alice", "bob").link is not None, "attributed")
-    wait_until(lambda: len(alice.directory.holdings(KEY)) == 2, "bob's key is on the shelf")
-    settle(alice)
-    return peer
-
-
-def drops(node: Node, reason: str) -> int:
-    return node.runtime.drops.snapshot().get(reason, 0)
-
-
-def id_of(envelope: bytes) -> bytes:
-    return parse_envelope(FAMILY, envelope).envelope_id
-
-
-def compare(bob: ScriptedPeer, alice: Node, families: frozenset[bytes]) -> Held:
-    """Let alice compare; bob holds what she does, of families these. Returns what he holds."""
-    bob.mesh.clock.leap(CADENCE_S)
-    bob.hear(Digests)
-    his: Held = {**held(alice), FAMILY: families}
-    bob.say(bob.digests(dict(his), reply=True))
-    return his
-
-
-def items(of: Held) -> list[Item]:
-    return [item(kind, one) for kind in EnvelopeKind for one in of.get(kind, ())]
-
-
-def exchange(bob: ScriptedPeer) -> Exchange:
-    assert bob.hello is not None
-    return Exchange(b"".join(sorted((bob.nonce, bob.hello.nonce))))
-
-
-def answered(bob: ScriptedPeer, message: ReconcileMessage, his: Held) -> Resolved:
-    """Answer alice's first word as a peer that holds these; what bob is to send."""
-    state, _ = step(exchange(bob), Received(message))
-    _, actions = step(state, Loaded(items(his)))
-    for action in actions:
-        if isinstance(action, Send):
-            bob.say(action.message)
-    (resolved,) = (action for action in actions if isinstance(action, Resolved))
-    return resolved
-
-
-def opened(bob: ScriptedPeer, his: Held, alice: Node, round_id: int = 7) -> Exchange:
-    """Open an exchange as a peer that holds these."""
-    counts = len(items(his)), sum(map(len, held(alice).values()))
-    state, _ = step(exchange(bob), Start(round_id, SALT, *counts))
-    state, actions = step(state, Loaded(items(his)))
-    for action in actions:
-        assert isinstance(action, Send)
-        bob.say(action.message)
-    return state
 
 
 # --- the course of a round ------------------------------------------------------------------------
@@ -297,6 +240,8 @@ def test_on_a_slow_link_summaries_are_a_last_resort_once_a_day() -> None:
                 bob.say(Summary(FAMILY, ()), Diff(FAMILY, ()))
                 settle(alice)
         assert drops(alice, "reconcile_fall_back_waits") == 1
+        tried, _ = mesh.peer("alice", "bob").fruitless[FAMILY]
+        assert tried == 2, "what came to nothing is tried more seldom, Summaries or not"
         assert mesh.peer("alice", "bob").next_fall_back_s > mesh.clock() + SLOW_FALL_BACK_S / 2
     finally:
         mesh.stop()
@@ -426,10 +371,8 @@ def test_strangers_reconcile_nothing(mesh: Mesh, alice: Node) -> None:
     wait_until(lambda: drops(alice, "frame_unattributed") == 2, "counted")
 
 
-def test_a_peer_that_asks_too_often_is_told_no(
-    mesh: Mesh, alice: Node, bob: ScriptedPeer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mesh_round, "ANSWERING_BURST_S", 0.0)
+def test_a_peer_that_asks_too_often_is_told_no(mesh: Mesh, alice: Node, bob: ScriptedPeer) -> None:
+    spend_all(mesh)
     his: Held = {**held(alice), FAMILY: frozenset()}
     bob.say(bob.digests(dict(his), reply=False))
     bob.hear_reply()
@@ -463,25 +406,6 @@ def test_what_stays_outside_is_told_to_the_board(
     assert events[0].report is not None
     assert events[0].report.deferred == 1
     assert alice.runtime.board.standing(key("bob").key_id, FAMILY).signal == BoundedBy(1)
-
-
-# --- the allowance --------------------------------------------------------------------------------
-
-
-def test_an_allowance_is_spent_by_work_and_refilled_by_time() -> None:
-    now = [0.0]
-    allowance = Allowance(lambda: now[0])
-    assert allowance.is_open()
-    allowance.spend(ANSWERING_BURST_S + 1.0)  # what is under way is finished
-    assert not allowance.is_open()
-    now[0] += 0.9 / ANSWERING_SHARE
-    assert not allowance.is_open()
-    now[0] += 0.2 / ANSWERING_SHARE
-    assert allowance.is_open()
-    now[0] += 10 * ANSWERING_BURST_S / ANSWERING_SHARE
-    assert allowance.is_open()
-    allowance.spend(ANSWERING_BURST_S)
-    assert not allowance.is_open(), "time saves up no more than a burst"
 
 
 def test_a_list_is_answered_like_a_sketch(mesh: Mesh, alice: Node, bob: ScriptedPeer) -> None:

@@ -112,7 +112,7 @@ class SimNode:
         """Start with nothing but the directory."""
         network, timer = self.network, self.network.timer
         self.transport = SimTransport(network, self.name)
-        self.peers = PeerTable()
+        self.peers = PeerTable(timer.clock)
         self.bridge = FederationDirectoryReplicationBridge(
             self.directory,
             lambda: self.trusted,
