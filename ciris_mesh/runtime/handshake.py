@@ -12,7 +12,7 @@ Any error is "not attributed".
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,6 +28,7 @@ from ciris_mesh.wire.mesh import (
     BindingWanted,
     Digests,
     Hello,
+    KindDigest,
     MeshMessage,
     Refusal,
 )
@@ -100,8 +101,12 @@ class LinkState:
     @property
     def their_count(self) -> int:
         """Records in the peer's views of the kinds compared, when it last said so."""
+        return sum(entry.count for entry in self.theirs_of(self.compared))
+
+    def theirs_of(self, kinds: Collection[EnvelopeKind]) -> tuple[KindDigest, ...]:
+        """What the peer said last of its views of these kinds."""
         entries = self.theirs.entries if self.theirs is not None else ()
-        return sum(entry.count for entry in entries if entry.kind in self.compared)
+        return tuple(entry for entry in entries if entry.kind in kinds)
 
     def salt(self) -> bytes:
         """Both hello nonces, in an order both ends agree on. For salted digests."""

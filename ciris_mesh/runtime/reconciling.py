@@ -423,23 +423,30 @@ class Reconciling:
             now = generation(kind)
             peer.note_round(kind, moved=round_.admitted(kind) > 0, generation=now)
         is_news = any(generation(kind) != round_.generations.get(kind) for kind in differ)
+        found = round_.sent or round_.tallies or round_.withheld or round_.withdrawn
         if not differ:
-            peer.unexplained = 0
+            peer.wondered = ()
         elif peer.check_out:
             return  # a check that was due is out, and its answer decides
         elif is_news or round_.is_partial:
             self._open(peer, state, differ, attempt=1)
-        elif not (round_.sent or round_.withheld or round_.withdrawn):
+        elif not found:
             self._wonder(peer, state, differ)
 
     def _wonder(self, peer: Peer, state: LinkState, differ: Sequence[EnvelopeKind]) -> None:
-        """Digests differ, and nothing was found that does: chance, or something unheard of."""
-        peer.unexplained += 1
-        if peer.unexplained == 1:
+        """Digests differ, and nothing was found that does: chance, news of the peer's, or worse.
+
+        Of kinds that look the same after another attempt, Summaries will tell. Of the others the
+        peer had news, and compares itself.
+        """
+        before, now = peer.wondered, state.theirs_of(differ)
+        if not before:
+            peer.wondered = now
             self._open(peer, state, differ, attempt=2)
-        else:
-            peer.unexplained = 0
-            self._fall_back(peer, state, differ)
+            return
+        peer.wondered = ()
+        if stuck := [entry.kind for entry in now if entry in before]:
+            self._fall_back(peer, state, stuck)
 
     def _fall_back(self, peer: Peer, state: LinkState, kinds: Sequence[EnvelopeKind]) -> None:
         now_s = self._parts.clock()

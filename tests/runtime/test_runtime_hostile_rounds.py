@@ -6,9 +6,12 @@ Whatever it does stays between the two, and costs no more than its allowance.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
+from ciris_mesh.directory.base import SetDigest
+from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime import viewing
 from ciris_mesh.runtime.allowance import ANSWERING_BURST_S, OPENING_COST_S
@@ -16,6 +19,7 @@ from ciris_mesh.runtime.node import Node
 from ciris_mesh.wire.mesh import Digests
 from ciris_mesh.wire.mesh_reconcile import Failed, More, Sketch, Turn, Wants
 from ciris_mesh.wire.mesh_records import Records, Taken
+from ciris_mesh.wire.messages import Summary
 from ciris_mesh.wire.transcode import plain_batch
 from support import forge
 from support.keys import key
@@ -231,7 +235,24 @@ def test_what_is_held_besides_is_looked_at_by_who_answers_only_and_never_all(
 
     monkeypatch.setattr(alice.runtime.bridge, "spare_ids", spare_ids)
     mesh.put("alice", FAMILY)
+    compare(bob, alice, frozenset())
+    bob.say(Failed(bob.hear(Sketch).round_id))
+    bob.say(Failed(bob.hear(Sketch).round_id))
+    bob.hear(Summary)
+    assert asked == [viewing.SPARE_MAX], "looked at to decide who opens, not for either sketch"
     his = differing(bob, alice)
     opened(bob, his, alice)
     bob.hear(Records)
-    assert asked == [viewing.SPARE_MAX]
+    assert asked == [viewing.SPARE_MAX] * 2
+
+
+def test_a_view_too_large_to_look_at_is_not_looked_at() -> None:
+    class Bridge:
+        def view_digest(self, _peer: str, _kind: EnvelopeKind) -> SetDigest:
+            return SetDigest(6, bytes(32))
+
+        def view_ids(self, _peer: str, _kind: EnvelopeKind) -> frozenset[bytes]:
+            raise AssertionError("looked at")
+
+    bridge = cast(FederationDirectoryReplicationBridge, Bridge())
+    assert viewing.items_of(bridge, "bob", [EnvelopeKind.KEY, FAMILY], None, at_most=11) is None
