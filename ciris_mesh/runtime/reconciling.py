@@ -169,8 +169,10 @@ class Reconciling:
         if round_ is None:
             self._parts.drops.count("reconcile_nothing_open")
             return
-        if isinstance(message, Failed) and message.round_id == round_.round_id:
-            self._finish(peer, round_)  # we had found something, and it was wrong
+        if isinstance(message, Failed) and (
+            message.round_id == round_.round_id or round_.awaits_opening
+        ):  # we had found something, and it was wrong; or the peer will not open
+            self._finish(peer, round_)
             return
         if begins and round_.stage is not Stage.COMPARING:  # it began anew; so do we
             round_.stage, round_.is_closed, round_.owed = Stage.COMPARING, False, None

@@ -12,6 +12,7 @@ import pytest
 
 from ciris_mesh.directory.base import SetDigest
 from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
+from ciris_mesh.protocol.limits import CADENCE_S
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime import viewing
 from ciris_mesh.runtime.allowance import ANSWERING_BURST_S, OPENING_COST_S
@@ -150,7 +151,7 @@ def test_a_peer_that_will_not_open_ends_the_round_by_saying_so(
     """Alice holds far more, so she asks bob to open; he is out of patience with her."""
     for n in range(4):
         mesh.put("alice", FAMILY, n)
-    mesh.clock.leap(30.0)
+    mesh.clock.leap(CADENCE_S)
     bob.hear(Digests)
     bob.say(bob.digests({EnvelopeKind.KEY: [b"x" * 32]}, reply=True))
     turn = bob.hear(Turn)
@@ -158,6 +159,20 @@ def test_a_peer_that_will_not_open_ends_the_round_by_saying_so(
     bob.say(Failed(turn.round_id))
     wait_until(lambda: mesh.peer("alice", "bob").round is None, "the round is over")
     assert bob.link is not None
+
+
+def test_a_peer_that_took_its_turn_and_failed_ends_the_round_as_well(
+    mesh: Mesh, alice: Node, bob: ScriptedPeer
+) -> None:
+    """His own exchange, under a number alice has not heard of, came to nothing before it began."""
+    for n in range(4):
+        mesh.put("alice", FAMILY, n)
+    mesh.clock.leap(CADENCE_S)
+    bob.hear(Digests)
+    bob.say(bob.digests({EnvelopeKind.KEY: [b"x" * 32]}, reply=True))
+    turn = bob.hear(Turn)
+    bob.say(Failed(turn.round_id ^ 1))
+    wait_until(lambda: mesh.peer("alice", "bob").round is None, "the round is over")
 
 
 # --- records --------------------------------------------------------------------------------------

@@ -154,6 +154,7 @@ ALL, NOBODY = frozenset(SIGNERS), frozenset[str]()
     (BOTH, BOTH),
     [("own", "two", 0), ("own", "two", 1), ("wait", "one", 45.0), ("lose", "two", 1.0)],
 )
+@example((frozenset({"alice"}), NOBODY), (True, True), (BOTH, BOTH), [("own", n, 0) for n in NODES])
 @example(
     (ALL, NOBODY),
     (True, True),
