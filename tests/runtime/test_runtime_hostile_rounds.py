@@ -173,6 +173,7 @@ def test_a_peer_that_took_its_turn_and_failed_ends_the_round_as_well(
     turn = bob.hear(Turn)
     bob.say(Failed(turn.round_id ^ 1))
     wait_until(lambda: mesh.peer("alice", "bob").round is None, "the round is over")
+    assert drops(alice, "reconcile_no_progress") == 0, "and not because nothing moved"
 
 
 # --- records --------------------------------------------------------------------------------------
