@@ -10,8 +10,10 @@ from ciris_mesh.cli.app import App, Failure, print_json
 from ciris_mesh.cli.lookup import find_key, one_beginning, shown
 from ciris_mesh.cli.node import ask, locked_home, node_home, open_directory
 from ciris_mesh.cli.options import time_option
+from ciris_mesh.cli.stored import envelope_text, plain_record
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.errors import NodeNotRunning
+from ciris_mesh.records.kinds import EnvelopeKind
 
 #: As `records.resolve.table.QUESTIONS` has them, which would load the cryptography.
 QUESTIONS: Final = (
@@ -35,8 +37,12 @@ _ELSEWHERE: Final = {
     "membership": "records --kind org_membership",
     "partner": "records --kind partner_record",
 }
+#: As many digits of an envelope id as nobody mistakes.
+_ID_DIGITS: Final = 12
 #: A question may read thousands of records.
 _ANSWER_TIMEOUT_S: Final = 60.0
+#: An instant by which everything that is here was made.
+_ANY_TIME: Final = "9999-12-31T23:59:59Z"
 
 Answer = dict[str, Any]
 
@@ -86,6 +92,31 @@ def resolve(
     from ciris_mesh.ui.reasons import answer_lines
 
     click.echo("\n".join(answer_lines(answer, is_running=is_running)))
+
+
+def what_counts(
+    app: App, kind: EnvelopeKind, question: str, subject: str, more: str = ""
+) -> dict[str, Any] | None:
+    """The organization or membership that counts, as plain values; None when none does.
+
+    One that is dated ahead of now counts as well: a new record has to come after it.
+
+    Raises:
+        Failure: it was ended for good, or there are too many records to tell.
+    """
+    answer, _ = _ask(app, question, subject, more, _ANY_TIME)
+    if answer["status"] == "too_many":
+        raise Failure(f"too many records of {shown(subject)} are here to tell which one counts")
+    found = answer["found"]
+    if found["ended_by"]:
+        whose = f"what {more} was in {subject}" if more else subject
+        raise Failure(
+            f"{whose} was ended, which is for good; nothing was signed. "
+            f"See: ciris-mesh records {found['ended_by'][:_ID_DIGITS]}"
+        )
+    if found["winner"] is None:
+        return None
+    return plain_record(kind, envelope_text(app, kind.value, found["winner"]["record"]))
 
 
 def _known_here(app: App, name: str) -> str:
