@@ -7,8 +7,8 @@ from typing import Any, Final
 import click
 
 from ciris_mesh.cli.app import App, Failure, print_json
-from ciris_mesh.cli.lookup import find_key, one_beginning, shown
-from ciris_mesh.cli.node import ask, locked_home, node_home, open_directory
+from ciris_mesh.cli.lookup import find_key, known_key_id, shown
+from ciris_mesh.cli.node import ask, locked_home, open_directory
 from ciris_mesh.cli.options import time_option
 from ciris_mesh.cli.stored import envelope_text, plain_record
 from ciris_mesh.cli.verbs import Verb
@@ -77,8 +77,8 @@ def resolve(
         raise click.UsageError(f"{question} needs a name.")
     if bool(member) is not (question == "membership"):
         raise click.UsageError("membership, and it alone, takes two names: ORG_ID and MEMBER.")
-    subject = _known_here(app, name) if question in _ABOUT_KEYS else name
-    more = _known_here(app, member) if member else ""
+    subject = (known_key_id(app, name) or name) if question in _ABOUT_KEYS else name
+    more = (known_key_id(app, member) or member) if member else ""
     answer, is_running = _ask(app, question, subject, more, at)
     if answer["status"] == "unknown" and question in _ABOUT_KEYS:
         found = find_key(app, name, "", unknown=False).key_id
@@ -117,22 +117,6 @@ def what_counts(
     if found["winner"] is None:
         return None
     return plain_record(kind, envelope_text(app, kind.value, found["winner"]["record"]))
-
-
-def _known_here(app: App, name: str) -> str:
-    """The key id of a peer or of this node that is called so; else the text itself."""
-    from ciris_mesh.runtime.peerbook import PeerBook
-    from ciris_mesh.runtime.setup import node_identity
-
-    if not name:
-        return name
-    home = node_home(app)
-    peers = PeerBook.load(home.peers).peers()
-    for peer in peers:
-        if name in (peer.key_id, peer.alias):
-            return peer.key_id
-    own = node_identity(home).key_id
-    return one_beginning(name, [own, *(peer.key_id for peer in peers)]) or name
 
 
 def _ask(app: App, question: str, subject: str, more: str, at: str | None) -> tuple[Answer, bool]:
