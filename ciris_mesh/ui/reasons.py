@@ -130,6 +130,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "{record}.",
     "attestation_not_entitled": "Passed over: {note} by {by} at {at}, who may not say this as "
     "things stand. Record {record}.",
+    "attestation_undecided": "Not decided: {note} by {by} at {at}; more refers to it than is read. "
+    "Record {record}.",
     "place": "Cell {about}, told by {by} at {at}. Record {record}.",
     "place_withdrawn": "Cell {about} of {at} was withdrawn. Record {record}.",
     "place_over": "Cell {about} of {at} held only for a time that is over. Record {record}.",
@@ -137,6 +139,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "{record}.",
     "signer_revoked": "Passed over {record} of {at}: {by} was revoked by then.",
     "set_aside": "{count} unverified or local records were set aside; they decide nothing.",
+    "strangers_unread": "There is more than is read: what keys say that are neither configured "
+    "nor rooted here is left out.",
     "made_later": "{count} records were made later than the time asked about.",
     "nothing_counts": "There are records, but none counts.",
     "too_many": "{note}.",

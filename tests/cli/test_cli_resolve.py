@@ -40,7 +40,7 @@ FOUND = {
     },
     "occurrences": {"active", "removed"},
     "org": {"winner", "ended_by", "superseded", "superseded_count"},
-    "attestations": {"current", "past"},
+    "attestations": {"current", "past", "unread"},
     "location": {"place"},
 }  # fmt: skip
 FOUND |= {"membership": FOUND["org"], "partner": FOUND["org"], "revoked": FOUND["key"]}
@@ -237,7 +237,8 @@ def test_a_time_that_is_none_is_told(sh: Shell) -> None:
 
 def test_revoked_without_a_name_asks_for_everybody(sh: Shell) -> None:
     answer = sh.json("resolve", "revoked")
-    assert (answer["status"], answer["found"]) == ("empty", {"keys": [], "claimed": []})
+    nobody: dict[str, Any] = {"keys": [], "claimed": [], "unread": False}
+    assert (answer["status"], answer["found"]) == ("empty", nobody)
     assert sh.ok("resolve", "revoked").startswith("No key is revoked")
 
 

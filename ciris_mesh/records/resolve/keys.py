@@ -12,8 +12,10 @@ records-and-protocol.md, sections 3.5, 4.1, 4.1a and 4.2.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ciris_mesh.errors import TooManyRows
 from ciris_mesh.records.checks import public_key_of
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.merge import REGION_QUORUM, RevocationAnswer
@@ -40,6 +42,7 @@ from ciris_mesh.records.resolve.base import (
     signed_at_ns,
     spelled,
 )
+from ciris_mesh.records.resolve.facts import known_speakers
 from ciris_mesh.records.resolve.revocations import Revoked, Say, region_of
 from ciris_mesh.records.resolve.view import View
 from ciris_mesh.records.rules.keys import is_root
@@ -130,10 +133,16 @@ class RevokedKey:
 
 @dataclass(frozen=True, slots=True)
 class RevokedFound:
-    """Who is revoked at that time. `claimed`: keys of which it is only claimed."""
+    """Who is revoked at that time.
+
+    Attributes:
+        claimed: keys of which it is only claimed.
+        unread: there are more revocations than are read; only what known keys say is listed.
+    """
 
     keys: tuple[RevokedKey, ...]
     claimed: tuple[str, ...]
+    unread: bool
 
 
 _Finding = tuple[Status, list[Step]]
@@ -335,9 +344,25 @@ def _spelled(at_ns: int | None) -> str:
 
 
 def _everybody_revoked(view: View) -> Reply:
+    try:
+        return _revoked_by(view, [ALL_REVOCATIONS], unread=False)
+    except TooManyRows:  # anybody may claim of anybody that it is revoked
+        reply = _revoked_by_known(view.afresh())
+        if reply.status is not Status.ANSWERED:  # that nobody is revoked would not be true
+            raise
+        return reply
+
+
+def _revoked_by_known(view: View) -> Reply:
+    names = [name("revocations", by) for by in sorted(known_speakers(view))]
+    read = [one for one in names if view.reader.some(one) is not None]
+    return _revoked_by(view, read, unread=True)
+
+
+def _revoked_by(view: View, names: Sequence[str], *, unread: bool) -> Reply:
     keys: list[RevokedKey] = []
     claimed: list[str] = []
-    told = {column(it, "revoked_key_id") for it in view.reader.federation(ALL_REVOCATIONS)}
+    told = {column(it, "revoked_key_id") for one in names for it in view.reader.federation(one)}
     for key_id in sorted(told):
         revoked = view.revocations.of(key_id)
         if _is_revoked(view, revoked):
@@ -357,8 +382,9 @@ def _everybody_revoked(view: View) -> Reply:
         for it in keys
     ]
     steps += [Step(Rule.ONLY_CLAIMED, about=key_id) for key_id in claimed]
+    steps += [Step(Rule.STRANGERS_UNREAD)] if unread else []
     status = Status.ANSWERED if keys or claimed else Status.EMPTY
-    return Reply(status, RevokedFound(tuple(keys), tuple(claimed)), tuple(steps))
+    return Reply(status, RevokedFound(tuple(keys), tuple(claimed), unread), tuple(steps))
 
 
 # -- chains ----------------------------------------------------------------------------------------
