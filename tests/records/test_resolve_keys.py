@@ -383,6 +383,15 @@ def test_the_climb_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert at_link(63) == Ancestry()
 
 
+def test_a_chain_does_not_let_a_revocation_be_overlooked(world: World) -> None:
+    """Rooted it stays: what it signed before still counts."""
+    world.add(revocation("bob", "bob", 100))
+    (before, _), (after, _) = chain(world, BOB, 99), chain(world, BOB, 100)
+    assert before.status is after.status is Status.ROOTED
+    assert Rule.REVOKED_BY not in rules(before)
+    assert step(after, Rule.REVOKED_BY).about == BOB
+
+
 def test_a_direct_word_of_a_root_needs_no_list_of_vouchers(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
