@@ -130,9 +130,7 @@ def _current(app: App, me: Signer, org_id: str) -> dict[str, Any]:
     """
     known = what_counts(app, EnvelopeKind.ORGANIZATION, "org", org_id)
     if known is None:
-        raise Failure(
-            f"no organization {org_id} counts here; see: ciris-mesh org create --help"
-        )
+        raise Failure(f"no organization {org_id} counts here; see: ciris-mesh org create --help")
     from ciris_mesh.records.timestamps import to_unix_ms
 
     if to_unix_ms(known["asserted_at"]) >= me.at_ms:

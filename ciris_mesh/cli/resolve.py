@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import click
 
 from ciris_mesh.cli.app import App, Failure, print_json
-from ciris_mesh.cli.lookup import find_key, known_key_id, shown
+from ciris_mesh.cli.lookup import find_key, known_key_id, one_beginning, shown
 from ciris_mesh.cli.node import ask, locked_home, open_directory
 from ciris_mesh.cli.options import time_option
-from ciris_mesh.cli.stored import envelope_text, plain_record
+from ciris_mesh.cli.stored import all_rows, envelope_text, plain_record, stored_rows
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.errors import NodeNotRunning
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -71,7 +72,8 @@ def resolve(
     attestations NAME     what is said about it, and still stands?
     location NAME         in which cell is it?
 
-    NAME is a key id, the beginning of one, or what you call a peer.
+    NAME is a key id, the beginning of one, or what you call a peer; for members the beginning of
+    the group's id will do.
     """
     if not name and question != "revoked":
         raise click.UsageError(f"{question} needs a name.")
@@ -84,6 +86,10 @@ def resolve(
         found = find_key(app, name, "", unknown=False).key_id
         if found != subject:
             answer, is_running = _ask(app, question, found, more, at)
+    if answer["status"] == "unknown" and question == "members":
+        group = one_beginning(name, _groups(app))
+        if group is not None and group != name:
+            answer, is_running = _ask(app, question, group, more, at)
     if answer["status"] == "unknown":
         raise Failure(_unknown(question, answer))
     if as_json:
@@ -117,6 +123,12 @@ def what_counts(
     if found["winner"] is None:
         return None
     return plain_record(kind, envelope_text(app, kind.value, found["winner"]["record"]))
+
+
+def _groups(app: App) -> Iterator[str]:
+    """Ids of families and communities here: too long to be typed."""
+    for kind in (EnvelopeKind.FAMILY, EnvelopeKind.COMMUNITY):
+        yield from (row["subject"] for row in all_rows(stored_rows(app), kind.value))
 
 
 def _ask(app: App, question: str, subject: str, more: str, at: str | None) -> tuple[Answer, bool]:

@@ -99,10 +99,14 @@ def _require_sound(prepared: Draft, me: Signer) -> None:
 def preview(app: App, prepared: Draft, title: str, *, must_be_seen: bool) -> None:
     """Show every column that is about to be signed, after a line that says by whom.
 
+    Public keys are shortened: nobody compares 2,600 characters, and they push out the rest.
+
     Args:
         must_be_seen: show it even to somebody who asked for quiet.
     """
-    text = f"{title}\n{json.dumps(signed_content(prepared), indent=2)}"
+    from ciris_mesh.ui.words import json_lines
+
+    text = f"{title}\n{json_lines(json.dumps(signed_content(prepared)))}"
     if must_be_seen:
         click.echo(text, err=True)
     else:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ciris_mesh.ui.words import age, ascii_text, printable
+from ciris_mesh.ui.words import count as counted
 
 COLUMNS: Final = 80
 
@@ -138,10 +139,10 @@ SENTENCES: Final[Mapping[str, str]] = {
     "place_not_entitled": "Passed over cell {about} of {at}: {by} may not say where it is. Record "
     "{record}.",
     "signer_revoked": "Passed over {record} of {at}: {by} was revoked by then.",
-    "set_aside": "{count} unverified or local records were set aside; they decide nothing.",
+    "set_aside": "Set aside as unverified or local, deciding nothing: {records}.",
     "strangers_unread": "There is more than is read: what keys say that are neither configured "
     "nor rooted here is left out.",
-    "made_later": "{count} records were made later than the time asked about.",
+    "made_later": "Made later than the time asked about: {records}.",
     "nothing_counts": "There are records, but none counts.",
     "too_many": "{note}.",
 }
@@ -186,6 +187,7 @@ def sentence(step: Mapping[str, Any]) -> str:
         "at": _safe(step["at"]),
         "record": str(step["record"])[:_ID_DIGITS],
         "count": step["count"],
+        "records": counted(step["count"] or 0, "record"),
         "needed": step["needed"],
         "note": _NOTES.get(note) or _safe(note),
         "until": f", until {_safe(note)}" if note else "",

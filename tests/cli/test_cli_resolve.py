@@ -216,6 +216,16 @@ def test_a_group_nobody_founded_is_unknown_as_an_id_not_as_a_key(sh: Shell) -> N
     assert "records --kind family" in sh.error("resolve", "members", "us-abcdefghijklmnop")
 
 
+def test_a_group_is_meant_by_the_beginning_of_its_id(sh: Shell) -> None:
+    sh.ok("family", "create", "us", "--yes")
+    sh.ok("family", "create", "we", "--yes")
+    one, other = sorted(row["subject"] for row in sh.json("records", "--kind", "family"))
+    assert sh.json("resolve", "members", "family-us")["subject"] == one
+    line = sh.error("resolve", "members", "family-")
+    assert one in line
+    assert other in line
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -347,7 +347,7 @@ def test_ending_an_unknown_membership_needs_its_role(node: TakingNode) -> None:
     assert node.last.record["role"] == "viewer"
 
 
-def test_what_was_ended_is_not_ended_again(node: TakingNode) -> None:
+def test_an_ended_membership_is_not_ended_again(node: TakingNode) -> None:
     held(node, K.ORG_MEMBERSHIP, MEMBER)
     node.sh.ok("membership", "end", BOB, "org-1", "--yes")
     count = len(node.held)
