@@ -78,7 +78,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "revocation that counts is enough.",
     "claim": "Only a claim: {by} says it is revoked from {at} on, but {note}. Record {record}.",
     "claims_unread": "There are more claims than are read; none of those is listed.",
-    "claims_quorum": "Claims by several keys come from {count} regions, the quorum is {needed}.",
+    "claims_quorum": "Claims by several keys that are rooted or configured here come from {count} "
+    "regions, the quorum is {needed}.",
     "key_collision": "{count} different keys go by this id.",
     "is_revoked": "{about}: revoked from {at} on by {by}, weight {count}.",
     "only_claimed": "{about}: only claimed by keys that have no say over it.",

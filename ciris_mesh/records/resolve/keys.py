@@ -2,7 +2,7 @@
 
     unknown         no record of it on the federation shelf
     revoked         a revocation that counts was in effect by then
-    suspect         two keys go by this id, or claims by others reach the regions' quorum
+    suspect         two keys go by this id, or claims by keys known here reach the regions' quorum
     not_yet_valid, expired
     valid           none of these
 
@@ -218,9 +218,8 @@ def _status(
     publics = {public.fingerprint for it in records if (public := public_key_of(it)) is not None}
     if len(publics) > 1:
         return Status.SUSPECT, [*later, Step(Rule.KEY_COLLISION, about=key_id, count=len(publics))]
-    against = _claimants(revoked)
-    if len(against) > 1 and revoked.against.weight >= REGION_QUORUM:
-        weight = revoked.against.weight
+    weight = _weight_against(view, revoked)
+    if weight >= REGION_QUORUM:
         return Status.SUSPECT, [
             *later,
             Step(Rule.CLAIMS_QUORUM, about=key_id, count=weight, needed=REGION_QUORUM),
@@ -239,8 +238,22 @@ def _window(view: View, said: Envelope) -> tuple[Status, Step]:
     return Status.VALID, Step(Rule.IN_FORCE, at=from_, note=until, record=record_id(said))
 
 
-def _claimants(revoked: Revoked) -> set[str]:
-    return {column(it, "revoking_key_id") for it, why in revoked.claims if why is Say.NO_SAY}
+def _weight_against(view: View, revoked: Revoked) -> int:
+    """From how many regions several keys that are known here claim it; 0 when one or none does.
+
+    Keys are free to make, and a claim names its region itself: strangers could make anybody
+    suspect.
+    """
+    if revoked.against.weight < REGION_QUORUM:
+        return 0
+    known = known_speakers(view)
+    claims = [
+        it
+        for it, why in revoked.claims
+        if why is Say.NO_SAY and column(it, "revoking_key_id") in known
+    ]
+    several = len({column(it, "revoking_key_id") for it in claims}) > 1
+    return len(set(map(region_of, claims))) if several else 0
 
 
 def _is_revoked(view: View, revoked: Revoked) -> bool:
