@@ -189,10 +189,9 @@ def chain_answer(view: View, key_id: str, more: str = "") -> Reply:
         judged = verify_provenance_chain(chain, view.trust.roots)
     else:
         judged = root_of(key_id, links.likeliest, view.trust.roots)
-    steps = [*view.remarks(_own_name(view, key_id)), *_chain_steps(links, judged)]
-    revoked = view.revocations.of(key_id)
-    if _is_revoked(view, revoked):  # another question, but nobody should overlook it
-        steps += _revocation_steps(view, revoked)
+    revoked = view.revocations.of(key_id)  # another question, but nobody should overlook it
+    steps = _revocation_steps(view, revoked) if _is_revoked(view, revoked) else []
+    steps += [*view.remarks(_own_name(view, key_id)), *_chain_steps(links, judged)]
     is_known = bool(view.reader.federation(_own_name(view, key_id)))
     status = Status.ROOTED if judged.root else Status.NOT_ROOTED
     status = status if is_known else Status.UNKNOWN
