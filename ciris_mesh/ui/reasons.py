@@ -161,7 +161,7 @@ _NOTES: Final[Mapping[str, str]] = {
     "chain_broken": "its links do not fit together",
     "chain_self_signed_inside": "a key inside it vouches for itself",
     "chain_not_self_signed": "its last key does not vouch for itself",
-    "chain_root_not_steward": "it ends at a key that is no steward",
+    "chain_root_not_steward": "it ends at a key that is no steward; see roots in the configuration",
     "chain_untrusted_anchor": "it ends at a steward that is no root here",
     "chain_columns_not_signed": "a record does not sign all it says",
     "chain_link_not_hybrid": "a link lacks its post-quantum half",
