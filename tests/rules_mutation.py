@@ -38,6 +38,7 @@ _RULES = (
 )
 _KEEPING = (
     "tests/records/test_cosigning.py",
+    "tests/directory/test_joining.py",
     "tests/directory/test_cosigning.py",
     "tests/directory/test_joining.py",
     "tests/directory/test_admission.py",
@@ -95,7 +96,6 @@ MODULES = (
         DIRECTORY / "admission.py",
         "_judge_copy",
         "_judge_known",
-        "_judge_known_part",
         "_shelve_truth",
         "_beside",
     ),

@@ -157,8 +157,7 @@ class Admission:
             if not finding.is_fine:
                 return self._refuse(what, _found(envelope, finding), now_ms)
         if verdict.outcome is Outcome.ADMITTED and not envelope.tier_local:
-            finding = judge_standing(envelope, facts, self._trust)
-            verdict = verdict if finding.is_fine else _found(envelope, finding)
+            verdict = _found(envelope, judge_standing(envelope, facts, self._trust))
             may_bridge = is_registry
         elif verdict.reason is Reason.SIGNER_UNKNOWN and is_cosigned(what.kind):
             verdict, signers, proven = self._judge_known_part(envelope, verdict, proven, facts)

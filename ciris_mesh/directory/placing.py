@@ -120,8 +120,9 @@ class Placing:
     def _is_outdated(self, row: StoredRow, joins: bytes | None) -> bool:
         """Did this record come in, or take on signers, since this copy was judged?"""
         stored = self._store.get(row.kind, row.envelope_id)
-        is_truth = stored is not None and stored.shelf is Shelf.FEDERATION
-        return joins != (stored.envelope if stored and is_truth else None)
+        if stored is None or stored.shelf is not Shelf.FEDERATION:
+            return False
+        return stored.envelope != joins
 
     def _place_row(
         self, judgement: Judgement, row: StoredRow, friends: Container[str], placed: Placed

@@ -397,6 +397,29 @@ def test_a_bridged_record_moves_up_when_what_it_lacked_comes(
     assert directory.pools().deferred == 0
 
 
+def test_a_bridged_record_by_an_unknown_signer_does_not_wait(
+    open_directory: Callable[..., DirectoryCore],
+) -> None:
+    """Keys of registries may never come in here: all they bring would fill the pool."""
+    directory = open_directory(trust=trust_in(alice()))
+    assert put(directory, (K.FAMILY, sample(K.FAMILY, alice())), source=REGISTRY) == [
+        Outcome.ADMITTED
+    ]
+    assert directory.counts() == {(K.FAMILY, Shelf.BRIDGED): 1}
+    assert directory.pools().deferred == 0
+
+
+def test_a_partner_record_waits_for_the_key_of_each_who_signed(
+    open_directory: Callable[..., DirectoryCore],
+) -> None:
+    """Its id covers who signed, so no signature can be left out."""
+    directory = open_directory(trust=TRUST)
+    put(directory, signed(key_record("alice")))
+    assert put(directory, signed(_partner("alice", "bob"))) == [Outcome.DEFERRED]
+    put(directory, signed(key_record("bob")))
+    assert len(directory.holdings(K.PARTNER_RECORD)) == 1
+
+
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_a_stranger_gets_no_further(
     open_directory: Callable[..., DirectoryCore], attack: Attack
