@@ -46,7 +46,7 @@ class MemoryStore:
         }
         self._federation: dict[EnvelopeKind, list[set[bytes]]] = {}
         self._keys: dict[str, StoredRow] = {}
-        self._names: dict[str, list[tuple[EnvelopeKind, bytes]]] = {}
+        self._names: dict[str, dict[Name, None]] = {}
         self._strangers: dict[Name, tuple[str, str]] = {}
         self._relied: dict[Name, dict[Name, None]] = {}
         self._pools: dict[tuple[str, bytes], tuple[PooledEntry, bytes]] = {}
@@ -143,7 +143,7 @@ class MemoryStore:
         """See Store."""
         with self._lock:
             for token in tokens:
-                self._names.setdefault(token, []).append((row.kind, row.envelope_id))
+                self._names.setdefault(token, {})[row.kind, row.envelope_id] = None
 
     def named(self, token: str, *, limit: int, after: int) -> list[tuple[int, StoredRow]]:
         """See Store."""

@@ -149,8 +149,7 @@ class Placing:
             is_first_key = self._is_first_key(row)
             self._write(row, placed, is_new=stands is None)
             self._publish(judgement, row, placed, is_first_key=is_first_key)
-            if stands is None:
-                self._store.publish(row, judgement.names)
+            self._store.publish(row, judgement.names)
             self._quotas.charge(row, judgement.candidate.source, friends)
             self._note_reliance(judgement, row, friends)
         placed.settled.append((judgement.candidate, verdict))

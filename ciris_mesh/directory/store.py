@@ -126,7 +126,7 @@ class Store(Protocol):
         ...
 
     def publish(self, row: StoredRow, tokens: Sequence[str]) -> None:
-        """From now on this row, which is there, answers to these tokens."""
+        """From now on this row, which is there, answers to these tokens, each once."""
         ...
 
     def named(self, token: str, *, limit: int, after: int) -> list[tuple[int, StoredRow]]:

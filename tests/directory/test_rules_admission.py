@@ -25,6 +25,7 @@ from ciris_mesh.records.authoring import author
 from ciris_mesh.records.checks import outcome_of
 from ciris_mesh.records.envelope import Envelope, parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.names import names_of
 from ciris_mesh.records.outcome import Outcome, Reason
 from ciris_mesh.records.rules import base
 from ciris_mesh.records.rules.base import Trust
@@ -392,8 +393,12 @@ def test_a_bridged_record_moves_up_when_what_it_lacked_comes(
     removal = (K.FAMILY_MEMBERSHIP_REVOCATION, sample(K.FAMILY_MEMBERSHIP_REVOCATION, alice()))
     assert put(directory, removal, source=REGISTRY) == [Outcome.ADMITTED]
     assert directory.holdings(K.FAMILY_MEMBERSHIP_REVOCATION) == []
+    [called] = names_of(parse_envelope(*removal))
+    assert [row.kind for row in directory.named_rows(called, limit=9)] == [removal[0]]
     put(directory, (K.FAMILY, sample(K.FAMILY, alice())))
     assert len(directory.holdings(K.FAMILY_MEMBERSHIP_REVOCATION)) == 1
+    found = [row.kind for row in directory.named_rows(called, limit=9)]
+    assert sorted(found) == [K.FAMILY, removal[0]], "on whichever shelf, each once"
     assert directory.pools().deferred == 0
 
 
