@@ -154,8 +154,8 @@ def test_a_handshake_that_fails_is_refused_counted_and_closed(
     assert callable(make)
     make(eve)
     assert eve.hear(Refusal).reason == reason
+    settle(alice)  # what is heard may be counted a moment later
     assert drops(alice, f"link_{reason}") == 1
-    settle(alice)
     mesh.clock.leap(REFUSAL_LINGER_S)
     eve.wait_down()
 
