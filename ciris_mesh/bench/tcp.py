@@ -40,8 +40,8 @@ LIMITS: Final = {"0x01": 8.0, "0x81": 3.0}
 _MEET_TIMEOUT_S: Final = 60.0
 #: A hundred times what a record should take.
 _TIMEOUT_S_PER_RECORD: Final = 0.1
-#: Asking costs the node a few milliseconds; a twentieth of a second is one in a hundred of a run.
-_POLL_S: Final = 0.05
+#: Asking costs the node two milliseconds, so at this pace one in a hundred of a run.
+_POLL_S: Final = 0.2
 _BATCH: Final = 500
 
 
