@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "key": (f"{_CLI}.key", "key", "Say what a key is, as chains to a root do."),
     "resolve": (f"{_CLI}.resolve", "resolve", "Say what counts now, or at a time, and why."),
     "attest": (f"{_CLI}.sign", "attest", "Sign a score for another key."),
+    "delegate": (f"{_CLI}.sign", "delegate", "Let another key act for this node."),
     "revoke": (f"{_CLI}.sign", "revoke", "Sign the revocation of a key."),
     "export": (f"{_CLI}.bundle", "export", "Write this node's records into one file."),
     "import": (f"{_CLI}.bundle", "import_", "Admit the records of such a file."),

@@ -1,4 +1,4 @@
-"""`attest` and `revoke`: records signed with this node's key, shown before they are signed."""
+"""`attest`, `delegate`, `revoke`: signed with this node's key, shown before they are signed."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ from ciris_mesh.cli.publish import publish
 from ciris_mesh.cli.signing import this_signer
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.records.kinds import EnvelopeKind
+
+#: As `records.rules.delegations.SCOPE_MEMBER`, which loads all rules; a test compares them.
+SCOPE_MEMBER: Final = "delegated_scope"
 
 _yes_option = click.option("-y", "--yes", is_flag=True, help="Sign without asking.")
 _json_option = click.option(
@@ -95,6 +98,52 @@ def attest(
 @click.command(cls=Verb)
 @click.argument("key_id", type=KEY_NAME)
 @click.option(
+    "--scope",
+    "scopes",
+    type=LINE,
+    required=True,
+    multiple=True,
+    metavar="WORD",
+    help="What it may do, such as agency:act_on_behalf or infra:store; again for more.",
+)
+@time_option("--expires", "Until when it may, such as 2027-06-01T00:00:00Z.")
+@takes_unknown
+@_yes_option
+@_json_option
+@click.pass_obj
+def delegate(
+    app: App,
+    *,
+    key_id: str,
+    scopes: tuple[str, ...],
+    expires: str | None,
+    unknown: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Let KEY_ID do in this node's name what each --scope says.
+
+    KEY_ID is a peer's alias, a key id, or the beginning of one that this node knows.
+
+    With agency:act_on_behalf it may withdraw what is said about this node, and say where this node
+    is. `ciris-mesh withdraw` takes the power back.
+    """
+    me = this_signer(app)
+    ensure_future("--expires", expires, me.at_ms)
+    about = find_key(app, key_id, me.key_id, unknown=unknown)
+    columns = {
+        "attested_key_id": about.key_id,
+        "attestation_type": "delegates_to",
+        "expires_at": expires,
+        "attestation_envelope": {SCOPE_MEMBER: _as_set(scopes)},
+    }
+    manner = Manner(yes=yes or as_json, as_json=as_json)
+    publish(app, me, EnvelopeKind.ATTESTATION, columns, manner, about=about)
+
+
+@click.command(cls=Verb)
+@click.argument("key_id", type=KEY_NAME)
+@click.option(
     "--reason", type=LINE, metavar="TEXT", help="Why, in a word or two: compromised, retired."
 )
 @time_option(
@@ -128,6 +177,11 @@ def revoke(
     columns = {"revoked_key_id": about.key_id, "reason": reason, "effective_at": effective}
     manner = Manner(yes=yes or as_json, as_json=as_json)
     publish(app, me, EnvelopeKind.REVOCATION, columns, manner, about=about)
+
+
+def _as_set(words: tuple[str, ...]) -> list[str]:
+    """Each once, in the order a signed set has: by UTF-16 code units."""
+    return sorted(set(words), key=lambda word: word.encode("utf-16-be", "surrogatepass"))
 
 
 def _shortest(number: float) -> int | float:

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from ciris_mesh.cli import sign
 from ciris_mesh.records.checks import verify_bytes
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
 from ciris_mesh.records.rows import ROW_HASH_FIELD
+from ciris_mesh.records.rules.delegations import SCOPE_MEMBER
 from ciris_mesh.runtime.clock import BUILD_DATE_MS, SystemClock
 from support.authoring import TakingNode, key_of, previewed
 from support.cli import Shell, answering, shell
@@ -278,3 +280,22 @@ def test_what_is_shown_cannot_steer_the_terminal(node: TakingNode) -> None:
     assert result.stderr.isascii()
     assert previewed(result.stderr)["family_name"] == "Sm\u00eeth \u2019s"
     assert node.last.record["family_name"] == "Sm\u00eeth \u2019s"
+
+
+def test_powers_are_given_as_a_set(node: TakingNode) -> None:
+    scopes = ("infra:store", "agency:act_on_behalf", "infra:store")
+    node.sh.ok(
+        "delegate", BOB, *(word for it in scopes for word in ("--scope", it)), "--unknown", "-y"
+    )
+    record = node.last.record
+    assert (record["attestation_type"], record["attested_key_id"]) == ("delegates_to", BOB)
+    signed = record["attestation_envelope"]
+    assert signed[SCOPE_MEMBER] == ["agency:act_on_behalf", "infra:store"]
+    assert sign.SCOPE_MEMBER == SCOPE_MEMBER
+
+
+def test_what_is_no_power_is_not_given(node: TakingNode) -> None:
+    result = node.sh.run("delegate", BOB, "--unknown", "--scope", "agency:fly", "--yes")
+    assert (result.exit_code, node.held) == (1, [])
+    assert result.stderr.startswith("ciris-mesh: nothing was signed: ")
+    assert node.sh.run("delegate", BOB, "--yes").exit_code == 2
