@@ -25,6 +25,17 @@ from ciris_mesh.runtime.keyids import (
     is_key_id,
     is_name,
 )
+from ciris_mesh.runtime.radiosettings import (
+    DUTY_ALLOWED,
+    DUTY_OF_ALLOWED,
+    POLICY_ALLOWED,
+    QUIET_ALLOWED,
+    RadioSettings,
+    read_duty,
+    read_duty_of,
+    read_policy,
+    read_quiet,
+)
 
 #: The example with every pin a registry could have is well below this.
 CONFIG_BYTES_MAX: Final = 256 << 10
@@ -101,6 +112,7 @@ class Config:
     rounds: RoundSettings
     trust: TrustSettings
     control: ControlSettings
+    radio: RadioSettings
     warnings: tuple[str, ...] = ()
 
 
@@ -244,6 +256,41 @@ OPTIONS: Final = (
         "A kind counts as fresh when a peer confirmed it within so many seconds.",
     ),
     Option(
+        "radio", "duty", read_duty, "1%", DUTY_ALLOWED,
+        "How much of each hour a radio may send, by law. EU: 1% in 868.0-868.6 MHz, 10% in "
+        "869.4-869.65 MHz, 0.1% in 868.7-869.2 MHz. US and AU, 902-928 MHz: dwell, no frame over "
+        "0.4 s. none: no limit, or one that the radio keeps by itself.",
+    ),
+    Option(
+        "radio", "duty_of", read_duty_of, "", DUTY_OF_ALLOWED,
+        "Interfaces for which it is different, by their name in Reticulum's configuration. "
+        "Example: duty_of = RNode EU 10%, RNode roof none.",
+    ),
+    Option(
+        "radio", "share", _number(0.1, 1), "0.8", "0.1 to 1",
+        "The part of that this node uses for records. The rest is for what Reticulum sends by "
+        "itself: announces, answers, packets of others. Less on a transport node.",
+    ),
+    Option(
+        "radio", "peer_share", _number(0.05, 1), "0.5", "0.05 to 1",
+        "The part of the records' air that one peer may have while there are others.",
+    ),
+    Option(
+        "radio", "removal_share", _number(0, 0.5), "0.1", "0 to 0.5",
+        "The part of it kept free for revocations and removals, which go before all else.",
+    ),
+    Option(
+        "radio", "quiet", read_quiet, "", QUIET_ALLOWED,
+        "Local time in which no records are sent by radio but revocations and removals. Without a "
+        "clock that can be trusted there are no quiet hours.",
+    ),
+    Option(
+        "radio", "policy", read_policy, "", POLICY_ALLOWED,
+        "Which kinds are sent by radio: off, on, or peers: only to peers of this node. Default: on "
+        "for keys, occurrences, revocations and removals, peers for the rest. Example: policy = "
+        "attestation off, key peers.",
+    ),
+    Option(
         "trust", "pinned", _pins, "",
         "entries of a key id, a space and 64 hex digits, separated by commas, one key for an id; "
         "empty",
@@ -267,6 +314,7 @@ _SECTION_HELP: Final = {
     "node": "This node.",
     "reticulum": "How it uses Reticulum. Interfaces are set in Reticulum's own configuration.",
     "rounds": "When it compares with its peers, and how patient it is.",
+    "radio": "What it may send by radio. `ciris-mesh budget` shows what is used and what waits.",
     "trust": "Whom it believes. Never learned from the network.",
     "control": "Who may talk to the running node on this machine.",
 }
@@ -313,6 +361,7 @@ def parse_config(data: bytes, label: str = "config") -> Config:
         RoundSettings(**values["rounds"]),
         TrustSettings(**values["trust"]),
         ControlSettings(**values["control"]),
+        RadioSettings(**values["radio"]),
         tuple(warnings),
     )
 
