@@ -17,6 +17,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.access import access_from
 from ciris_mesh.runtime.announcing import Announcer
 from ciris_mesh.runtime.bindings import BindingStore
+from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.clock import SystemClock
 from ciris_mesh.runtime.config import Config, load_config
 from ciris_mesh.runtime.control import ControlServer
@@ -118,4 +119,5 @@ def _build(
     )
     for peer in book.peers():
         node.add_peer(peer_config(peer))
-    return node, Operations(node, book, clock, clock.monotonic_s())
+    budget = RadioBudget(config.radio)
+    return node, Operations(node, book, clock, clock.monotonic_s(), budget)

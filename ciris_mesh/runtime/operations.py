@@ -10,6 +10,7 @@ from typing import Any, Final
 from ciris_mesh.directory.base import StoredRow
 from ciris_mesh.errors import OperatorError
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.bundle import BATCH_RECORDS_MAX, page_of
 from ciris_mesh.runtime.clock import Clock, signing_allowed
 from ciris_mesh.runtime.invite import parse_invite
@@ -26,7 +27,9 @@ ROWS_MAX: Final = 1000
 Arguments = dict[str, Any]
 
 #: What members of the configured group may ask; the rest changes something.
-READ_OPS: Final = frozenset({"status", "peers", "converged", "ids", "records", "record", "events"})
+READ_OPS: Final = frozenset(
+    {"status", "budget", "peers", "converged", "ids", "records", "record", "events"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,13 @@ class Operations:
     book: PeerBook
     clock: Clock
     started_s: float
+    budget: RadioBudget
 
     def table(self) -> Mapping[str, Callable[[Arguments], object]]:
         """Operation -> handler, for the control server."""
         return {
             "status": self._status,
+            "budget": self._budget,
             "admit": self._admit,
             "import_batch": self._import_batch,
             "export_page": self._export_page,
@@ -65,6 +70,12 @@ class Operations:
         trusted = signing_allowed(self.clock)
         word = "trusted" if trusted else "before the build date; set it, nothing is signed"
         return node_status(self.node, uptime_s=uptime_s, clock=word)
+
+    def _budget(self, _: Arguments) -> object:
+        runtime = self.node.runtime
+        aliases = {peer.config.key_id: peer.config.alias for peer in runtime.peers.all()}
+        rows = runtime.transport.stats().interfaces
+        return self.budget.status(rows, aliases, self.clock.monotonic_s())
 
     def _admit(self, arguments: Arguments) -> object:
         envelope = _hex(arguments, "envelope_hex")
