@@ -16,7 +16,8 @@ The rules, in this order:
 4. Every AGED_EVERY-th batch that is no removal begins with the item that waits for longest on this
    interface, whatever its class. So of n items that came before it to peers that may have air now,
    an item waits for at most AGED_EVERY * (n + 1) such batches: nobody who comes later, and nothing
-   that calls itself older, can make it more. This is the guarantee against starving.
+   that calls itself older, can make it more; a transfer that fails costs a turn more and has its
+   peer left alone. This is the guarantee against starving.
 5. A peer has at most its share of the hour while there are others; strikes halve it. A record
    larger than the share goes alone when the peer had nothing within the hour.
 
@@ -121,7 +122,9 @@ class Planner:
     def forget_peer(self, name: str) -> tuple[Item, ...]:
         """Owe somebody nothing more. Returns what waited."""
         peer = self._peers.pop(name, None)
-        return () if peer is None else tuple(peer.queue)
+        if peer is None:
+            return ()
+        return (*peer.queue, *(item for item, _ in peer.stuck.values()))
 
     def penalize(self, name: str, reason: str, now_s: float) -> None:
         """Take half of a peer's share for hostile input; an hour gives one such half back.
@@ -382,6 +385,7 @@ class Planner:
         delivered: Collection[tuple[EnvelopeKind, bytes]] | None = None,
         airtime_s: float | None = None,
         counted_s: float | None = None,
+        wait_s: float | None = None,
     ) -> tuple[Item, ...]:
         """Say what became of a batch: what was not delivered waits again, in its old place.
 
@@ -390,6 +394,8 @@ class Planner:
                 left alone for a while, longer each time.
             airtime_s: what it took; as reserved when not known, and 0 when nothing was sent.
             counted_s: as in `Ledger.commit`.
+            wait_s: nothing arrived because the peer has no air to answer, and it said for how
+                long; it is left alone at least so long.
 
         Returns:
             What waits again. Nothing for a batch that is not open.
@@ -415,11 +421,11 @@ class Planner:
         ]
         for item, arrival in back:
             peer.queue.put(item, arrival)
-        if len(back) == len(batch.items):
-            self._counts["batch_failed"] += 1
-            peer.failed(now_s)
-        else:
+        if len(back) < len(batch.items):
             peer.arrived()
+        else:
+            self._counts["batch_failed" if wait_s is None else "peer_had_no_air"] += 1
+            peer.failed(now_s, wait_s or 0.0)
         return tuple(item for item, _ in back)
 
     # -- inside ----------------------------------------------------------------------------------

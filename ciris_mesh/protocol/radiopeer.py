@@ -130,7 +130,12 @@ class RadioPeer:
         self._failures = 0
         self.held_until_s = 0.0
 
-    def failed(self, now_s: float) -> None:
-        """Nothing of a batch reached it."""
-        self.held_until_s = now_s + min(BACKOFF_S * 2.0**self._failures, BACKOFF_S_MAX)
+    def failed(self, now_s: float, wait_s: float = 0.0) -> None:
+        """Nothing of a batch reached it.
+
+        Args:
+            wait_s: it asked to be left alone for so long; each time it is asked costs a link.
+        """
+        backoff_s = BACKOFF_S * 2.0**self._failures
+        self.held_until_s = now_s + min(max(wait_s, backoff_s), BACKOFF_S_MAX)
         self._failures = min(self._failures + 1, 10)

@@ -339,6 +339,21 @@ def test_a_peer_that_gets_nothing_is_left_alone_longer_each_time() -> None:
     assert hold(desk, now_s).wait_s == BACKOFF_S, "what arrived made it new"
 
 
+def test_a_peer_that_says_not_now_is_left_alone_for_as_long() -> None:
+    desk = planner("bob", "eve")
+    offer(desk, [item(1, K.REVOCATION)])
+    offer(desk, [item(2)], "eve")
+    assert desk.finish(batch(desk).number, 0, delivered=(), wait_s=300, airtime_s=1)
+    assert desk.counts() == {"peer_had_no_air": 1}
+    assert batch(desk).peer == "eve", "a removal that can't be taken holds up nobody"
+    assert hold(desk) == Hold(HoldReason.BACKING_OFF, 300)
+    desk.finish(batch(desk, 300).number, 300, delivered=(), wait_s=1)
+    assert hold(desk, 300).wait_s == 2 * BACKOFF_S, "each time it is asked costs air"
+    desk.finish(batch(desk, 500).number, 500, delivered=(), wait_s=math.inf)
+    offer(desk, [item(3)])
+    assert hold(desk, 500).wait_s == HOUR_S, "never longer than the window"
+
+
 def test_air_is_counted_as_it_was() -> None:
     desk = planner()
     offer(desk, [item(1, size=RECORD), item(2, size=RECORD)])
@@ -380,6 +395,13 @@ def test_a_forgotten_peer_is_owed_nothing_and_its_batch_may_end() -> None:
     assert desk.owed() == ()
     assert desk_used(desk, 1) == pytest.approx(11)
     assert desk.offer("eve", item(1)) is Offered.UNKNOWN_PEER
+
+
+def test_a_forgotten_peers_large_records_are_returned_too() -> None:
+    desk = planner(rule=Rule(0.001))
+    offer(desk, [item(1, size=RECORD), item(2, size=10)])
+    assert [each.name for each in sent(desk)] == [item(2).name]
+    assert [each.name for each in desk.forget_peer("bob")] == [item(1).name]
 
 
 def test_what_a_peer_has_is_taken_off() -> None:
