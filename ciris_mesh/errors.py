@@ -5,8 +5,10 @@
     │   ├── LocalProtocolError     we did: a bug in this process, fix the caller
     │   └── RemoteProtocolError    the peer did: drop the frame, keep the node up
     │       ├── DecodeError
+    │       │   └── BatchRefused   a batch of transcoded records; carries a reason
     │       ├── UnknownVersion
-    │       └── UnexpectedMessage
+    │       ├── UnexpectedMessage
+    │       └── ReconcileRefused       carries a reason
     ├── MalformedRecord            bytes that are no record of their kind; carries a reason
     ├── KeyExchangeRefused         no key could be agreed on; carries a reason
     ├── TransportError             the link failed: retry on the next cadence
@@ -52,6 +54,18 @@ class DecodeError(RemoteProtocolError):
     """The frame carries our magic and a known version, but its body is no message."""
 
 
+class BatchRefused(DecodeError):
+    """The bytes are no batch of transcoded records.
+
+    Attributes:
+        reason: a value of `wire.transcode.BatchReason`, stable, counted.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
 class UnknownVersion(RemoteProtocolError):
     """The frame carries a wire version this build cannot speak."""
 
@@ -69,6 +83,18 @@ class UnexpectedMessage(RemoteProtocolError):
         self.phase = phase
 
 
+class ReconcileRefused(RemoteProtocolError):
+    """A message of a reconciliation asks or claims what the exchange so far does not allow.
+
+    Attributes:
+        reason: a name of `protocol.reconcile_events.Refused`, stable, counted against the peer.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class MalformedRecord(MeshError):
     """The bytes are not one record of the kind they claim.
 
@@ -80,6 +106,19 @@ class MalformedRecord(MeshError):
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+
+class TooManyRows(MeshError):
+    """A question would have to read more than its limit; part of it would be no answer.
+
+    Attributes:
+        what: what there is too much of.
+    """
+
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(f"more than {limit} of {what}")
+        self.what = what
+        self.limit = limit
 
 
 class KeyExchangeRefused(MeshError):

@@ -39,6 +39,9 @@ introduce(bob, alice)  # peering is mutual: each decides for itself
 
 with alice, bob:
     started_s = time.monotonic()
+    # An attestation waits for the key it is about, so let the two exchange their keys first.
+    if waiting := alice.wait_converged(timeout_s=30.0):
+        sys.exit(f"not converged: {'; '.join(waiting)}")
     verdict = alice.put(
         EnvelopeKind.ATTESTATION,
         {

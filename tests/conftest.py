@@ -18,6 +18,7 @@ settings.load_profile("ci")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sim-seed", type=int, default=None, help="replay one simulated history")
     parser.addoption("--sim-seeds", type=int, default=200, help="how many histories to simulate")
+    parser.addoption("--sim-records", default=None, help="a history's records, if not kept here")
     parser.addoption("--rewrite", action="store_true", help="write golden files anew")
 
 

@@ -65,6 +65,7 @@ def _insert(connection: sqlite3.Connection, rows: int, seed: int) -> None:
     connection.execute(
         "INSERT INTO envelope SELECT position, ? FROM record ORDER BY position", (_ENVELOPE,)
     )
+    connection.execute("INSERT INTO answer SELECT 'filler:' || subject, position FROM record")
 
 
 def _rows(count: int, seed: int) -> Iterator[_Row]:

@@ -22,6 +22,7 @@ from typing import Any, Final, TypeAlias
 from ciris_mesh.bench.pool import in_order
 from ciris_mesh.records.authoring import author
 from ciris_mesh.records.envelope import encode_base64
+from ciris_mesh.records.groups import ID_COLUMNS, new_group_id
 from ciris_mesh.records.hybrid import FederationKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.timestamps import from_unix_ms
@@ -58,10 +59,15 @@ _Columns: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which records a number and a seed stand for."""
+    """Which records a number and a seed stand for.
+
+    Attributes:
+        span_ms: times are drawn from this many milliseconds; a millisecond after each other if 0.
+    """
 
     count: int
     seed: int
+    span_ms: int = 0
 
     @property
     def keys(self) -> int:
@@ -84,13 +90,19 @@ class Plan:
         group, place = divmod(number - self.keys, 4)
         return REST[group % len(REST)] if place == 3 else _K.ATTESTATION
 
+    def time_ms(self, number: int) -> int:
+        """When the `number`-th record was signed."""
+        if not self.span_ms:
+            return START_MS + number
+        return START_MS + int.from_bytes(_hash(self.seed, "time", number)[:8]) % self.span_ms
+
     def make(self, number: int) -> Record:
         """The `number`-th record, signed."""
         kind = self.kind(number)
         group = (number - self.keys) // (4 * len(REST))
         names = _Names(self, number, group)
         columns = _COLUMNS[kind](names)
-        return kind, author(kind, columns, names.signer, at_ms=START_MS + number)
+        return kind, author(kind, columns, names.signer, at_ms=self.time_ms(number))
 
 
 def made_records(pool: ProcessPoolExecutor, plan: Plan) -> Iterator[Record]:
@@ -149,7 +161,7 @@ class _Names:
 
     @property
     def now(self) -> str:
-        return from_unix_ms(START_MS + self.number)
+        return from_unix_ms(self.plan.time_ms(self.number))
 
     @property
     def tag(self) -> str:
@@ -174,6 +186,11 @@ class _Names:
     @property
     def revoked(self) -> str:
         return self.plan.key(self._revoked).key_id
+
+    def before(self, kind: EnvelopeKind) -> _Names:
+        """The record of `kind` among the rest that this one belongs to."""
+        steps = REST.index(self.plan.kind(self.number)) - REST.index(kind)
+        return _Names(self.plan, self.number - 4 * steps, self.group)
 
     def uuid(self, what: str) -> str:
         return str(uuid.UUID(bytes=_hash(self.plan.seed, what, self.number)[:16], version=4))
@@ -221,30 +238,25 @@ def _occurrence_removal(it: _Names) -> _Columns:
     return {"identity_key_id": it.me, "occurrence_key_id": it.guest, "reason": "lost"}
 
 
-def _group(word: str) -> Callable[[_Names], _Columns]:
-    def columns(it: _Names) -> _Columns:
-        return {
-            f"{word}_key_id": f"{word}-{it.tag}",
-            f"{word}_name": f"The {word} {it.group}",
-            "members": [
-                {"key_id": it.me, "joined_at": it.now, "role": "founder"},
-                {"key_id": it.guest, "joined_at": it.now},
-            ],
-            "consensus_protocol": "founder_only",
-        }
-
-    return columns
+def _group(it: _Names) -> _Columns:
+    kind = it.plan.kind(it.number)
+    guests = [{"key_id": it.guest, "joined_at": it.now}] if it.guest != it.me else []
+    columns = {
+        f"{kind.value}_name": f"The {kind.value} {it.group}",
+        "members": [{"key_id": it.me, "joined_at": it.now, "role": "founder"}, *guests],
+        "founded_at": it.now,
+        "consensus_protocol": "founder_only",
+    }
+    return {**columns, ID_COLUMNS[kind]: new_group_id(kind, f"{kind.value}-{it.tag}", columns)}
 
 
-def _member_removal(word: str) -> Callable[[_Names], _Columns]:
-    def columns(it: _Names) -> _Columns:
-        return {
-            f"{word}_key_id": f"{word}-{it.tag}",
-            "removed_identity_key_id": it.guest,
-            "witness_set": [it.me],
-        }
-
-    return columns
+def _member_removal(it: _Names) -> _Columns:
+    kind = _GROUPS[it.plan.kind(it.number)]
+    return {
+        ID_COLUMNS[kind]: _group(it.before(kind))[ID_COLUMNS[kind]],
+        "removed_identity_key_id": it.guest,
+        "witness_set": [it.me],
+    }
 
 
 def _location(it: _Names) -> _Columns:
@@ -255,15 +267,19 @@ def _location(it: _Names) -> _Columns:
     }
 
 
+_GROUPS: Final = {
+    _K.FAMILY_MEMBERSHIP_REVOCATION: _K.FAMILY,
+    _K.COMMUNITY_MEMBERSHIP_REVOCATION: _K.COMMUNITY,
+}
 _COLUMNS: Final[dict[EnvelopeKind, Callable[[_Names], _Columns]]] = {
     _K.KEY: _key_columns,
     _K.ATTESTATION: _attestation,
     _K.REVOCATION: _revocation,
     _K.IDENTITY_OCCURRENCE: _occurrence,
-    _K.FAMILY: _group("family"),
-    _K.COMMUNITY: _group("community"),
+    _K.FAMILY: _group,
+    _K.COMMUNITY: _group,
     _K.IDENTITY_OCCURRENCE_REVOCATION: _occurrence_removal,
-    _K.FAMILY_MEMBERSHIP_REVOCATION: _member_removal("family"),
-    _K.COMMUNITY_MEMBERSHIP_REVOCATION: _member_removal("community"),
+    _K.FAMILY_MEMBERSHIP_REVOCATION: _member_removal,
+    _K.COMMUNITY_MEMBERSHIP_REVOCATION: _member_removal,
     _K.LOCATION_PROOF: _location,
 }

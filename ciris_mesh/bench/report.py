@@ -14,6 +14,7 @@ class Row:
     Attributes:
         floor: what it is compared with, in the same unit.
         ratio: measured / floor; compared with `limit`.
+        limit: None for what is shown for information only.
         ok: the ratio is within the limit.
     """
 
@@ -21,7 +22,7 @@ class Row:
     measured: float
     floor: float
     ratio: float
-    limit: float
+    limit: float | None
     ok: bool
 
 
@@ -42,11 +43,12 @@ class Report:
         return {"bench": self.bench, "rows": [asdict(row) for row in self.rows]}
 
 
-def row(quantity: str, measured: float, *, floor: float, limit: float) -> Row:
+def row(quantity: str, measured: float, *, floor: float, limit: float | None) -> Row:
     """Compare a quantity with its floor.
 
     Args:
         floor: above zero; for an absolute limit, one unit or the limit itself.
+        limit: None when nothing is demanded of it.
     """
     ratio = measured / floor
     return Row(
@@ -55,7 +57,7 @@ def row(quantity: str, measured: float, *, floor: float, limit: float) -> Row:
         round(floor, 4),
         round(ratio, 3),
         limit,
-        ratio <= limit,
+        limit is None or ratio <= limit,
     )
 
 

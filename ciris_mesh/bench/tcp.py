@@ -40,7 +40,8 @@ LIMIT: Final = 8.0
 _MEET_TIMEOUT_S: Final = 60.0
 #: A hundred times what a record should take.
 _TIMEOUT_S_PER_RECORD: Final = 0.1
-_POLL_S: Final = 0.02
+#: Asking costs the node a few milliseconds; a twentieth of a second is one in a hundred of a run.
+_POLL_S: Final = 0.05
 _BATCH: Final = 500
 
 

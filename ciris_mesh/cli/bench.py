@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     from ciris_mesh.bench.records import Record
     from ciris_mesh.bench.report import Report
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
 #: Written out, so that help needs none of the bench's imports; a test compares them.
 TCP_RECORDS: Final = 5_000
 STORE_ROWS: Final = 1_000_000
 BUDGET_HOURS: Final = 24
 #: A month; memory and time grow with it.
 BUDGET_HOURS_MAX: Final = 720
+TRANSCODE_RECORDS: Final = 400
+RECONCILE_SEEDS: Final = 200
+RECONCILE_RECORDS: Final = 1_000_000
 #: A day's work for two cores; nobody means more.
 RECORDS_MAX: Final = 10_000_000
 
@@ -33,6 +38,20 @@ _seed_option = click.option(
     metavar="S",
     help="What is made follows from it.",
 )
+
+
+def _records_option(default: int, text: str) -> Callable[[_Command], _Command]:
+    return click.option(
+        "--records",
+        "count",
+        type=click.IntRange(1, RECORDS_MAX),
+        default=default,
+        show_default=True,
+        metavar="N",
+        help=text,
+    )
+
+
 _json_option = click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
 
 
@@ -81,15 +100,7 @@ def records(app: App, *, count: int, seed: int, out: Path, force: bool) -> None:
 
 
 @bench.command(cls=Verb)
-@click.option(
-    "--records",
-    "count",
-    type=click.IntRange(1, RECORDS_MAX),
-    default=TCP_RECORDS,
-    show_default=True,
-    metavar="N",
-    help="How many records are replicated.",
-)
+@_records_option(TCP_RECORDS, "How many records are replicated.")
 @_seed_option
 @_json_option
 @click.pass_context
@@ -103,21 +114,11 @@ def tcp(ctx: click.Context, *, count: int, seed: int, as_json: bool) -> None:
     from ciris_mesh.bench.tcp import run
 
     app: App = ctx.obj
-    with ended_by_signals(), scratch_directory(app, "bench", keep=False) as root:
-        report = run(root, records=count, seed=seed, tell=app.talk)
-    _show(ctx, report, as_json=as_json)
+    _measure(ctx, lambda root: run(root, records=count, seed=seed, tell=app.talk), as_json=as_json)
 
 
 @bench.command(cls=Verb)
-@click.option(
-    "--records",
-    "count",
-    type=click.IntRange(1, RECORDS_MAX),
-    default=STORE_ROWS,
-    show_default=True,
-    metavar="N",
-    help="Rows of the large store.",
-)
+@_records_option(STORE_ROWS, "Rows of the large store.")
 @_seed_option
 @_json_option
 @click.pass_context
@@ -130,8 +131,74 @@ def store(ctx: click.Context, *, count: int, seed: int, as_json: bool) -> None:
     from ciris_mesh.bench.store import run
 
     app: App = ctx.obj
-    with ended_by_signals(), scratch_directory(app, "bench", keep=False) as root:
-        report = run(root, records=count, seed=seed, tell=app.talk)
+    _measure(ctx, lambda root: run(root, records=count, seed=seed, tell=app.talk), as_json=as_json)
+
+
+def _measure(ctx: click.Context, run: Callable[[Path], Report], *, as_json: bool) -> None:
+    with ended_by_signals(), scratch_directory(ctx.obj, "bench", keep=False) as root:
+        report = run(root)
+    _show(ctx, report, as_json=as_json)
+
+
+@bench.command(cls=Verb)
+@click.option(
+    "--records",
+    "count",
+    type=click.IntRange(1, RECORDS_MAX),
+    default=TRANSCODE_RECORDS,
+    show_default=True,
+    metavar="N",
+    help="How many records are coded.",
+)
+@_seed_option
+@_json_option
+@click.pass_context
+def transcode(ctx: click.Context, *, count: int, seed: int, as_json: bool) -> None:
+    """Code records for radio and compare with what nobody can compress.
+
+    Signatures, public keys, and the entropy of ids and times make up the floor; words count for
+    nothing. Rows without a limit are for information.
+    """
+    from ciris_mesh.bench.transcode import run
+
+    app: App = ctx.obj
+    with ended_by_signals():
+        report = run(records=count, seed=seed, tell=app.talk)
+    _show(ctx, report, as_json=as_json)
+
+
+@bench.command(cls=Verb)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, RECORDS_MAX),
+    default=RECONCILE_SEEDS,
+    show_default=True,
+    metavar="N",
+    help="How many exchanges for each row of few differences; fewer is quicker.",
+)
+@click.option(
+    "--records",
+    "count",
+    type=click.IntRange(1_000, RECORDS_MAX),
+    default=RECONCILE_RECORDS,
+    show_default=True,
+    metavar="N",
+    help="Records of the large view.",
+)
+@_seed_option
+@_json_option
+@click.pass_context
+def reconcile(ctx: click.Context, *, seeds: int, count: int, seed: int, as_json: bool) -> None:
+    """Find out which records two views do not share.
+
+    Bytes are whole frames both ways. CPU is that of both sides; making the views, keeping bucket
+    digests and reading a store are not in it.
+    """
+    from ciris_mesh.bench.reconcile import run
+
+    app: App = ctx.obj
+    with ended_by_signals():
+        report = run(seeds=seeds, seed=seed, records=count, tell=app.talk)
     _show(ctx, report, as_json=as_json)
 
 
@@ -176,8 +243,8 @@ def _show(ctx: click.Context, report: Report, *, as_json: bool) -> None:
             values = (row.measured, row.floor, row.ratio, row.limit)
             table.add_row(
                 row.quantity,
-                *(f"{value:.4g}" for value in values),
-                "ok" if row.ok else "over",
+                *("" if value is None else f"{value:.4g}" for value in values),
+                "" if row.limit is None else "ok" if row.ok else "over",
                 style="" if row.ok else "bad",
             )
         make_console().print(table)

@@ -25,6 +25,8 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "wait": (f"{_CLI}.wait", "wait", "Wait until this node and its peers agree."),
     "sync": (f"{_CLI}.wait", "sync", "Ask the running node for a round with one peer now."),
     "records": (f"{_CLI}.records", "records", "List records, or show one."),
+    "key": (f"{_CLI}.key", "key", "Say what a key is, as chains to a root do."),
+    "resolve": (f"{_CLI}.resolve", "resolve", "Say what counts now, or at a time, and why."),
     "attest": (f"{_CLI}.sign", "attest", "Sign a score for another key."),
     "revoke": (f"{_CLI}.sign", "revoke", "Sign the revocation of a key."),
     "export": (f"{_CLI}.bundle", "export", "Write this node's records into one file."),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,12 +20,13 @@ from ciris_mesh.records.consensus import (
     Electorate,
     parse_consensus,
 )
+from ciris_mesh.records.envelope import SIGNERS_FIT
+from ciris_mesh.records.groups import ID_COLUMNS, new_group_id
 from ciris_mesh.records.kinds import EnvelopeKind
 
 _FOUNDER: Final = "founder"
 #: An id is read by people: a few words of the name, then what makes it unique.
 _SLUG_CHARS_MAX: Final = 24
-_DIGEST_CHARS: Final = 16
 
 _Command = Any
 
@@ -94,6 +93,7 @@ def create_family(app: App, /, *, entrenched: bool, manner: Manner, **given: Any
     me = this_signer(app)
     group = _group(me, **given)
     columns = _columns("family", group, me) | {"consensus_protocol_entrenched": entrenched}
+    columns = _with_id(EnvelopeKind.FAMILY, group, columns)
     publish(app, me, EnvelopeKind.FAMILY, columns, _manner(group, manner))
 
 
@@ -131,6 +131,7 @@ def create_community(
     group = _group(me, **given, basis=Electorate.FOUNDERS if infrastructure else None)
     policy = {"cohort_subkind": "infrastructure"} if infrastructure else _geographic(cell)
     columns = _columns("community", group, me) | {"policy_blob": policy}
+    columns = _with_id(EnvelopeKind.COMMUNITY, group, columns)
     publish(app, me, EnvelopeKind.COMMUNITY, columns, _manner(group, manner))
 
 
@@ -193,7 +194,6 @@ def _columns(word: str, group: _Group, me: Signer) -> dict[str, Any]:
         for name in sorted(group.everybody)
     ]
     return {
-        f"{word}_key_id": group.group_id or _new_id(word, group, me),
         f"{word}_name": group.name,
         "members": roster,
         "founded_at": me.now,
@@ -201,12 +201,11 @@ def _columns(word: str, group: _Group, me: Signer) -> dict[str, Any]:
     }
 
 
-def _new_id(word: str, group: _Group, me: Signer) -> str:
-    """An id nobody else comes upon: the word, the name, and a digest of who founded it when."""
+def _with_id(kind: EnvelopeKind, group: _Group, columns: dict[str, Any]) -> dict[str, Any]:
+    """Add the id: the one given, or one that commits to all that these columns say."""
     slug = re.sub(r"[^a-z0-9]+", "-", group.name.lower())[:_SLUG_CHARS_MAX].strip("-")
-    content = "\0".join((word, group.name, me.now, *sorted(group.everybody)))
-    digest = base64.b32encode(hashlib.sha256(content.encode()).digest()).decode().lower()
-    return "-".join(filter(None, (word, slug, digest[:_DIGEST_CHARS])))
+    label = "-".join(filter(None, (kind.value, slug)))
+    return {ID_COLUMNS[kind]: group.group_id or new_group_id(kind, label, columns), **columns}
 
 
 def _manner(group: _Group, manner: Manner) -> Manner:
@@ -223,6 +222,11 @@ def _manner(group: _Group, manner: Manner) -> Manner:
         raise Failure(
             f"{group.protocol} asks for {asked.count} of its {asked.who.value}, and there are "
             f"{len(who)}; name more, or choose another --protocol"
+        )
+    if asked.count > SIGNERS_FIT:
+        raise Failure(
+            f"{group.protocol} asks for {asked.count} signatures and one record holds "
+            f"{SIGNERS_FIT}; choose another --protocol, such as quorum:{SIGNERS_FIT}/{len(who)}"
         )
     if manner.cosign_file is None and asked.count > 1:
         raise Failure(

@@ -80,6 +80,18 @@ def find_peer_row(rows: Iterable[dict[str, Any]], name: str) -> dict[str, Any]:
     return by_name[found]
 
 
+def peer_called(app: App, text: str) -> Peer | None:
+    """The peer with this alias or key id; None without one, or without a node here."""
+    from ciris_mesh.errors import ConfigError
+    from ciris_mesh.runtime.peerbook import PeerBook
+
+    try:
+        peers = PeerBook.load(node_home(app).peers).peers()
+    except ConfigError:  # the command will say so
+        return None
+    return next((peer for peer in peers if text in (peer.key_id, peer.alias)), None)
+
+
 def find_key(app: App, text: str, own_key_id: str, *, unknown: bool) -> KnownKey:
     """The key a person means: this node's, a peer's by alias or id, or one in the store.
 

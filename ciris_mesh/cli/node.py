@@ -70,8 +70,11 @@ def pinned_keys(home: Home) -> dict[str, bytes]:
 def open_directory(home: Home) -> Iterator[ReplicationDirectory]:
     """Open the record store of a home that is held."""
     from ciris_mesh.directory.sqlite import SqliteDirectory
+    from ciris_mesh.runtime.config import load_config
+    from ciris_mesh.runtime.trusting import trust_of
 
-    directory = SqliteDirectory(home.database, pinned=pinned_keys(home))
+    trust = trust_of(load_config(home.config).trust)
+    directory = SqliteDirectory(home.database, trust=trust)
     try:
         yield directory
     finally:

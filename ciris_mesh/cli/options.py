@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ciris_mesh.cli.app import Failure
+from ciris_mesh.cli.app import App, Failure
 
 #: A name or a reason is a line on a screen, not a document.
 TEXT_BYTES_MAX: Final = 200
@@ -66,6 +66,20 @@ class Id(_TextType):
         return str(value)
 
 
+class KeyId(Id):
+    """A key id, or the alias of a peer, which stands for the peer's. What is shown is the id."""
+
+    name = "key id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return a key id, or end with wrong usage."""
+        from ciris_mesh.cli.lookup import peer_called
+
+        app = ctx.find_object(App) if ctx is not None else None
+        peer = peer_called(app, str(value)) if app is not None else None
+        return peer.key_id if peer is not None else super().convert(value, param, ctx)
+
+
 class Line(_TextType):
     """A name or a reason: one printable line."""
 
@@ -84,7 +98,7 @@ class Line(_TextType):
         return text
 
 
-KEY_ID: Final = Id("no key id")
+KEY_ID: Final = KeyId("no key id, and no peer has this alias")
 #: A key by what people here call it; `lookup.find_key` makes a key id of it.
 KEY_NAME: Final = Line()
 #: Of an organization, a family, a license: people choose these.

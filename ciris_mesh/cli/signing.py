@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ciris_mesh.runtime.home import Home
 
 #: Outcomes after which the record stands here as federation truth.
-_TAKEN: Final = ("admitted", "upgraded", "duplicate")
+_TAKEN: Final = ("admitted", "upgraded", "superseded", "duplicate")
 
 #: Records that must not lead to a person's purchases.
 _OPERATIONAL: Final = (SignatureStyle.OPERATIONAL, SignatureStyle.STEWARDS)
@@ -155,12 +155,22 @@ def submit(app: App, kind: EnvelopeKind, envelope: bytes) -> dict[str, Any]:
 def tell(kind: EnvelopeKind, answer: Mapping[str, Any], *, as_json: bool, **more: Any) -> None:
     """Print what became of a record: its envelope id, or with --json everything.
 
+    What waits for another record is kept, and goes out by itself later: signing it again would
+    only make a second one.
+
     Raises:
         Failure: the node did not take it; the line says why.
     """
     if as_json:
         print_json({"kind": kind.value, **answer, **more})
-    if answer["outcome"] not in _TAKEN:
+    is_waiting = answer["outcome"] == "deferred"
+    if is_waiting:
+        click.echo(
+            f"Kept, not published yet: {answer['reason']} {answer['detail']}\n"
+            "It goes out by itself when that is here.",
+            err=True,
+        )
+    elif answer["outcome"] not in _TAKEN:
         raise Failure(f"not stored: {answer['outcome']} {answer['reason']} {answer['detail']}")
     if not as_json:
         click.echo(answer["envelope_id"])

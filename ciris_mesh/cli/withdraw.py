@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from ciris_mesh.cli.app import App, Failure
-from ciris_mesh.cli.options import Manner, takes_manner
+from ciris_mesh.cli.options import KEY_ID, Manner, takes_manner
 from ciris_mesh.cli.publish import publish
 from ciris_mesh.cli.signing import Signer, this_signer
 from ciris_mesh.cli.stored import envelope_text, find_row, plain_record, stored_rows
@@ -22,6 +22,9 @@ Record = dict[str, Any]
 #: Why a subject or the producer may withdraw (records-and-protocol.md, section 1.3).
 RULE_PRODUCER: Final = 1
 RULE_SUBJECT: Final = 2
+#: A delegate's: for whom it is about, directly; for the producer, by a chain that it names.
+RULE_DELEGATE: Final = 3
+RULE_CHAIN: Final = 4
 
 _OPERATIONAL: Final = (
     "user_id",
@@ -37,14 +40,31 @@ _OPERATIONAL: Final = (
 
 @click.command(cls=Verb)
 @click.argument("record_id", metavar="ID")
+@click.option(
+    "--for",
+    "acting_for",
+    type=KEY_ID,
+    metavar="KEY_ID",
+    help="Withdraw an attestation for this key, which delegated agency:act_on_behalf.",
+)
+@click.option(
+    "--via",
+    "between",
+    type=KEY_ID,
+    multiple=True,
+    metavar="KEY_ID",
+    help="Who passed that power on, in order, from whom it is for; again for the next.",
+)
 @takes_manner
 @click.pass_obj
-def withdraw(app: App, *, record_id: str, manner: Manner) -> None:
+def withdraw(
+    app: App, *, record_id: str, acting_for: str | None, between: tuple[str, ...], manner: Manner
+) -> None:
     """End the record with the envelope id ID, given whole or by its first digits.
 
-    For attestations by this node or about it, and for its organizations, memberships and location
-    proofs. The record stays; a new one says that it no longer holds, for good. See `ciris-mesh
-    records` for ids.
+    For attestations by this node or about it, or for whom it may act; and for its organizations,
+    memberships and location proofs. The record stays; a new one says that it no longer holds, for
+    good. See `ciris-mesh records` for ids.
     """
     me = this_signer(app)
     row = find_row(stored_rows(app), record_id.lower(), None)
@@ -52,21 +72,47 @@ def withdraw(app: App, *, record_id: str, manner: Manner) -> None:
     make = _ENDINGS.get(kind)
     if make is None:
         raise Failure(f"a record of kind {kind.value} cannot be withdrawn; {_INSTEAD[kind]}")
+    if (acting_for or between) and kind is not _K.ATTESTATION:
+        raise Failure("only attestations are withdrawn for another key; leave out --for and --via")
     record = plain_record(kind, envelope_text(app, kind.value, row["envelope_id"]))
-    publish(app, me, kind, make(record, me), manner, withdraws=row["envelope_id"])
+    columns = _delegated(record, acting_for, between) if acting_for or between else make(record, me)
+    publish(app, me, kind, columns, manner, withdraws=row["envelope_id"])
+
+
+def _delegated(record: Record, acting_for: str | None, between: tuple[str, ...]) -> Record:
+    said = _said(record)
+    if acting_for == record["attesting_key_id"]:
+        rule = RULE_CHAIN
+        if between:
+            said["delegation_chain"] = list(between)
+    elif between:
+        raise Failure("--via needs --for with the key that said this")
+    elif acting_for in _subjects(record):
+        rule = RULE_DELEGATE
+    else:
+        raise Failure(f"{acting_for} neither said this nor is it about that key")
+    return _withdrawal(record, str(acting_for), rule, said)
 
 
 def _attestation(record: Record, me: Signer) -> Record:
+    return _withdrawal(record, record["attested_key_id"], _rule(record, me), _said(record))
+
+
+def _said(record: Record) -> Record:
     if record["attestation_type"] == "withdraws":
         raise Failure("this is a withdrawal itself, and those are for good; attest anew instead")
     said = {"references_attestation_id": record["attestation_id"]}
     envelope = record["attestation_envelope"]
     if isinstance(envelope, dict) and "dimension" in envelope:
         said["dimension"] = envelope["dimension"]
+    return said
+
+
+def _withdrawal(record: Record, about: str, rule: int, said: Record) -> Record:
     columns = {
-        "attested_key_id": record["attested_key_id"],
+        "attested_key_id": about,
         "attestation_type": "withdraws",
-        "withdraws_admission_rule": _rule(record, me),
+        "withdraws_admission_rule": rule,
         "attestation_envelope": said,
     }
     # It goes wherever the withdrawn one went, no further.
@@ -76,12 +122,16 @@ def _attestation(record: Record, me: Signer) -> Record:
 def _rule(record: Record, me: Signer) -> int:
     if record["attesting_key_id"] == me.key_id:
         return RULE_PRODUCER
-    if me.key_id in (record["attested_key_id"], *record.get("subject_key_ids", ())):
+    if me.key_id in _subjects(record):
         return RULE_SUBJECT
     raise Failure(
         f"{record['attesting_key_id']} said this of {record['attested_key_id']}; "
-        "only those two can withdraw it"
+        "only those two can withdraw it, or who may act for them: --for KEY_ID"
     )
+
+
+def _subjects(record: Record) -> tuple[str, ...]:
+    return (record["attested_key_id"], *record.get("subject_key_ids", ()))
 
 
 def _location(record: Record, me: Signer) -> Record:

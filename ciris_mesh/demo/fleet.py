@@ -42,8 +42,7 @@ class Fleet:
         port = free_port()
         for index in range(self._count):
             self.nodes.append(self._create_node(index, port))
-        if self._count > FULL_MESH_NODES_MAX:
-            self._pin_all()
+        self._configure()
         for index, node in enumerate(self.nodes):
             book = PeerBook.load(node.home.peers)
             for other in peers_of(index, self._count):
@@ -58,12 +57,22 @@ class Fleet:
         home = new_node(self._root / name, name, settings=_SETTINGS)
         return LocalNode(name, home, rns_config_dir, node_identity(home))
 
-    def _pin_all(self) -> None:
-        """Let every node pass on every other's records: they are not all each other's peers."""
-        pins = ", ".join(
-            f"{node.identity.key_id} {node.identity.fingerprint.hex()}" for node in self.nodes
-        )
-        settings = {**_SETTINGS, ("trust", "pinned"): pins}
+    def _configure(self) -> None:
+        """Let every node found organizations and license partners in every other's eyes.
+
+        In a large fleet, where they are not all each other's peers, let each pass on all records.
+        """
+        ids = ", ".join(node.identity.key_id for node in self.nodes)
+        settings = {
+            **_SETTINGS,
+            ("trust", "root_stewards"): ids,
+            ("trust", "partner_stewards"): ids,
+            ("trust", "partner_threshold"): "1",
+        }
+        if self._count > FULL_MESH_NODES_MAX:
+            settings["trust", "pinned"] = ", ".join(
+                f"{node.identity.key_id} {node.identity.fingerprint.hex()}" for node in self.nodes
+            )
         for node in self.nodes:
             write_atomic(node.home.config, example_config(settings).encode())
 

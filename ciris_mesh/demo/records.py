@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from ciris_mesh.records.authoring import author
+from ciris_mesh.records.groups import ID_COLUMNS, new_group_id
 from ciris_mesh.records.hybrid import FederationKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.timestamps import from_unix_ms
@@ -31,7 +32,9 @@ def sample_records(
     """Yield (kind, envelope) `count` times: one of each kind in wire order, then round again.
 
     A node has one key record, so from the second time round that kind is left out. Times are
-    `at_ms` and the milliseconds before it, one for each record, so none lies in the future.
+    the milliseconds up to `at_ms`, one for each record, so none lies in the future. What a record
+    builds on comes before it. Nodes admit them all where the signer is a root steward and enough
+    of a partner steward.
 
     Args:
         key_envelope: the signer's own key record: a second one would contradict it.
@@ -42,8 +45,9 @@ def sample_records(
         if kind is EnvelopeKind.KEY:
             yield kind, key_envelope
         else:
-            columns = sample_columns(signer, kind, number, at_ms=at_ms - number)
-            yield kind, author(kind, columns, signer, at_ms=at_ms - number)
+            signed_ms = at_ms - (count - 1 - number)
+            columns = sample_columns(signer, kind, number, at_ms=signed_ms)
+            yield kind, author(kind, columns, signer, at_ms=signed_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,11 @@ class _Sample:
     @property
     def now(self) -> str:
         return from_unix_ms(self.at_ms)
+
+    def before(self, kind: EnvelopeKind) -> _Sample:
+        """The sample of `kind` this node signed last before this one."""
+        steps = ORDER.index(self.kind) - ORDER.index(kind)
+        return _Sample(kind, self.me, self.number - steps, self.at_ms - steps)
 
 
 _Columns: TypeAlias = dict[str, Any]
@@ -105,7 +114,7 @@ def _revocation(it: _Sample) -> _Columns:
 def _occurrence(it: _Sample) -> _Columns:
     return {
         "identity_key_id": it.me,
-        "occurrence_key_id": f"laptop-{it.tag}",
+        "occurrence_key_id": it.me,
         "device_class": "laptop",
         "asserted_at": it.now,
     }
@@ -113,13 +122,13 @@ def _occurrence(it: _Sample) -> _Columns:
 
 def _group(it: _Sample) -> _Columns:
     word = it.kind.value
-    return {
-        f"{word}_key_id": f"{word}-{it.tag}",
+    columns = {
         f"{word}_name": f"The {word} {it.number} of {it.me}",
         "members": [{"key_id": it.me, "joined_at": it.now, "role": "founder"}],
         "founded_at": it.now,
         "consensus_protocol": "founder_only",
     }
+    return {**columns, ID_COLUMNS[it.kind]: new_group_id(it.kind, f"{word}-demo", columns)}
 
 
 def _occurrence_removal(it: _Sample) -> _Columns:
@@ -133,10 +142,10 @@ def _occurrence_removal(it: _Sample) -> _Columns:
 
 
 def _member_removal(it: _Sample) -> _Columns:
-    word = it.kind.value.partition("_")[0]
+    kind = _GROUPS[it.kind]
     return {
-        f"{word}_key_id": f"{word}-{it.tag}",
-        "removed_identity_key_id": f"guest-{it.tag}",
+        ID_COLUMNS[kind]: _group(it.before(kind))[ID_COLUMNS[kind]],
+        "removed_identity_key_id": it.me,
         "removed_at": it.now,
         "effective_at": it.now,
         "witness_set": [it.me],
@@ -168,7 +177,7 @@ def _org_membership(it: _Sample) -> _Columns:
     return {
         "attestation_id": it.uuid,
         "user_id": it.me,
-        "org_id": f"org-{it.tag}",
+        "org_id": _organization(it.before(EnvelopeKind.ORGANIZATION))["org_id"],
         "role": "operator",
         "status": "active",
         "asserted_at": it.now,
@@ -196,6 +205,10 @@ def _partner_record(it: _Sample) -> _Columns:
 
 
 _K: Final = EnvelopeKind
+_GROUPS: Final = {
+    _K.FAMILY_MEMBERSHIP_REVOCATION: _K.FAMILY,
+    _K.COMMUNITY_MEMBERSHIP_REVOCATION: _K.COMMUNITY,
+}
 _COLUMNS: Final[dict[EnvelopeKind, Callable[[_Sample], _Columns]]] = {
     _K.ATTESTATION: _attestation,
     _K.REVOCATION: _revocation,

@@ -1,12 +1,14 @@
 """The one question every envelope is asked, whatever path it came by: may this come in?
 
     same id on the federation shelf -> Duplicate            (before any signature is looked at,
-                                       unless it names a signer our copy lacks)
+                                       unless our copy lacks one of a signer who counts)
     same bytes refused before       -> that refusal again
     structure, one spelling         -> else Malformed
     who delivers may deliver this   -> else Refused
     both signature halves           -> else Refused; a signer we lack -> Deferred (of several
                                        around one record, those we know suffice at first)
+    the kind's rule                 -> else Refused; a prerequisite we lack -> Deferred; from a
+                                       registry -> bridged, if only who signed was wrong
     dated ahead of our clock        -> Deferred
 
 Judging reads, never writes, and takes no lock: verification is slow. What it decides is carried
@@ -15,26 +17,37 @@ out by `core`, which looks at equality again under the write lock.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Protocol
+from dataclasses import replace
+from typing import Final
 
-from ciris_mesh.directory.base import Shelf, Source, StoredRow
+from ciris_mesh.directory.base import Shelf, StoredRow
+from ciris_mesh.directory.joining import Joining
+from ciris_mesh.directory.judgement import (
+    DEFERRED,
+    FIRST_CONTACT,
+    Candidate,
+    Judgement,
+    Known,
+    ShelfFacts,
+    is_attributed,
+)
 from ciris_mesh.directory.store import PooledEntry
 from ciris_mesh.errors import MalformedRecord
-from ciris_mesh.records.checks import KeyLookup, public_key_of, verify
+from ciris_mesh.records.checks import KeyLookup, outcome_of, public_key_of, verify
 from ciris_mesh.records.cosigning import is_cosigned, only_signed_by
 from ciris_mesh.records.envelope import Envelope, one_spelling_problem, parse_envelope
-from ciris_mesh.records.hybrid import HybridPolicy, HybridPublicKey
+from ciris_mesh.records.hybrid import HybridPolicy
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, EnvelopeKind
+from ciris_mesh.records.names import names_of
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
+from ciris_mesh.records.rules.base import Finding, Trust, text
+from ciris_mesh.records.rules.keys import is_root
+from ciris_mesh.records.rules.table import judge_content, judge_standing
+from ciris_mesh.records.timestamps import to_unix_ms
+from ciris_mesh.records.tokens import key_token, published_by, tokens_of
 
 #: CEG 0.7: what is dated more than five minutes ahead of the receiver's clock does not count yet.
 SKEW_MS: Final = 300_000
-
-DEFERRED: Final = "deferred"
-FIRST_CONTACT: Final = "first_contact"
 
 #: What a registry's record may lack and still stand on the bridged shelf. A closed list: what is
 #: present and wrong (a failing signature, another content hash) is refused from everyone.
@@ -49,101 +62,22 @@ BRIDGEABLE: Final = frozenset(
     }
 )
 
-_ATTRIBUTED_BY_PEER: Final = frozenset({"peer", "registry"})
-_PATHS: Final = _ATTRIBUTED_BY_PEER | {"own", "import", "unattributed"}
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """Bytes that ask to come in. `digest` names them: SHA-256 over kind and bytes."""
-
-    kind: EnvelopeKind
-    raw: bytes
-    source: Source
-    digest: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What to do with a candidate.
-
-    Attributes:
-        verdict: final, unless `row` is set: then writing it decides between Admitted, Upgraded
-            and Duplicate.
-        row: goes on its shelf.
-        entry: goes into its pool. Beside a row: the whole, while some of its signers lack a key.
-        public: of a KEY row, the key it introduces.
-    """
-
-    candidate: Candidate
-    verdict: Verdict
-    row: StoredRow | None = None
-    entry: PooledEntry | None = None
-    public: HybridPublicKey | None = None
-
-
-class Known(Protocol):
-    """What judging needs to know about the directory. Thread-safe."""
-
-    def shelf_of(self, kind: EnvelopeKind, envelope_id: bytes) -> Shelf | None:
-        """Where the row with this id stands, None without one."""
-        ...
-
-    def signers_of(self, kind: EnvelopeKind, envelope_id: bytes) -> tuple[str, ...]:
-        """The verified signers of the row with this id, () without one."""
-        ...
-
-    def federation_key(self, key_id: str) -> HybridPublicKey | None:
-        """The key on the federation shelf."""
-        ...
-
-    def first_contact_key(self, key_id: str) -> HybridPublicKey | None:
-        """The key in the first-contact pool."""
-        ...
-
-    def remembered_refusal(self, digest: bytes, now_ms: int) -> Verdict | None:
-        """What was said about exactly these bytes."""
-        ...
-
-    def remember_refusal(self, digest: bytes, verdict: Verdict, now_ms: int) -> None:
-        """Say it again without looking, for a while."""
-        ...
-
-
-def candidate(kind: EnvelopeKind, envelope: bytes, source: Source) -> Candidate:
-    """Name the bytes.
-
-    Raises:
-        ValueError: `source.path` is none of the known ones: a bug in the caller.
-    """
-    if source.path not in _PATHS:
-        raise ValueError(f"unknown source path {source.path!r}")
-    raw = bytes(envelope)
-    return Candidate(kind, raw, source, hashlib.sha256(kind.encode() + b"\0" + raw).digest())
-
-
-def is_attributed(source: Source) -> bool:
-    """True when we know whose delivery this is: a peer that is named, or ourselves."""
-    if source.path in _ATTRIBUTED_BY_PEER:
-        return source.peer != ""
-    return source.path in ("own", "import")
-
 
 class Admission:
-    """Judges candidates. Stateless but for what `known` answers.
+    """Judges candidates. Stateless but for what `known` answers."""
 
-    Args:
-        pinned: key id -> fingerprint, for keys whose id does not certify itself.
-    """
-
-    def __init__(self, known: Known, pinned: Mapping[str, bytes]) -> None:
+    def __init__(self, known: Known, trust: Trust) -> None:
         self._known = known
-        self._pinned = dict(pinned)
+        self._trust = trust
 
     def judge(self, what: Candidate, now_ms: int) -> Judgement:
         """Decide. Never raises because of what the bytes hold."""
+        mark = self._known.published_mark()
+        return replace(self._judge(what, now_ms), mark=mark)
+
+    def _judge(self, what: Candidate, now_ms: int) -> Judgement:
         remembered = self._known.remembered_refusal(what.digest, now_ms)
-        if remembered is not None and what.source.path != "registry":
+        if remembered is not None and what.source.path != "registry":  # may bring more
             return Judgement(what, self._duplicate(what, remembered.envelope_id) or remembered)
         try:
             envelope = parse_envelope(what.kind, what.raw)
@@ -153,13 +87,15 @@ class Admission:
             )
             return self._refuse(what, verdict, now_ms)
         duplicate = self._duplicate(what, envelope.envelope_id)
-        if duplicate is not None and not self._names_more(what, envelope):
+        if duplicate is not None:
+            if is_cosigned(what.kind) and is_attributed(what.source):
+                return self._judge_copy(what, envelope, duplicate, now_ms)
             return Judgement(what, duplicate)
         if not is_attributed(what.source):
             return self._judge_stranger(what, envelope, now_ms)
         if envelope.tier_local and what.source.path != "own":
             return Judgement(what, _refused(envelope, Reason.LOCAL_TIER))
-        return self._judge_known(what, envelope, remembered, now_ms)
+        return self._judge_known(what, envelope, now_ms)
 
     def _duplicate(self, what: Candidate, envelope_id: bytes | None) -> Verdict | None:
         if envelope_id is None:
@@ -168,64 +104,145 @@ class Admission:
             return None
         return Verdict(Outcome.DUPLICATE, Reason.NONE, what.kind, envelope_id)
 
-    def _names_more(self, what: Candidate, envelope: Envelope) -> bool:
-        """Does this copy of a record we hold claim signers that ours lacks?
+    def _judge_copy(
+        self, what: Candidate, envelope: Envelope, duplicate: Verdict, now_ms: int
+    ) -> Judgement:
+        """Another copy of a record we hold: does it bring a signature that counts?
 
         Without another look whoever countersigns a record first would keep its author's own
         signature out.
         """
-        if not is_cosigned(what.kind) or not is_attributed(what.source):
-            return False
-        known = self._known.signers_of(what.kind, envelope.envelope_id)
-        return not set(known).issuperset(envelope.signers)
-
-    def _judge_known(
-        self, what: Candidate, envelope: Envelope, remembered: Verdict | None, now_ms: int
-    ) -> Judgement:
-        verdict, signers = (remembered, ()) if remembered else self._verify(envelope)
-        entry = None
-        if verdict.reason is Reason.SIGNER_UNKNOWN and is_cosigned(what.kind):
-            part, part_signers = self._known_part(envelope, verdict)
-            if part is not None:
-                entry = _deferred(what, envelope, verdict)
-                envelope, signers = part, part_signers
-                verdict = _verdict(envelope, Outcome.ADMITTED)
-        ahead_ms = envelope.seq - now_ms
-        is_bridged = what.source.path == "registry" and verdict.reason in BRIDGEABLE
-        if verdict.outcome is not Outcome.ADMITTED and not is_bridged:
-            if verdict.outcome is Outcome.DEFERRED:
-                return Judgement(what, verdict, entry=_deferred(what, envelope, verdict))
+        held = self._known.get(what.kind, envelope.envelope_id)
+        assert held is not None, "a row is never taken away"
+        if set(held.signers).issuperset(envelope.signers):
+            return Judgement(what, duplicate)
+        problem = one_spelling_problem(envelope)
+        if problem is not None:
+            verdict = _verdict(envelope, Outcome.MALFORMED, Reason.NOT_ONE_SPELLING, problem)
             return self._refuse(what, verdict, now_ms)
-        if ahead_ms > SKEW_MS and what.source.path != "own":
+        if not judge_content(envelope, self._trust).is_fine:  # a row from before there were rules
+            return Judgement(what, duplicate)
+        facts = ShelfFacts(self._known)
+        joining = Joining(facts, self._trust, self._known.is_trusted)
+        known = [name for name in envelope.signers if self._known.federation_key(name)]
+        sifted = joining.sift(envelope, known, have=held.signers)
+        entry = _beside(what, envelope, sifted.waits_for, what.proven)
+        if not sifted.ready:
+            return Judgement(what, duplicate, entry=entry)
+        part = only_signed_by(envelope, sifted.ready)
+        verdict, signers = self._verify(part, what.proven)
+        if verdict.outcome is not Outcome.ADMITTED:
+            return self._refuse(what, verdict, now_ms)
+        entry = _beside(what, envelope, sifted.waits_for, what.proven.union(signers))
+        union = joining.union(held, part)
+        if union is None:
+            return Judgement(what, duplicate, entry=entry)
+        return Judgement(
+            what,
+            _verdict(envelope, Outcome.UPGRADED),
+            row=union,
+            joins=held.envelope,
+            entry=entry,
+            key_ids=union.signers,
+            relied_on=facts.relied_on,
+        )
+
+    def _judge_known(self, what: Candidate, envelope: Envelope, now_ms: int) -> Judgement:
+        verdict, signers = self._verify(envelope, what.proven)
+        proven, facts = what.proven.union(signers), ShelfFacts(self._known)
+        is_registry = what.source.path == "registry"
+        may_bridge = is_registry and verdict.reason in BRIDGEABLE
+        if may_bridge or verdict.outcome in (Outcome.ADMITTED, Outcome.DEFERRED):
+            finding = judge_content(envelope, self._trust)
+            if not finding.is_fine:
+                return self._refuse(what, _found(envelope, finding), now_ms)
+        if verdict.outcome is Outcome.ADMITTED and not envelope.tier_local:
+            verdict = _found(envelope, judge_standing(envelope, facts, self._trust))
+            may_bridge = is_registry
+        elif verdict.reason is Reason.SIGNER_UNKNOWN and is_cosigned(what.kind):
+            verdict, signers, proven = self._judge_known_part(envelope, verdict, proven, facts)
+        is_bridged = may_bridge and verdict.outcome is not Outcome.ADMITTED
+        if verdict.outcome is Outcome.DEFERRED and not is_bridged:
+            return Judgement(what, verdict, entry=_deferred(what, envelope, verdict, proven))
+        if verdict.outcome is not Outcome.ADMITTED and not is_bridged:
+            return self._refuse(what, verdict, now_ms)
+        if _signed_ms(envelope) - now_ms > SKEW_MS and what.source.path != "own":
             verdict = _verdict(envelope, Outcome.DEFERRED, Reason.TIME_AHEAD)
-            return Judgement(what, verdict, entry=_deferred(what, envelope, verdict))
-        shelf = Shelf.FEDERATION
+            return Judgement(what, verdict, entry=_deferred(what, envelope, verdict, proven))
         if is_bridged:
-            shelf = Shelf.BRIDGED
-        elif envelope.tier_local:
-            shelf = Shelf.LOCAL
-        row = _row(envelope, shelf, signers, now_ms)
+            judgement = self._shelve(what, envelope, Shelf.BRIDGED, signers, facts, now_ms)
+            waits_for = verdict.waits_for if signers else ()  # unknown signers may stay so for ever
+            return replace(judgement, entry=_beside(what, envelope, waits_for, proven))
+        return self._shelve_truth(what, envelope, signers, facts, now_ms)
+
+    def _shelve_truth(
+        self,
+        what: Candidate,
+        envelope: Envelope,
+        signers: tuple[str, ...],
+        facts: ShelfFacts,
+        now_ms: int,
+    ) -> Judgement:
+        """Onto the federation shelf with those of these verified signers who count."""
+        if envelope.tier_local:
+            return self._shelve(what, envelope, Shelf.LOCAL, signers, facts, now_ms)
+        joining = Joining(facts, self._trust, self._known.is_trusted)
+        sifted = joining.sift(envelope, signers)
+        assert sifted.ready, "a rule was content with signers who do not count"
+        left_out = sorted(set(envelope.signers).difference(sifted.ready))
+        if not left_out:
+            return self._shelve(what, envelope, Shelf.FEDERATION, signers, facts, now_ms)
+        kept = only_signed_by(envelope, sifted.ready)
+        judgement = self._shelve(what, kept, Shelf.FEDERATION, kept.signers, facts, now_ms)
+        detail = f"not kept, for they do not count: {', '.join(left_out)}"
+        verdict = replace(judgement.verdict, detail=detail)
+        entry = _beside(what, envelope, sifted.waits_for, what.proven.union(signers))
+        return replace(judgement, verdict=verdict, entry=entry)
+
+    def _shelve(
+        self,
+        what: Candidate,
+        envelope: Envelope,
+        shelf: Shelf,
+        signers: tuple[str, ...],
+        facts: ShelfFacts,
+        now_ms: int,
+    ) -> Judgement:
         return Judgement(
             what,
             _verdict(envelope, Outcome.ADMITTED),
-            row=row,
-            entry=entry,
+            row=_row(envelope, shelf, signers, now_ms),
             public=public_key_of(envelope),
+            is_root=envelope.kind is EnvelopeKind.KEY and is_root(envelope, self._trust),
+            tokens=tokens_of(envelope) if shelf is Shelf.FEDERATION else (),
+            key_ids=_keys_relied_on(envelope, signers, facts),
+            relied_on=facts.relied_on,
+            names=names_of(envelope),
+            published=published_by(envelope) if shelf is Shelf.FEDERATION else (),
         )
 
-    def _known_part(
-        self, envelope: Envelope, verdict: Verdict
-    ) -> tuple[Envelope | None, tuple[str, ...]]:
-        """The record with those signers whose keys are here, if it may stand on them alone.
+    def _judge_known_part(
+        self, envelope: Envelope, verdict: Verdict, proven: frozenset[str], facts: ShelfFacts
+    ) -> tuple[Verdict, tuple[str, ...], frozenset[str]]:
+        """May the record stand on those of its signers whose keys are here?
 
         Else anyone could keep a record waiting by adding a signer nobody knows.
+
+        Returns:
+            Admitted and those signers; or what the whole waits for, with what the part lacks. And
+            whose signatures are known to stand by now.
         """
-        known = [name for name in envelope.signers if name not in verdict.waits_for]
-        if not known:
-            return None, ()
+        known = [name for name in envelope.signers if key_token(name) not in verdict.waits_for]
         part = only_signed_by(envelope, known)
-        found, signers = self._verify(part)
-        return (part, signers) if found.outcome is Outcome.ADMITTED else (None, ())
+        found, signers = self._verify(part, proven)
+        if found.outcome is not Outcome.ADMITTED:
+            return verdict, (), proven
+        proven = proven.union(signers)
+        finding = judge_standing(part, facts, self._trust)
+        if finding.is_fine:
+            return found, signers, proven
+        waits_for = tuple(dict.fromkeys((*verdict.waits_for, *finding.waits_for)))
+        return replace(verdict, waits_for=waits_for), (), proven
 
     def _judge_stranger(self, what: Candidate, envelope: Envelope, now_ms: int) -> Judgement:
         """First contact: a key that signs itself, then its occurrences. Nothing else."""
@@ -238,9 +255,12 @@ class Admission:
         may_come = self._known.federation_key if is_key else self._known.first_contact_key
         if (may_come(owner) is None) is not is_key:
             return Judgement(what, _refused(envelope, Reason.UNATTRIBUTED))
-        verdict, _ = self._verify(envelope, self._known.first_contact_key)
+        verdict, _ = self._verify(envelope, keys=self._known.first_contact_key)
         if verdict.outcome is Outcome.DEFERRED:
             return Judgement(what, _refused(envelope, Reason.UNATTRIBUTED))
+        finding = judge_content(envelope, self._trust)
+        if verdict.outcome is Outcome.ADMITTED and not finding.is_fine:
+            verdict = _found(envelope, finding)
         if verdict.outcome is not Outcome.ADMITTED:
             return self._refuse(what, verdict, now_ms)
         entry = PooledEntry(
@@ -258,8 +278,14 @@ class Admission:
         return Judgement(what, verdict, entry=entry)
 
     def _verify(
-        self, envelope: Envelope, keys: KeyLookup | None = None
+        self,
+        envelope: Envelope,
+        proven: frozenset[str] = frozenset(),
+        *,
+        keys: KeyLookup | None = None,
     ) -> tuple[Verdict, tuple[str, ...]]:
+        if envelope.signers and proven.issuperset(envelope.signers):
+            return _verdict(envelope, Outcome.ADMITTED), envelope.signers
         problem = one_spelling_problem(envelope)
         if problem is not None:
             return _verdict(envelope, Outcome.MALFORMED, Reason.NOT_ONE_SPELLING, problem), ()
@@ -272,7 +298,8 @@ class Admission:
             envelope,
             keys or self._known.federation_key,
             policy=policy,
-            pinned=self._pinned,
+            pinned=self._trust.pinned,
+            proven=proven,
         )
         return verification.verdict, verification.signers
 
@@ -280,6 +307,14 @@ class Admission:
         """Bytes judged for good. Only verdicts that no path or later arrival could change."""
         self._known.remember_refusal(what.digest, verdict, now_ms)
         return Judgement(what, verdict)
+
+
+def _keys_relied_on(
+    envelope: Envelope, signers: tuple[str, ...], facts: ShelfFacts
+) -> tuple[str, ...]:
+    """A key record brings the key of its owner along."""
+    own = {text(envelope, "key_id")} if envelope.kind is EnvelopeKind.KEY else set()
+    return tuple(name for name in dict.fromkeys((*signers, *facts.key_ids)) if name not in own)
 
 
 def _owner(envelope: Envelope) -> str:
@@ -291,6 +326,25 @@ def _verdict(
     envelope: Envelope, outcome: Outcome, reason: Reason = Reason.NONE, detail: str = ""
 ) -> Verdict:
     return Verdict(outcome, reason, envelope.kind, envelope.envelope_id, detail)
+
+
+def _found(envelope: Envelope, finding: Finding) -> Verdict:
+    return Verdict(
+        outcome_of(finding.reason),
+        finding.reason,
+        envelope.kind,
+        envelope.envelope_id,
+        finding.detail,
+        finding.waits_for,
+        finding.needs_all,
+    )
+
+
+def _signed_ms(envelope: Envelope) -> int:
+    """The latest time the record claims to have been made or signed at, in Unix ms."""
+    signed_at = envelope.record.get("scrub_timestamp")
+    signed_ms = to_unix_ms(signed_at) if isinstance(signed_at, str) else 0
+    return max(envelope.seq, signed_ms)
 
 
 def _refused(envelope: Envelope, reason: Reason) -> Verdict:
@@ -310,7 +364,19 @@ def _row(envelope: Envelope, shelf: Shelf, signers: tuple[str, ...], now_ms: int
     )
 
 
-def _deferred(what: Candidate, envelope: Envelope, verdict: Verdict) -> PooledEntry:
+def _beside(
+    what: Candidate, envelope: Envelope, waits_for: tuple[str, ...], proven: frozenset[str]
+) -> PooledEntry | None:
+    """The copy itself, beside the row made of as much of it as can be used as yet."""
+    if not waits_for:
+        return None
+    verdict = _verdict(envelope, Outcome.DEFERRED)
+    return _deferred(what, envelope, replace(verdict, waits_for=waits_for), proven)
+
+
+def _deferred(
+    what: Candidate, envelope: Envelope, verdict: Verdict, proven: frozenset[str]
+) -> PooledEntry:
     is_dated = verdict.reason is Reason.TIME_AHEAD
     return PooledEntry(
         digest=what.digest,
@@ -320,6 +386,8 @@ def _deferred(what: Candidate, envelope: Envelope, verdict: Verdict) -> PooledEn
         source=what.source,
         signers=envelope.signers,
         waits_for=verdict.waits_for,
-        not_before_ms=envelope.seq - SKEW_MS if is_dated else 0,
+        not_before_ms=_signed_ms(envelope) - SKEW_MS if is_dated else 0,
         size_bytes=len(what.raw),
+        needs_all=verdict.needs_all,
+        proven=proven,
     )

@@ -60,6 +60,7 @@ class StoredRow:
         envelope: the exact bytes received or authored; what is served again.
         signers: key ids whose signatures were verified before the row was written.
         admitted_at_ms: this node's clock; never enters a hash.
+        introduced: a record by one of ours relies on it, so it is passed on with that one.
     """
 
     kind: EnvelopeKind
@@ -70,6 +71,7 @@ class StoredRow:
     signers: tuple[str, ...]
     envelope: bytes
     admitted_at_ms: int
+    introduced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +106,11 @@ class ReplicationDirectory(Protocol):
     def admit(self, kind: EnvelopeKind, envelope: bytes, source: Source, *, now_ms: int) -> Verdict:
         """Verify, then store. Returns only after the write is durable.
 
-        A key that arrives may release deferred records; they are admitted in the same call.
-        Of kinds 4 to 10, whose ids do not cover who signed, a copy with a verified signer that
-        ours lacks is Upgraded: the union is kept. Digests stay the same, so two nodes that hold
-        one id with other signers do not notice; a union spreads only with rounds that fetch it.
+        A record that arrives may release deferred ones; they are admitted in the same call.
+        Of kinds 4 to 10, whose ids do not cover who signed, a copy with a verified signer who
+        counts and whom ours lacks is Upgraded: the union is kept. One without is Duplicate.
+        Digests stay the same, so two nodes that hold one id with other signers do not notice; a
+        union spreads only with rounds that fetch it.
         A stranger's key (unattributed) ends as Deferred(first_contact): held, on no shelf.
         """
         ...
@@ -143,7 +146,8 @@ class ReplicationDirectory(Protocol):
 
         Args:
             charged: verified signers -> those a row counts against, who take turns when there
-                is more than `limit`; () leaves the row out.
+                is more than `limit`; () leaves the row out, unless it is introduced: then it
+                counts against its signers.
         """
         ...
 
@@ -163,6 +167,22 @@ class ReplicationDirectory(Protocol):
         """Grows whenever a row of `kind` changes on the federation shelf. For caches."""
         ...
 
+    def rooted(self) -> frozenset[str]:
+        """Keys with a chain of signatures to a configured root. The same object until it grows."""
+        ...
+
+    def closed(self) -> frozenset[EnvelopeKind]:
+        """Kinds of which nothing can be admitted under this configuration."""
+        ...
+
+    def favour(self, friends: Callable[[], frozenset[str]]) -> None:
+        """Ask `friends`, besides the rooted, whose records may be brought without limit.
+
+        Called once per batch and whenever signers of one record compete for room, with no lock
+        held.
+        """
+        ...
+
     def public_key(self, key_id: str) -> HybridPublicKey | None:
         """The verified key behind `key_id`, federation shelf or first contact."""
         ...
@@ -171,6 +191,14 @@ class ReplicationDirectory(Protocol):
         self, kind: EnvelopeKind | None = None, *, limit: int, after: int = 0
     ) -> Iterator[tuple[int, StoredRow]]:
         """(position, row) in admission order after position `after`, at most `limit`."""
+        ...
+
+    def named_rows(self, name: str, *, limit: int) -> list[StoredRow]:
+        """Rows, on any shelf, that answer to a name (`records.names`); at most `limit`.
+
+        Also takes a token (`records.tokens`), to which the federation shelf alone answers. Reads
+        an index, however much is held.
+        """
         ...
 
     def counts(self) -> dict[tuple[EnvelopeKind, Shelf], int]:
@@ -200,7 +228,10 @@ class ReplicationDirectory(Protocol):
         ...
 
     def retry_due(self, now_ms: int) -> list[Verdict]:
-        """Look again at what was dated ahead of us and is not any more. `admit` does so too."""
+        """Look again at what was dated ahead of us and is not any more. `admit` does so too.
+
+        And at some of what a record released that released too much to be judged in one call.
+        """
         ...
 
     def close(self) -> None:

@@ -29,7 +29,7 @@ from ciris_mesh.directory.base import (
     StoredRow,
 )
 from ciris_mesh.directory.buckets import digest_of
-from ciris_mesh.records.cosigning import is_cosigned
+from ciris_mesh.directory.quotas import is_ours
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.wire.messages import EnvelopeRef
@@ -62,6 +62,9 @@ UNSERVED_LONGEST_S: Final = 3_600.0
 #: How long a view's digest may be reused while nothing visible changed: bounds for how long a
 #: lapsed back-off goes unnoticed.
 VIEW_REUSE_S: Final = 60.0
+
+#: Refusals that say nothing about the bytes: there may be room later.
+_NO_ROOM: Final = frozenset({Reason.POOL_FULL, Reason.SIGNER_QUOTA, Reason.PEER_QUOTA})
 
 _Key = tuple[EnvelopeKind, bytes]
 
@@ -167,8 +170,10 @@ class FederationDirectoryReplicationBridge:
     """The directory as one round with one peer sees it. Thread-safe.
 
     Args:
-        trusted: key ids whose records may be offered: own, peers' and pinned ones. Called once
-            per question, so a change takes effect with the next one.
+        trusted: key ids whose records may be offered: own, peers', pinned and rooted ones.
+            Called once per question, so a change takes effect with the next one.
+        unwanted: kinds never asked for, because nothing of them could be admitted here. What peers
+            offer of them counts as known.
         clock: monotonic seconds, for back-off.
     """
 
@@ -177,10 +182,12 @@ class FederationDirectoryReplicationBridge:
         directory: ReplicationDirectory,
         trusted: Callable[[], frozenset[str]],
         *,
+        unwanted: frozenset[EnvelopeKind] = frozenset(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
         self._trusted = trusted
+        self._unwanted = unwanted
         self._clock = clock
         self._lock = threading.Lock()  # guards all below; never held while calling the directory
         self._offers: dict[EnvelopeKind, _Offer] = {}
@@ -202,7 +209,7 @@ class FederationDirectoryReplicationBridge:
 
     def may_serve(self, peer: str, kind: EnvelopeKind, row: StoredRow) -> bool:
         """The one predicate of list and fetch: may this row go to this peer?"""
-        return row.kind is kind and _may_pass_on(kind, row.shelf, row.signers, self._trusted())
+        return row.kind is kind and _may_pass_on(row, self._trusted())
 
     def serve(
         self, peer: str, kind: EnvelopeKind, want: Sequence[bytes], *, budget_bytes: int
@@ -222,7 +229,7 @@ class FederationDirectoryReplicationBridge:
             row = self._directory.get(kind, envelope_id)
             if row is None:
                 unserved.append((envelope_id, "not_held"))
-            elif not _may_pass_on(kind, row.shelf, row.signers, trusted):
+            elif not _may_pass_on(row, trusted):
                 unserved.append((envelope_id, "not_offered"))
             elif sent and len(row.envelope) > left_bytes:
                 unserved.append((envelope_id, "over_budget"))
@@ -249,6 +256,9 @@ class FederationDirectoryReplicationBridge:
         peer's bytes, and what it failed to deliver a moment ago. An id that is only bridged is
         asked for: the peer's copy may carry the signature ours lacks.
         """
+        if kind in self._unwanted:
+            self._count("not_asked", "unwanted", len(refs))
+            return []
         ids = list(dict.fromkeys(ref.envelope_hash for ref in reversed(refs)))
         standing = self._directory.standing(kind, ids)
         now_s = self._clock()
@@ -305,10 +315,12 @@ class FederationDirectoryReplicationBridge:
         return verdicts
 
     def owing(self, peer: str, kind: EnvelopeKind, refs: Iterable[EnvelopeRef]) -> int:
-        """How many of these are on no shelf here, refused ones aside.
+        """How many of these are on no shelf here, refused and unwanted ones aside.
 
         More than `lacking` asks for: what waits in a pool, or for its back-off, is not here either.
         """
+        if kind in self._unwanted:
+            return 0
         ids = {ref.envelope_hash for ref in refs}
         standing = self._directory.standing(kind, ids)
         shelved = (Standing.HELD, Standing.BRIDGED)
@@ -371,6 +383,8 @@ class FederationDirectoryReplicationBridge:
     ) -> SetDigest:
         if not beyond:
             return offer.digest
+        if kind in self._unwanted:
+            return digest_of(offer.ids | beyond)
         standing = self._directory.standing(kind, beyond)
         now_s = self._clock()
         with self._lock:
@@ -389,7 +403,7 @@ class FederationDirectoryReplicationBridge:
             return cached
 
         def charged(signers: tuple[str, ...]) -> tuple[str, ...]:
-            if not _may_pass_on(kind, Shelf.FEDERATION, signers, trusted):
+            if not is_ours(kind, signers, trusted.__contains__):
                 return ()
             return tuple(name for name in signers if name in trusted)
 
@@ -436,19 +450,10 @@ class FederationDirectoryReplicationBridge:
             self._counts[what, reason] += number
 
 
-def _may_pass_on(
-    kind: EnvelopeKind, shelf: Shelf, signers: Sequence[str], trusted: frozenset[str]
-) -> bool:
-    """Federation shelf, and every signer one of ours: the strictest reading of "whose records".
-
-    Except where anybody may add a signature under the same id: there one of ours is enough, or
-    adding one would keep the record from being passed on.
-    """
-    if shelf is not Shelf.FEDERATION:
-        return False
-    if is_cosigned(kind):
-        return not trusted.isdisjoint(signers)
-    return bool(signers) and trusted.issuperset(signers)
+def _may_pass_on(row: StoredRow, trusted: frozenset[str]) -> bool:
+    """Federation shelf, and said by one of ours, or what that relies on."""
+    is_said = row.introduced or is_ours(row.kind, row.signers, trusted.__contains__)
+    return row.shelf is Shelf.FEDERATION and is_said
 
 
 def _is_known(memory: _PeerMemory, key: _Key, standing: Standing | None, now_s: float) -> bool:
@@ -464,7 +469,7 @@ def _is_known(memory: _PeerMemory, key: _Key, standing: Standing | None, now_s: 
 
 def _remember(memory: _PeerMemory, key: _Key, verdict: Verdict, now_s: float) -> None:
     match verdict.outcome:
-        case Outcome.REFUSED if verdict.reason is Reason.POOL_FULL:
+        case Outcome.REFUSED if verdict.reason in _NO_ROOM:
             memory.note_unserved(key, now_s)
         case Outcome.REFUSED | Outcome.MALFORMED:
             memory.note_refused(key, now_s)

@@ -3,7 +3,7 @@
 Locks, in the order they may be taken:
 
     writer  (commit.GroupCommit)  one transaction at a time
-    state   (here)                pool indexes, digests, generations, counters, key cache
+    state   (here)                pool indexes, digests, generations, counters
 
 Verification runs under neither. A generation grows after its commit is visible, so whoever reads
 a generation first and rows second never takes rows older than that generation.
@@ -12,56 +12,76 @@ a generation first and rows second never takes rows older than that generation.
 from __future__ import annotations
 
 import threading
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from dataclasses import replace
+from typing import Final, TypeVar
 
-from ciris_mesh.directory.admission import (
-    DEFERRED,
-    FIRST_CONTACT,
-    Admission,
-    Candidate,
-    Judgement,
-    candidate,
-)
+from ciris_mesh.directory.admission import Admission
 from ciris_mesh.directory.base import (
     Evicted,
     PoolSizes,
-    ReplicationDirectory,
     SetDigest,
     Shelf,
     Source,
     Standing,
-    StoredRow,
 )
 from ciris_mesh.directory.buckets import BucketDigests
 from ciris_mesh.directory.commit import GroupCommit
+from ciris_mesh.directory.introducing import Introductions
+from ciris_mesh.directory.judgement import DEFERRED, FIRST_CONTACT, Candidate, Judgement, candidate
 from ciris_mesh.directory.judging import judge_all
-from ciris_mesh.directory.placing import KeyShares, Placed, Placing
-from ciris_mesh.directory.pools import DeferredPool, FirstContactPool, PoolLimits, RefusalMemory
-from ciris_mesh.directory.store import PooledEntry, Store
-from ciris_mesh.errors import MalformedRecord
-from ciris_mesh.records.checks import public_key_of
-from ciris_mesh.records.envelope import parse_envelope
+from ciris_mesh.directory.keycache import KeyCache, public_key_in
+from ciris_mesh.directory.placing import Placed, Placing
+from ciris_mesh.directory.pools import (
+    DeferredPool,
+    FirstContactPool,
+    PoolLimits,
+    PublishedLog,
+    RefusalMemory,
+    missing_signers,
+)
+from ciris_mesh.directory.quotas import Quotas
+from ciris_mesh.directory.reading import StoreReading
+from ciris_mesh.directory.rooting import Rooting
+from ciris_mesh.directory.store import Name, PooledEntry, Store
+from ciris_mesh.directory.views import Views
+from ciris_mesh.records.envelope import Envelope, parse_envelope
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
-from ciris_mesh.wire.messages import EnvelopeRef
-
-#: Public keys kept ready: 2 kB each, so 2 MB; more signers than one round usually meets.
-KEY_CACHE_MAX: Final = 1024
+from ciris_mesh.records.rules.base import Trust
+from ciris_mesh.records.rules.keys import is_root
+from ciris_mesh.records.rules.operations import closed_kinds
+from ciris_mesh.records.tokens import self_key_token
 
 #: Evictions kept until somebody asks: one batch evicts at most what one Deliver holds.
 EVICTED_MAX: Final = 8192
 
-_CHANGES: Final = frozenset({Outcome.ADMITTED, Outcome.UPGRADED})
+#: Rows read at a time for one token: hardly any has more, and a key record is 12 kB.
+NAMED_PAGE: Final = 32
+
+#: Waiting records that one call looks at again because of what it brought: a quarter of a second.
+#: The rest is overdue.
+RELEASES_MAX: Final = 256
+
+#: Overdue ones looked at each time anything is admitted: a verification takes about a millisecond,
+#: so nobody notices. `retry_due`, which is nobody's round, takes more.
+OVERDUE_BATCH: Final = 64
+
+#: Tokens remembered for judgements under way: more than one commit publishes, and a judgement
+#: rarely outlasts one.
+PUBLISHED_MAX: Final = 4096
+
+_View = TypeVar("_View")
 
 
-class DirectoryCore(ReplicationDirectory):
+class DirectoryCore(StoreReading):
     """Everything a directory does that does not depend on where its rows are kept.
 
     Args:
-        pinned: key id -> SHA-256 fingerprint, for keys whose id does not certify itself.
+        pinned: key id -> SHA-256 fingerprint; added to those of `trust`.
+        trust: what this node's configuration says of others; without it everything is denied.
         limits: how much may wait.
     """
 
@@ -70,21 +90,27 @@ class DirectoryCore(ReplicationDirectory):
         store: Store,
         *,
         pinned: Mapping[str, bytes] | None = None,
+        trust: Trust | None = None,
         limits: PoolLimits | None = None,
     ) -> None:
+        trust = trust or Trust()
+        trust = replace(trust, pinned={**trust.pinned, **(pinned or {})})
         self._store = store
         self._limits = limits or PoolLimits()
         self._state = threading.Lock()
         self._commit = GroupCommit(store, self._committed, self._rolled_back)
-        self._admission = Admission(self, pinned or {})
+        self._trust = trust
+        self._friends: Callable[[], frozenset[str]] = frozenset
+        self._admission = Admission(self, trust)
         self._refusals = RefusalMemory(self._limits)
         self._outcomes: Counter[tuple[str, str, str]] = Counter()
         self._generations = dict.fromkeys(EnvelopeKind, 0)
-        self._keys: OrderedDict[str, HybridPublicKey] = OrderedDict()
+        self._keys = KeyCache(store)
         self._touched: set[tuple[EnvelopeKind, int]] = set()
-        self._overdue: list[bytes] = []
+        self._published = PublishedLog(PUBLISHED_MAX)
+        self._publishing: set[str] = set()
+        self._views = Views(store)
         self._evicted: deque[Evicted] = deque(maxlen=EVICTED_MAX)
-        self._keys_brought: Counter[str] = Counter()
         self._load()
 
     # -- the one way in ----------------------------------------------------------------------
@@ -99,20 +125,23 @@ class DirectoryCore(ReplicationDirectory):
         """As `admit`, one verdict each in order, with one commit for the batch."""
         asked = [candidate(kind, envelope, source) for envelope in envelopes]
         digests = {what.digest for what in asked}
-        due = [what for what in self._due(now_ms) if what.digest not in digests]
+        due = [
+            what for what in self._due(now_ms, overdue=OVERDUE_BATCH) if what.digest not in digests
+        ]
         verdicts = self._settle([*asked, *due], now_ms, durable=source.path == "own")
         answers: list[Verdict] = []
         for what in asked:
             verdict = verdicts[what.digest]
-            if what.digest not in digests and verdict.outcome in _CHANGES:
+            if what.digest not in digests and verdict.outcome.is_change:
                 verdict = Verdict(Outcome.DUPLICATE, kind=kind, envelope_id=verdict.envelope_id)
             digests.discard(what.digest)
             answers.append(verdict)
         return answers
 
     def retry_due(self, now_ms: int) -> list[Verdict]:
-        """Look again at what was dated ahead of us and is not any more."""
-        return list(self._settle(self._due(now_ms), now_ms, durable=False).values())
+        """Look again at what was dated ahead of us and is not any more, and at what is overdue."""
+        due = self._due(now_ms, overdue=RELEASES_MAX)
+        return list(self._settle(due, now_ms, durable=False).values())
 
     def promote_first_contact(self, key_id: str, *, now_ms: int) -> Verdict | None:
         """Move a first-contact key, and its occurrences, onto the federation shelf."""
@@ -129,22 +158,27 @@ class DirectoryCore(ReplicationDirectory):
     ) -> dict[bytes, Verdict]:
         """Judge and place until nothing more is released. One verdict per distinct bytes."""
         verdicts: dict[bytes, Verdict] = {}
+        friends = self._friends()
+        room = RELEASES_MAX
         while pending:
             judged = judge_all(lambda what: self._admission.judge(what, now_ms), pending)
-            placed = self._place(judged, durable=durable)
+            placed = self._place(judged, friends, durable=durable)
             with self._state:
                 self._take_note(placed, verdicts)
-            pending = [*placed.again, *self._released(placed.new_keys)]
+            released = self._released(placed, room)
+            room -= len(released)
+            pending = [*(what for what in placed.again if not what.is_waiting), *released]
         return verdicts
 
-    def _place(self, judged: list[Judgement], *, durable: bool) -> Placed:
+    def _place(self, judged: list[Judgement], friends: frozenset[str], *, durable: bool) -> Placed:
         with self._state:
             if self._placing.is_settled(judged):
                 return self._placing.place(judged)
 
         def job() -> Placed:
             with self._state:
-                placed = self._placing.place(judged)
+                self._placing.befriend(friends)
+                placed = self._placing.place(judged, friends)
                 self._save_digests()
             return placed
 
@@ -154,32 +188,50 @@ class DirectoryCore(ReplicationDirectory):
         for what, verdict in placed.settled:
             self._outcomes[what.source.path, verdict.outcome.value, verdict.reason.value] += 1
             before = verdicts.get(what.digest)
-            if before is None or before.outcome not in _CHANGES:
+            if before is None or not before.outcome.is_change:
                 verdicts[what.digest] = verdict
         for entry in placed.evicted:
             verdict = Verdict(Outcome.REFUSED, Reason.POOL_FULL, entry.kind, entry.envelope_id)
             self._outcomes["pool", verdict.outcome.value, verdict.reason.value] += 1
             if entry.source.path == "peer":
                 self._evicted.append(Evicted(entry.source.peer, entry.kind, entry.envelope_id))
-            if entry.digest in verdicts:
+            before = verdicts.get(entry.digest)
+            if before is not None and before.outcome is Outcome.DEFERRED:
                 verdicts[entry.digest] = verdict
 
-    def _released(self, key_ids: Iterable[str]) -> list[Candidate]:
-        with self._state:
-            entries = [entry for key in key_ids for entry in self._deferred.waiting_for(key)]
-        return [what for entry in entries if (what := self._fetch(entry, entry.source))]
+    def _released(self, placed: Placed, room: int) -> list[Candidate]:
+        """What waited for what was written, or under the same id; the latter only if it may join.
 
-    def _due(self, now_ms: int) -> list[Candidate]:
+        A copy whose signers are still unknown has nothing new to say. What was judged too early
+        goes with them. The oldest come first, and what there is no room for is postponed.
+        """
         with self._state:
-            entries = self._deferred.due(now_ms)
-            entries += [entry for entry in map(self._deferred.get, self._overdue) if entry]
-            self._overdue = []
+            siblings = [entry for entry in map(self._deferred.get, placed.siblings) if entry]
+            entries = {entry.digest: entry for entry in siblings if not missing_signers(entry)}
+            early = (self._deferred.get(what.digest) for what in placed.again if what.is_waiting)
+            entries |= {entry.digest: entry for entry in early if entry}
+            for entry in self._deferred.release(dict.fromkeys(placed.published)):
+                entries[entry.digest] = entry
+            released = self._deferred.oldest_first(entries.values())
+            self._deferred.postpone(released[room:])
+        return self._fetch_all(released[:room])
+
+    def _due(self, now_ms: int, *, overdue: int) -> list[Candidate]:
+        with self._state:
+            entries = self._deferred.due(now_ms)[:RELEASES_MAX]
+            entries += self._deferred.take_overdue(overdue)
+        return self._fetch_all(entries)
+
+    def _fetch_all(self, entries: Iterable[PooledEntry]) -> list[Candidate]:
         return [what for entry in entries if (what := self._fetch(entry, entry.source))]
 
     def _fetch(self, entry: PooledEntry, source: Source) -> Candidate | None:
         """The pooled bytes as a candidate; None when they have just left the pool."""
         raw = self._store.pool_envelope(entry.pool, entry.digest)
-        return Candidate(entry.kind, raw, source, entry.digest) if raw is not None else None
+        if raw is None:
+            return None
+        is_waiting = entry.pool == DEFERRED
+        return Candidate(entry.kind, raw, source, entry.digest, entry.proven, is_waiting)
 
     # -- what admission asks (admission.Known) -------------------------------------------------
 
@@ -187,32 +239,44 @@ class DirectoryCore(ReplicationDirectory):
         """Where the row with this id stands, None without one."""
         return self._store.shelves(kind, [envelope_id]).get(envelope_id)
 
-    def signers_of(self, kind: EnvelopeKind, envelope_id: bytes) -> tuple[str, ...]:
-        """The verified signers of the row with this id, () without one."""
-        row = self._store.get(kind, envelope_id)
-        return row.signers if row is not None else ()
+    def is_trusted(self, key_id: str) -> bool:
+        """Does this node pass on what this key signed?"""
+        if key_id in self._friends():
+            return True
+        with self._state:
+            return key_id in self._rooting.keys
 
     def federation_key(self, key_id: str) -> HybridPublicKey | None:
-        """The key on the federation shelf. Cached: a key never changes under its id."""
+        """The key on the federation shelf."""
+        return self._keys.get(key_id)
+
+    def named(self, token: str) -> Iterator[Envelope]:
+        """Federation-shelf records that answer to this token, the first admitted first."""
+        after = 0
+        while page := self._store.named(token, limit=NAMED_PAGE, after=after):
+            yield from (parse_envelope(row.kind, row.envelope) for _, row in page)
+            after, _ = page[-1]
+
+    def views(self, token: str, read: Callable[[Envelope], _View]) -> Iterator[tuple[Name, _View]]:
+        """Each record that answers to this token, by name, and what `read` makes of it, kept."""
+        return self._views.of(token, read)
+
+    def stewards(self) -> frozenset[str]:
+        """Rooted stewards, as far as committed."""
         with self._state:
-            public = self._keys.get(key_id)
-            if public is not None:
-                self._keys.move_to_end(key_id)
-                return public
-        public = self._read_key(key_id)
-        if public is not None:
-            with self._state:
-                self._keys[key_id] = public
-                if len(self._keys) > KEY_CACHE_MAX:
-                    self._keys.popitem(last=False)
-        return public
+            return self._stewards
+
+    def published_mark(self) -> int:
+        """Grows with every token published; what was published by then can be read."""
+        with self._state:
+            return self._published.mark
 
     def first_contact_key(self, key_id: str) -> HybridPublicKey | None:
         """The key in the first-contact pool."""
         with self._state:
             entry = self._strangers.key(key_id)
         raw = self._store.pool_envelope(FIRST_CONTACT, entry.digest) if entry else None
-        return _public_key(raw) if raw is not None else None
+        return public_key_in(raw) if raw is not None else None
 
     def remembered_refusal(self, digest: bytes, now_ms: int) -> Verdict | None:
         """What was said about exactly these bytes."""
@@ -225,28 +289,6 @@ class DirectoryCore(ReplicationDirectory):
             self._refusals.put(digest, verdict, now_ms)
 
     # -- reading -----------------------------------------------------------------------------
-
-    def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
-        """Point read by envelope id, any shelf."""
-        return self._store.get(kind, envelope_id)
-
-    def holdings(self, kind: EnvelopeKind) -> list[EnvelopeRef]:
-        """Refs of every federation-shelf row, newest `seq` first."""
-        return self._store.refs(kind)
-
-    def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:
-        """Envelope id -> verified signers, federation shelf."""
-        return self._store.signers(kind)
-
-    def newest(
-        self,
-        kind: EnvelopeKind,
-        charged: Callable[[tuple[str, ...]], tuple[str, ...]],
-        *,
-        limit: int,
-    ) -> tuple[list[EnvelopeRef], int]:
-        """A fair share of the rows charged to anybody, and how many it leaves out."""
-        return self._store.newest(kind, charged, limit=limit)
 
     def unknown(self, kind: EnvelopeKind, ids: Iterable[bytes]) -> list[bytes]:
         """Those of `ids` neither held on any shelf nor deferred here, in the order given."""
@@ -277,19 +319,22 @@ class DirectoryCore(ReplicationDirectory):
         with self._state:
             return self._generations[kind]
 
+    def rooted(self) -> frozenset[str]:
+        """Keys with a chain of signatures to a configured root."""
+        with self._state:
+            return self._rooting.keys.ids()
+
+    def closed(self) -> frozenset[EnvelopeKind]:
+        """Kinds of which nothing can be admitted under this configuration."""
+        return closed_kinds(self._trust)
+
+    def favour(self, friends: Callable[[], frozenset[str]]) -> None:
+        """Ask `friends`, besides the rooted, whose records may be brought without limit."""
+        self._friends = friends
+
     def public_key(self, key_id: str) -> HybridPublicKey | None:
         """The verified key behind `key_id`, federation shelf or first contact."""
         return self.federation_key(key_id) or self.first_contact_key(key_id)
-
-    def rows(
-        self, kind: EnvelopeKind | None = None, *, limit: int, after: int = 0
-    ) -> Iterator[tuple[int, StoredRow]]:
-        """(position, row) in admission order after position `after`, at most `limit`."""
-        return iter(self._store.rows(kind, limit=limit, after=after))
-
-    def counts(self) -> dict[tuple[EnvelopeKind, Shelf], int]:
-        """Rows per kind and shelf; zero rows are left out."""
-        return self._store.counts()
 
     def pools(self) -> PoolSizes:
         """How full the bounded pools are."""
@@ -323,23 +368,30 @@ class DirectoryCore(ReplicationDirectory):
             else:
                 self._strangers.add(entry)
         self._digests = {kind: self._load_digests(kind) for kind in EnvelopeKind}
+        self._rooting = self._find_rooted()
+        self._stewards = self._rooting.stewards.ids()
         self._placing = Placing(
             self._store,
             self._deferred,
             self._strangers,
-            self._read_key,
+            self._keys.read,
             self._touched,
-            KeyShares(self._keys_brought, self._limits.keys_per_peer),
+            Quotas(self._store, self._limits, self._rooting.keys),
+            self._rooting,
+            Introductions(self._store, self._touched, self._rooting.keys),
+            self._published,
+            self._publishing,
         )
-        # A crash between a key's commit and what it releases leaves entries that wait for a
-        # key that is here.
-        keys = self._deferred.keys_waited_for()
-        self._overdue = [
-            entry.digest
-            for key_id in keys
-            if self._read_key(key_id) is not None
-            for entry in self._deferred.waiting_for(key_id)
-        ]
+        # A crash between a commit and what it releases leaves entries that wait for what is here,
+        # and the configuration may trust somebody it did not.
+        self._deferred.postpone_waiting()
+
+    def _find_rooted(self) -> Rooting:
+        rooting = Rooting(self._store)
+        for key_id in sorted(self._trust.roots):
+            if any(is_root(record, self._trust) for record in self.named(self_key_token(key_id))):
+                rooting.add_root(key_id)
+        return rooting
 
     def _load_digests(self, kind: EnvelopeKind) -> BucketDigests:
         saved = self._store.saved_buckets(kind)
@@ -348,10 +400,6 @@ class DirectoryCore(ReplicationDirectory):
             return self._store.bucket_ids(kind, bucket)
 
         return BucketDigests(read_ids, saved.clean, saved.dirty)
-
-    def _read_key(self, key_id: str) -> HybridPublicKey | None:
-        row = self._store.key_row(key_id)
-        return _public_key(row.envelope) if row is not None else None
 
     def _save_digests(self) -> None:
         """Note in the running transaction which digests are current and which no longer are."""
@@ -369,10 +417,15 @@ class DirectoryCore(ReplicationDirectory):
             for kind in {kind for kind, _ in self._touched}:
                 self._generations[kind] += 1
             self._touched.clear()
+            self._stewards = self._rooting.stewards.ids()
+            if self._publishing:
+                self._published.add(self._publishing)
+                self._publishing.clear()
 
     def _rolled_back(self) -> None:
         with self._state:
             self._touched.clear()
+            self._publishing.clear()
             self._load()
 
     def _finish(self) -> None:
@@ -381,10 +434,3 @@ class DirectoryCore(ReplicationDirectory):
                 self._save_digests()
         finally:
             self._store.close()
-
-
-def _public_key(raw: bytes) -> HybridPublicKey | None:
-    try:
-        return public_key_of(parse_envelope(EnvelopeKind.KEY, raw))
-    except MalformedRecord:
-        return None

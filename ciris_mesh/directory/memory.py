@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from ciris_mesh.directory.base import Shelf, StoredRow
 from ciris_mesh.directory.buckets import BucketDigest, bucket_of
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.pools import PoolLimits
-from ciris_mesh.directory.store import PooledEntry, SavedBuckets, fair_share, newest_first
+from ciris_mesh.directory.store import Name, PooledEntry, SavedBuckets, fair_share, newest_first
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.wire.messages import EnvelopeRef
 
 
@@ -19,14 +21,19 @@ class MemoryDirectory(DirectoryCore):
     """A directory that lives and dies with the process.
 
     Args:
-        pinned: key id -> SHA-256 fingerprint, for keys whose id does not certify itself.
+        pinned: key id -> SHA-256 fingerprint; added to those of `trust`.
+        trust: what this node's configuration says of others; without it everything is denied.
         limits: how much may wait.
     """
 
     def __init__(
-        self, *, pinned: Mapping[str, bytes] | None = None, limits: PoolLimits | None = None
+        self,
+        *,
+        pinned: Mapping[str, bytes] | None = None,
+        trust: Trust | None = None,
+        limits: PoolLimits | None = None,
     ) -> None:
-        super().__init__(MemoryStore(), pinned=pinned, limits=limits)
+        super().__init__(MemoryStore(), pinned=pinned, trust=trust, limits=limits)
 
 
 class MemoryStore:
@@ -39,6 +46,9 @@ class MemoryStore:
         }
         self._federation: dict[EnvelopeKind, list[set[bytes]]] = {}
         self._keys: dict[str, StoredRow] = {}
+        self._names: dict[str, list[tuple[EnvelopeKind, bytes]]] = {}
+        self._strangers: dict[Name, tuple[str, str]] = {}
+        self._relied: dict[Name, dict[Name, None]] = {}
         self._pools: dict[tuple[str, bytes], tuple[PooledEntry, bytes]] = {}
         self._positions = 0
 
@@ -72,7 +82,10 @@ class MemoryStore:
         limit: int,
     ) -> tuple[list[EnvelopeRef], int]:
         """See Store."""
-        who = {row.envelope_id: charged(row.signers) for row in self._federation_rows(kind)}
+        who = {
+            row.envelope_id: charged(row.signers) or (row.signers if row.introduced else ())
+            for row in self._federation_rows(kind)
+        }
         refs = (ref for ref in self.refs(kind) if who.get(ref.envelope_hash))
         return fair_share(((ref, who[ref.envelope_hash]) for ref in refs), limit)
 
@@ -123,8 +136,84 @@ class MemoryStore:
     def raise_shelf(self, row: StoredRow) -> None:
         """See Store."""
         with self._lock:
-            position, _ = self._rows[row.kind][row.envelope_id]
-            self._keep(position, row)
+            position, held = self._rows[row.kind][row.envelope_id]
+            self._keep(position, replace(row, introduced=held.introduced))
+
+    def publish(self, row: StoredRow, tokens: Sequence[str]) -> None:
+        """See Store."""
+        with self._lock:
+            for token in tokens:
+                self._names.setdefault(token, []).append((row.kind, row.envelope_id))
+
+    def named(self, token: str, *, limit: int, after: int) -> list[tuple[int, StoredRow]]:
+        """See Store."""
+        with self._lock:
+            placed = [self._rows[kind][one] for kind, one in self._names.get(token, ())]
+        found = sorted((it for it in placed if it[0] > after), key=lambda it: it[0])
+        return found[: max(0, limit)]
+
+    def subjects(self, token: str, *, limit: int, after: int) -> list[tuple[int, str]]:
+        """See Store."""
+        found = self.named(token, limit=limit, after=after)
+        return [(position, row.subject) for position, row in found]
+
+    def ids(self, token: str, *, limit: int, after: int) -> list[tuple[int, EnvelopeKind, bytes]]:
+        """See Store."""
+        found = self.named(token, limit=limit, after=after)
+        return [(position, row.kind, row.envelope_id) for position, row in found]
+
+    def note_stranger(self, row: StoredRow, peer: str, signer: str) -> None:
+        """See Store."""
+        with self._lock:
+            self._strangers[row.kind, row.envelope_id] = peer, signer
+
+    def strangers_of(self, peer: str, *, limit: int) -> int:
+        """See Store."""
+        with self._lock:
+            return min(limit, sum(one == peer for one, _ in self._strangers.values()))
+
+    def strangers_by(self, signer: str, *, limit: int) -> int:
+        """See Store."""
+        with self._lock:
+            return min(limit, sum(one == signer for _, one in self._strangers.values()))
+
+    def stranger_signers(self) -> frozenset[str]:
+        """See Store."""
+        with self._lock:
+            return frozenset(signer for _, signer in self._strangers.values())
+
+    def strangers_named(self, signer: str) -> list[Name]:
+        """See Store."""
+        with self._lock:
+            return [name for name, (_, one) in self._strangers.items() if one == signer]
+
+    def drop_stranger(self, name: Name) -> None:
+        """See Store."""
+        with self._lock:
+            self._strangers.pop(name, None)
+
+    def key_name(self, key_id: str) -> Name | None:
+        """See Store."""
+        row = self.key_row(key_id)
+        return (row.kind, row.envelope_id) if row is not None else None
+
+    def rely(self, name: Name, on: Sequence[Name]) -> None:
+        """See Store."""
+        with self._lock:
+            self._relied.setdefault(name, {}).update(dict.fromkeys(on))
+
+    def not_introduced(self, name: Name) -> list[Name]:
+        """See Store."""
+        with self._lock:
+            relied = self._relied.get(name, {})
+            return [(kind, id_) for kind, id_ in relied if not self._rows[kind][id_][1].introduced]
+
+    def introduce(self, name: Name) -> None:
+        """See Store."""
+        kind, envelope_id = name
+        with self._lock:
+            position, row = self._rows[kind][envelope_id]
+            self._keep(position, replace(row, introduced=True))
 
     def pool_entries(self) -> list[PooledEntry]:
         """See Store."""
@@ -141,7 +230,8 @@ class MemoryStore:
         """See Store."""
         with self._lock:
             self._pools.pop((entry.pool, entry.digest), None)
-            self._pools[entry.pool, entry.digest] = entry, envelope
+            kept = replace(entry, needs_all=False, proven=frozenset())
+            self._pools[entry.pool, entry.digest] = kept, envelope
 
     def pool_drop(self, pool: str, digests: Iterable[bytes]) -> None:
         """See Store."""
@@ -177,4 +267,6 @@ class MemoryStore:
         if row.shelf is Shelf.FEDERATION:
             self._buckets(row.kind)[bucket_of(row.envelope_id)].add(row.envelope_id)
             if row.kind is EnvelopeKind.KEY:
-                self._keys.setdefault(row.subject, row)
+                first = self._keys.get(row.subject)
+                if first is None or first.envelope_id == row.envelope_id:
+                    self._keys[row.subject] = row

@@ -1,26 +1,28 @@
 """Carrying out what admission decided, inside one transaction, under the writer lock.
 
 Between judging and writing the directory may have changed: the same record may have come by
-another path, the missing key may have arrived. So equality and missing keys are looked at again
+another path, what was missing may have arrived. So both are looked at again
 here, and what needs another judgement is handed back instead of being judged under the lock.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 
-from ciris_mesh.directory.admission import DEFERRED, FIRST_CONTACT, Candidate, Judgement
-from ciris_mesh.directory.base import Shelf, Source, StoredRow
+from ciris_mesh.directory.base import Shelf, StoredRow
 from ciris_mesh.directory.buckets import bucket_of
-from ciris_mesh.directory.pools import DeferredPool, FirstContactPool
+from ciris_mesh.directory.introducing import Introductions
+from ciris_mesh.directory.judgement import DEFERRED, FIRST_CONTACT, Candidate, Judgement
+from ciris_mesh.directory.pools import DeferredPool, FirstContactPool, PublishedLog
+from ciris_mesh.directory.quotas import Quotas
+from ciris_mesh.directory.rooting import Rooting
 from ciris_mesh.directory.store import PooledEntry, Store
-from ciris_mesh.records.cosigning import is_cosigned, joined
-from ciris_mesh.records.envelope import parse_envelope
+from ciris_mesh.records.cosigning import is_cosigned
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
+from ciris_mesh.records.tokens import key_token
 
 
 @dataclass(slots=True)
@@ -29,27 +31,17 @@ class Placed:
 
     Attributes:
         settled: candidates with their verdicts, in order.
-        again: to be judged once more: a key they lacked is here now.
-        new_keys: key ids that reached the federation shelf.
+        again: to be judged once more: something they lacked is here now.
+        published: tokens of what reached the federation shelf.
+        siblings: digests of what waited under the id of a row that was written.
         evicted: deferred entries that made room.
     """
 
     settled: list[tuple[Candidate, Verdict]] = field(default_factory=list)
     again: list[Candidate] = field(default_factory=list)
-    new_keys: list[str] = field(default_factory=list)
+    published: list[str] = field(default_factory=list)
+    siblings: list[bytes] = field(default_factory=list)
     evicted: list[PooledEntry] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class KeyShares:
-    """How many keys each peer has brought, and how many it may."""
-
-    brought: Counter[str]
-    per_peer: int
-
-    def is_spent(self, source: Source) -> bool:
-        """True when this peer may bring no more keys of others."""
-        return source.path == "peer" and self.brought[source.peer] >= self.per_peer
 
 
 class Placing:
@@ -58,7 +50,11 @@ class Placing:
     Args:
         read_key: the federation key as the running transaction sees it.
         touched: gets (kind, bucket) of every change to the federation shelf.
-        shares: counts the keys peers bring.
+        quotas: how much strangers may have here.
+        rooting: is told of every key that reaches the federation shelf.
+        introductions: is told of every row that does, and what it relied on.
+        log: what was published by commits.
+        publishing: gets the tokens this transaction publishes.
     """
 
     def __init__(
@@ -68,14 +64,22 @@ class Placing:
         strangers: FirstContactPool,
         read_key: Callable[[str], HybridPublicKey | None],
         touched: set[tuple[EnvelopeKind, int]],
-        shares: KeyShares,
+        quotas: Quotas,
+        rooting: Rooting,
+        introductions: Introductions,
+        log: PublishedLog,
+        publishing: set[str],
     ) -> None:
         self._store = store
         self._deferred = deferred
         self._strangers = strangers
         self._read_key = read_key
         self._touched = touched
-        self._shares = shares
+        self._quotas = quotas
+        self._rooting = rooting
+        self._introductions = introductions
+        self._log = log
+        self._publishing = publishing
 
     def is_settled(self, judged: Sequence[Judgement]) -> bool:
         """True when there is nothing to write for any of them."""
@@ -84,13 +88,20 @@ class Placing:
             for judgement in judged
         )
 
-    def place(self, judged: Sequence[Judgement]) -> Placed:
-        """Write. Called inside a transaction, with the state lock held."""
+    def place(self, judged: Sequence[Judgement], friends: Container[str] = ()) -> Placed:
+        """Write. Called inside a transaction, with the state lock held.
+
+        Args:
+            friends: whose records no quota counts.
+        """
         placed = Placed()
         for judgement in judged:
             if judgement.row is not None:
-                self._place_row(judgement, judgement.row, placed)
-                if judgement.entry is not None:
+                if self._is_outdated(judgement.row, judgement.joins):
+                    placed.again.append(judgement.candidate)
+                    continue
+                verdict = self._place_row(judgement, judgement.row, friends, placed)
+                if judgement.entry is not None and verdict.outcome.is_held:
                     self._wait_beside(judgement, judgement.entry, placed)
             elif judgement.entry is None:
                 self._leave_pool(judgement.candidate.digest)
@@ -101,49 +112,81 @@ class Placing:
                 self._wait(judgement, judgement.entry, placed)
         return placed
 
-    def _place_row(self, judgement: Judgement, row: StoredRow, placed: Placed) -> None:
+    def befriend(self, friends: frozenset[str]) -> None:
+        """Whose records no quota counts from now on. Inside a transaction, as `place`."""
+        if self._introductions.befriend(friends):
+            self._quotas.forget()
+
+    def _is_outdated(self, row: StoredRow, joins: bytes | None) -> bool:
+        """Did this record come in, or take on signers, since this copy was judged?"""
+        stored = self._store.get(row.kind, row.envelope_id)
+        if stored is None or stored.shelf is not Shelf.FEDERATION:
+            return False
+        return stored.envelope != joins
+
+    def _place_row(
+        self, judgement: Judgement, row: StoredRow, friends: Container[str], placed: Placed
+    ) -> Verdict:
         self._leave_pool(judgement.candidate.digest)
         stands = self._store.shelves(row.kind, [row.envelope_id]).get(row.envelope_id)
         verdict = judgement.verdict
-        union = self._union(row) if stands is Shelf.FEDERATION else None
-        if union is not None:
-            verdict = replace(verdict, outcome=Outcome.UPGRADED)
-            self._write(union, placed, is_new=False)
+        if judgement.joins is not None:
+            self._write(row, placed, is_new=False)
+            self._note_reliance(judgement, row, friends)
         elif stands is not None and stands >= row.shelf:
             verdict = replace(verdict, outcome=Outcome.DUPLICATE)
         elif self._conflicts(judgement, row):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.KEY_CONFLICT)
-        elif self._is_one_key_too_many(judgement, row):
-            verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.POOL_FULL)
+        elif self._quotas.is_said_enough(row, judgement.tokens):
+            verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.SAID_OFTEN_ENOUGH)
+        elif reason := self._quotas.problem(row, judgement.candidate.source, friends):
+            verdict = replace(verdict, outcome=Outcome.REFUSED, reason=reason)
         else:
-            if stands is not None:
+            if self._quotas.times_said(judgement.tokens):
+                verdict = replace(verdict, outcome=Outcome.SUPERSEDED)
+            elif stands is not None:
                 verdict = replace(verdict, outcome=Outcome.UPGRADED)
+            is_first_key = self._is_first_key(row)
             self._write(row, placed, is_new=stands is None)
+            self._publish(judgement, row, placed, is_first_key=is_first_key)
+            if stands is None:
+                self._store.publish(row, judgement.names)
+            self._quotas.charge(row, judgement.candidate.source, friends)
+            self._note_reliance(judgement, row, friends)
         placed.settled.append((judgement.candidate, verdict))
+        return verdict
 
-    def _is_one_key_too_many(self, judgement: Judgement, row: StoredRow) -> bool:
-        source = judgement.candidate.source
-        if judgement.public is None or row.shelf is not Shelf.FEDERATION:
-            return False
-        if source.path != "peer" or source.peer == row.subject:
-            return False
-        if self._shares.is_spent(source):
-            return True
-        self._shares.brought[source.peer] += 1
-        return False
+    def _note_reliance(self, judgement: Judgement, row: StoredRow, friends: Container[str]) -> None:
+        if row.shelf is Shelf.FEDERATION:
+            self._introductions.note(
+                (row.kind, row.envelope_id),
+                judgement.key_ids,
+                judgement.relied_on,
+                is_ours=self._quotas.is_ours(row, friends),
+            )
 
-    def _union(self, row: StoredRow) -> StoredRow | None:
-        """Our copy with the signers of this one added; None when that adds nobody."""
-        if not is_cosigned(row.kind) or row.shelf is not Shelf.FEDERATION:
-            return None
-        stored = self._store.get(row.kind, row.envelope_id)
-        if stored is None or set(stored.signers).issuperset(row.signers):
-            return None
-        one, other = (parse_envelope(row.kind, each.envelope) for each in (stored, row))
-        union = joined(one, other)
-        if union.signers == stored.signers:
-            return None
-        return replace(stored, signers=union.signers, envelope=union.raw)
+    def _is_first_key(self, row: StoredRow) -> bool:
+        is_key = row.kind is EnvelopeKind.KEY and row.shelf is Shelf.FEDERATION
+        return is_key and self._read_key(row.subject) is None
+
+    def _publish(
+        self, judgement: Judgement, row: StoredRow, placed: Placed, *, is_first_key: bool
+    ) -> None:
+        """Let the row be found, and who waits for it know. A key is news once."""
+        if row.shelf is not Shelf.FEDERATION:
+            return
+        self._store.publish(row, judgement.tokens)
+        published = list(judgement.published)
+        if row.kind is EnvelopeKind.KEY:
+            signer, is_root = row.signers[0], judgement.is_root
+            published += self._rooting.add(row.subject, signer, judgement.tokens, is_root=is_root)
+            if is_first_key:
+                strangers = self._strangers.take(row.subject)
+                self._store.pool_drop(FIRST_CONTACT, [entry.digest for entry in strangers])
+            else:
+                published.remove(key_token(row.subject))
+        self._publishing.update(published)
+        placed.published += published
 
     def _conflicts(self, judgement: Judgement, row: StoredRow) -> bool:
         """A key id keeps the first public key it stood for, whatever comes later."""
@@ -153,11 +196,6 @@ class Placing:
         return known is not None and known != judgement.public
 
     def _write(self, row: StoredRow, placed: Placed, *, is_new: bool) -> None:
-        is_first_key = (
-            row.kind is EnvelopeKind.KEY
-            and row.shelf is Shelf.FEDERATION
-            and self._read_key(row.subject) is None
-        )
         if is_new:
             self._store.insert(row)
         else:
@@ -165,26 +203,28 @@ class Placing:
         if row.shelf is not Shelf.FEDERATION:
             return
         self._touched.add((row.kind, bucket_of(row.envelope_id)))
-        if not is_cosigned(row.kind):  # there, what waits may bring another signature
-            for digest in self._deferred.of_id(row.kind, row.envelope_id):
+        for digest in self._deferred.of_id(row.kind, row.envelope_id):
+            if is_cosigned(row.kind):  # what waits may bring another signature
+                placed.siblings.append(digest)
+            else:
                 self._leave_pool(digest)
-        if is_first_key:
-            placed.new_keys.append(row.subject)
-            strangers = self._strangers.take(row.subject)
-            self._store.pool_drop(FIRST_CONTACT, [entry.digest for entry in strangers])
 
     def _wait(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
-        if any(self._read_key(key_id) is not None for key_id in entry.waits_for):
+        if self._came_meanwhile(entry.waits_for, judgement.mark):
             placed.again.append(judgement.candidate)
             return
         self._keep_waiting(judgement.candidate, entry, placed)
         placed.settled.append((judgement.candidate, judgement.verdict))
 
     def _wait_beside(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
-        """The rest of a record that is held: its missing signers' keys may come yet."""
-        if any(self._read_key(key_id) is not None for key_id in entry.waits_for):
+        """A copy of a record that is held: more of its signers may come to count.
+
+        What came out of the pool goes back in any case: there it is looked for to be judged again.
+        """
+        is_early = self._came_meanwhile(entry.waits_for, judgement.mark)
+        if is_early:
             placed.again.append(judgement.candidate)
-        else:
+        if judgement.candidate.is_waiting or not is_early:
             self._keep_waiting(judgement.candidate, entry, placed)
 
     def _keep_waiting(self, candidate: Candidate, entry: PooledEntry, placed: Placed) -> None:
@@ -196,6 +236,12 @@ class Placing:
             self._store.pool_put(entry, candidate.raw)
             self._store.pool_drop(DEFERRED, [victim.digest for victim in evicted])
             placed.evicted += evicted
+        else:
+            self._deferred.refresh(entry)
+
+    def _came_meanwhile(self, tokens: tuple[str, ...], mark: int) -> bool:
+        is_coming = not self._publishing.isdisjoint(tokens)
+        return bool(tokens) and (is_coming or self._log.any_since(mark, tokens))
 
     def _meet(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
         verdict = judgement.verdict

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Final, TypeVar
 
 from ciris_mesh.directory.base import Source
 from ciris_mesh.directory.store import PooledEntry
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
+from ciris_mesh.records.tokens import key_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +28,16 @@ class PoolLimits:
     """How much may wait. The defaults suit a Raspberry Pi.
 
     Attributes:
-        deferred_total: all waiting envelopes; their index costs under 1 kB each.
+        deferred_total: all waiting envelopes; their index costs about 1 kB each, tokens apart.
         deferred_per_source: of one peer (or the command line): three such peers never fill it.
-        deferred_per_signer: waiting for one key; more come when the key does.
-        deferred_bytes: their envelopes together: what a full pool writes to a small card.
+        deferred_per_signer: claimed to be by one key; more come when what they wait for does.
+        deferred_bytes: their envelopes and tokens together: what a full pool writes to a small
+            card, and most of the memory it takes.
         first_contact_keys: strangers' keys; 12 kB each, so under 3 MB.
         first_contact_occurrences: per stranger: one per device it would plausibly run.
-        keys_per_peer: new keys of others one peer may bring until the next start. Keys are free
-            to make and open the door for what they sign: 10,000 are 120 MB, years of a community.
+        stranger_rows_per_signer: on the shelf, by one signer who is neither peer nor pinned nor
+            rooted: 16 MB, years of what an honest one says.
+        stranger_rows_per_peer: of such signers, brought by one peer: 80 MB, a large community.
         refusals: remembered verdicts on bytes; about 400 B each.
         refusal_ttl_ms: an hour, so that a mistake of ours does not outlive an update by much.
     """
@@ -44,7 +48,8 @@ class PoolLimits:
     deferred_bytes: int = 16 << 20
     first_contact_keys: int = 256
     first_contact_occurrences: int = 4
-    keys_per_peer: int = 10_000
+    stranger_rows_per_signer: int = 4_096
+    stranger_rows_per_peer: int = 20_000
     refusals: int = 8192
     refusal_ttl_ms: int = 3_600_000
 
@@ -54,12 +59,22 @@ def source_label(source: Source) -> str:
     return f"{source.path}:{source.peer}"
 
 
+#: What the index of one token costs in memory, besides its text.
+TOKEN_BYTES: Final = 256
+
+
+def held_bytes(entry: PooledEntry) -> int:
+    """What an entry counts for: its envelope, which is on disk, and its tokens, in memory."""
+    tokens = entry.waits_for
+    return entry.size_bytes + sum(TOKEN_BYTES + len(token.encode()) for token in tokens)
+
+
 _K = TypeVar("_K")
 _Digests = dict[bytes, None]  # a set that remembers insertion order: oldest first
 
 
 class DeferredPool:
-    """Envelopes valid as far as can be seen, waiting for a key or for their time."""
+    """Envelopes valid as far as can be seen, waiting for another record or for their time."""
 
     def __init__(self, limits: PoolLimits) -> None:
         self._limits = limits
@@ -67,8 +82,11 @@ class DeferredPool:
         self._by_source: dict[str, _Digests] = {}
         self._by_signer: dict[str, _Digests] = {}
         self._by_id: dict[tuple[EnvelopeKind, bytes], _Digests] = {}
-        self._by_key: dict[str, _Digests] = {}
+        self._by_token: dict[str, _Digests] = {}
         self._dated: _Digests = {}
+        self._overdue: _Digests = {}
+        self._arrived: dict[bytes, int] = {}
+        self._arrivals = 0
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -76,7 +94,7 @@ class DeferredPool:
 
     @property
     def size_bytes(self) -> int:
-        """All waiting envelopes together."""
+        """All waiting envelopes and their tokens together."""
         return self._bytes
 
     def get(self, digest: bytes) -> PooledEntry | None:
@@ -91,21 +109,57 @@ class DeferredPool:
         """Digests of all waiting envelopes that claim this id."""
         return list(self._by_id.get((kind, envelope_id), ()))
 
-    def waiting_for(self, key_id: str) -> list[PooledEntry]:
-        """What the arrival of this key releases, oldest first."""
-        return [self._entries[digest] for digest in self._by_key.get(key_id, ())]
+    def waiting_for(self, token: str) -> list[PooledEntry]:
+        """What waits for this token, perhaps among others."""
+        return [self._entries[digest] for digest in self._by_token.get(token, ())]
 
-    def keys_waited_for(self) -> list[str]:
-        """Key ids whose arrival would release something."""
-        return list(self._by_key)
+    def release(self, tokens: Iterable[str]) -> list[PooledEntry]:
+        """These were published. Returns what need not wait any longer, oldest first.
+
+        What takes all of its tokens waits for the rest of them.
+        """
+        released: dict[bytes, PooledEntry] = {}
+        for token in tokens:
+            for entry in self.waiting_for(token):
+                if entry.needs_all and len(entry.waits_for) > 1:
+                    self._wait_less(entry, token)
+                else:
+                    released[entry.digest] = entry
+        return self.oldest_first(released.values())
+
+    def oldest_first(self, entries: Iterable[PooledEntry]) -> list[PooledEntry]:
+        """In the order they first came, however often they were judged since."""
+        return sorted(entries, key=lambda entry: self._arrived[entry.digest])
+
+    def postpone(self, entries: Iterable[PooledEntry]) -> None:
+        """These should be judged again, later."""
+        self._overdue.update(dict.fromkeys(entry.digest for entry in entries))
+
+    def postpone_waiting(self) -> None:
+        """So should all that waits for a token."""
+        self.postpone(entry for entry in self._entries.values() if entry.waits_for)
+
+    def take_overdue(self, count: int) -> list[PooledEntry]:
+        """The longest postponed, to be judged now."""
+        taken = list(islice(self._overdue, count))
+        for digest in taken:
+            del self._overdue[digest]
+        return [self._entries[digest] for digest in taken]
 
     def due(self, now_ms: int) -> list[PooledEntry]:
         """What was dated ahead of us and is not any more, oldest first."""
         entries = (self._entries[digest] for digest in self._dated)
         return [entry for entry in entries if entry.not_before_ms <= now_ms]
 
+    def refresh(self, entry: PooledEntry) -> None:
+        """Remember what else is known now of an entry that is here and equal."""
+        assert self._entries[entry.digest] == entry, "an equal entry is here"
+        self._entries[entry.digest] = entry
+
     def add(self, entry: PooledEntry) -> list[PooledEntry]:
         """Add or replace an entry. Returns those evicted to make room, never `entry` itself."""
+        arrived = self._arrived.get(entry.digest, self._arrivals)
+        self._arrivals += 1
         self.remove(entry.digest)
         evicted: list[PooledEntry] = []
         while (crowd := self._overfull(entry)) is not None:
@@ -113,6 +167,7 @@ class DeferredPool:
             self.remove(victim.digest)
             evicted.append(victim)
         self._link(entry)
+        self._arrived[entry.digest] = arrived
         return evicted
 
     def remove(self, digest: bytes) -> None:
@@ -120,27 +175,41 @@ class DeferredPool:
         entry = self._entries.pop(digest, None)
         if entry is None:
             return
-        self._bytes -= entry.size_bytes
+        self._bytes -= held_bytes(entry)
         self._dated.pop(digest, None)
+        self._overdue.pop(digest, None)
+        del self._arrived[digest]
         _unlink(self._by_source, source_label(entry.source), digest)
         _unlink(self._by_id, (entry.kind, entry.envelope_id), digest)
         for signer in _charged(entry):
             _unlink(self._by_signer, signer, digest)
-        for key_id in entry.waits_for:
-            _unlink(self._by_key, key_id, digest)
+        for token in entry.waits_for:
+            _unlink(self._by_token, token, digest)
 
     def _link(self, entry: PooledEntry) -> None:
         digest = entry.digest
         self._entries[digest] = entry
-        self._bytes += entry.size_bytes
+        self._bytes += held_bytes(entry)
         if not entry.waits_for:
             self._dated[digest] = None
         self._by_source.setdefault(source_label(entry.source), {})[digest] = None
         self._by_id.setdefault((entry.kind, entry.envelope_id), {})[digest] = None
         for signer in _charged(entry):
             self._by_signer.setdefault(signer, {})[digest] = None
-        for key_id in entry.waits_for:
-            self._by_key.setdefault(key_id, {})[digest] = None
+        for token in entry.waits_for:
+            self._by_token.setdefault(token, {})[digest] = None
+
+    def _wait_less(self, entry: PooledEntry, token: str) -> None:
+        """The entry takes all of its tokens, and this one came."""
+        rest = tuple(one for one in entry.waits_for if one != token)
+        less = replace(entry, waits_for=rest)
+        self._entries[entry.digest] = less
+        self._bytes += held_bytes(less) - held_bytes(entry)
+        _unlink(self._by_token, token, entry.digest)
+        for signer in set(_charged(entry)) - set(_charged(less)):
+            _unlink(self._by_signer, signer, entry.digest)
+        for signer in _charged(less):
+            self._by_signer.setdefault(signer, {}).setdefault(entry.digest)
 
     def _overfull(self, entry: PooledEntry) -> Iterable[bytes] | None:
         """The share that `entry` would overfill, None when there is room."""
@@ -152,7 +221,7 @@ class DeferredPool:
             if len(theirs) >= self._limits.deferred_per_signer:
                 return theirs
         too_many = len(self._entries) >= self._limits.deferred_total
-        too_large = self._bytes + entry.size_bytes > self._limits.deferred_bytes
+        too_large = self._bytes + held_bytes(entry) > self._limits.deferred_bytes
         return self._entries if self._entries and (too_many or too_large) else None
 
     def _victim(self, crowd: Iterable[bytes], entry: PooledEntry) -> bytes:
@@ -167,8 +236,13 @@ class DeferredPool:
 
 
 def _charged(entry: PooledEntry) -> tuple[str, ...]:
-    """The signers whose share an entry counts against: the missing ones, else all."""
-    return entry.waits_for or entry.signers
+    """The signers whose share an entry counts against: those whose key is missing, else all."""
+    return missing_signers(entry) or entry.signers
+
+
+def missing_signers(entry: PooledEntry) -> tuple[str, ...]:
+    """The signers whose keys an entry waits for."""
+    return tuple(name for name in entry.signers if key_token(name) in entry.waits_for)
 
 
 def _unlink(index: dict[_K, _Digests], key: _K, digest: bytes) -> None:
@@ -265,3 +339,30 @@ class RefusalMemory:
         while len(self._entries) >= self._entries_max:
             self._entries.popitem(last=False)
         self._entries[digest] = (now_ms, verdict)
+
+
+class PublishedLog:
+    """Which tokens were published since when, for judgements made meanwhile.
+
+    A record is judged without a lock, so what it lacked may have come before it is set aside to
+    wait. Of long ago it answers "perhaps": then the record is judged once more.
+    """
+
+    def __init__(self, entries_max: int) -> None:
+        self._entries_max = entries_max
+        self._at: OrderedDict[str, int] = OrderedDict()
+        self._forgotten = 0
+        self.mark = 0
+
+    def add(self, tokens: Iterable[str]) -> None:
+        """These can be read from now on."""
+        self.mark += 1
+        for token in tokens:
+            self._at.pop(token, None)
+            self._at[token] = self.mark
+        while len(self._at) > self._entries_max:
+            _, self._forgotten = self._at.popitem(last=False)
+
+    def any_since(self, mark: int, tokens: Iterable[str]) -> bool:
+        """True when one of them was, or may have been, published after that mark."""
+        return mark < self._forgotten or any(self._at.get(token, 0) > mark for token in tokens)

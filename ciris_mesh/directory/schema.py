@@ -7,6 +7,7 @@ did not. A released migration is never edited: change the schema by adding one.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -23,11 +24,17 @@ from ciris_mesh.directory.dbfile import (
     translated,
 )
 from ciris_mesh.errors import DirectoryError
+from ciris_mesh.records.envelope import parse_envelope
+from ciris_mesh.records.kinds import KINDS
+from ciris_mesh.records.names import names_of
+from ciris_mesh.records.tokens import key_token, tokens_of
 
 Migration = Callable[[sqlite3.Connection], None]
 
 #: Enough to go back over a bad update or two; a store of a million records is 10 GB a copy.
 BACKUPS_KEPT: Final = 3
+
+_KIND_OF: Final = {spec.number: kind for kind, spec in KINDS.items()}
 
 
 def _base_tables(connection: sqlite3.Connection) -> None:
@@ -90,14 +97,76 @@ def _pools_and_indexes(connection: sqlite3.Connection) -> None:
     )
 
 
+def _answers(connection: sqlite3.Connection) -> None:
+    """Which rows answer to which token and rely on which; strangers' shares; waiting by token."""
+    connection.execute(
+        """
+        CREATE TABLE answer (
+            token TEXT NOT NULL,
+            position INTEGER NOT NULL,
+            PRIMARY KEY (token, position)
+        ) STRICT, WITHOUT ROWID
+        """
+    )
+    connection.execute(
+        """
+        CREATE TABLE stranger (
+            position INTEGER PRIMARY KEY,
+            peer TEXT NOT NULL,
+            signer TEXT NOT NULL
+        ) STRICT
+        """
+    )
+    connection.execute("ALTER TABLE record ADD COLUMN introduced INTEGER NOT NULL DEFAULT 0")
+    connection.execute(
+        """
+        CREATE TABLE relied (
+            position INTEGER NOT NULL,
+            on_position INTEGER NOT NULL,
+            PRIMARY KEY (position, on_position)
+        ) STRICT, WITHOUT ROWID
+        """
+    )
+    connection.execute("CREATE INDEX stranger_peer ON stranger (peer)")
+    connection.execute("CREATE INDEX stranger_signer ON stranger (signer)")
+    rows = connection.execute(
+        "SELECT position, kind, bytes FROM record JOIN envelope USING (position) WHERE shelf = 2"
+    )
+    for position, number, raw in rows:
+        tokens = tokens_of(parse_envelope(_KIND_OF[number], raw))
+        pairs = [(token, position) for token in tokens]
+        connection.executemany("INSERT INTO answer VALUES (?, ?)", pairs)
+    waiting = connection.execute("SELECT arrived, waits_for FROM pooled").fetchall()
+    for arrived, key_ids in waiting:
+        tokens = tuple(map(key_token, json.loads(key_ids)))
+        connection.execute(
+            "UPDATE pooled SET waits_for = ? WHERE arrived = ?", (json.dumps(tokens), arrived)
+        )
+
+
+def _names(connection: sqlite3.Connection) -> None:
+    """Which rows, on every shelf, are found by which name when a question is asked."""
+    rows = connection.execute(
+        "SELECT position, kind, bytes FROM record JOIN envelope USING (position)"
+    )
+    for position, number, raw in rows:
+        names = names_of(parse_envelope(_KIND_OF[number], raw))
+        pairs = [(name, position) for name in names]
+        connection.executemany("INSERT INTO answer VALUES (?, ?)", pairs)
+
+
 #: Oldest first. Position is version: append only.
 MIGRATIONS: Final[tuple[tuple[str, Migration], ...]] = (
     ("base tables", _base_tables),
     ("pools and indexes", _pools_and_indexes),
+    ("answers to tokens", _answers),
+    ("names for questions", _names),
 )
 
 
-TABLES: Final = frozenset({"migration", "record", "envelope", "bucket", "pooled"})
+TABLES: Final = frozenset(
+    {"migration", "record", "envelope", "bucket", "pooled", "answer", "stranger", "relied"}
+)
 
 
 def migrate(

@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.buckets import BucketDigest
@@ -30,9 +30,11 @@ from ciris_mesh.directory.dbfile import (
 )
 from ciris_mesh.directory.pools import PoolLimits
 from ciris_mesh.directory.schema import check_tables, migrate
+from ciris_mesh.directory.sqlite_references import ROW, References, Sql, stored_row, strings
 from ciris_mesh.directory.store import PooledEntry, SavedBuckets, fair_share
 from ciris_mesh.errors import DirectoryError, LifecycleError
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
+from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.wire.messages import EnvelopeRef
 
 #: Rounds run on a small pool of threads; more readers than that would only wait for the disk.
@@ -49,20 +51,14 @@ _SIGNERS_REMEMBERED: Final = 256
 
 _KIND_OF: Final = {spec.number: kind for kind, spec in KINDS.items()}
 
-_ROW: Final = (
-    "position, kind, envelope_id, shelf, seq, subject, signers, bytes, admitted_at_ms "
-    "FROM record JOIN envelope USING (position)"
-)
-
-Sql = tuple[Any, ...]
-
 
 class SqliteDirectory(DirectoryCore):
     """A directory in one file. Open it once; `close` it.
 
     Args:
         path: the database; its folder must exist. Created with mode 0600.
-        pinned: key id -> SHA-256 fingerprint, for keys whose id does not certify itself.
+        pinned: key id -> SHA-256 fingerprint; added to those of `trust`.
+        trust: what this node's configuration says of others; without it everything is denied.
         limits: how much may wait.
 
     Raises:
@@ -75,18 +71,19 @@ class SqliteDirectory(DirectoryCore):
         path: Path,
         *,
         pinned: Mapping[str, bytes] | None = None,
+        trust: Trust | None = None,
         limits: PoolLimits | None = None,
     ) -> None:
         store = SqliteStore(Path(path))
         try:
-            super().__init__(store, pinned=pinned, limits=limits)
+            super().__init__(store, pinned=pinned, trust=trust, limits=limits)
         except BaseException:
             with suppress(DirectoryError):  # what went wrong first is what people need to know
                 store.close()
             raise
 
 
-class SqliteStore:
+class SqliteStore(References):
     """Primitive operations as SQL. Reads outside a transaction use the reader pool."""
 
     def __init__(self, path: Path) -> None:
@@ -122,10 +119,10 @@ class SqliteStore:
     def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
         """See Store."""
         found = self._read(
-            f"SELECT {_ROW} WHERE kind = ? AND envelope_id = ?",
+            f"SELECT {ROW} WHERE kind = ? AND envelope_id = ?",
             (KINDS[kind].number, bytes(envelope_id)),
         )
-        return _stored_row(found[0]) if found else None
+        return stored_row(found[0]) if found else None
 
     def shelves(self, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, Shelf]:
         """See Store."""
@@ -157,18 +154,18 @@ class SqliteStore:
         limit: int,
     ) -> tuple[list[EnvelopeRef], int]:
         """See Store."""
-        charged_text = lru_cache(_SIGNERS_REMEMBERED)(lambda text: charged(_strings(text)))
+        charged_text = lru_cache(_SIGNERS_REMEMBERED)(lambda text: charged(strings(text)))
         with translated(self._path), self._readers.borrow() as reader:
             rows = reader.execute(
-                "SELECT envelope_id, seq, signers FROM record WHERE kind = ? AND shelf = ? "
-                "ORDER BY seq DESC, envelope_id",
+                "SELECT envelope_id, seq, signers, introduced FROM record "
+                "WHERE kind = ? AND shelf = ? ORDER BY seq DESC, envelope_id",
                 (KINDS[kind].number, Shelf.FEDERATION),
             )
             with closing(rows):
                 passing = (
                     (EnvelopeRef(id_, seq), who)
-                    for id_, seq, text in rows
-                    if (who := charged_text(text))
+                    for id_, seq, text, introduced in rows
+                    if (who := charged_text(text) or (introduced and strings(text)))
                 )
                 return fair_share(passing, limit)
 
@@ -180,7 +177,7 @@ class SqliteStore:
         )
         texts: dict[str, tuple[str, ...]] = {}  # few signers, many rows: share the tuples
         return {
-            envelope_id: texts.get(text) or texts.setdefault(text, _strings(text))
+            envelope_id: texts.get(text) or texts.setdefault(text, strings(text))
             for envelope_id, text in rows
         }
 
@@ -197,10 +194,10 @@ class SqliteStore:
     def key_row(self, key_id: str) -> StoredRow | None:
         """See Store."""
         found = self._read(
-            f"SELECT {_ROW} WHERE kind = 1 AND shelf = 2 AND subject = ? ORDER BY position LIMIT 1",
+            f"SELECT {ROW} WHERE kind = 1 AND shelf = 2 AND subject = ? ORDER BY position LIMIT 1",
             (key_id,),
         )
-        return _stored_row(found[0]) if found else None
+        return stored_row(found[0]) if found else None
 
     def rows(
         self, kind: EnvelopeKind | None, *, limit: int, after: int
@@ -208,10 +205,10 @@ class SqliteStore:
         """See Store."""
         only = "" if kind is None else f"AND kind = {KINDS[kind].number}"
         found = self._read(
-            f"SELECT {_ROW} WHERE position > ? {only} ORDER BY position LIMIT ?",
+            f"SELECT {ROW} WHERE position > ? {only} ORDER BY position LIMIT ?",
             (after, max(0, limit)),
         )
-        return [(row[0], _stored_row(row)) for row in found]
+        return [(row[0], stored_row(row)) for row in found]
 
     def counts(self) -> dict[tuple[EnvelopeKind, Shelf], int]:
         """See Store."""
@@ -262,8 +259,8 @@ class SqliteStore:
                 kind=_KIND_OF[kind],
                 envelope_id=envelope_id,
                 source=Source(path, peer),
-                signers=_strings(signers),
-                waits_for=_strings(waits_for),
+                signers=strings(signers),
+                waits_for=strings(waits_for),
                 not_before_ms=not_before_ms,
                 size_bytes=size_bytes,
             )
@@ -412,21 +409,3 @@ def _parts(ids: Iterable[bytes]) -> Iterator[list[bytes]]:
     remaining = iter(ids)
     while part := list(islice(remaining, _IDS_PER_STATEMENT)):
         yield part
-
-
-def _strings(text: str) -> tuple[str, ...]:
-    return tuple(json.loads(text))
-
-
-def _stored_row(row: Sql) -> StoredRow:
-    _, kind, envelope_id, shelf, seq, subject, signers, envelope, admitted_at_ms = row
-    return StoredRow(
-        kind=_KIND_OF[kind],
-        envelope_id=envelope_id,
-        shelf=Shelf(shelf),
-        seq=seq,
-        subject=subject,
-        signers=_strings(signers),
-        envelope=envelope,
-        admitted_at_ms=admitted_at_ms,
-    )

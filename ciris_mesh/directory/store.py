@@ -12,13 +12,16 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.buckets import BucketDigest
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.wire.messages import EnvelopeRef
+
+#: Kind and envelope id: one row.
+Name = tuple[EnvelopeKind, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +33,12 @@ class PooledEntry:
             id: garbage around a valid record must not stand for the record.
         pool: "deferred" or "first_contact".
         signers: key ids the envelope claims; unverified while one of them is unknown.
-        waits_for: key ids whose arrival releases it.
+        waits_for: tokens (`records.tokens`) whose publication releases it.
         not_before_ms: release time in Unix ms for what is dated ahead of us, else 0.
         size_bytes: length of the envelope.
+        needs_all: it takes all of `waits_for`. Not kept over a restart: then all is asked again.
+        proven: signers whose signatures in these bytes were verified. A key never changes under
+            its id, so they stand. Not kept over a restart either.
     """
 
     digest: bytes
@@ -44,6 +50,8 @@ class PooledEntry:
     waits_for: tuple[str, ...]
     not_before_ms: int
     size_bytes: int
+    needs_all: bool = field(default=False, compare=False)
+    proven: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,62 @@ class Store(Protocol):
 
     def raise_shelf(self, row: StoredRow) -> None:
         """Replace shelf, bytes and signers of the row with the same (kind, id)."""
+        ...
+
+    def publish(self, row: StoredRow, tokens: Sequence[str]) -> None:
+        """From now on this row, which is there, answers to these tokens."""
+        ...
+
+    def named(self, token: str, *, limit: int, after: int) -> list[tuple[int, StoredRow]]:
+        """(position, row) of what answers to `token`, in admission order after a position."""
+        ...
+
+    def subjects(self, token: str, *, limit: int, after: int) -> list[tuple[int, str]]:
+        """(position, subject) of what answers to `token`, as `named` and without the bytes."""
+        ...
+
+    def ids(self, token: str, *, limit: int, after: int) -> list[tuple[int, EnvelopeKind, bytes]]:
+        """(position, kind, envelope id) of what answers to `token`, as `named`."""
+        ...
+
+    def note_stranger(self, row: StoredRow, peer: str, signer: str) -> None:
+        """Charge this row, which is there, to who brought it and who signed it."""
+        ...
+
+    def strangers_of(self, peer: str, *, limit: int) -> int:
+        """How many rows are charged to a peer; counted up to `limit`."""
+        ...
+
+    def strangers_by(self, signer: str, *, limit: int) -> int:
+        """How many rows are charged to a signer; counted up to `limit`."""
+        ...
+
+    def stranger_signers(self) -> frozenset[str]:
+        """Whom any row is charged to."""
+        ...
+
+    def strangers_named(self, signer: str) -> list[Name]:
+        """Rows charged to a signer: no more than its quota."""
+        ...
+
+    def drop_stranger(self, name: Name) -> None:
+        """Charge this row to nobody any more."""
+        ...
+
+    def key_name(self, key_id: str) -> Name | None:
+        """The row `key_row` returns, by name."""
+        ...
+
+    def rely(self, name: Name, on: Sequence[Name]) -> None:
+        """This row, which is there, could be admitted because those were there."""
+        ...
+
+    def not_introduced(self, name: Name) -> list[Name]:
+        """What `rely` said of this row and `introduce` did not say yet."""
+        ...
+
+    def introduce(self, name: Name) -> None:
+        """Pass this row on from now on, whoever signed it."""
         ...
 
     def pool_entries(self) -> list[PooledEntry]:

@@ -12,8 +12,12 @@ DELIVER_BUDGET_BYTES: Final = 512 * 1024
 #: 50,000 make 7.7 MB: just under the 8 MiB frame limit.
 SUMMARY_REFS_MAX: Final = 50_000
 
-#: Ids in one Diff between mesh nodes. A Deliver of 512 KiB holds at most some 700 of the smallest
-#: hybrid records, and a peer asks again with each batch: more names would only be said again.
+#: Ids asked for in one Diff between mesh nodes. Signatures alone are 4.5 kB in a record, so a
+#: Deliver holds at most 115; more names would only be said again with the next Diff. So many are
+#: 15 kB of JSON, one packet on TCP instead of a Resource.
+DIFF_ASKED_MAX: Final = 128
+
+#: Ids a peer may ask for in one Diff: what earlier builds ask for.
 DIFF_WANT_MAX: Final = 1024
 
 #: Diffs a peer may send in one round. The largest Summary names 50,000 records; one alone in a

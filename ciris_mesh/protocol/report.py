@@ -61,12 +61,12 @@ class Tally:
     @property
     def admitted(self) -> int:
         """Records that are new on a shelf here."""
-        return self.counts[Outcome.ADMITTED] + self.counts[Outcome.UPGRADED]
+        return sum(count for outcome, count in self.counts.items() if outcome.is_change)
 
     @property
     def held(self) -> int:
-        """Records that were known already: duplicates and superseded ones."""
-        return self.counts[Outcome.DUPLICATE] + self.counts[Outcome.SUPERSEDED]
+        """Records that were here already."""
+        return self.counts[Outcome.DUPLICATE]
 
     @property
     def deferred(self) -> int:

@@ -43,7 +43,7 @@ from ciris_mesh.protocol.events import (
     SessionInput,
     Start,
 )
-from ciris_mesh.protocol.limits import DIFF_WANT_MAX, DIFFS_PER_ROUND_MAX
+from ciris_mesh.protocol.limits import DIFF_ASKED_MAX, DIFF_WANT_MAX, DIFFS_PER_ROUND_MAX
 from ciris_mesh.protocol.report import (
     BoundedBy,
     InSync,
@@ -192,7 +192,7 @@ def _delivered(session: Session, envelopes: tuple[bytes, ...]) -> Step:
 
 def _next_diff(kind: EnvelopeKind, wanted: tuple[bytes, ...]) -> Diff:
     """Name no more than one answer can need: the rest is named when its turn comes."""
-    return Diff(kind, wanted[:DIFF_WANT_MAX])
+    return Diff(kind, wanted[:DIFF_ASKED_MAX])
 
 
 def _applied(session: Session, done: Applied) -> Step:

@@ -239,6 +239,25 @@ def _bitrate(each: _Interface) -> Iterator[_Said]:
         )
 
 
+def _backbone(each: _Interface) -> Iterator[_Said]:
+    if not each.type.startswith("Backbone"):
+        return
+    yield (
+        _ADVICE,
+        "backbone_stalls",
+        "under load what is sent may lie still for seconds (rns 1.5.7 forgets to wait for the "
+        "socket); TCPServerInterface and TCPClientInterface speak the same and do not",
+    )
+    listens = not (each.text("target_host") or each.text("remote"))
+    if listens and not (each.text("block_fast_flapping") or each.text("fast_flapping_grace")):
+        yield (
+            _WARNING,
+            "locks_out_who_comes_back",
+            "an address that connects six times for less than 20 s each is refused for 12 hours, "
+            "be it a node with a bad battery: set fast_flapping_grace = 100",
+        )
+
+
 def _flow_control(each: _Interface) -> Iterator[_Said]:
     if each.type in _RNODES and each.is_yes("flow_control"):
         yield (
@@ -378,6 +397,7 @@ _EACH: Final[tuple[Callable[[_Interface], Iterator[_Said]], ...]] = (
     _mode_words,
     _announces,
     _bitrate,
+    _backbone,
     _flow_control,
     _airtime,
 )

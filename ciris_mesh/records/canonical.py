@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any, Final
@@ -22,14 +24,18 @@ from ciris_mesh.records.outcome import Reason
 #: Members a message's own signature sits in; they are not part of what it signs.
 SIGNATURE_MEMBERS: Final = ("signature", "signature_pqc")
 
+#: Longer integers than any double keeps exact are not worth a fast way.
+_DIGITS_MAX: Final = len(str(SAFE_INTEGER_MAX))
+
 _Quote = Callable[[str], str]
 
 
 def v1python(value: JsonValue) -> bytes:
     """Canonical bytes for row hashes. Members are sorted by code point at every depth."""
-    parts: list[str] = []
-    _write(value, parts, encode_basestring_ascii, sort=True)
-    return "".join(parts).encode("ascii")
+    try:
+        return _ASCII.encode(_plain(value, _v1python_plain)).encode("ascii")
+    except _NotPlainError:
+        return _v1python_exact(value)
 
 
 def v1python_for_signing(value: JsonValue) -> bytes:
@@ -52,6 +58,10 @@ def jcs(value: JsonValue) -> bytes:
     Raises:
         MalformedRecord: `value_not_allowed` for a number no double can hold.
     """
+    try:
+        return _UTF8.encode(_plain(value, _jcs_plain)).encode("utf-8")
+    except (_NotPlainError, UnicodeEncodeError):
+        pass
     try:
         return rfc8785.dumps(_doubles(value))
     except rfc8785.CanonicalizationError as error:
@@ -79,6 +89,59 @@ def v1python_number(token: str) -> str:
     if mark and exponent[0] not in "+-":
         return f"{mantissa}e+{exponent}"
     return mantissa + mark + exponent
+
+
+# The standard library's encoder is fast, and right about everything but some numbers and names.
+# `_plain` makes the values it is right about; the writers below are what it must agree with.
+_ASCII: Final = json.JSONEncoder(
+    ensure_ascii=True, check_circular=False, sort_keys=True, separators=(",", ":")
+)
+_UTF8: Final = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":")
+)
+
+
+class _NotPlainError(Exception):
+    """The standard encoder would spell this another way."""
+
+
+def _plain(value: JsonValue, number: Callable[[str], float]) -> Any:
+    if isinstance(value, dict):
+        for name in value:
+            if not name.isascii():  # sorted by code points, not by UTF-16
+                raise _NotPlainError
+        return {name: _plain(item, number) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item, number) for item in value]
+    return number(value.token) if isinstance(value, JsonNumber) else value
+
+
+def _v1python_plain(token: str) -> float:
+    """The number that is printed as this token."""
+    if token.isdigit() and len(token) <= _DIGITS_MAX:
+        return int(token)
+    number = float(token)
+    if repr(number) != token:
+        raise _NotPlainError
+    return number
+
+
+def _jcs_plain(token: str) -> float:
+    """The number that is printed as JCS spells what this token reads as."""
+    number = _double(token)
+    if isinstance(number, int):
+        return number
+    if number.is_integer() and abs(number) <= SAFE_INTEGER_MAX:
+        return int(number)
+    if "e" in repr(number) or not math.isfinite(number) or number.is_integer():
+        raise _NotPlainError
+    return number
+
+
+def _v1python_exact(value: JsonValue) -> bytes:
+    parts: list[str] = []
+    _write(value, parts, encode_basestring_ascii, sort=True)
+    return "".join(parts).encode("ascii")
 
 
 def _write(value: JsonValue, parts: list[str], quote: _Quote, *, sort: bool) -> None:

@@ -12,8 +12,10 @@ The checks run in a fixed order, cheap ones first, and stop at the first that fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, TypeAlias
 
 from ciris_mesh.errors import MalformedRecord
@@ -31,10 +33,12 @@ from ciris_mesh.records.hybrid import (
     is_self_certifying,
     verify_hybrid,
 )
+from ciris_mesh.records.jsontext import JsonValue, parse_json
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind, SignatureStyle
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
-from ciris_mesh.records.rows import ROW_HASH_FIELD, original_content_hash
+from ciris_mesh.records.rows import ROW_HASH_FIELD
 from ciris_mesh.records.signing import mirror_problem, signed_message
+from ciris_mesh.records.tokens import key_token
 
 #: Key id -> the verified key behind it, or None.
 KeyLookup: TypeAlias = Callable[[str], HybridPublicKey | None]
@@ -59,7 +63,27 @@ _MALFORMED: Final = frozenset(
         Reason.NOT_ONE_SPELLING,
     }
 )
-_DEFERRED: Final = frozenset({Reason.SIGNER_UNKNOWN, Reason.TIME_AHEAD, Reason.FIRST_CONTACT})
+_DEFERRED: Final = frozenset(
+    {
+        Reason.SIGNER_UNKNOWN,
+        Reason.TIME_AHEAD,
+        Reason.FIRST_CONTACT,
+        Reason.KEY_UNKNOWN,
+        Reason.NOT_ROOTED,
+        Reason.DELEGATE_TYPE_NOT_ALLOWED,
+        Reason.REFERENCE_UNKNOWN,
+        Reason.REFERENCE_NOT_ENTITLED,
+        Reason.OCCURRENCE_NOT_VOUCHED,
+        Reason.FOUNDERS_NOT_ENOUGH,
+        Reason.REMOVAL_NOT_VOUCHED,
+        Reason.NOT_DELEGATED,
+        Reason.ROSTER_UNKNOWN,
+        Reason.CONSENSUS_NOT_REACHED,
+        Reason.LOCATION_UNPROVEN,
+        Reason.ORGANIZATION_UNKNOWN,
+        Reason.NOT_ORG_ADMIN,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +117,19 @@ class _Finding:
     waits_for: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Question:
     envelope: Envelope
     keys: KeyLookup
     policy: HybridPolicy
     pinned: Mapping[str, bytes]
+    proven: Collection[str]
+
+    @cached_property
+    def message(self) -> bytes:
+        """What the signatures are taken over; of kinds 1 to 3 the content hash is too."""
+        envelope = self.envelope
+        return signed_message(envelope.kind, envelope.record, envelope.row_hash)
 
 
 def outcome_of(reason: Reason) -> Outcome:
@@ -116,6 +147,7 @@ def verify(
     *,
     policy: HybridPolicy = HybridPolicy.REQUIRE_HYBRID,
     pinned: Mapping[str, bytes] | None = None,
+    proven: Collection[str] = (),
 ) -> Verification:
     """Judge a parsed envelope. Spelling is not looked at: see `one_spelling_problem`.
 
@@ -124,12 +156,13 @@ def verify(
         policy: ALLOW_CLASSICAL_PENDING applies to attestations of tier `local` alone; everything
             else needs both halves whatever is asked for.
         pinned: key id -> 32-byte fingerprint, for ids that don't certify themselves.
+        proven: signers whose signatures in this very envelope were verified before, as strictly.
 
     Returns:
         ADMITTED, REFUSED, DEFERRED (with `waits_for`) or MALFORMED. Never raises.
     """
     effective = policy if envelope.tier_local else HybridPolicy.REQUIRE_HYBRID
-    question = _Question(envelope, keys, effective, pinned or {})
+    question = _Question(envelope, keys, effective, pinned or {}, proven)
     return _conclude(envelope.kind, envelope, _findings(question))
 
 
@@ -162,10 +195,25 @@ def public_key_of(envelope: Envelope) -> HybridPublicKey | None:
 
     Unverified: ask `verify` before trusting it.
     """
-    if envelope.kind is not EnvelopeKind.KEY:
-        return None
-    ed25519 = envelope.record.get("pubkey_ed25519_base64")
-    mldsa65 = envelope.record.get("pubkey_ml_dsa_65_base64")
+    return _published_key(envelope.record) if envelope.kind is EnvelopeKind.KEY else None
+
+
+def public_key_in(raw: bytes) -> HybridPublicKey | None:
+    """As `public_key_of`, of the bytes of a `key` record that was admitted: nothing else is read.
+
+    Raises:
+        MalformedRecord: it is no such record.
+    """
+    wrapper = parse_json(raw)
+    record = wrapper.get(KINDS[EnvelopeKind.KEY].wrapper_field) if isinstance(wrapper, dict) else 0
+    if not isinstance(record, dict):
+        raise MalformedRecord(Reason.WRONG_WRAPPER, "no key record")
+    return _published_key(record)
+
+
+def _published_key(record: Mapping[str, JsonValue]) -> HybridPublicKey | None:
+    ed25519 = record.get("pubkey_ed25519_base64")
+    mldsa65 = record.get("pubkey_ml_dsa_65_base64")
     if not isinstance(ed25519, str) or not isinstance(mldsa65, str):
         return None
     return HybridPublicKey(decode_base64(ed25519), decode_base64(mldsa65))
@@ -200,9 +248,9 @@ def _findings(question: _Question) -> Iterator[_Finding]:
     envelope = question.envelope
     yield _row_hash(envelope)
     if KINDS[envelope.kind].style is SignatureStyle.SCRUB:
-        yield _content_hash(envelope)
+        yield _content_hash(question)
     if KINDS[envelope.kind].envelope_field is not None:
-        problem = mirror_problem(envelope.kind, envelope.record)
+        problem = mirror_problem(envelope.kind, envelope.record, envelope.row)
         reason = Reason.NONE if problem is None else Reason.COLUMNS_NOT_SIGNED
         yield _Finding("columns_signed", reason, problem or "")
     if envelope.kind is EnvelopeKind.KEY:
@@ -210,7 +258,8 @@ def _findings(question: _Question) -> Iterator[_Finding]:
     yield _signer_allowed(envelope)
     missing = tuple(name for name in envelope.signers if _signer_key(question, name) is None)
     if missing:
-        yield _Finding("signer_known", Reason.SIGNER_UNKNOWN, ", ".join(missing), missing)
+        tokens = tuple(map(key_token, missing))
+        yield _Finding("signer_known", Reason.SIGNER_UNKNOWN, ", ".join(missing), tokens)
     yield _Finding("signer_known")
     yield from _signatures(question)
 
@@ -221,12 +270,12 @@ def _row_hash(envelope: Envelope) -> _Finding:
     return _Finding("row_hash", detail="the hash sent along is wrong and ignored" * is_other)
 
 
-def _content_hash(envelope: Envelope) -> _Finding:
+def _content_hash(question: _Question) -> _Finding:
     # JCS alone. Rows older than persist 4.15.0 used V1Python, but this column is not signed, so
     # taking either would give one signed content two ids.
-    inner = envelope.record[KINDS[envelope.kind].envelope_field or ""]
+    envelope = question.envelope
     try:
-        computed = original_content_hash(inner)
+        computed = hashlib.sha256(question.message).hexdigest()
     except MalformedRecord as error:
         return _Finding("content_hash", Reason(error.reason), error.detail)
     if envelope.record["original_content_hash"] != computed:
@@ -276,12 +325,14 @@ def _signer_key(question: _Question, key_id: str) -> HybridPublicKey | None:
 def _signatures(question: _Question) -> Iterator[_Finding]:
     envelope = question.envelope
     try:
-        message = signed_message(envelope.kind, envelope.record, envelope.row_hash)
+        message = question.message
     except MalformedRecord as error:
         yield _Finding("ed25519", Reason(error.reason), error.detail)
         return
     is_pending = False
     for claim in envelope.claims:
+        if claim.key_id in question.proven:
+            continue
         reason = _signature_reason(question, claim, message)
         if reason is Reason.CLASSICAL_SIGNATURE_INVALID:
             yield _Finding("ed25519", reason, claim.key_id)

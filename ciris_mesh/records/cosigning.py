@@ -2,18 +2,19 @@
 
 Their ids do not cover `authority`, so one record travels in copies that differ in who signed.
 Joining is a union: commutative, associative and idempotent, so whoever has seen the same
-signatures holds the same bytes, in whatever order they came. Nothing is verified here.
+signatures holds the same bytes, in whatever order they came; where not all of them fit that needs
+one answer to who matters, which the rules give. Nothing is verified here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from ciris_mesh.records.canonical import compact
 from ciris_mesh.records.envelope import (
     AUTHORITY_MEMBER,
     ENVELOPE_BYTES_MAX,
-    SIGNERS_MAX,
     Claim,
     Envelope,
     encode_base64,
@@ -35,14 +36,27 @@ def only_signed_by(envelope: Envelope, signers: Iterable[str]) -> Envelope:
     return _written(envelope.kind, envelope.record, claims)
 
 
-def joined(one: Envelope, other: Envelope) -> Envelope:
+def joined(
+    one: Envelope,
+    other: Envelope,
+    worth: Callable[[str], int],
+    stands: Callable[[Envelope], bool],
+) -> Envelope:
     """One record with the signatures of both copies.
 
-    Over 16 signers or 64 KiB, those stay whom the record itself names, then those with the
-    smallest key ids: strangers who add themselves cannot push out the one it is about.
+    Over 64 KiB, fourteen signers or so, those stay who are worth most, then whom the record
+    itself names, then those with the smallest key ids; but nobody goes without whom it would not
+    stand.
 
     Args:
-        one, other: verified copies with the same kind and envelope id.
+        one: what is held, and stands.
+        other: verified signatures around the same record: same kind and envelope id.
+        worth: key id -> the higher, the sooner kept. Names and small ids are free to have: it
+            must tell those whose signatures can matter from those who added theirs.
+        stands: asked about the record with fewer signers.
+
+    Returns:
+        `one` itself where nobody can be spared.
     """
     claims: dict[str, Claim] = {}
     for claim in (*one.claims, *other.claims):
@@ -50,10 +64,17 @@ def joined(one: Envelope, other: Envelope) -> Envelope:
         claims[claim.key_id] = min(claim, twin, key=_signature_bytes)
     record = min(one.record, other.record, key=_spelling)
     named = frozenset(_strings(record))
-    ranked = sorted(claims.values(), key=lambda claim: (claim.key_id not in named, _order(claim)))
-    kept = ranked[:SIGNERS_MAX]
-    while len(kept) > 1 and len(_bytes(one.kind, record, kept)) > ENVELOPE_BYTES_MAX:
-        kept.pop()
+
+    def rank(claim: Claim) -> tuple[int, bool, bytes]:
+        return -worth(claim.key_id), claim.key_id not in named, _order(claim)
+
+    kept = sorted(claims.values(), key=rank)
+    while len(_bytes(one.kind, record, kept)) > ENVELOPE_BYTES_MAX:
+        fewer = (tuple(it for it in kept if it is not spared) for spared in reversed(kept))
+        found = next((it for it in fewer if stands(replace(one, claims=it))), None)
+        if found is None:
+            return one
+        kept = list(found)
     return _written(one.kind, record, kept)
 
 

@@ -35,6 +35,7 @@ from ciris_mesh.records.outcome import Reason
 
 SEED_BYTES: Final = 32
 KEY_ID_DIGEST_CHARS: Final = 16
+_BASE32: Final = frozenset("abcdefghijklmnopqrstuvwxyz234567")
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
@@ -115,6 +116,17 @@ def is_self_certifying(key_id: str, public: HybridPublicKey) -> bool:
     """True when `key_id` is a name followed by the digest of `public`: nobody else can own it."""
     name, _, digest = key_id.rpartition("-")
     return is_name(name) and digest == _digest_text(public)
+
+
+def key_digest(key_id: str) -> str:
+    """What a key id says of its keys: all that follows the name, which its owner chose freely.
+
+    Two self-certifying ids with the same digest are one pair of keys under two names. An id of
+    another form is returned whole.
+    """
+    name, _, digest = key_id.rpartition("-")
+    is_digest = len(digest) == KEY_ID_DIGEST_CHARS and _BASE32.issuperset(digest)
+    return digest if name and is_digest else key_id
 
 
 class FederationKey:

@@ -13,7 +13,10 @@ from ciris_mesh.records.kinds import EnvelopeKind
 
 
 class Outcome(StrEnum):
-    """What `admit` did. Only ADMITTED and UPGRADED changed the directory's shelves."""
+    """What `admit` did. Only ADMITTED, UPGRADED and SUPERSEDED changed the directory's shelves.
+
+    SUPERSEDED: written and passed on as an admitted record is, and says nothing new.
+    """
 
     ADMITTED = "admitted"
     UPGRADED = "upgraded"
@@ -22,6 +25,11 @@ class Outcome(StrEnum):
     DEFERRED = "deferred"
     REFUSED = "refused"
     MALFORMED = "malformed"
+
+    @property
+    def is_change(self) -> bool:
+        """True when a row was written."""
+        return self in (Outcome.ADMITTED, Outcome.UPGRADED, Outcome.SUPERSEDED)
 
     @property
     def is_shelved(self) -> bool:
@@ -71,12 +79,61 @@ class Reason(StrEnum):
     LOCAL_TIER = "local_tier"
     KEY_CONFLICT = "key_conflict"
     POOL_FULL = "pool_full"
+    SIGNER_QUOTA = "signer_quota"
+    PEER_QUOTA = "peer_quota"
+    SAID_OFTEN_ENOUGH = "said_often_enough"
     BINDING_EXPIRED = "binding_expired"
+
+    # refused by a kind's rule: no later arrival changes it
+    IDENTITY_TYPE_MALFORMED = "identity_type_malformed"
+    ACCORD_EVIDENCE_MISSING = "accord_evidence_missing"
+    ACCORD_EVIDENCE_INCOMPLETE = "accord_evidence_incomplete"
+    ACCORD_EVIDENCE_STALE = "accord_evidence_stale"
+    HARDWARE_TYPE_NOT_ACCEPTED = "hardware_type_not_accepted"
+    ATTESTATION_TYPE_UNKNOWN = "attestation_type_unknown"
+    DIMENSION_MISSING = "dimension_missing"
+    DIMENSION_MALFORMED = "dimension_malformed"
+    REFERENCE_MISSING = "reference_missing"
+    SCOPES_MALFORMED = "scopes_malformed"
+    WITHDRAWS_RULE_INVALID = "withdraws_rule_invalid"
+    DELEGATION_CHAIN_MALFORMED = "delegation_chain_malformed"
+    SCOPE_PRIVATE = "scope_private"
+    ENCRYPTION_KEYS_MALFORMED = "encryption_keys_malformed"
+    CONSENSUS_MALFORMED = "consensus_malformed"
+    CONSENSUS_OUT_OF_REACH = "consensus_out_of_reach"
+    MEMBERS_NOT_UNIQUE = "members_not_unique"
+    FOUNDER_MISSING = "founder_missing"
+    GROUP_POLICY_MALFORMED = "group_policy_malformed"
+    GROUP_ID_NOT_SELF_CERTIFYING = "group_id_not_self_certifying"
+    GROUP_ENTRENCHED = "group_entrenched"
+    REMOVAL_IN_ADVANCE = "removal_in_advance"
+    CELL_MALFORMED = "cell_malformed"
+    LOCATION_TOO_PRECISE = "location_too_precise"
+    PAYMENT_ID = "payment_id"
+    SET_UNSORTED = "set_unsorted"
+    ROOT_STEWARDS_UNSET = "root_stewards_unset"
+    PARTNER_STEWARDS_UNSET = "partner_stewards_unset"
+    SIGNER_NOT_STEWARD = "signer_not_steward"
+    STEWARDS_NOT_ENOUGH = "stewards_not_enough"
 
     # deferred: valid as far as can be seen; something is missing here
     SIGNER_UNKNOWN = "signer_unknown"
     TIME_AHEAD = "time_ahead"
     FIRST_CONTACT = "first_contact"
+    KEY_UNKNOWN = "key_unknown"
+    NOT_ROOTED = "not_rooted"
+    DELEGATE_TYPE_NOT_ALLOWED = "delegate_type_not_allowed"
+    REFERENCE_UNKNOWN = "reference_unknown"
+    REFERENCE_NOT_ENTITLED = "reference_not_entitled"
+    OCCURRENCE_NOT_VOUCHED = "occurrence_not_vouched"
+    FOUNDERS_NOT_ENOUGH = "founders_not_enough"
+    REMOVAL_NOT_VOUCHED = "removal_not_vouched"
+    NOT_DELEGATED = "not_delegated"
+    ROSTER_UNKNOWN = "roster_unknown"
+    CONSENSUS_NOT_REACHED = "consensus_not_reached"
+    LOCATION_UNPROVEN = "location_unproven"
+    ORGANIZATION_UNKNOWN = "organization_unknown"
+    NOT_ORG_ADMIN = "not_org_admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +143,9 @@ class Verdict:
     Attributes:
         envelope_id: 32 bytes, recomputed from the record; None when it could not be read.
         detail: for people and logs; never parsed, never a metric label.
-        waits_for: key ids whose arrival makes a deferred record worth another look.
+        waits_for: tokens (`records.tokens`) whose arrival makes a deferred record worth another
+            look.
+        needs_all: it takes all of them.
     """
 
     outcome: Outcome
@@ -95,3 +154,4 @@ class Verdict:
     envelope_id: bytes | None = None
     detail: str = ""
     waits_for: tuple[str, ...] = ()
+    needs_all: bool = False

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
 
@@ -43,19 +44,43 @@ def as_persisted(kind: EnvelopeKind, record: dict[str, JsonValue]) -> dict[str, 
 
     `persist_row_hash` is carried over as sent, "" when absent. Idempotent.
     """
-    typed = _through_types(kind, record)
+    return printed(kind, typed_row(kind, record))
+
+
+def persist_row_hash(kind: EnvelopeKind, record: dict[str, JsonValue]) -> str:
+    """Lowercase hex SHA-256 over the V1Python bytes of the row without `persist_row_hash`."""
+    return hash_of(typed_row(kind, record)).hex()
+
+
+def typed_row(kind: EnvelopeKind, record: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """The record's columns, each in its type's spelling; always-written ones filled in.
+
+    What `persist_row_hash` and `as_persisted` start from, for whoever needs both.
+    """
+    row: dict[str, JsonValue] = {}
+    for field in KINDS[kind].fields:
+        if field.name in record:
+            value = record[field.name]
+            spell = _SPELLED.get(field.type)
+            row[field.name] = value if spell is None else spell(value)
+        elif field.presence is Presence.MATERIALIZED:
+            row[field.name] = default_value(field)
+    return row
+
+
+def hash_of(typed: dict[str, JsonValue]) -> bytes:
+    """The 32 bytes of `persist_row_hash`, of a `typed_row`."""
+    row = {name: value for name, value in typed.items() if name != ROW_HASH_FIELD}
+    return hashlib.sha256(v1python(row)).digest()
+
+
+def printed(kind: EnvelopeKind, typed: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """`as_persisted`, of a `typed_row`."""
     return {
         field.name: typed[field.name]
         for field in KINDS[kind].fields
         if field.name in typed and not _is_left_out(field, typed[field.name])
     }
-
-
-def persist_row_hash(kind: EnvelopeKind, record: dict[str, JsonValue]) -> str:
-    """Lowercase hex SHA-256 over the V1Python bytes of the row without `persist_row_hash`."""
-    row = _through_types(kind, record)
-    row.pop(ROW_HASH_FIELD, None)
-    return hashlib.sha256(v1python(row)).hexdigest()
 
 
 def envelope_id(kind: EnvelopeKind, wrapper: dict[str, JsonValue]) -> bytes:
@@ -118,34 +143,32 @@ def rust_float(value: float) -> str:
     return f"{minus}{digits[0]}{tail}e{point - 1:+d}"
 
 
-def _through_types(kind: EnvelopeKind, record: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """The record's columns, each in its type's spelling; always-written ones filled in."""
-    row: dict[str, JsonValue] = {}
-    for field in KINDS[kind].fields:
-        if field.name in record:
-            row[field.name] = _typed(field.type, record[field.name])
-        elif field.presence is Presence.MATERIALIZED:
-            row[field.name] = default_value(field)
-    return row
-
-
 def _is_left_out(field: Field, value: JsonValue) -> bool:
     if field.presence is Presence.OPTIONAL:
         return value is None
     return field.presence is Presence.OMIT_DEFAULT and value == default_value(field)
 
 
-def _typed(type_: FieldType, value: JsonValue) -> JsonValue:
-    match type_, value:
-        case FieldType.TIMESTAMP, str():
-            return _normalized(value)
-        case FieldType.FLOAT, JsonNumber(token):
-            number = float(token)
-            return JsonNumber(rust_float(number)) if math.isfinite(number) else value
-        case FieldType.MEMBERS, list():
-            return [_member(entry) for entry in value]
-        case _:
-            return value
+def _spelled_time(value: JsonValue) -> JsonValue:
+    return _normalized(value) if isinstance(value, str) else value
+
+
+def _spelled_float(value: JsonValue) -> JsonValue:
+    if not isinstance(value, JsonNumber):
+        return value
+    number = float(value.token)
+    return JsonNumber(rust_float(number)) if math.isfinite(number) else value
+
+
+def _spelled_members(value: JsonValue) -> JsonValue:
+    return [_member(entry) for entry in value] if isinstance(value, list) else value
+
+
+_SPELLED: Final[dict[FieldType, Callable[[JsonValue], JsonValue]]] = {
+    FieldType.TIMESTAMP: _spelled_time,
+    FieldType.FLOAT: _spelled_float,
+    FieldType.MEMBERS: _spelled_members,
+}
 
 
 def _member(entry: JsonValue) -> JsonValue:

@@ -88,12 +88,20 @@ def mirror(kind: EnvelopeKind, record: dict[str, JsonValue]) -> dict[str, JsonVa
     return members
 
 
-def mirror_problem(kind: EnvelopeKind, record: dict[str, JsonValue]) -> str | None:
-    """What keeps the signed envelope from binding every column; None when it binds all."""
-    return next(_mirror_problems(kind, record), None)
+def mirror_problem(
+    kind: EnvelopeKind, record: dict[str, JsonValue], row: dict[str, JsonValue] | None = None
+) -> str | None:
+    """What keeps the signed envelope from binding every column; None when it binds all.
+
+    Args:
+        row: `as_persisted` of the record, from whoever has it.
+    """
+    return next(_mirror_problems(kind, record, row), None)
 
 
-def _mirror_problems(kind: EnvelopeKind, record: dict[str, JsonValue]) -> Iterator[str]:
+def _mirror_problems(
+    kind: EnvelopeKind, record: dict[str, JsonValue], row: dict[str, JsonValue] | None
+) -> Iterator[str]:
     spec = KINDS[kind]
     if spec.envelope_field is None:
         return
@@ -105,7 +113,7 @@ def _mirror_problems(kind: EnvelopeKind, record: dict[str, JsonValue]) -> Iterat
         yield f"{RECORD_KIND_MEMBER} is not {kind.value!r}"
     for name in sorted(inner.keys() & (_NEVER_MIRRORED | {spec.envelope_field})):
         yield f"{name} cannot be part of what is signed"
-    row = as_persisted(kind, record)
+    row = as_persisted(kind, record) if row is None else row
     for column in mirrored_columns(spec):
         problem = _column_problem(column, row, inner)
         if problem is not None:

@@ -49,7 +49,7 @@ def _normalize(text: str) -> str:
     return _date_and_clock(seconds, is_leap=is_leap) + _shortest_fraction(fraction_ns) + "Z"
 
 
-#: Judging a record asks a dozen times for the form of two or three times.
+#: Judging a record asks a dozen times for the form of two or three times, and what they are.
 _normalize_again = lru_cache(maxsize=_REMEMBERED)(_normalize)
 
 
@@ -67,8 +67,15 @@ def to_unix_ns(text: str) -> int:
     Raises:
         ValueError: as `normalize`.
     """
+    return _to_unix_ns_again(text) if len(text) <= _REMEMBERED_CHARS_MAX else _to_unix_ns(text)
+
+
+def _to_unix_ns(text: str) -> int:
     seconds, fraction_ns, is_leap = _parse(text)
     return (seconds + is_leap) * _NS_PER_S + fraction_ns
+
+
+_to_unix_ns_again = lru_cache(maxsize=_REMEMBERED)(_to_unix_ns)
 
 
 def to_unix_ms(text: str) -> int:

@@ -30,6 +30,7 @@ from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
+from ciris_mesh.runtime.trusting import trust_of
 from ciris_mesh.transport.rns_config import reticulum_errors
 from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum, start_reticulum
 
@@ -93,8 +94,8 @@ def _build(
 ) -> tuple[Node, Operations]:
     clock, rounds = SystemClock(), config.rounds
     key = read_key_file(home.federation_key).key()
-    pinned = dict(config.trust.pinned)
-    directory = SqliteDirectory(home.database, pinned=pinned)
+    trust = trust_of(config.trust)
+    directory = SqliteDirectory(home.database, trust=trust)
     stack.callback(directory.close)
     book = PeerBook.load(home.peers)
     transport = RnsTransport(
@@ -114,10 +115,10 @@ def _build(
         config=RuntimeConfig(
             rounds=SchedulerConfig(rounds.cadence_s, rounds.no_progress_timeout_s),
             tau_partial_s=rounds.tau_partial_s,
-            pinned=frozenset(pinned),
+            pinned=frozenset(config.trust.pinned),
         ),
     )
     for peer in book.peers():
         node.add_peer(peer_config(peer))
     budget = RadioBudget(config.radio)
-    return node, Operations(node, book, clock, clock.monotonic_s(), budget)
+    return node, Operations(node, book, clock, clock.monotonic_s(), budget, trust)

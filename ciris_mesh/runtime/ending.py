@@ -6,7 +6,7 @@ import select
 import signal
 import socket
 import time
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Final, Self
 
 _ENDING: Final = frozenset({signal.SIGINT, signal.SIGTERM})
@@ -44,12 +44,7 @@ class EndSignals:
             if self._reader.recv(1)[0] in _ENDING:
                 return True
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         signal.set_wakeup_fd(-1)
         self._reader.close()
         self._writer.close()

@@ -105,10 +105,11 @@ class Exchange:
     def compared(self, state: LinkState, theirs: Digests) -> None:
         """The peer's digests came: answer them, or take what differs through a round."""
         peer = self._parts.peers.get(state.key_id)
-        if peer is None or peer.link is not state:
-            self._parts.drops.count(
-                "digests_unattributed" if peer is None else "digests_on_spare_link"
-            )
+        if peer is None:
+            self._parts.drops.count("digests_unattributed")
+            return
+        if peer.link is not state:
+            self._on_other_link(state, "digests_on_spare_link")
             return
         if theirs.reply and not peer.check_out:
             self._parts.drops.count("digests_unasked")
@@ -139,11 +140,16 @@ class Exchange:
     def received(self, peer: Peer, state: LinkState, message: ReplicationMessage) -> None:
         """Take one message of a round from an attributed peer."""
         if peer.link is not state:
-            self._parts.drops.count("frame_on_spare_link")
+            self._on_other_link(state, "frame_on_spare_link")
         elif message.kind not in state.kinds & peer.config.kinds:
             self._parts.drops.count("kind_not_served", message.kind)
         else:
             self._route(peer, message)
+
+    def _on_other_link(self, state: LinkState, reason: str) -> None:
+        """Whoever dialled the link in use compares on it, so a replaced one may fall silent."""
+        if not state.replaced:
+            self._parts.drops.count(reason)
 
     def _route(self, peer: Peer, message: ReplicationMessage) -> None:
         outcome = self._parts.registry.route(peer.config.key_id, message)

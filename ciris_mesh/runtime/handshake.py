@@ -62,6 +62,8 @@ class LinkState:
         nonce: ours; drawn for this link alone.
         early: a comparison the peer sent before we had its binding.
         broken: a frame was lost for want of room; those after it must not count.
+        replaced: another link to the same peer was settled on and this one is being closed. What
+            the peer said on it before it noticed is no fault, and is said again on the other.
     """
 
     link: LinkId
@@ -77,6 +79,7 @@ class LinkState:
     unattributed_frames: int = 0
     early: Digests | None = None
     broken: bool = False
+    replaced: bool = False
     kinds: frozenset[EnvelopeKind] = field(default_factory=frozenset)
 
     def salt(self) -> bytes:

@@ -341,13 +341,17 @@ class Links:
             mine_is_smaller = self._parts.transport.address < peer.config.address
             dialled_by_smaller = mine_is_smaller is not new.inbound
             if old.inbound is not new.inbound and not dialled_by_smaller:
-                self._parts.transport.hang_up(new.link)
+                self._replaced(new)
                 return False
             peer.link = None
             self._scheduler.abort_peer(peer.config.key_id, "link_replaced")
-            self._parts.transport.hang_up(old.link)
+            self._replaced(old)
         peer.link = new
         return True
+
+    def _replaced(self, state: LinkState) -> None:
+        state.replaced = True
+        self._parts.transport.hang_up(state.link)
 
     def _start_talking(self, peer: Peer, state: LinkState) -> None:
         peer.dialing = False

@@ -147,7 +147,11 @@ def _wait_ready(nodes: Sequence[LocalNode]) -> None:
 
 
 def reticulum_config(*, port: int, listens: bool) -> str:
-    """Return the text of a Reticulum configuration file for one node."""
+    """Return the text of a Reticulum configuration file for one node.
+
+    Plain TCP. Backbone is a little faster, and forgets to wait for its socket now and then: then
+    nothing moves for seconds (rns 1.5.7). It also refuses addresses that come and go.
+    """
     interface = (
         f"    type = TCPServerInterface\n    listen_ip = 127.0.0.1\n    listen_port = {port}\n"
         if listens

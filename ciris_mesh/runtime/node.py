@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Self
 
 from ciris_mesh.directory.base import ReplicationDirectory, StoredRow
@@ -125,12 +124,7 @@ class Node:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.stop()
 
     def add_peer(self, config: PeerConfig) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ciris_mesh.directory.base import StoredRow
 from ciris_mesh.errors import OperatorError
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.bundle import BATCH_RECORDS_MAX, page_of
 from ciris_mesh.runtime.clock import Clock, signing_allowed
@@ -19,6 +20,7 @@ from ciris_mesh.runtime.peerbook import Peer as BookPeer
 from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.peers import PeerConfig
 from ciris_mesh.runtime.reporting import node_status, peer_status
+from ciris_mesh.runtime.resolving import answer, confirmations
 from ciris_mesh.transport.base import Address
 
 #: Rows in one answer; a page of records is asked for by position.
@@ -28,7 +30,7 @@ Arguments = dict[str, Any]
 
 #: What members of the configured group may ask; the rest changes something.
 READ_OPS: Final = frozenset(
-    {"status", "budget", "peers", "converged", "ids", "records", "record", "events"}
+    {"status", "budget", "peers", "converged", "ids", "records", "record", "resolve", "events"}
 )
 
 
@@ -38,6 +40,7 @@ class Operations:
 
     Args:
         started_s: monotonic time at which the node was started.
+        trust: what the configuration says of others; answers depend on it.
     """
 
     node: Node
@@ -45,6 +48,7 @@ class Operations:
     clock: Clock
     started_s: float
     budget: RadioBudget
+    trust: Trust = field(default_factory=Trust)
 
     def table(self) -> Mapping[str, Callable[[Arguments], object]]:
         """Operation -> handler, for the control server."""
@@ -62,6 +66,7 @@ class Operations:
             "ids": self._ids,
             "records": self._records,
             "record": self._record,
+            "resolve": self._resolve,
             "events": self._events,
         }
 
@@ -163,6 +168,21 @@ class Operations:
         if row is None:
             raise OperatorError("no such record here")
         return {**row_fields(row), "envelope": row.envelope.decode()}
+
+    def _resolve(self, arguments: Arguments) -> object:
+        runtime = self.node.runtime
+        at = arguments.get("at")
+        return answer(
+            self.node.directory,
+            self.trust,
+            _text(arguments, "question"),
+            _text(arguments, "subject"),
+            more=str(arguments.get("more") or ""),
+            at=None if at is None else str(at),
+            now_ms=self.clock.wall_ms(),
+            confirmed=confirmations(runtime.board, runtime.peers.key_ids()),
+            tau_partial_s=runtime.board.tau_partial_s,
+        )
 
     def _events(self, arguments: Arguments) -> object:
         recent = self.node.runtime.events.recent(_count(arguments, "after", 0))

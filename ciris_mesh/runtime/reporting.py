@@ -43,6 +43,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str) -> NodeStatus:
     runtime, directory = node.runtime, node.directory
     stats = runtime.transport.stats()
     pools = directory.pools()
+    counts = directory.counts()
     now_s = runtime.clock()
     peers = tuple(peer_status(node, peer) for peer in runtime.peers.all())
     return NodeStatus(
@@ -53,7 +54,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str) -> NodeStatus:
         fingerprint=node.fingerprint.hex(),
         uptime_s=round(uptime_s, 1),
         clock=clock,
-        health=(*_health(peers, stats, clock), *_truncated(node)),
+        health=(*_health(peers, stats, clock), *_truncated(node, counts)),
         peers=peers,
         candidates=tuple(
             CandidateStatus(
@@ -64,7 +65,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str) -> NodeStatus:
             )
             for candidate in runtime.peers.candidates()
         ),
-        kinds=_kind_counts(directory.counts()),
+        kinds=_kind_counts(counts),
         deferred=pools.deferred,
         first_contact=pools.first_contact,
         refused_remembered=pools.refused,
@@ -145,10 +146,12 @@ def _kind_counts(counts: dict[tuple[EnvelopeKind, Shelf], int]) -> tuple[KindCou
     )
 
 
-def _truncated(node: Node) -> tuple[str, ...]:
+def _truncated(node: Node, counts: dict[tuple[EnvelopeKind, Shelf], int]) -> tuple[str, ...]:
     """Kinds of which a Summary can't name all: the older rows reach nobody who lacks them."""
     said: list[str] = []
     for kind in EnvelopeKind:
+        if counts.get((kind, Shelf.FEDERATION), 0) <= SUMMARY_REFS_MAX:
+            continue  # an offer reads every row of its kind, and `status` is asked often
         left_out = max(
             (
                 node.runtime.bridge.truncated(key_id, kind)

@@ -20,7 +20,7 @@ from ciris_mesh.errors import LifecycleError
 from ciris_mesh.protocol.limits import TAU_PARTIAL_S
 from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.records.outcome import Outcome, Verdict
+from ciris_mesh.records.outcome import Verdict
 from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.bundle import Answer, Offered, admit_mixed
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator, RoundKey
@@ -87,7 +87,11 @@ class ReplicationRuntime:
         self.events = EventHub()
         self.drops = DropCounter()
         self.board = StalenessBoard(clock, tau_partial_s=self.config.tau_partial_s)
-        self.bridge = FederationDirectoryReplicationBridge(directory, self._trusted, clock=clock)
+        self._passed_on: tuple[frozenset[str], frozenset[str], frozenset[str]] | None = None
+        directory.favour(self._friends)
+        self.bridge = FederationDirectoryReplicationBridge(
+            directory, self._trusted, unwanted=directory.closed(), clock=clock
+        )
         self.registry = ReplicationRegistry(self._make_responder)
         self._pool = WorkerPool(self.config.worker_threads)
         self._timer = Timer(clock)
@@ -241,14 +245,14 @@ class ReplicationRuntime:
     def admit_own(self, kind: EnvelopeKind, envelope: bytes) -> Verdict:
         """Admit a record made here; peers are told at once, not at their cadence."""
         verdict = self.directory.admit(kind, envelope, OWN, now_ms=self._wall_ms())
-        if verdict.outcome in (Outcome.ADMITTED, Outcome.UPGRADED):
+        if verdict.outcome.is_change:
             self._exchange.spread()
         return verdict
 
     def admit_imported(self, offered: Sequence[Offered]) -> list[Answer]:
         """Admit records of mixed kinds from a bundle; peers are told as of own ones."""
         answers = admit_mixed(self.directory, offered, now_ms=self._wall_ms())
-        if any(outcome in (Outcome.ADMITTED, Outcome.UPGRADED) for outcome, _ in answers):
+        if any(outcome.is_change for outcome, _ in answers):
             self._exchange.spread()
         return answers
 
@@ -259,16 +263,28 @@ class ReplicationRuntime:
 
         def look() -> None:
             verdicts = self.directory.retry_due(self._wall_ms())
-            if any(verdict.outcome is Outcome.ADMITTED for verdict in verdicts):
+            if any(verdict.outcome.is_change for verdict in verdicts):
                 self._exchange.spread()
 
         with contextlib.suppress(LifecycleError):  # stopping, or busy: the next time will do
             self._pool.submit("directory", look)
         self._timer.after(RETRY_DUE_S, self._retry_due)
 
-    def _trusted(self) -> frozenset[str]:
-        """Whose records may be offered: this node's, its peers', and the pinned ones'."""
+    def _friends(self) -> frozenset[str]:
         return self.peers.key_ids() | self.config.pinned | {self.key_id}
+
+    def _trusted(self) -> frozenset[str]:
+        """Whose records may be offered: this node's, its peers', the pinned and the rooted ones'.
+
+        The same object while nothing changed: on a registry node it names many.
+        """
+        friends, rooted = self._friends(), self.directory.rooted()
+        known = self._passed_on  # read once: any thread may ask
+        if known is not None and known[0] == friends and known[1] is rooted:
+            return known[2]
+        union = friends | rooted
+        self._passed_on = (friends, rooted, union)
+        return union
 
     def _end_rounds(self, key_id: str, *, keep: frozenset[EnvelopeKind] = frozenset()) -> None:
         for coordinator in self.registry.of_peer(key_id):

@@ -7,6 +7,9 @@ before a byte is put together.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 from ciris_mesh.transport import patience
 from ciris_mesh.transport.base import Address
 from ciris_mesh.transport.limits import (
@@ -16,6 +19,9 @@ from ciris_mesh.transport.limits import (
     FRAME_BYTES_MAX,
 )
 from ciris_mesh.transport.reasons import DownReason, DropReason
+
+#: Frames and offers out of order, unreadable or unasked for before a link is closed.
+MISBEHAVIOUR_MAX: Final = 16
 
 
 def refusal(
@@ -71,3 +77,30 @@ class FirstContact:
         if sender is None and age_s > patience.identify_s(rtt_s):
             return DownReason.UNIDENTIFIED
         return DownReason.OVERSTAYED if age_s > patience.first_contact_s(rtt_s) else None
+
+
+class Misbehaviour:
+    """What the other end of one link did that no well-behaved one does.
+
+    Args:
+        drop: told of each misdeed.
+    """
+
+    def __init__(self, drop: Callable[[DropReason], None]) -> None:
+        self._drop = drop
+        self._times = 0
+        self._stopped: set[str] = set()  # closing the link bounds it
+
+    def is_too_much(self, reason: DropReason, resource: str = "") -> bool:
+        """Count a misdeed; True when the link should be closed.
+
+        Args:
+            resource: names a Resource that is stopped. Until its sender hears of it, its
+                Reticulum offers the same one again: that is no misdeed of its own to tell of.
+        """
+        self._times += 1
+        if resource not in self._stopped:
+            self._drop(reason)
+        if resource:
+            self._stopped.add(resource)
+        return self._times > MISBEHAVIOUR_MAX

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Final, Protocol
+from typing import Protocol
 
 from ciris_mesh.errors import LinkGone, PayloadTooLarge
 from ciris_mesh.transport import carriers, patience
 from ciris_mesh.transport import rns_seam as seam
-from ciris_mesh.transport.admittance import FirstContact, refusal
+from ciris_mesh.transport.admittance import FirstContact, Misbehaviour, refusal
 from ciris_mesh.transport.base import (
     Address,
     FrameReceived,
@@ -39,9 +39,6 @@ from ciris_mesh.transport.rns_host import Host, at_border
 from ciris_mesh.transport.rns_offer import Offer, read_offer, unpacked_bytes_max
 
 log = logging.getLogger(__name__)
-
-#: Frames and offers out of order or unreadable before the link is closed.
-MISBEHAVIOUR_MAX: Final = 16
 
 
 class LinkOwner(Protocol):
@@ -89,7 +86,7 @@ class MeshLink:
         self._outbox = Outbox(sequences=seam.SEQUENCES)
         self._inbox = Inbox(self._report, host.budget, sequences=seam.SEQUENCES)
         self._first_contact = FirstContact(self.born_s)
-        self._misbehaved = 0
+        self._misbehaviour = Misbehaviour(host.drop)
         self._was_rejected = False
         self._closing: tuple[float, DownReason] | None = None
 
@@ -342,10 +339,8 @@ class MeshLink:
         self._host.drop(reason)
         self._closing = time.monotonic() + patience.linger_s(self._rtt()), DownReason.FLOODED
 
-    def _misbehave(self, reason: DropReason) -> None:
-        self._host.drop(reason)
-        self._misbehaved += 1
-        if self._misbehaved > MISBEHAVIOUR_MAX:
+    def _misbehave(self, reason: DropReason, resource: str = "") -> None:
+        if self._misbehaviour.is_too_much(reason, resource):
             self.go_down(DownReason.FLOODED)
 
     def _report(self, frame: bytes) -> None:
@@ -403,7 +398,8 @@ class MeshLink:
             # and none of ours is that large.
             wanted = size is not None and resource.request_id is None
             if not wanted:
-                self._misbehave(DropReason.FRAME_NOT_PERMITTED)
+                # Of no certain type: the hash is what the peer says it is.
+                self._misbehave(DropReason.FRAME_NOT_PERMITTED, repr(resource.hash))
         if not wanted or size is None:
             resource.cancel()
             return

@@ -17,6 +17,7 @@ import RNS
 
 from ciris_mesh.transport import carriers
 from ciris_mesh.transport.base import Address
+from ciris_mesh.transport.rns_early import Early
 
 APP_NAME: Final = "ciris"
 MESH_ASPECTS: Final = ("mesh",)
@@ -338,7 +339,8 @@ def _path(sequence: int) -> str:
 
 
 def attach(link: Any, events: LinkEvents) -> None:
-    """Route what happens on `link` to `events`."""
+    """Route what happens on `link` to `events`. Before anything is sent on it."""
+    link.early = Early(link, part_request=RNS.Packet.RESOURCE_REQ)
     link.set_resource_callback(events.accepts)
     link.set_resource_started_callback(events.resource_started)
     link.set_resource_concluded_callback(events.resource_concluded)
@@ -405,7 +407,10 @@ def send_request(
         timeout=timeout_s,
         max_response_size=16,  # an answer is one small integer
     )
-    return receipt is not False
+    if receipt is False:
+        return False
+    link.early.requested(receipt.request_id)
+    return True
 
 
 def send_resource(

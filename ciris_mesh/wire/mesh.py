@@ -1,5 +1,7 @@
 """The messages of 0x81 frames, between nodes of this project: who I am, and do we hold the same.
 
+Those that find out *what* differs are in `mesh_reconcile`; encode and decode here are for all.
+
 Each is a msgpack array `[tag, field, ...]` in constructor order. There is one spelling of every
 message: bytes that are not exactly what `encode` writes are refused, so a frame can be compared and
 pinned by its bytes. A new field or kind therefore needs a new version byte; Hello lists the
@@ -18,6 +20,8 @@ import msgpack  # type: ignore[import-untyped]
 
 from ciris_mesh.errors import DecodeError, LocalProtocolError
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
+from ciris_mesh.wire import mesh_reconcile
+from ciris_mesh.wire.mesh_reconcile import ReconcileMessage
 
 #: Hashes and nonces are eight bytes: a LoRa packet is short, and each is salted or confirmed later.
 SHORT_HASH_BYTES: Final = 8
@@ -29,8 +33,10 @@ BINDING_BYTES_MAX: Final = 4 * 1024
 KEY_ENVELOPE_BYTES_MAX: Final = 16 * 1024
 #: Longest reason for a refusal; reasons are names, not sentences.
 REASON_CHARS_MAX: Final = 32
-#: The longest message is a BindingOffer, 20 KiB and a few bytes of msgpack.
+#: The longest of the messages here is a BindingOffer, 20 KiB and a few bytes of msgpack.
 BODY_BYTES_MAX: Final = BINDING_BYTES_MAX + KEY_ENVELOPE_BYTES_MAX + 64
+#: Messages of `mesh_reconcile` are one byte string behind a tag, with at most 7 bytes around it.
+RECONCILE_BODY_BYTES_MAX: Final = mesh_reconcile.PACKED_BYTES_MAX + 7
 
 CAPABILITIES_MAX: Final = 2**16 - 1
 DAY_MAX: Final = 2**16 - 1
@@ -188,7 +194,7 @@ class Refusal:
         )
 
 
-MeshMessage: TypeAlias = Hello | BindingWanted | BindingOffer | Digests | Refusal
+MeshMessage: TypeAlias = Hello | BindingWanted | BindingOffer | Digests | Refusal | ReconcileMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,13 +267,20 @@ _TABLE: Final[dict[int, tuple[type[Any], tuple[_Field, ...]]]] = {
     5: (Refusal, (_Field("reason"),)),
 }
 _TAG_OF: Final = {cls: tag for tag, (cls, _) in _TABLE.items()}
+#: The second byte of `[tag, bin]`: tags below 128 are their own msgpack.
+_RECONCILE_TAGS: Final = frozenset(bytes((tag,)) for tag in mesh_reconcile.TAGS)
 
 
 def encode(message: MeshMessage) -> bytes:
     """Serialize to msgpack, smallest forms throughout. Total."""
+    if isinstance(message, ReconcileMessage):
+        return _packb(list(mesh_reconcile.pack(message)))
     tag = _TAG_OF[type(message)]
-    values = [field.dump(getattr(message, field.name)) for field in _TABLE[tag][1]]
-    packed: bytes = msgpack.packb([tag, *values], use_bin_type=True)
+    return _packb([tag, *(field.dump(getattr(message, field.name)) for field in _TABLE[tag][1])])
+
+
+def _packb(values: list[Any]) -> bytes:
+    packed: bytes = msgpack.packb(values, use_bin_type=True)
     return packed
 
 
@@ -278,10 +291,12 @@ def decode(body: bytes) -> MeshMessage:
         DecodeError: too long, no msgpack, trailing bytes, unknown tag, wrong shape or type, value
             out of range, or not the one spelling `encode` writes. No other exception escapes.
     """
-    if len(body) > BODY_BYTES_MAX:
-        raise DecodeError(f"body of {len(body)} bytes exceeds {BODY_BYTES_MAX}")
+    reconciles = body[:1] == b"\x92" and body[1:2] in _RECONCILE_TAGS
+    most = RECONCILE_BODY_BYTES_MAX if reconciles else BODY_BYTES_MAX
+    if len(body) > most:
+        raise DecodeError(f"body of {len(body)} bytes exceeds {most}")
     try:
-        message = _load_message(_unpack(body))
+        message = _load_reconcile(_unpack(body)) if reconciles else _load_message(_unpack(body))
     except LocalProtocolError as exc:
         raise DecodeError(f"value out of range: {exc}") from exc
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as exc:
@@ -297,11 +312,18 @@ def _unpack(body: bytes) -> Any:
         use_list=False,
         strict_map_key=True,
         max_str_len=REASON_CHARS_MAX,
-        max_bin_len=KEY_ENVELOPE_BYTES_MAX,
+        max_bin_len=max(KEY_ENVELOPE_BYTES_MAX, mesh_reconcile.PACKED_BYTES_MAX),
         max_array_len=len(KINDS),  # longer than any message or list of versions
         max_map_len=0,
         max_ext_len=0,
     )
+
+
+def _load_reconcile(value: Any) -> MeshMessage:
+    tag, packed = _array(value)
+    if type(packed) is not bytes:
+        raise ValueError(f"expected bytes, got {type(packed).__name__}")
+    return mesh_reconcile.unpack(tag, packed)
 
 
 def _load_message(value: Any) -> MeshMessage:

@@ -15,6 +15,12 @@ def test_within_the_limit_is_ok(measured: float, floor: float, limit: float, *, 
     assert row("x", measured, floor=floor, limit=limit).ok is ok
 
 
+def test_without_a_limit_nothing_is_demanded() -> None:
+    shown = row("x", 500, floor=1, limit=None)
+    assert shown.ok
+    assert shown.limit is None
+
+
 def test_one_row_over_its_limit_fails_the_bench() -> None:
     good, bad = row("a", 1, floor=1, limit=1), row("b", 2, floor=1, limit=1)
     assert Report("x", (good, good)).ok

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ciris_mesh.bench import budget, store, tcp
+from ciris_mesh.bench import budget, reconcile, store, tcp, transcode
 from ciris_mesh.bench.report import Report, row
 from ciris_mesh.cli import bench
 from ciris_mesh.cli.commands import cli
@@ -86,9 +86,31 @@ def test_one_row_over_its_limit_is_exit_code_1(name: str, measured: Measured) ->
     assert lines[2] == ["x", "0", "1", "0", "0", "ok"]
 
 
+def test_transcode_needs_no_files_and_shows_what_has_no_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def measure(*, records: int, seed: int, tell: Callable[[str], None]) -> Report:
+        asked.append((records, seed))
+        rows = (row("bytes", 101, floor=100, limit=1.02), row("ms", 3, floor=2, limit=None))
+        return Report("transcode", rows)
+
+    monkeypatch.setattr(transcode, "run", measure)
+    result = run("transcode", "--records", "9", "--seed", "2")
+    assert result.exit_code == 0
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert lines[1:] == [["bytes", "101", "100", "1.01", "1.02", "ok"], ["ms", "3", "2", "1.5"]]
+    assert json.loads(run("transcode", "--json").stdout)["rows"][1]["limit"] is None
+    assert asked == [(9, 2), (transcode.RECORDS, 1)]
+
+
 def test_defaults_are_what_the_benches_say(measured: Measured) -> None:
     assert bench.TCP_RECORDS == tcp.RECORDS
     assert bench.STORE_ROWS == store.ROWS
+    assert bench.TRANSCODE_RECORDS == transcode.RECORDS
+    assert bench.RECONCILE_SEEDS == reconcile.SEEDS
+    assert bench.RECONCILE_RECORDS == reconcile.RECORDS
     asked = measured(report(ratio=1))
     run("tcp")
     run("store")
@@ -113,6 +135,30 @@ def test_the_budget_is_simulated_as_long_as_asked(monkeypatch: pytest.MonkeyPatc
     assert run("budget", "--hours", "0").exit_code == 2
 
 
+def test_reconcile_measures_as_told_and_talks_on_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int, int]] = []
+
+    def measure(*, seeds: int, seed: int, records: int, tell: Callable[[str], None]) -> Report:
+        tell("measuring")
+        asked.append((seeds, seed, records))
+        return report(ratio=1.25)
+
+    monkeypatch.setattr(reconcile, "run", measure)
+    result = run("reconcile", "--seeds", "3", "--seed", "9", "--records", "5000", "--json")
+    assert result.exit_code == 0
+    assert result.stderr == "measuring\n"
+    assert json.loads(result.stdout) == report(ratio=1.25).fields()
+    assert run("reconcile").exit_code == 0
+    assert asked == [(3, 9, 5_000), (reconcile.SEEDS, 1, reconcile.RECORDS)]
+    monkeypatch.setattr(reconcile, "run", lambda **_: report(ratio=1.75))
+    assert run("reconcile", "--json").exit_code == 1
+
+
 def test_a_number_is_needed() -> None:
-    for arguments in (("records",), ("records", "0", "--out", "x"), ("tcp", "--records", "0")):
+    for arguments in (
+        ("records",),
+        ("records", "0", "--out", "x"),
+        ("tcp", "--records", "0"),
+        ("reconcile", "--seeds", "0"),
+    ):
         assert run(*arguments).exit_code == 2

@@ -16,6 +16,7 @@ from ciris_mesh.cli.frame import decode_line, encode_line
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.wire.frame import FRAME_BYTES_MAX, wrap
 from ciris_mesh.wire.mesh import BindingOffer, BindingWanted, Digests, Hello, KindDigest, Refusal
+from ciris_mesh.wire.mesh_reconcile import BucketDigests, Sketch
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 EDGE = [
@@ -165,6 +166,19 @@ def test_a_line_longer_than_any_frame_is_malformed_and_the_next_is_answered() ->
             },
         ),
         (Refusal("not_a_peer"), {"type": "refusal", "reason": "not_a_peer"}),
+        (
+            Sketch(1, b"salt", 28, over_buckets=False, counts=(9,), symbols=(1, 2)),
+            {
+                "type": "sketch",
+                "round_id": 1,
+                "salt": "73616c74",
+                "width": 28,
+                "over_buckets": False,
+                "counts": [9],
+                "symbols": [1, 2],
+            },
+        ),
+        (BucketDigests(2, b"abc"), {"type": "bucket_digests", "round_id": 2, "digests": "616263"}),
     ],
 )
 def test_mesh_messages_go_both_ways(message: Any, fields: dict[str, Any]) -> None:

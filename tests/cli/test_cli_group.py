@@ -111,6 +111,15 @@ def test_a_protocol_nobody_can_meet_is_refused(
     assert node.held == []
 
 
+def test_a_protocol_that_takes_more_signatures_than_fit_is_refused(node: TakingNode) -> None:
+    keys = [f"m{n}-{chr(97 + n) * 16}" for n in range(14)]
+    others = [word for one in keys for word in ("--founder", one)]
+    words = ("family", "create", "F", *others, "--protocol", "unanimous", "--cosign-file", "f")
+    line = node.sh.error(*words, "--yes")
+    assert "asks for 15 signatures and one record holds 14" in line
+    assert node.held == []
+
+
 def test_entrenched(node: TakingNode) -> None:
     record = founded(node, "family", "create", "F", "--entrenched")
     assert record["consensus_protocol_entrenched"] is True

@@ -102,9 +102,9 @@ def test_a_beginning_of_several_is_refused_with_their_names(sh: Shell, tmp_path:
 
 
 def test_the_outcome_of_an_alias_is_a_record_about_the_key(sh: Shell, bob: NodeIdentity) -> None:
-    said = sh.ok("attest", "bob", "--dimension", "d:v1", "--score", "1", "--yes").strip()
-    record = json.loads(sh.json("records", said)["envelope"])["attestation"]
-    assert record["attested_key_id"] == bob.key_id
+    said = sh.ok("revoke", "bob", "--yes").strip()
+    record = json.loads(sh.json("records", said)["envelope"])["revocation"]
+    assert record["revoked_key_id"] == bob.key_id
 
 
 def test_peers_are_shown_by_alias_id_address_or_beginning(sh: Shell, bob: NodeIdentity) -> None:

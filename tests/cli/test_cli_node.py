@@ -151,7 +151,7 @@ def test_a_configuration_that_cannot_be_used_is_one_line(
 
 def test_records_signed_before_during_and_after_are_all_there(root: Path) -> None:
     sh = shell(root / "alice")
-    say = ("attest", BOB, "--unknown", "--score", "1", "--yes", "--dimension")
+    say = ("attest", node_identity(sh.home).key_id, "--score", "1", "--yes", "--dimension")
     ids = [sh.ok(*say, "d:before").strip()]
     with running(root, "alice", free_port(), listens=True) as node:
         ids.append(sh.ok(*say, "d:during").strip())
@@ -164,7 +164,8 @@ def test_records_signed_before_during_and_after_are_all_there(root: Path) -> Non
 
 def test_what_a_command_acknowledged_survives_kill(root: Path) -> None:
     with running(root, "alice", free_port(), listens=True) as node:
-        say = ("attest", BOB, "--unknown", "--score", "1", "--yes", "--dimension", "d:1")
+        me = node_identity(node.sh.home).key_id
+        say = ("attest", me, "--score", "1", "--yes", "--dimension", "d:1")
         envelope_id = node.sh.ok(*say).strip()
         node.process.kill()
         node.process.wait()
@@ -174,7 +175,8 @@ def test_what_a_command_acknowledged_survives_kill(root: Path) -> None:
 
 def test_verify_uses_the_keys_of_the_running_node(root: Path) -> None:
     with running(root, "alice", free_port(), listens=True) as node:
-        say = ("attest", BOB, "--unknown", "--score", "1", "--yes", "--dimension", "d:1")
+        me = node_identity(node.sh.home).key_id
+        say = ("attest", me, "--score", "1", "--yes", "--dimension", "d:1")
         envelope = node.sh.json("records", node.sh.ok(*say).strip())["envelope"]
         answer = node.sh.ok("record", "verify", "--kind", "attestation", input=f"{envelope}\n")
     assert json.loads(answer)["outcome"] == "admitted"
@@ -189,9 +191,8 @@ def test_two_nodes_meet_by_pasted_invites_and_agree(root: Path) -> None:
         for one, two in ((alice, bob), (bob, alice)):
             line = two.sh.ok("invite", "-q")
             one.sh.ok("peer", "add", "-", "--alias", two.sh.home.path.name, input=line)
-        said = alice.sh.ok(
-            "attest", BOB, "--unknown", "--dimension", "d:1", "--score", "0.25", "--yes"
-        ).strip()
+        me = node_identity(alice.sh.home).key_id
+        said = alice.sh.ok("attest", me, "--dimension", "d:1", "--score", "0.25", "--yes").strip()
         revoked = bob.sh.ok("revoke", BOB, "--unknown", "--yes").strip()
         for node in (alice, bob):
             assert node.sh.json("wait", "--timeout", str(DEADLINE_S))["converged"] is True

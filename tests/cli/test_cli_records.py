@@ -26,13 +26,22 @@ ATTEST = (
 )
 
 
+def own_id(sh: Shell) -> str:
+    return node_identity(sh.home).key_id
+
+
+def attest(sh: Shell) -> tuple[str, ...]:
+    """As ATTEST, about the node itself: a key that is certainly here."""
+    return ("attest", own_id(sh), *ATTEST[2:])
+
+
 @pytest.fixture
 def sh(tmp_path: Path) -> Shell:
     return shell(tmp_path / "home")
 
 
 def test_attest_stores_a_record_signed_by_this_node(sh: Shell) -> None:
-    envelope_id = sh.ok(*ATTEST).strip()
+    envelope_id = sh.ok(*attest(sh)).strip()
     rows = sh.json("records")
     assert [row["kind"] for row in rows] == ["key", "attestation"]
     row = rows[1]
@@ -42,12 +51,12 @@ def test_attest_stores_a_record_signed_by_this_node(sh: Shell) -> None:
     whole = sh.json("records", envelope_id)
     record = json.loads(whole["envelope"])["attestation"]
     assert record["attestation_type"] == "scores"
-    assert record["attested_key_id"] == BOB
+    assert record["attested_key_id"] == own_id(sh)
     assert record["attestation_envelope"]["score"] == 0.5
 
 
 def test_rows_have_exactly_these_members(sh: Shell) -> None:
-    sh.ok(*ATTEST)
+    sh.ok(*attest(sh))
     members = [
         "admitted_at_ms",
         "envelope_id",
@@ -64,15 +73,15 @@ def test_rows_have_exactly_these_members(sh: Shell) -> None:
 
 
 def test_what_will_be_signed_is_shown_first(sh: Shell) -> None:
-    talk = sh.run(*ATTEST).stderr
+    talk = sh.run(*attest(sh)).stderr
     shown = json.loads(talk[talk.index("{") :])
     assert shown["dimension"] == "identity:continuity:v1"
-    assert shown["attested_key_id"] == BOB
+    assert shown["attested_key_id"] == own_id(sh)
     assert shown["record_kind"] == "attestation"
 
 
 def test_without_anybody_to_ask_nothing_is_signed(sh: Shell) -> None:
-    result = sh.run(*ATTEST[:-1])
+    result = sh.run(*attest(sh)[:-1])
     assert result.exit_code == 1
     assert "add --yes" in result.stderr
     assert sh.json("records") == []
@@ -83,20 +92,27 @@ def test_a_person_is_asked(
     sh: Shell, monkeypatch: pytest.MonkeyPatch, answer: str, count: int
 ) -> None:
     monkeypatch.setattr("ciris_mesh.cli.signing.somebody_is_there", lambda: True)
-    result = sh.run(*ATTEST[:-1], input=answer)
+    result = sh.run(*attest(sh)[:-1], input=answer)
     assert "Sign this?" in result.stderr
     assert result.exit_code == (0 if count else 1)
     assert len(sh.json("records")) == count
 
 
 def test_all_columns_of_an_attestation_can_be_given(sh: Shell) -> None:
-    more = ("--type", "recants", "--weight", "0.25", "--expires", "2027-06-01T02:00:00+02:00")
-    answer = sh.json(*ATTEST, *more)
+    more = ("--type", "scores", "--weight", "0.25", "--expires", "2027-06-01T02:00:00+02:00")
+    answer = sh.json(*attest(sh), *more)
     assert (answer["outcome"], answer["reason"]) == ("admitted", "")
     record = json.loads(sh.json("records", answer["envelope_id"])["envelope"])["attestation"]
-    assert record["attestation_type"] == "recants"
+    assert record["attestation_type"] == "scores"
     assert record["weight"] == 0.25
     assert record["expires_at"] == "2027-06-01T00:00:00Z"
+
+
+def test_what_is_about_a_key_that_is_not_here_waits_and_says_so(sh: Shell) -> None:
+    result = sh.run(*ATTEST)
+    assert result.exit_code == 0
+    assert f"Kept, not published yet: key_unknown the key of {BOB}" in result.stderr
+    assert [row["kind"] for row in sh.json("records")] == ["key"]
 
 
 def test_revoke(sh: Shell) -> None:
@@ -166,13 +182,13 @@ def test_nothing_is_signed_before_the_build_date(
     sh: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SystemClock, "wall_ms", lambda _: BUILD_DATE_MS - 1)
-    assert "before" in sh.error(*ATTEST)
+    assert "before" in sh.error(*attest(sh))
     assert sh.json("records") == []
 
 
 def test_the_list_goes_on_where_it_ended(sh: Shell) -> None:
     for number in range(4):
-        sh.ok("attest", BOB, "--dimension", f"d:{number}", "--score", "1", "--unknown", "--yes")
+        sh.ok("attest", own_id(sh), "--dimension", f"d:{number}", "--score", "1", "--yes")
     first = sh.json("records", "--limit", "2")
     assert len(first) == 2
     rest = sh.json("records", "--after", str(first[-1]["position"]))
@@ -184,14 +200,14 @@ def test_the_list_goes_on_where_it_ended(sh: Shell) -> None:
 
 
 def test_a_table_of_records(sh: Shell) -> None:
-    envelope_id = sh.ok(*ATTEST).strip()
+    envelope_id = sh.ok(*attest(sh)).strip()
     text = sh.ok("records", "--kind", "attestation")
     assert text.splitlines()[1].startswith(f"{envelope_id[:8]}..")
-    assert text.splitlines()[1].split()[4:] == ["scores", "bob-abcd..", "identi..=0.5"]
+    assert text.splitlines()[1].split()[4:] == ["scores", f"{own_id(sh)[:8]}..", "identi..=0.5"]
     assert text.isascii()
     shown = sh.ok("records", envelope_id[:12])
     assert envelope_id in shown
-    assert json.loads(shown[shown.index("{") :])["attestation"]["attested_key_id"] == BOB
+    assert json.loads(shown[shown.index("{") :])["attestation"]["attested_key_id"] == own_id(sh)
 
 
 def test_a_revocation_shows_whom_and_why(sh: Shell) -> None:
@@ -202,14 +218,14 @@ def test_a_revocation_shows_whom_and_why(sh: Shell) -> None:
 
 
 def test_wide_shortens_nothing(sh: Shell) -> None:
-    envelope_id = sh.ok(*ATTEST).strip()
+    envelope_id = sh.ok(*attest(sh)).strip()
     text = sh.ok("records", "--wide", "--kind", "attestation")
-    assert f"{node_identity(sh.home).key_id}  scores {BOB} identity:continuity:v1=0.5\n" in text
+    assert f"{own_id(sh)}  scores {own_id(sh)} identity:continuity:v1=0.5\n" in text
     assert text.splitlines()[1].startswith(envelope_id)
 
 
 def test_a_record_is_shown_without_its_kilobytes_of_signature(sh: Shell) -> None:
-    envelope_id = sh.ok(*ATTEST).strip()
+    envelope_id = sh.ok(*attest(sh)).strip()
     shown = sh.ok("records", f"{envelope_id[:8]}..")
     record = json.loads(shown[shown.index("{") :])["attestation"]
     assert record["scrub_signature_pqc"].endswith("..")
@@ -272,13 +288,27 @@ def test_two_records_with_the_same_beginning_need_more_digits(sh: Shell) -> None
         assert "2 records have ids beginning with" in sh.error("records", "abababab")
 
 
-@pytest.mark.parametrize("outcome", ["refused", "deferred", "malformed"])
+@pytest.mark.parametrize("outcome", ["refused", "malformed"])
 def test_a_record_the_node_does_not_take_is_a_failure(sh: Shell, outcome: str) -> None:
     answer = {"outcome": outcome, "reason": "signer_unknown", "envelope_id": None, "detail": "x"}
     with answering(sh.home, {"admit": lambda _: answer, "records": lambda _: []}):
-        result = sh.run(*ATTEST)
+        result = sh.run(*attest(sh))
     assert result.exit_code == 1
     assert f"not stored: {outcome} signer_unknown" in result.stderr
+
+
+def test_a_record_that_waits_for_another_is_kept_and_not_to_be_signed_again(sh: Shell) -> None:
+    answer = {
+        "outcome": "deferred",
+        "reason": "key_unknown",
+        "envelope_id": "ab" * 32,
+        "detail": "the key of bob is not here",
+    }
+    with answering(sh.home, {"admit": lambda _: answer, "records": lambda _: []}):
+        result = sh.run(*attest(sh))
+    assert result.exit_code == 0
+    assert result.stdout == "ab" * 32 + "\n"
+    assert "Kept, not published yet: key_unknown the key of bob is not here" in result.stderr
 
 
 def test_the_node_gets_the_envelope(sh: Shell) -> None:
@@ -289,7 +319,7 @@ def test_the_node_gets_the_envelope(sh: Shell) -> None:
         return {"outcome": "admitted", "reason": "", "envelope_id": "ab" * 32, "detail": ""}
 
     with answering(sh.home, {"admit": admit, "records": lambda _: []}):
-        assert sh.ok(*ATTEST) == "ab" * 32 + "\n"
+        assert sh.ok(*attest(sh)) == "ab" * 32 + "\n"
     assert asked[0]["kind"] == "attestation"
     assert b'"attestation"' in bytes.fromhex(asked[0]["envelope_hex"])
 
@@ -299,7 +329,7 @@ def test_the_node_gets_the_envelope(sh: Shell) -> None:
 
 @pytest.fixture
 def signed(sh: Shell) -> str:
-    envelope_id = sh.ok(*ATTEST).strip()
+    envelope_id = sh.ok(*attest(sh)).strip()
     return str(sh.json("records", envelope_id)["envelope"])
 
 

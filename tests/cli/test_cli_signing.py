@@ -11,6 +11,7 @@ import pytest
 
 from ciris_mesh.records.checks import verify_bytes
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
+from ciris_mesh.records.outcome import Outcome
 from ciris_mesh.records.rows import ROW_HASH_FIELD
 from ciris_mesh.runtime.clock import BUILD_DATE_MS, SystemClock
 from support.authoring import TakingNode, key_of, previewed
@@ -137,7 +138,6 @@ def test_nothing_is_signed_before_the_build_date(
 #: These a node may sign on its own whatever its configuration: they are about itself.
 OWN = {
     EnvelopeKind.FAMILY: ("family", "create", "Me alone"),
-    EnvelopeKind.IDENTITY_OCCURRENCE: VERBS["occurrence"][1],
     EnvelopeKind.LOCATION_PROOF: VERBS["location"][1],
 }
 
@@ -152,6 +152,14 @@ def test_with_no_node_running_it_is_stored_under_the_lock(sh: Shell, kind: Envel
     raw = row["envelope"].encode()
     known = {own.key_id: own.public}
     assert verify_bytes(kind, raw, known.get).verdict.outcome.value == "admitted"
+
+
+def test_an_occurrence_is_stored_once_its_own_key_is(sh: Shell) -> None:
+    waiting = sh.run(*VERBS["occurrence"][1], "--yes")
+    assert waiting.exit_code == 0
+    assert "Kept, not published yet: key_unknown" in waiting.stderr
+    own = ("occurrence", "add", key_of(sh).key_id, "--device-class", "laptop")
+    assert sh.json(*own, "--yes")["outcome"] == "admitted"
 
 
 def test_a_home_held_by_a_silent_node_is_left_alone(sh: Shell) -> None:
@@ -179,6 +187,14 @@ def test_a_refusal_of_the_node_is_told_and_fails(sh: Shell, verb: str) -> None:
     assert json.loads(result.stdout) == {"kind": kind.value, **said}
     last = result.stderr.splitlines()[-1]
     assert last == "ciris-mesh: not stored: refused signer_not_allowed not you"
+
+
+@pytest.mark.parametrize("outcome", [one for one in Outcome if one.is_shelved])
+def test_whatever_put_it_on_a_shelf_counts_as_stored(sh: Shell, outcome: Outcome) -> None:
+    said = {"outcome": outcome.value, "reason": "", "envelope_id": "ab" * 32, "detail": ""}
+    with answering(sh.home, {"admit": lambda _: said, "records": lambda _: []}):
+        result = sh.run(*VERBS["location"][1], "--yes")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "ab" * 32)
 
 
 PAYMENT = [

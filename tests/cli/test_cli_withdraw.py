@@ -90,6 +90,50 @@ def test_an_attestation_between_others_is_not_ours_to_withdraw(node: TakingNode)
     assert node.last is before
 
 
+CAROL = "carol-abcdefghijklmnop"
+DAVE = "dave-abcdefghijklmnop"
+
+
+@pytest.mark.parametrize(
+    ("options", "rule", "chain"),
+    [
+        (("--for", CAROL), 3, None),
+        (("--for", BOB), 4, None),
+        (("--for", BOB, "--via", CAROL, "--via", DAVE), 4, [CAROL, DAVE]),
+    ],
+)
+def test_a_delegate_withdraws_for_another(
+    node: TakingNode, options: tuple[str, ...], rule: int, chain: list[str] | None
+) -> None:
+    before = held(node, K.ATTESTATION, attestation(CAROL), by_bob=True)
+    node.sh.ok("withdraw", before.envelope_id, *options, "--yes")
+    record = node.last.record
+    assert (record["attested_key_id"], record["withdraws_admission_rule"]) == (options[1], rule)
+    said = record["attestation_envelope"]
+    assert said.get("delegation_chain") == chain
+    assert said["references_attestation_id"] == before.record["attestation_id"]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--for", DAVE), "neither said this"),
+        (("--via", CAROL), "--via needs --for"),
+        (("--for", CAROL, "--via", DAVE), "--via needs --for"),
+    ],
+)
+def test_who_may_not_act_in_that_way(node: TakingNode, options: tuple[str, ...], text: str) -> None:
+    before = held(node, K.ATTESTATION, attestation(CAROL), by_bob=True)
+    assert text in node.sh.error("withdraw", before.envelope_id, *options, "--yes")
+    assert node.last is before
+
+
+def test_other_kinds_are_withdrawn_by_their_own(node: TakingNode) -> None:
+    before = held(node, K.ORGANIZATION, ORG)
+    line = node.sh.error("withdraw", before.envelope_id, "--for", BOB, "--yes")
+    assert "only attestations" in line
+
+
 def test_a_withdrawal_goes_no_further_than_what_it_withdraws(node: TakingNode) -> None:
     before = held(node, K.ATTESTATION, attestation(BOB, cohort_scope="family"))
     node.sh.ok("withdraw", before.envelope_id, "--yes")

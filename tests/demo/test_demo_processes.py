@@ -126,6 +126,17 @@ def test_keep_keeps_the_directories(short: Path) -> None:
     ]
 
 
+def test_every_node_of_a_fleet_may_found_and_license(short: Path) -> None:
+    fleet = Fleet(short, 2)
+    fleet.create()
+    ids = {node.identity.key_id for node in fleet.nodes}
+    for node in fleet.nodes:
+        trust = load_config(node.home.config).trust
+        assert trust.root_stewards == trust.partner_stewards == ids
+        assert trust.partner_threshold == 1
+        assert not trust.pinned
+
+
 def test_a_fleet_peers_everyone_and_pins_all_when_it_is_large(short: Path) -> None:
     fleet = Fleet(short, 9)
     fleet.create()

@@ -12,6 +12,11 @@ import pytest
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.directory.sqlite import SqliteDirectory
+from support.keys import NAMES, key
+from support.records import trust_in
+
+#: Everybody may do everything, so that tests of other things need no ceremony.
+TRUST = trust_in(*map(key, NAMES))
 
 OpenDirectory = Callable[..., DirectoryCore]
 
@@ -23,6 +28,7 @@ def open_directory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[O
     numbers = itertools.count()
 
     def open_one(**options: Any) -> DirectoryCore:
+        options.setdefault("trust", TRUST)
         if request.param == "memory":
             opened.append(MemoryDirectory(**options))
         else:

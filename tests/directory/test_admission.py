@@ -8,18 +8,20 @@ from typing import Any
 
 import pytest
 
-from ciris_mesh.directory.admission import SKEW_MS, Candidate, Judgement
+from ciris_mesh.directory.admission import SKEW_MS
 from ciris_mesh.directory.base import OWN, UNATTRIBUTED, Shelf, Source
 from ciris_mesh.directory.core import DirectoryCore
+from ciris_mesh.directory.judgement import Candidate, Judgement
 from ciris_mesh.directory.pools import PoolLimits
 from ciris_mesh.records.authoring import author
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.hybrid import FederationKey
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind, SignatureStyle
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
+from ciris_mesh.records.tokens import key_token
 from support import forge
 from support.keys import alice, bob, carol
-from support.records import AT_MS, columns, sample
+from support.records import AT_MS, columns, prerequisites, sample
 
 K = EnvelopeKind
 PEER = Source("peer", "hub")
@@ -50,6 +52,12 @@ def know(directory: DirectoryCore, *keys: FederationKey) -> None:
         assert admit(directory, K.KEY, sample(K.KEY, key)).outcome is Outcome.ADMITTED
 
 
+def ready(directory: DirectoryCore, kind: EnvelopeKind, signer: FederationKey, n: int = 0) -> None:
+    """All that the n-th sample needs, but for the signer's key."""
+    for below, raw in prerequisites(kind, signer, n):
+        assert admit(directory, below, raw).outcome is Outcome.ADMITTED
+
+
 def local_attestation(pending: bool = False) -> bytes:
     given = columns(K.ATTESTATION, alice().key_id, 1) | {"tier": "local"}
     raw = author(K.ATTESTATION, given, alice(), at_ms=AT_MS)
@@ -77,6 +85,7 @@ def test_a_valid_record_of_every_kind_is_admitted(
     directory: DirectoryCore, kind: EnvelopeKind, source: Source
 ) -> None:
     know(directory, bob())
+    ready(directory, kind, bob(), 1)
     verdict = admit(directory, kind, sample(kind, bob(), 1), source)
     assert short(verdict) == (Outcome.ADMITTED, Reason.NONE)
     assert verdict.envelope_id is not None
@@ -91,6 +100,7 @@ def test_the_same_record_again_is_a_duplicate_whoever_brings_it(
     directory: DirectoryCore, kind: EnvelopeKind
 ) -> None:
     know(directory, bob())
+    ready(directory, kind, bob(), 1)
     raw = sample(kind, bob(), 1)
     admit(directory, kind, raw)
     generation, digest = directory.generation(kind), directory.digest(kind)
@@ -107,6 +117,7 @@ def test_equality_comes_before_signatures(directory: DirectoryCore, kind: Envelo
     Of kinds whose signatures stand beside the record; the others' ids cover them.
     """
     know(directory)
+    ready(directory, kind, alice())
     good = sample(kind, alice())
     bad = forge.signed(kind, alice(), spoil=forge.wrong_pqc)
     admit(directory, kind, good)
@@ -157,6 +168,7 @@ def test_both_halves_must_stand_by_every_path(
     reason: Reason,
 ) -> None:
     know(directory)
+    ready(directory, kind, alice(), 1)
     raw = forge.signed(kind, alice(), n=1, spoil=spoil)
     verdict = admit(directory, kind, raw, source)
     assert short(verdict) == (Outcome.REFUSED, reason)
@@ -344,6 +356,7 @@ def test_an_unattributed_source_may_bring_its_key_and_nothing_else(
     assert short(admit(directory, kind, sample(kind, bob()), source)) == expected
     assert directory.counts() == {}
     know(directory)
+    ready(directory, kind, alice())
     if kind is not K.KEY:
         verdict = admit(directory, kind, sample(kind, alice()), source)
         assert short(verdict) == (Outcome.REFUSED, Reason.UNATTRIBUTED), "though it would verify"
@@ -434,7 +447,7 @@ def test_an_unknown_signer_defers_and_its_key_releases(
 ) -> None:
     verdict = admit(directory, kind, sample(kind, bob()))
     assert short(verdict) == (Outcome.DEFERRED, Reason.SIGNER_UNKNOWN)
-    assert verdict.waits_for == (bob().key_id,)
+    assert verdict.waits_for == (key_token(bob().key_id),)
     assert verdict.envelope_id is not None
     assert directory.unknown(kind, [verdict.envelope_id]) == []
     assert directory.get(kind, verdict.envelope_id) is None
@@ -445,6 +458,7 @@ def test_an_unknown_signer_defers_and_its_key_releases(
     know(directory, alice())
     assert directory.pools().deferred == 1, "another's key releases nothing"
     know(directory, bob())
+    ready(directory, kind, bob())
     assert directory.pools().deferred == 0
     row = directory.get(kind, verdict.envelope_id)
     assert row is not None
@@ -454,18 +468,17 @@ def test_an_unknown_signer_defers_and_its_key_releases(
 def test_a_record_of_several_signers_stands_on_those_known_and_waits_for_the_rest(
     directory: DirectoryCore,
 ) -> None:
-    raw = author(
-        K.FAMILY, columns(K.FAMILY, alice().key_id, 0), alice(), at_ms=AT_MS, cosigners=[bob()]
-    )
-    assert set(admit(directory, K.FAMILY, raw).waits_for) == {alice().key_id, bob().key_id}
+    kind = K.IDENTITY_OCCURRENCE_REVOCATION
+    given = {"identity_key_id": alice().key_id, "occurrence_key_id": bob().key_id}
+    raw = author(kind, given, alice(), at_ms=AT_MS, cosigners=[bob()])
+    expected = {key_token(alice().key_id), key_token(bob().key_id)}
+    assert set(admit(directory, kind, raw).waits_for) == expected
     know(directory, alice())
     assert directory.pools().deferred == 1
-    assert list(directory.signers(K.FAMILY).values()) == [(alice().key_id,)]
+    assert list(directory.signers(kind).values()) == [(alice().key_id,)]
     know(directory, bob())
     assert directory.pools().deferred == 0
-    assert list(directory.signers(K.FAMILY).values()) == [
-        tuple(sorted([alice().key_id, bob().key_id]))
-    ]
+    assert list(directory.signers(kind).values()) == [tuple(sorted([alice().key_id, bob().key_id]))]
 
 
 def test_what_was_deferred_with_a_bad_signature_is_refused_when_the_key_comes(

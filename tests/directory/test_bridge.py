@@ -21,14 +21,16 @@ from ciris_mesh.directory.buckets import digest_of
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.directory.pools import PoolLimits
+from ciris_mesh.directory.quotas import SAME_MAX
 from ciris_mesh.records.authoring import author
 from ciris_mesh.records.envelope import parse_envelope
+from ciris_mesh.records.hybrid import FederationKey
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.records.outcome import Outcome
+from ciris_mesh.records.outcome import Outcome, Reason
 from ciris_mesh.wire.messages import EnvelopeRef
 from support import forge
 from support.keys import alice, bob, carol
-from support.records import AT_MS, columns, sample
+from support.records import AT_MS, columns, group_columns, member, prerequisites, sample
 
 K = EnvelopeKind
 BUDGET = 512 * 1024
@@ -46,18 +48,29 @@ class Clock:
 class Mesh:
     """One directory, its bridge, whom it trusts and what time it is."""
 
-    def __init__(self, directory: DirectoryCore, *trusted: str) -> None:
+    def __init__(
+        self,
+        directory: DirectoryCore,
+        *trusted: str,
+        unwanted: frozenset[EnvelopeKind] = frozenset(),
+    ) -> None:
         self.directory = directory
         self.trusted = frozenset(trusted)
         self.clock = Clock()
         self.bridge = FederationDirectoryReplicationBridge(
-            directory, lambda: self.trusted, clock=self.clock
+            directory, lambda: self.trusted, unwanted=unwanted, clock=self.clock
         )
 
     def hold(self, kind: EnvelopeKind, *raws: bytes) -> list[bytes]:
         verdicts = self.directory.admit_many(kind, raws, Source("import"), now_ms=AT_MS)
         assert {v.outcome for v in verdicts} <= {Outcome.ADMITTED, Outcome.DUPLICATE}
         return [v.envelope_id for v in verdicts if v.envelope_id is not None]
+
+    def prepare(self, kind: EnvelopeKind, signer: FederationKey, *numbers: int) -> None:
+        """Hold what the samples of these numbers build on."""
+        for n in numbers:
+            for below, raw in prerequisites(kind, signer, n):
+                self.hold(below, raw)
 
     def offered(self, kind: EnvelopeKind, peer: str = HUB) -> list[bytes]:
         return [ref.envelope_hash for ref in self.bridge.offer(peer, kind)]
@@ -92,6 +105,7 @@ def test_an_empty_cohort_offers_nothing_of_any_kind(
 ) -> None:
     mesh = Mesh(directory)
     mesh.hold(K.KEY, sample(K.KEY, alice()))
+    mesh.prepare(kind, alice(), 0)
     mesh.hold(kind, sample(kind, alice()))
     assert mesh.bridge.offer(HUB, kind) == ()
 
@@ -101,6 +115,8 @@ def test_listed_is_served_under_the_same_id_and_nothing_else_is(
     mesh: Mesh, kind: EnvelopeKind
 ) -> None:
     """List and fetch share one predicate; asking for an id learned elsewhere yields nothing."""
+    mesh.prepare(kind, alice(), 1, 2)
+    mesh.prepare(kind, bob(), 3)
     ours = mesh.hold(kind, sample(kind, alice(), 1), sample(kind, alice(), 2))
     theirs = mesh.hold(kind, sample(kind, bob(), 3))
     offered = mesh.offered(kind)
@@ -168,10 +184,19 @@ def test_every_signer_must_be_trusted_where_the_id_names_them(mesh: Mesh) -> Non
     assert mesh.offered(K.PARTNER_RECORD) == [held], "a change of trust takes effect at once"
 
 
-def test_a_strangers_signature_beside_it_keeps_no_record_from_being_offered(mesh: Mesh) -> None:
-    (held,) = mesh.hold(K.FAMILY, sample(K.FAMILY, alice(), 1))
-    (verdict,) = mesh.bridge.apply(RELAY, K.FAMILY, [cosigned(K.FAMILY)], now_ms=AT_MS)
-    assert (verdict.outcome, verdict.envelope_id) == (Outcome.UPGRADED, held)
+@pytest.mark.parametrize("has_say", [True, False])
+def test_anothers_signature_beside_it_keeps_no_record_from_being_offered(
+    mesh: Mesh, has_say: bool
+) -> None:
+    """bob is not trusted here. Where he founds the family too his signature is kept."""
+    founders = [alice(), bob()] if has_say else [alice()]
+    given = {"members": [member(one.key_id, founder=True) for one in founders]}
+    family = group_columns(K.FAMILY, "family", given)
+    (held,) = mesh.hold(K.FAMILY, author(K.FAMILY, family, alice(), at_ms=AT_MS))
+    both = author(K.FAMILY, family, alice(), at_ms=AT_MS, cosigners=[bob()])
+    (verdict,) = mesh.bridge.apply(RELAY, K.FAMILY, [both], now_ms=AT_MS)
+    assert verdict.outcome is (Outcome.UPGRADED if has_say else Outcome.DUPLICATE)
+    assert verdict.envelope_id == held
     assert mesh.offered(K.FAMILY) == [held]
     assert mesh.bridge.serve(HUB, K.FAMILY, [held], budget_bytes=BUDGET).sent_ids == (held,)
     mesh.trusted = frozenset()
@@ -410,15 +435,38 @@ def test_many_refused_ids_are_not_asked_for_in_turns(
     assert mesh.asks(K.FAMILY, *ids, new) == [*ids, new]
 
 
+def test_what_was_said_often_enough_is_not_asked_for_again(mesh: Mesh) -> None:
+    (about,) = mesh.hold(K.ATTESTATION, sample(K.ATTESTATION, alice()))
+    row = mesh.directory.get(K.ATTESTATION, about)
+    assert row is not None
+    reference = parse_envelope(K.ATTESTATION, row.envelope).record["attestation_id"]
+    inner = {"references_attestation_id": reference}
+    given = {"attested_key_id": alice().key_id, "attestation_type": "recants"}
+    raws = [
+        author(
+            K.ATTESTATION, given | {"attestation_envelope": inner | {"n": n}}, alice(), at_ms=AT_MS
+        )
+        for n in range(SAME_MAX + 1)
+    ]
+    verdicts = mesh.bridge.apply(HUB, K.ATTESTATION, raws, now_ms=AT_MS)
+    assert verdicts[-1].reason is Reason.SAID_OFTEN_ENOUGH
+    ids = [id_of(K.ATTESTATION, raw) for raw in raws]
+    assert mesh.asks(K.ATTESTATION, *ids) == []
+    assert sorted(mesh.offered(K.ATTESTATION)) == sorted([about, *ids[:-1]]), (
+        "passed on like others"
+    )
+    assert mesh.asks(K.ATTESTATION, ids[-1], peer=RELAY) == [ids[-1]]
+
+
 def test_a_peer_brings_so_many_keys_and_no_more(
     open_directory: Callable[..., DirectoryCore],
 ) -> None:
-    mesh = Mesh(open_directory(limits=PoolLimits(keys_per_peer=1)))
+    mesh = Mesh(open_directory(limits=PoolLimits(stranger_rows_per_peer=1)))
     raws = [sample(K.KEY, key()) for key in (alice, bob, carol)]
     verdicts = mesh.bridge.apply(carol().key_id, K.KEY, raws, now_ms=AT_MS)
     assert [(v.outcome.value, v.reason.value) for v in verdicts] == [
         ("admitted", ""),
-        ("refused", "pool_full"),
+        ("refused", "peer_quota"),
         ("admitted", ""),  # its own
     ]
     one = id_of(K.KEY, raws[1])
@@ -426,7 +474,7 @@ def test_a_peer_brings_so_many_keys_and_no_more(
     assert mesh.asks(K.KEY, one, peer=HUB) == [one]
     (verdict,) = mesh.bridge.apply(HUB, K.KEY, [raws[1]], now_ms=AT_MS)
     assert verdict.outcome is Outcome.ADMITTED
-    assert mesh.directory.outcome_counts()["peer", "refused", "pool_full"] == 1
+    assert mesh.directory.outcome_counts()["peer", "refused", "peer_quota"] == 1
 
 
 def test_a_bridged_copy_does_not_keep_the_signed_one_out(mesh: Mesh) -> None:
@@ -601,3 +649,33 @@ def test_after_a_round_both_views_are_equal_and_nothing_is_asked_again(
     assert one.bridge.view_digest("two", K.FAMILY) == two.bridge.view_digest("one", K.FAMILY)
     assert one.bridge.lacking("two", K.FAMILY, two.bridge.offer("one", K.FAMILY)) == []
     assert two.bridge.lacking("one", K.FAMILY, one.bridge.offer("two", K.FAMILY)) == []
+
+
+# -- kinds nobody here may admit -------------------------------------------------------------------
+
+
+def test_what_cannot_be_admitted_is_never_asked_for_and_counts_as_known(
+    directory: DirectoryCore,
+) -> None:
+    mesh = Mesh(directory, unwanted=frozenset({K.ORGANIZATION}))
+    ids = [bytes([n]) * 32 for n in range(3)]
+    for _ in range(2):
+        assert mesh.asks(K.ORGANIZATION, *ids) == []
+        mesh.note(K.ORGANIZATION, *ids)
+        assert mesh.bridge.view_digest(HUB, K.ORGANIZATION) == digest_of(ids)
+        assert mesh.bridge.view_digest(RELAY, K.ORGANIZATION) == digest_of([])
+        refs = [EnvelopeRef(one, 0) for one in ids]
+        assert mesh.bridge.owing(HUB, K.ORGANIZATION, refs) == 0
+    assert mesh.bridge.counts()["not_asked", "unwanted"] == 6
+    assert mesh.asks(K.FAMILY, *ids) == ids, "other kinds are"
+
+
+def test_what_is_held_of_such_a_kind_is_still_offered(directory: DirectoryCore) -> None:
+    """It came in under another configuration."""
+    mesh = Mesh(directory, alice().key_id, unwanted=frozenset({K.ORGANIZATION}))
+    mesh.hold(K.KEY, sample(K.KEY, alice()))
+    (ours,) = mesh.hold(K.ORGANIZATION, sample(K.ORGANIZATION, alice()))
+    assert mesh.offered(K.ORGANIZATION) == [ours]
+    theirs = b"t" * 32
+    mesh.note(K.ORGANIZATION, ours, theirs)
+    assert mesh.bridge.view_digest(HUB, K.ORGANIZATION) == digest_of([ours, theirs])

@@ -1,43 +1,65 @@
-"""What was acknowledged survives kill -9."""
+"""What was acknowledged survives kill -9, whatever the store was doing."""
 
 from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from ciris_mesh.directory.base import Source
+import pytest
+
+from ciris_mesh.directory.base import OWN, Source
 from ciris_mesh.directory.buckets import digest_of
+from ciris_mesh.directory.dbfile import connect
+from ciris_mesh.directory.memory import MemoryDirectory
+from ciris_mesh.directory.schema import MIGRATIONS, migrate
 from ciris_mesh.directory.sqlite import SqliteDirectory
-from ciris_mesh.records.kinds import EnvelopeKind
-from support.keys import bob
+from ciris_mesh.records.envelope import parse_envelope
+from ciris_mesh.records.kinds import KINDS, EnvelopeKind
+from ciris_mesh.runtime.bundle import admit_mixed, export_bundle, import_bundle
+from support.keys import alice, bob
 from support.records import AT_MS, sample
 
+K = EnvelopeKind
 TESTS = Path(__file__).parent.parent
-KILLS = 4
 DEADLINE_S = 60.0
 
+#: Kills of each of the three: a few always, 51 in the slow group, 300 in soak.
+FEW, SLOW, SOAK = 2, 17, 100
+KILLS = [
+    pytest.param(FEW, id="few"),
+    pytest.param(SLOW, id="slow", marks=pytest.mark.slow),
+    pytest.param(SOAK, id="soak", marks=pytest.mark.soak),
+]
+TIMES = pytest.mark.parametrize("kills", KILLS)
 
-def admit_until_killed(path: Path, start: int, lines_wanted: int, extra_s: float) -> list[str]:
-    """Let a process admit; kill it `extra_s` after its n-th line. Returns what it acknowledged."""
+Record = tuple[EnvelopeKind, bytes]
+
+
+def until_killed(*arguments: str | Path, lines_wanted: int, extra_s: float) -> list[str]:
+    """Run `support.crashing`, kill it `extra_s` after its n-th line. Returns what it said."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
     process = subprocess.Popen(
-        [sys.executable, "-m", "support.crashing", str(path), str(start)],
+        [sys.executable, "-m", "support.crashing", *map(str, arguments)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
     )
     assert process.stdout is not None
-    with process.stdout as output:
+    assert process.stdin is not None
+    with process.stdin, process.stdout as output:
         deadline_s = time.monotonic() + DEADLINE_S
         lines: list[str] = []
         while len(lines) <= lines_wanted:
-            assert time.monotonic() < deadline_s, "the process stopped admitting"
+            assert time.monotonic() < deadline_s, "the process stopped"
             line = output.readline()
             assert line, "the process ended by itself"
             lines.append(line)
@@ -51,33 +73,137 @@ def admit_until_killed(path: Path, start: int, lines_wanted: int, extra_s: float
     return [line for line in lines[1:] if line.endswith("\n")]
 
 
-def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+def names(lines: Iterable[str]) -> list[tuple[EnvelopeKind, bytes]]:
+    """What a process said it holds."""
+    words = (line.split() for line in lines)
+    return [(EnvelopeKind(kind), bytes.fromhex(id_)) for kind, id_ in words]
+
+
+def check_database(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+
+
+def check_sound(path: Path, held: Iterable[tuple[EnvelopeKind, bytes]]) -> None:
+    """The store opens, has all of this, and what it keeps of digests and tokens is true."""
+    check_database(path)
+    memory, directory = MemoryDirectory(), SqliteDirectory(path)
+    try:
+        for kind, envelope_id in held:
+            assert directory.unknown(kind, [envelope_id]) == []
+        records = [(row.kind, row.envelope) for _, row in directory.rows(limit=10**6)]
+        admit_mixed(memory, records, now_ms=AT_MS)
+        for kind in EnvelopeKind:
+            ids = [ref.envelope_hash for ref in directory.holdings(kind)]
+            assert directory.digest(kind) == digest_of(ids)
+            assert memory.digest(kind) == directory.digest(kind), "both stores agree"
+    finally:
+        directory.close()
+        memory.close()
+
+
+@TIMES
+def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, kills: int) -> None:
     rng = random.Random(20260501)
     path = tmp_path / "records.db"
-    acknowledged: list[bytes] = []
-    for attempt in range(KILLS):
-        lines = admit_until_killed(path, 1000 * attempt, rng.randint(0, 25), rng.random() * 0.02)
-        acknowledged += [bytes.fromhex(line.split()[1]) for line in lines]
-
-        connection = sqlite3.connect(path)
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        connection.close()
-        directory = SqliteDirectory(path)
-        try:
-            assert directory.unknown(EnvelopeKind.FAMILY, acknowledged) == []
-            held = [ref.envelope_hash for ref in directory.holdings(EnvelopeKind.FAMILY)]
-            assert directory.digest(EnvelopeKind.FAMILY) == digest_of(held)
-        finally:
-            directory.close()
-    assert len(acknowledged) > 10
+    acknowledged: list[tuple[EnvelopeKind, bytes]] = []
+    for attempt in range(kills):
+        acknowledged += names(
+            until_killed(
+                "admit",
+                path,
+                str(1000 * attempt),
+                lines_wanted=rng.randint(4, 25),
+                extra_s=rng.random() * 0.02,
+            )
+        )
+        check_sound(path, acknowledged)
 
     directory = SqliteDirectory(path)
     try:
         assert directory.pools().deferred > 0, "what waited still waits"
-        key = sample(EnvelopeKind.KEY, bob())
-        directory.admit(EnvelopeKind.KEY, key, Source("peer", "hub"), now_ms=AT_MS)
+        directory.admit(K.KEY, sample(K.KEY, bob()), Source("peer", "hub"), now_ms=AT_MS)
         assert directory.pools().deferred == 0
-        rows = (directory.get(EnvelopeKind.FAMILY, one) for one in acknowledged)
-        assert all(row is not None for row in rows)
+        assert all(directory.get(*name) is not None for name in acknowledged)
+    finally:
+        directory.close()
+
+
+def old_store(path: Path, records: Iterable[Record]) -> None:
+    """A store as the schema before tokens left it."""
+    connection = connect(path, read_only=False)
+    migrate(connection, path, MIGRATIONS[:2])
+    for position, (kind, raw) in enumerate(records, 1):
+        envelope = parse_envelope(kind, raw)
+        number, one = KINDS[kind].number, envelope.envelope_id
+        signers = f'["{alice().key_id}"]'
+        values = (position, number, one, 2, envelope.seq, envelope.subject, signers, AT_MS)
+        connection.execute("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+        connection.execute("INSERT INTO envelope VALUES (?, ?)", (position, raw))
+        connection.execute(
+            "INSERT OR IGNORE INTO bucket VALUES (?, ?, 0, x'', 1)", (number, one[0])
+        )
+    connection.close()
+
+
+@pytest.fixture(scope="module")
+def records() -> list[Record]:
+    """Alice's key and 200 of her families."""
+    families = [(K.FAMILY, sample(K.FAMILY, alice(), n)) for n in range(200)]
+    return [(K.KEY, sample(K.KEY, alice())), *families]
+
+
+@TIMES
+def test_a_migration_that_is_killed_happened_or_did_not(
+    tmp_path: Path, records: list[Record], kills: int
+) -> None:
+    rng = random.Random(20260502)
+    template = tmp_path / "old.db"
+    old_store(template, records)
+    held = [(kind, parse_envelope(kind, raw).envelope_id) for kind, raw in records]
+    versions = set()
+    for attempt in range(kills):
+        path = tmp_path / f"{attempt}.db"
+        shutil.copy(template, path)
+        until_killed("migrate", path, lines_wanted=0, extra_s=rng.random() * 0.15)
+        connection = sqlite3.connect(path)
+        versions.add(connection.execute("PRAGMA user_version").fetchone()[0])
+        connection.close()
+        check_sound(path, held)
+    assert versions <= set(range(2, len(MIGRATIONS) + 1))
+    assert kills == FEW or len(versions) > 1, "some were killed before, some after"
+
+
+@TIMES
+def test_an_import_that_is_killed_goes_on_where_it_was(
+    tmp_path: Path, records: list[Record], kills: int
+) -> None:
+    rng = random.Random(20260503)
+    bundle, path = tmp_path / "bundle", tmp_path / "records.db"
+    export_bundle(bundle, iter(records), lambda _records, _bytes: None)
+    acknowledged: set[tuple[EnvelopeKind, bytes]] = set()
+    for attempt in range(kills):
+        wanted = rng.randint(0, len(records) - 8)
+        lines = until_killed(
+            "import", path, bundle, lines_wanted=wanted, extra_s=rng.random() * 0.02
+        )
+        acknowledged |= set(names(lines))
+        check_sound(path, acknowledged)
+        if attempt % 8 == 7:  # begin anew, or after a few there is nothing left to lose
+            path.unlink()
+            acknowledged.clear()
+    directory = SqliteDirectory(path)
+    try:
+        directory.admit(*records[0], OWN, now_ms=AT_MS)
+        with bundle.open("rb") as source:
+            report = import_bundle(
+                source,
+                lambda offered: admit_mixed(directory, offered, now_ms=AT_MS),
+                lambda _records, _bytes: None,
+            )
+        assert report.is_clean
+        assert report.read == len(records)
+        assert sum(directory.counts().values()) == len(records)
     finally:
         directory.close()

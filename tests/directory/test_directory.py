@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ciris_mesh.directory.base import OWN, Shelf, Source, Standing
 from ciris_mesh.directory.buckets import digest_of
-from ciris_mesh.directory.core import DirectoryCore
+from ciris_mesh.directory.core import NAMED_PAGE, DirectoryCore
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.errors import LifecycleError
@@ -19,18 +19,26 @@ from ciris_mesh.records.authoring import author
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
+from ciris_mesh.records.tokens import key_token
 from support import forge
 from support.keys import alice, bob, carol
-from support.records import AT_MS, columns, sample
+from support.records import AT_MS, Record, columns, prerequisites, sample, trust_in
 
 K = EnvelopeKind
 PEER = Source("peer", "hub")
 
 
 def fill(directory: DirectoryCore, *kinds: EnvelopeKind, records: int = 3) -> None:
+    below = [what for kind in kinds for n in range(records) for what in _needed(kind, n)]
+    for kind, raw in below:
+        directory.admit(kind, raw, PEER, now_ms=AT_MS)
     for kind in (K.KEY, *kinds):
         raws = [sample(kind, alice(), n, AT_MS - 1000 * n) for n in range(records)]
         directory.admit_many(kind, raws, PEER, now_ms=AT_MS)
+
+
+def _needed(kind: EnvelopeKind, n: int) -> list[Record]:
+    return prerequisites(kind, alice(), n, AT_MS - 1000 * n)
 
 
 @pytest.mark.parametrize("kind", EnvelopeKind)
@@ -155,6 +163,21 @@ def test_a_key_that_came_first_stays_behind_its_id(directory: DirectoryCore) -> 
     assert directory.public_key(carol().key_id) is None
 
 
+def test_what_answers_to_a_token_is_read_in_pages_in_admission_order(
+    directory: DirectoryCore,
+) -> None:
+    count = NAMED_PAGE + 3
+    fill(directory, records=count)
+    found = list(directory.named(key_token(alice().key_id)))
+    assert [one.raw for one in found] == [
+        sample(K.KEY, alice(), n, AT_MS - 1000 * n) for n in range(count)
+    ]
+    first = next(directory.named(key_token(alice().key_id)))
+    assert first.raw == found[0].raw
+    assert list(directory.named(key_token(bob().key_id))) == []
+    assert directory._store.named(key_token(alice().key_id), limit=0, after=0) == []
+
+
 def test_closing_twice_is_fine_and_using_it_afterwards_is_not(
     open_directory: Callable[..., DirectoryCore],
 ) -> None:
@@ -167,6 +190,7 @@ def test_closing_twice_is_fine_and_using_it_afterwards_is_not(
 
 # -- any order, any duplicates --------------------------------------------------------------------
 
+_TRUST = trust_in(alice(), bob())
 _KINDS = (K.ATTESTATION, K.FAMILY, K.ORGANIZATION, K.PARTNER_RECORD)
 _EVENTS = [(K.KEY, sample(K.KEY, key)) for key in (alice(), bob(), carol())] + [
     (kind, sample(kind, key, n)) for kind in _KINDS for key in (alice(), bob()) for n in (0, 1)
@@ -201,9 +225,9 @@ def test_any_order_of_arrival_ends_in_the_same_directory(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     directory: DirectoryCore = (
-        MemoryDirectory()
+        MemoryDirectory(trust=_TRUST)
         if store == "memory"
-        else SqliteDirectory(tmp_path_factory.mktemp("any") / "records.db")
+        else SqliteDirectory(tmp_path_factory.mktemp("any") / "records.db", trust=_TRUST)
     )
     try:
         for index in order:
@@ -227,7 +251,7 @@ def _expected() -> dict[EnvelopeKind, set[bytes]]:
 
 
 def test_the_events_of_the_order_test_are_all_of_them() -> None:
-    reference = MemoryDirectory()
+    reference = MemoryDirectory(trust=_TRUST)
     outcomes = [
         reference.admit(kind, raw, PEER, now_ms=AT_MS + 3_600_000).outcome for kind, raw in _EVENTS
     ]

@@ -9,19 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ciris_mesh.directory.admission import DEFERRED, FIRST_CONTACT
 from ciris_mesh.directory.base import UNATTRIBUTED, Source
 from ciris_mesh.directory.core import DirectoryCore
+from ciris_mesh.directory.judgement import DEFERRED, FIRST_CONTACT
 from ciris_mesh.directory.pools import (
+    TOKEN_BYTES,
     DeferredPool,
     FirstContactPool,
     PoolLimits,
+    PublishedLog,
     RefusalMemory,
+    held_bytes,
     source_label,
 )
 from ciris_mesh.directory.store import PooledEntry
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
+from ciris_mesh.records.tokens import key_token
 from support.keys import alice, bob, key
 from support.records import AT_MS, sample
 
@@ -32,7 +36,7 @@ SMALL = PoolLimits(
     deferred_total=6,
     deferred_per_source=4,
     deferred_per_signer=3,
-    deferred_bytes=1000,
+    deferred_bytes=2500,
     first_contact_keys=2,
     first_contact_occurrences=1,
     refusals=3,
@@ -51,7 +55,7 @@ def entry(
         envelope_id=n.to_bytes(32, "little"),
         source=Source("peer", peer),
         signers=signers,
-        waits_for=signers,
+        waits_for=tuple(map(key_token, signers)),
         not_before_ms=0,
         size_bytes=size,
     )
@@ -86,8 +90,21 @@ def test_all_together_are_bounded_in_number_and_bytes() -> None:
         pool.add(entry(10 + n, peer="relay"))
     assert numbers(pool.add(entry(20, peer="third"))) == [0]
     assert len(pool) == SMALL.deferred_total
-    assert len(pool.add(entry(30, peer="third", size=970))) == 3
-    assert pool.size_bytes == 1000
+    large = entry(30, peer="third", size=1300)
+    assert len(pool.add(large)) == 3
+    assert len(pool) == 4
+    assert pool.size_bytes <= SMALL.deferred_bytes
+
+
+def test_a_share_is_charged_to_whose_key_is_missing_else_to_who_signed() -> None:
+    pool = DeferredPool(SMALL)
+    for n in range(3):
+        waits_for = (f"family:{n}",)
+        pool.add(replace(entry(n, signer="x"), waits_for=waits_for))
+    assert numbers(pool.add(replace(entry(3, signer="x"), waits_for=("family:9",)))) == [0]
+    two = replace(entry(4), signers=("x", "y"), waits_for=(key_token("y"),))
+    assert pool.add(two) == [], "x's share is full, and y's is charged"
+    assert len(pool.waiting_for("family:9")) == len(pool.waiting_for(key_token("y"))) == 1
 
 
 def test_an_entry_replaces_itself_without_evicting() -> None:
@@ -97,7 +114,7 @@ def test_an_entry_replaces_itself_without_evicting() -> None:
     changed = replace(entry(2), waits_for=("another",))
     assert pool.add(changed) == []
     assert len(pool) == 4
-    assert pool.waiting_for("signer-2") == []
+    assert pool.waiting_for(key_token("signer-2")) == []
     assert pool.waiting_for("another") == [changed]
 
 
@@ -110,6 +127,58 @@ def test_an_id_stays_known_while_any_text_of_it_waits() -> None:
     assert pool.holds_id(K.FAMILY, one.envelope_id)
     pool.remove(two.digest)
     assert not pool.holds_id(K.FAMILY, one.envelope_id)
+
+
+def test_what_takes_all_of_its_tokens_is_released_by_the_last() -> None:
+    pool = DeferredPool(SMALL)
+    roster = replace(entry(1), waits_for=("key:a", "key:b", "key:c"), needs_all=True)
+    pool.add(roster)
+    size_bytes = pool.size_bytes
+    assert pool.release(["key:b", "key:other"]) == []
+    assert pool.size_bytes < size_bytes, "a token less"
+    assert pool.waiting_for("key:b") == []
+    assert pool.release(["key:b"]) == []
+    assert numbers(pool.release(["key:a", "key:c"])) == [1]
+    pool.remove(roster.digest)
+    assert pool.size_bytes == 0
+
+
+def test_what_takes_any_of_its_tokens_is_released_by_the_first() -> None:
+    pool = DeferredPool(SMALL)
+    pool.add(replace(entry(1), waits_for=("a", "b")))
+    assert numbers(pool.release(["b"])) == [1]
+    assert numbers(pool.release(["b", "a"])) == [1], "it waits until it is judged"
+
+
+def test_the_oldest_is_released_first_however_often_it_was_judged() -> None:
+    pool = DeferredPool(SMALL)
+    for n in range(3):
+        pool.add(replace(entry(n), waits_for=("t",)))
+    pool.add(replace(entry(0), waits_for=("t", "u")))
+    assert numbers(pool.release(["u", "t"])) == [0, 1, 2]
+
+
+def test_what_is_postponed_is_taken_once_and_forgotten_with_its_entry() -> None:
+    pool = DeferredPool(SMALL)
+    entries = [entry(n) for n in range(4)]
+    for one in entries:
+        pool.add(one)
+    pool.postpone(entries)
+    pool.postpone(entries[:2])
+    pool.remove(entries[0].digest)
+    pool.add(replace(entries[1], waits_for=("judged",)))
+    assert numbers(pool.take_overdue(1)) == [2]
+    assert numbers(pool.take_overdue(9)) == [3]
+    assert pool.take_overdue(9) == []
+
+
+def test_tokens_count_into_what_a_pool_holds() -> None:
+    few, many = entry(1), replace(entry(2), waits_for=tuple(f"key:{n}" for n in range(16)))
+    assert held_bytes(few) > few.size_bytes
+    assert held_bytes(many) > held_bytes(few) + 15 * TOKEN_BYTES
+    pool = DeferredPool(SMALL)
+    pool.add(few)
+    assert numbers(pool.add(many)) == [1], "4 kB of tokens"
 
 
 def test_only_what_is_dated_ahead_becomes_due() -> None:
@@ -127,7 +196,7 @@ def test_only_what_is_dated_ahead_becomes_due() -> None:
             st.integers(0, 12),
             st.sampled_from(["hub", "relay", "third"]),
             st.sampled_from(["x", "y", "z"]),
-            st.integers(1, 400),
+            st.integers(1, 800),
             st.booleans(),
         ),
         max_size=60,
@@ -151,12 +220,12 @@ def test_no_history_breaks_a_limit_or_loses_count(
             mirror[one.digest] = one
         kept = list(mirror.values())
         assert len(pool) == len(kept) <= SMALL.deferred_total
-        assert pool.size_bytes == sum(each.size_bytes for each in kept) <= SMALL.deferred_bytes
+        assert pool.size_bytes == sum(map(held_bytes, kept)) <= SMALL.deferred_bytes
         for label in {source_label(each.source) for each in kept}:
             share = [each for each in kept if source_label(each.source) == label]
             assert len(share) <= SMALL.deferred_per_source
         for name in ("x", "y", "z"):
-            waiting = pool.waiting_for(name)
+            waiting = pool.waiting_for(key_token(name))
             assert sorted(numbers(waiting)) == sorted(
                 numbers([each for each in kept if each.signers == (name,)])
             )
@@ -203,6 +272,47 @@ def test_refusals_are_bounded_and_lapse() -> None:
     assert memory.get(b"\x03" * 32, now_ms=99) is None, "a clock set back forgets"
 
 
+# -- what was published ------------------------------------------------------------------------
+
+
+def test_the_log_knows_what_was_published_since() -> None:
+    log = PublishedLog(10)
+    before = log.mark
+    log.add(["a", "b"])
+    between = log.mark
+    log.add(["b", "c"])
+    assert log.any_since(before, ["a"])
+    assert not log.any_since(between, ["a"])
+    assert log.any_since(between, ["a", "b"])
+    assert not log.any_since(log.mark, ["a", "b", "c"])
+    assert not log.any_since(before, ["d"])
+
+
+def test_of_what_it_forgot_the_log_says_perhaps() -> None:
+    log = PublishedLog(2)
+    before = log.mark
+    for token in "abc":
+        log.add([token])
+    assert log.any_since(before, ["a"])
+    assert log.any_since(before, ["never"]), "it may have been among the forgotten"
+    assert not log.any_since(log.mark, ["never"])
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.booleans()), max_size=40))
+def test_the_log_never_denies_what_was_published(steps: list[tuple[str, bool]]) -> None:
+    log = PublishedLog(3)
+    looks: list[tuple[int, set[str]]] = []
+    for token, is_look in steps:
+        if is_look:
+            looks.append((log.mark, set()))
+            continue
+        log.add([token])
+        for _, since in looks:
+            since.add(token)
+    for mark, since in looks:
+        assert all(log.any_since(mark, [token]) for token in since)
+
+
 # -- through the directory -------------------------------------------------------------------------
 
 
@@ -216,7 +326,7 @@ def test_an_evicted_record_is_counted_and_no_longer_known(
     assert {v.outcome for v in verdicts} <= {Outcome.DEFERRED}
     ids = [v.envelope_id for v in verdicts if v.envelope_id is not None]
     lost = directory.unknown(K.FAMILY, ids)
-    assert lost, "10 kB of records do not fit 1 kB"
+    assert lost, "15 kB of records do not fit 2.5 kB"
     assert directory.outcome_counts()["pool", "refused", "pool_full"] == len(lost)
     assert len(directory._store.pool_entries()) == directory.pools().deferred
     directory.admit(K.KEY, sample(K.KEY, bob()), PEER, now_ms=AT_MS)
@@ -270,4 +380,4 @@ def test_the_pools_of_both_stores_hold_the_same_bytes(
     (waiting,) = directory._store.pool_entries()
     assert directory._store.pool_envelope(waiting.pool, waiting.digest) == raw
     assert waiting.source == PEER
-    assert waiting.waits_for == (key(name).key_id,)
+    assert waiting.waits_for == (key_token(key(name).key_id),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import stat
 from pathlib import Path
@@ -16,6 +17,8 @@ from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.errors import DirectoryError
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.names import name
+from ciris_mesh.records.tokens import key_token
 from support.keys import alice, bob
 from support.records import AT_MS, sample
 
@@ -52,8 +55,53 @@ def make_version_1(path: Path) -> bytes:
     return envelope.envelope_id
 
 
+def make_version_2(path: Path) -> None:
+    """As version 1, and bob's family waiting for bob's key, named as it was then."""
+    make_version_1(path)
+    connection = connect(path, read_only=False)
+    migrate(connection, path, MIGRATIONS[:2])
+    raw = sample(K.FAMILY, bob())
+    connection.execute(
+        "INSERT INTO pooled VALUES (1, 'deferred', ?, 5, ?, 'peer', 'hub', ?, ?, 0, ?)",
+        (
+            hashlib.sha256(b"family\0" + raw).digest(),
+            parse_envelope(K.FAMILY, raw).envelope_id,
+            *[f'["{bob().key_id}"]'] * 2,
+            raw,
+        ),
+    )
+    connection.close()
+
+
 def backups(path: Path) -> list[str]:
     return sorted(file.name for file in path.parent.glob("*.backup-*"))
+
+
+def test_what_waited_and_what_was_held_in_version_2_answers_to_tokens(path: Path) -> None:
+    make_version_2(path)
+    directory = SqliteDirectory(path)
+    try:
+        assert [it.subject for it in directory.named(key_token(alice().key_id))] == [alice().key_id]
+        directory.admit(K.KEY, sample(K.KEY, bob()), PEER, now_ms=AT_MS)
+        assert directory.pools().deferred == 0, "the key released what waited for it"
+        assert len(directory.holdings(K.FAMILY)) == 1
+    finally:
+        directory.close()
+
+
+def test_what_was_held_in_version_3_is_found_by_name_on_every_shelf(path: Path) -> None:
+    make_version_1(path)
+    connection = connect(path, read_only=False)
+    migrate(connection, path, MIGRATIONS[:3])
+    connection.execute("UPDATE record SET shelf = 1")
+    connection.close()
+    directory = SqliteDirectory(path)
+    try:
+        found = directory.named_rows(name("key", alice().key_id), limit=9)
+        assert [row.subject for row in found] == [alice().key_id]
+        assert len(directory.named_rows(name("vouch", *[alice().key_id] * 2), limit=9)) == 1
+    finally:
+        directory.close()
 
 
 def test_a_version_1_database_is_brought_up_to_date_with_a_backup(path: Path) -> None:
@@ -65,11 +113,11 @@ def test_a_version_1_database_is_brought_up_to_date_with_a_backup(path: Path) ->
         assert directory.public_key(alice().key_id) == alice().public
         assert directory.digest(K.KEY).count == 1
         waiting = directory.admit(K.FAMILY, sample(K.FAMILY, bob()), PEER, now_ms=AT_MS)
-        assert waiting.waits_for == (bob().key_id,), "the pools are there"
+        assert waiting.waits_for == (key_token(bob().key_id),), "the pools are there"
     finally:
         directory.close()
     assert version_of(path) == len(MIGRATIONS)
-    assert backups(path) == ["records.db.backup-1"]
+    assert backups(path) == [f"records.db.backup-{n}" for n in range(1, len(MIGRATIONS))]
     backup = path.with_name("records.db.backup-1")
     assert version_of(backup) == 1
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600

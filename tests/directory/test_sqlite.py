@@ -279,7 +279,7 @@ def test_what_a_key_releases_is_released_even_if_the_process_died_in_between(
     directory = SqliteDirectory(path)
     directory.admit(K.FAMILY, sample(K.FAMILY, bob()), PEER, now_ms=AT_MS)
     with monkeypatch.context() as patch:
-        patch.setattr(core.DirectoryCore, "_released", lambda self, key_ids: [])
+        patch.setattr(core.DirectoryCore, "_released", lambda self, placed, room: [])
         directory.admit(K.KEY, sample(K.KEY, bob()), PEER, now_ms=AT_MS)
     assert directory.holdings(K.FAMILY) == []
     directory.close()

@@ -19,8 +19,8 @@ from ciris_mesh.protocol.events import (
     Served,
     Start,
 )
-from ciris_mesh.protocol.limits import DIFF_WANT_MAX, DIFFS_PER_ROUND_MAX
-from ciris_mesh.protocol.report import BoundedBy, InSync, SessionRole
+from ciris_mesh.protocol.limits import DIFF_ASKED_MAX, DIFF_WANT_MAX, DIFFS_PER_ROUND_MAX
+from ciris_mesh.protocol.report import BoundedBy, InSync, SessionRole, Tally
 from ciris_mesh.protocol.session import Phase, Session, step
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
@@ -114,15 +114,15 @@ def test_what_is_not_asked_for_now_is_still_missing() -> None:
 
 
 def test_a_long_want_is_named_in_parts() -> None:
-    ids = tuple(bytes([n // 256, n % 256]) * 16 for n in range(DIFF_WANT_MAX + 5))
+    ids = tuple(bytes([n // 256, n % 256]) * 16 for n in range(DIFF_ASKED_MAX + 5))
     session, _ = step(Session(SessionRole.RESPONDER, KIND), Received(Summary(KIND, ())))
     session, (first,) = step(session, Compared(ids))
     assert isinstance(first, Send)
-    assert first.message.want == ids[:DIFF_WANT_MAX]
-    came = tuple(b"%d" % n for n in range(DIFF_WANT_MAX))
+    assert first.message.want == ids[:DIFF_ASKED_MAX]
+    came = tuple(b"%d" % n for n in range(DIFF_ASKED_MAX))
     _, (second, _) = step(session, Received(Deliver(KIND, came)))
     assert isinstance(second, Send)
-    assert second.message.want == ids[DIFF_WANT_MAX:]
+    assert second.message.want == ids[DIFF_ASKED_MAX:]
 
 
 def test_a_diff_longer_than_any_answer_needs_is_refused() -> None:
@@ -340,3 +340,9 @@ def test_no_order_of_messages_breaks_the_machine(script: list[str]) -> None:
         except LocalProtocolError:
             assert word == "start"
     assert Outcome.ADMITTED.is_held
+
+
+def test_what_was_written_is_counted_as_new_whatever_it_says() -> None:
+    tally = Tally().plus(Outcome)
+    assert tally.admitted == len([Outcome.ADMITTED, Outcome.UPGRADED, Outcome.SUPERSEDED])
+    assert (tally.held, tally.deferred, tally.refused) == (1, 1, 2)

@@ -92,6 +92,7 @@ def test_nothing_is_found_in_good_configurations() -> None:
         (with_(RADIO, "announce_cap = 10"), Level.WARNING, "announce_cap_raised"),
         (with_(TCP, "bitrate = 9600"), Level.ERROR, "bitrate_breaks_tcp"),
         (with_(RADIO, "bitrate = 9600"), Level.WARNING, "bitrate_on_radio"),
+        (with_(TCP, "type = BackboneInterface"), Level.ADVICE, "backbone_stalls"),
         (with_(RADIO, "flow_control = True"), Level.ERROR, "flow_control_wedges"),
         (with_(RADIO, "airtime_limit_long = 0"), Level.WARNING, "no_airtime_limit"),
         (with_(RADIO, "airtime_limit_long = 100"), Level.WARNING, "no_airtime_limit"),
@@ -157,6 +158,15 @@ def test_what_is_switched_off_is_left_out() -> None:
 def test_small_packets_on_tcp_are_no_trap() -> None:
     assert look(with_(TCP, "bitrate = 9600", "fixed_mtu = 500")) == ()
     assert look(with_(TCP, "bitrate = 62500")) == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "is_warned"),
+    [("", True), ("fast_flapping_grace = 100", False), ("block_fast_flapping = no", False)],
+)
+def test_who_listens_for_backbone_locks_out_who_comes_back(line: str, is_warned: bool) -> None:
+    found = look(f"  [[All]]\n    type = BackboneInterface\n    enabled = yes\n    {line}\n")
+    assert ("locks_out_who_comes_back" in names(found)) is is_warned
 
 
 def test_a_port_that_is_not_there() -> None:

@@ -7,10 +7,12 @@ import struct
 from typing import Any
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ciris_mesh.errors import MalformedRecord
+from ciris_mesh.records import canonical
 from ciris_mesh.records.canonical import (
     compact,
     jcs,
@@ -168,3 +170,22 @@ def test_jcs_spells_any_double_shortest(bits: bytes) -> None:
     if number != number or number in (float("inf"), float("-inf")):
         return
     assert len(jcs_number(JsonNumber(repr(number)))) <= 25
+
+
+@given(values)
+def test_the_fast_way_and_the_exact_way_spell_alike(value: JsonValue) -> None:
+    assert v1python(value) == canonical._v1python_exact(value)
+    try:
+        exact = rfc8785.dumps(canonical._doubles(value))
+    except rfc8785.CanonicalizationError:
+        with pytest.raises(MalformedRecord, match="value_not_allowed"):
+            jcs(value)
+    else:
+        assert jcs(value) == exact
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**60), 2**60))
+def test_every_number_is_spelled_alike_both_ways(number: float) -> None:
+    value: JsonValue = [JsonNumber(repr(number))]
+    assert v1python(value) == canonical._v1python_exact(value)
+    assert jcs(value) == rfc8785.dumps(canonical._doubles(value))

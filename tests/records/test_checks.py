@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.authoring import assemble, author, author_key, draft
 from ciris_mesh.records.canonical import compact, jcs
 from ciris_mesh.records.checks import (
     Verification,
     outcome_of,
+    public_key_in,
     public_key_of,
     verify,
     verify_bytes,
@@ -31,6 +33,7 @@ from ciris_mesh.records.rows import (
     original_content_hash_v1python,
     persist_row_hash,
 )
+from ciris_mesh.records.tokens import key_token
 from support.golden import vectors
 from support.keys import alice, bob, carol, key, lookup, nobody, steward
 from support.records import AT_MS, columns, sample
@@ -226,6 +229,17 @@ def test_only_key_records_publish_a_key() -> None:
     assert public_key_of(parse_envelope(K.KEY, half)) is None
 
 
+def test_a_published_key_is_read_alike_with_and_without_the_rest_of_its_record() -> None:
+    raw = sample(K.KEY, alice())
+    assert public_key_in(raw) == public_key_of(parse_envelope(K.KEY, raw))
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"{}", b'{"record":5}', b"{"])
+def test_what_is_no_key_record_has_no_key(raw: bytes) -> None:
+    with pytest.raises(MalformedRecord):
+        public_key_in(raw)
+
+
 def key_record(key_id: str, signer: FederationKey, public: HybridPublicKey | None = None) -> bytes:
     given = {"key_id": key_id, "identity_type": "agent", "identity_ref": "x"}
     if public is not None:
@@ -288,7 +302,7 @@ def test_a_record_of_an_unknown_signer_waits_for_the_key(kind: EnvelopeKind) -> 
     verification = check(kind, sample(kind, alice()), keys=nobody)
     verdict = verification.verdict
     assert (verdict.outcome, verdict.reason) == (Outcome.DEFERRED, Reason.SIGNER_UNKNOWN)
-    assert verdict.waits_for == (alice().key_id,)
+    assert verdict.waits_for == (key_token(alice().key_id),)
     assert verification.checks[-1].name == "signer_known"
     assert verification.signers == ()
 
@@ -301,7 +315,7 @@ def test_a_record_waits_for_all_unknown_signers_at_once() -> None:
         at_ms=AT_MS,
         cosigners=[bob(), key("dave"), key("erin")],
     )
-    expected = tuple(sorted((key("dave").key_id, key("erin").key_id)))
+    expected = tuple(key_token(key(name).key_id) for name in ("dave", "erin"))
     assert check(K.FAMILY, raw).verdict.waits_for == expected
 
 

@@ -18,6 +18,7 @@ from ciris_mesh.records.hybrid import (
     HybridSignature,
     is_name,
     is_self_certifying,
+    key_digest,
     key_id,
     verify_hybrid,
 )
@@ -259,3 +260,11 @@ def test_a_key_shows_its_id_and_no_secret() -> None:
     key = FederationKey.from_seeds("vector", ED25519_SEED, MLDSA65_SEED)
     assert repr(key) == f"FederationKey({key.key_id!r})"
     assert ED25519_SEED.hex() not in f"{key!r}{key!s}"
+
+
+def test_a_key_id_says_which_keys_it_means_whatever_the_name() -> None:
+    digest = key_digest(alice().key_id)
+    assert alice().key_id == f"alice-{digest}"
+    assert key_digest(f"another-name-{digest}") == digest
+    for other in (digest, f"-{digest}", f"x-{digest[1:]}", f"x-{digest.upper()}", "fam-1", ""):
+        assert key_digest(other) == other

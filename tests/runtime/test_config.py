@@ -12,13 +12,13 @@ from ciris_mesh.errors import ConfigError
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.config import (
     CONFIG_BYTES_MAX,
-    OPTIONS,
     Config,
     example_config,
     load_config,
     parse_config,
 )
 from ciris_mesh.runtime.keyids import suffix
+from ciris_mesh.runtime.options import OPTIONS
 
 DEFAULTS = parse_config(b"")
 PRINT = bytes(range(32))
@@ -67,7 +67,9 @@ def test_the_defaults_are_pinned() -> None:
     assert DEFAULTS.reticulum.announce_kinds == ()
     assert (DEFAULTS.rounds.cadence_s, DEFAULTS.rounds.no_progress_timeout_s) == (30, 10)
     assert DEFAULTS.rounds.tau_partial_s == 300
-    assert dict(DEFAULTS.trust.pinned) == {}
+    assert (dict(DEFAULTS.trust.pinned), dict(DEFAULTS.trust.roots)) == ({}, {})
+    assert DEFAULTS.trust.root_stewards == DEFAULTS.trust.partner_stewards == frozenset()
+    assert (DEFAULTS.trust.partner_threshold, DEFAULTS.trust.hardware_types) == (0, ())
     assert DEFAULTS.control.group == ""
 
 

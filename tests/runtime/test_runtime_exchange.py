@@ -7,20 +7,24 @@ from collections.abc import Iterator
 import pytest
 
 from ciris_mesh.directory.base import Source
+from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.protocol.limits import CADENCE_S, NO_PROGRESS_TIMEOUT_S, TAU_PARTIAL_S
 from ciris_mesh.protocol.report import BoundedBy, InSync
+from ciris_mesh.records.authoring import author
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.outcome import Outcome
 from ciris_mesh.runtime.events import RoundEvent, RoundOutcome
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.wire.mesh import Digests
 from ciris_mesh.wire.messages import Deliver, Diff, EnvelopeRef, Fetch, Summary
 from support.keys import key
 from support.mesh import NOW_MS, Mesh, ScriptedPeer, address, collect, held, settle
-from support.records import sample
+from support.records import AT_MS, sample
 from support.waiting import wait_until
 
 KEY, FAMILY = EnvelopeKind.KEY, EnvelopeKind.FAMILY
+ATTESTATION = EnvelopeKind.ATTESTATION
 
 
 @pytest.fixture
@@ -168,6 +172,11 @@ def test_an_unanswered_comparison_drops_the_link_and_a_new_one_is_made(
     mesh.clock.leap(CADENCE_S)
     bob.wait_dialled()
     bob.shake_hands()
+    wait_until(lambda: mesh.peer("alice", "bob").link is not None, "attributed")
+    settle(alice)
+    if mesh.peer("alice", "bob").check_out:  # the dial was due twice, and the second time it asked
+        asked(bob, unless=held(alice))
+        settle(alice)
     agree(bob, alice)
 
 
@@ -340,6 +349,32 @@ def test_an_own_record_is_told_at_once_and_not_at_the_cadence(
     assert not bob.hear(Digests).reply
 
 
+@pytest.mark.parametrize("is_imported", [False, True])
+def test_a_record_that_says_nothing_new_is_told_as_well(
+    mesh: Mesh, alice: Node, bob: ScriptedPeer, is_imported: bool
+) -> None:
+    mesh.put("alice", ATTESTATION)
+    about = parse_envelope(ATTESTATION, sample(ATTESTATION, key("alice"))).record
+    given = {
+        "attested_key_id": key("alice").key_id,
+        "attestation_type": "recants",
+        "attestation_envelope": {"references_attestation_id": about["attestation_id"]},
+    }
+    first, again = (author(ATTESTATION, given, key("alice"), at_ms=AT_MS) for _ in range(2))
+    alice.runtime.admit_own(ATTESTATION, first)
+    settle(alice)
+    agree(bob, alice)
+    settle(alice)
+    assert bob.heard_nothing()
+    if is_imported:
+        ((outcome, _),) = alice.runtime.admit_imported([(ATTESTATION, again)])
+    else:
+        outcome = alice.runtime.admit_own(ATTESTATION, again).outcome
+    assert outcome is Outcome.SUPERSEDED
+    mesh.clock.leap(0.5)
+    assert not bob.hear(Digests).reply
+
+
 def test_records_written_together_travel_together(
     mesh: Mesh, alice: Node, bob: ScriptedPeer
 ) -> None:
@@ -380,6 +415,32 @@ def test_what_one_peer_brought_is_passed_on_to_the_others_at_once(mesh: Mesh) ->
         settle(node)  # every cadence has just begun
     new = mesh.put("alice", FAMILY)
     wait_until(lambda: new in held(mesh.nodes["carol"])[FAMILY], "carol has it from bob")
+
+
+def test_a_node_without_stewards_is_content_without_what_it_could_not_admit(mesh: Mesh) -> None:
+    organization = EnvelopeKind.ORGANIZATION
+    alice = mesh.node("alice")
+    bob = mesh.node("bob", directory=MemoryDirectory())
+    mesh.befriend("alice", "bob")
+    ids = {mesh.put("alice", organization, n) for n in range(3)}
+    events = collect(alice), collect(bob)
+    alice.start()
+    bob.start()
+    mesh.clock.leap(CADENCE_S)
+    wait_until(lambda: all(events), "a round in which nothing is asked for")
+    mesh.clock.leap(CADENCE_S)
+    mesh.wait_converged()
+    for node in (alice, bob):
+        settle(node)
+    rounds = list(map(len, events))
+    for _ in range(3):
+        mesh.clock.leap(CADENCE_S)
+        mesh.wait_converged()
+    assert held(alice)[organization] == ids
+    assert held(bob)[organization] == frozenset()
+    assert bob.directory.pools().deferred == bob.directory.pools().refused == 0
+    assert {event.kind for heard in events for event in heard} == {organization}
+    assert list(map(len, events)) == rounds, "no round is needed any more"
 
 
 def test_a_new_peers_key_is_news_for_the_other_peers(mesh: Mesh) -> None:

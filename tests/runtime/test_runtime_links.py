@@ -529,6 +529,25 @@ def test_what_comes_on_a_link_that_was_given_up_is_counted(mesh: Mesh, alice: No
     wait_until(lambda: drops(alice, "digests_on_spare_link") == 1, "counted")
 
 
+def test_what_was_under_way_on_a_link_that_was_replaced_is_no_fault(
+    mesh: Mesh, alice: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob = connected(mesh)
+    first = bob.link
+    monkeypatch.setattr(alice.runtime.transport, "hang_up", lambda _link: None)  # not noticed yet
+    old = mesh.peer("alice", "bob").link
+    bob.dial("alice")
+    bob.shake_hands()
+    wait_until(lambda: mesh.peer("alice", "bob").link is not old, "settled")
+    second, bob.link = bob.link, first
+    bob.say(bob.digests(reply=False), Summary(KEY, ()))
+    bob.link = second
+    bob.say(bob.digests(reply=False))
+    bob.hear_reply()
+    settle(alice)
+    assert alice.runtime.drops.snapshot() == {}
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_two_nodes_that_dial_each_other_at_once_end_in_one_exchange_and_one_link(seed: int) -> None:
     mesh = Mesh(seed=seed, delay_s=(0.0, 0.005))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from ciris_mesh.errors import InviteError, OperatorError
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.runtime.budget import BudgetStatus, RadioBudget
 from ciris_mesh.runtime.clock import BUILD_DATE_MS, ManualClock
 from ciris_mesh.runtime.config import parse_config
@@ -122,6 +123,42 @@ def test_records_come_in_pages_in_order_of_admission(desk: Desk) -> None:
     assert (row["shelf"], row["signers"]) == ("federation", [key("alice").key_id])
     assert "envelope" not in row
     json.dumps(first + rest)
+
+
+def test_resolve_answers_from_what_is_here_and_says_how_fresh(desk: Desk) -> None:
+    answer = desk.ask("resolve", question="key", subject=key("alice").key_id)
+    assert (answer.status, answer.question) == ("valid", "key")
+    assert answer.freshness.word == "alone"
+    early = desk.ask(
+        "resolve", question="key", subject=key("alice").key_id, at="2001-01-01T00:00:00Z"
+    )
+    assert early.status == "not_yet_valid"
+    desk.node.add_peer(desk.mesh.config("bob"))
+    assert desk.ask("resolve", question="revoked", subject="").freshness.word == "stale"
+
+
+def test_resolve_trusts_whom_the_configuration_names(desk: Desk) -> None:
+    roots = {key("alice").key_id: key("alice").public.fingerprint}
+    trusting = replace(desk.operations, trust=Trust(roots=roots))
+    by_default = desk.ask("resolve", question="chain", subject=key("alice").key_id)
+    answer: Any = trusting.table()["resolve"]({"question": "chain", "subject": key("alice").key_id})
+    assert by_default.found.reason == answer.found.reason == "chain_root_not_steward"
+    assert "resolve" in READ_OPS
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "lacks the text 'question'"),
+        ({"question": "key"}, "lacks the text 'subject'"),
+        ({"question": "why", "subject": "x"}, "unknown question"),
+        ({"question": "key", "subject": ""}, "needs a name"),
+        ({"question": "key", "subject": "x", "at": 5}, "'5' is no time"),
+    ],
+)
+def test_resolve_refuses_what_is_no_question(desk: Desk, asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(OperatorError, match=said):
+        desk.ask("resolve", **asked)
 
 
 def test_records_of_one_answer_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 from ciris_mesh.protocol.limits import TAU_PARTIAL_S
 from ciris_mesh.protocol.report import BoundedBy, InSync, Unknown
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime import reporting
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.reporting import ADVICE, node_status, peer_status, rss_bytes
 from ciris_mesh.runtime.status import NodeStatus, PeerStatus
@@ -186,11 +187,14 @@ def test_what_a_summary_cannot_name_is_said(
     mesh: Mesh, alice: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alice.add_peer(mesh.config("bob"))
+    mesh.put("alice", KEY)
     left_out = {KEY: 7}
+    assert not [line for line in status(alice).health if "Summary" in line]
+    monkeypatch.setattr(reporting, "SUMMARY_REFS_MAX", 0)
     monkeypatch.setattr(
         alice.runtime.bridge, "truncated", lambda _peer, kind: left_out.get(kind, 0)
     )
     (said,) = [line for line in status(alice).health if "Summary" in line]
-    assert said.startswith("key: 7 records are beyond the 50,000")
+    assert said.startswith("key: 7 records are beyond the 0")
     left_out.clear()
     assert not [line for line in status(alice).health if "Summary" in line]

@@ -81,9 +81,11 @@ def assert_settled(mesh: SimNetwork) -> None:
         assert all(held[kind] == everything[kind] for kind in EnvelopeKind), node.name
         assert node.directory.pools().deferred == 0, node.name
         node.wanted.clear()
+        node.errors.clear()
     mesh.run_ms(3 * CADENCE_MS)
     for node in mesh.nodes.values():
         assert not node.wanted, f"{node.name} keeps asking"
+        assert not node.errors, f"{node.name} met {dict(node.errors)} though nothing is in the way"
     assert_comes_to_rest(mesh)
     for one, two in itertools.combinations(mesh.nodes.values(), 2):
         for kind in KINDS:

@@ -1,31 +1,37 @@
-"""A process that admits records and says so, until it is killed. Run: python -m, then a path.
+"""A process that writes to a store and says what is written, until it is killed.
 
-Prints one line per acknowledged admission: kind and envelope id. Deferred records are printed
-too: they are held, so a peer would not be asked for them again.
+Run: python -m support.crashing admit PATH START | migrate PATH | import PATH BUNDLE
+
+Prints "ready", then one line per acknowledged record: kind and envelope id. Deferred records are
+printed too: they are held, so a peer would not be asked for them again.
 """
 
 from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ciris_mesh.directory.base import OWN, Source
 from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.records.authoring import author
+from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.records.outcome import Verdict
+from ciris_mesh.records.outcome import Outcome, Reason
+from ciris_mesh.runtime.bundle import admit_mixed, import_bundle
 from support.keys import alice, bob
 from support.records import AT_MS, columns, sample
 
+Name = tuple[EnvelopeKind, bytes | None]
 
-def main(path: str, start: str) -> None:
+
+def admit(path: str, start: str) -> None:
     """Admit for ever: own records one by one, a peer's in batches, some of them deferred."""
     directory = SqliteDirectory(Path(path))
     own, peer = OWN, Source("peer", "hub")
     directory.admit(EnvelopeKind.KEY, sample(EnvelopeKind.KEY, alice()), own, now_ms=AT_MS)
-    sys.stdout.write("ready\n")
+    say_ready()
     kind = EnvelopeKind.FAMILY
     for n in itertools.count(int(start)):
         made = [
@@ -34,17 +40,50 @@ def main(path: str, start: str) -> None:
         ]
         waiting = author(kind, columns(kind, bob().key_id, n), bob(), at_ms=AT_MS)
         verdicts = directory.admit_many(kind, made[:1], own, now_ms=AT_MS)
-        say(verdicts)
+        say([(kind, verdict.envelope_id) for verdict in verdicts])
         verdicts = directory.admit_many(kind, [*made[1:], waiting], peer, now_ms=AT_MS)
-        say(verdicts)
+        say([(kind, verdict.envelope_id) for verdict in verdicts])
 
 
-def say(verdicts: Sequence[Verdict]) -> None:
+def migrate(path: str) -> None:
+    """Bring an old store up to date, again and again if it is up to date."""
+    say_ready()
+    while True:
+        SqliteDirectory(Path(path)).close()
+
+
+def import_(path: str, bundle: str) -> None:
+    """Import a bundle, then wait to be killed."""
+    directory = SqliteDirectory(Path(path))
+    say_ready()
+
+    def admit_some(
+        offered: Sequence[tuple[EnvelopeKind, bytes]],
+    ) -> list[tuple[Outcome, Reason]]:
+        answers: list[tuple[Outcome, Reason]] = []
+        for number in range(0, len(offered), 8):  # more moments to be killed in
+            part = offered[number : number + 8]
+            answers += admit_mixed(directory, part, now_ms=AT_MS)
+            say([(kind, parse_envelope(kind, raw).envelope_id) for kind, raw in part])
+        return answers
+
+    with Path(bundle).open("rb") as source:
+        import_bundle(source, admit_some, lambda _records, _bytes: None)
+    sys.stdin.read()
+
+
+def say_ready() -> None:
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+
+
+def say(names: Sequence[Name]) -> None:
     """One line each, in one write."""
-    lines = [f"{verdict.kind} {(verdict.envelope_id or b'').hex()}\n" for verdict in verdicts]
+    lines = [f"{kind} {(envelope_id or b'').hex()}\n" for kind, envelope_id in names]
     sys.stdout.write("".join(lines))
     sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    jobs: dict[str, Callable[..., None]] = {"admit": admit, "migrate": migrate, "import": import_}
+    jobs[sys.argv[1]](*sys.argv[2:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import random
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 
 from ciris_mesh.directory.base import ReplicationDirectory
 from ciris_mesh.directory.buckets import digest_of
+from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.records.authoring import author_key
 from ciris_mesh.records.binding import Binding, sign_binding
 from ciris_mesh.records.hybrid import FederationKey
@@ -35,13 +37,16 @@ from ciris_mesh.transport.base import (
 from ciris_mesh.transport.loopback import LoopbackNetwork, LoopbackTransport
 from ciris_mesh.wire.frame import AnyMessage, try_unwrap, wrap
 from ciris_mesh.wire.mesh import BindingOffer, BindingWanted, Digests, Hello, KindDigest
-from support.keys import key
-from support.records import AT_MS, sample
+from support.keys import NAMES, key
+from support.records import AT_MS, sample, trust_in
 from support.virtual_time import LeapClock
 from support.waiting import DEADLINE_S, wait_until
 
 #: What every node here takes for now: a minute after the sample records were signed.
 NOW_MS = AT_MS + 60_000
+
+#: Everybody with a usual name may do everything.
+TRUST = trust_in(*map(key, NAMES))
 
 Message = TypeVar("Message")
 
@@ -71,7 +76,7 @@ class Mesh:
         made = Node(
             key(name),
             transport,
-            directory=directory,
+            directory=directory or MemoryDirectory(trust=TRUST),
             kinds=tuple(kinds),
             bindings=bindings,
             config=config,
@@ -241,9 +246,10 @@ class ScriptedPeer:
 
     def hear(self, kind_of: type[Message]) -> Message:
         """The next message of that type; others before it are skipped."""
+        end_s = time.monotonic() + DEADLINE_S
         while True:
             try:
-                message = self._inbox.get(timeout=DEADLINE_S)
+                message = self._inbox.get(timeout=max(0.0, end_s - time.monotonic()))
             except queue.Empty:
                 raise AssertionError(f"{kind_of.__name__} never came") from None
             if isinstance(message, kind_of):

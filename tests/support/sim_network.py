@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 
 from ciris_mesh.directory.base import OWN
 from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
+from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.errors import MeshError
 from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
+from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator, RoundKey
 from ciris_mesh.runtime.registry import ReplicationRegistry, Routed
 from ciris_mesh.wire.frame import try_unwrap, wrap
@@ -50,7 +52,7 @@ class SimNode:
     """One node. `directory` survives a crash; everything else does not."""
 
     name: str
-    directory: MemoryDirectory
+    directory: DirectoryCore
     trusted: frozenset[str]
     wall_ms: Callable[[], int]
     send: Callable[[str, ReplicationMessage], None]
@@ -64,7 +66,10 @@ class SimNode:
     def boot(self) -> None:
         """Start with nothing but the directory."""
         self.bridge = FederationDirectoryReplicationBridge(
-            self.directory, lambda: self.trusted, clock=lambda: self.wall_ms() / 1000
+            self.directory,
+            lambda: self.trusted,
+            unwanted=self.directory.closed(),
+            clock=lambda: self.wall_ms() / 1000,
         )
         self.registry = ReplicationRegistry(lambda peer, kind: self._make(peer, kind, "responder"))
 
@@ -168,7 +173,8 @@ class SimNetwork:
         def send(peer: str, message: ReplicationMessage) -> None:
             self._transmit(name, peer, message)
 
-        return SimNode(name, MemoryDirectory(), trusted, lambda: self.epoch_ms + self.now_ms, send)
+        directory = MemoryDirectory(trust=Trust(root_stewards=trusted))
+        return SimNode(name, directory, trusted, lambda: self.epoch_ms + self.now_ms, send)
 
     def _at(self, delay_ms: int, callback: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (self.now_ms + delay_ms, next(self._ticket), callback))
@@ -187,6 +193,7 @@ class SimNetwork:
         coordinator = node.initiator(two, kind)
         busy = any(c.is_active and c.key.kind is kind for c in node.registry.of_peer(two))
         if not busy:
+            self._moved_ms[frozenset((one, two))] = self.now_ms  # a round's time begins with it
             self._guard(one, two, coordinator.start_round)
             self._watch(one, two)
 

@@ -18,6 +18,21 @@ from ciris_mesh.wire.mesh import (
     MeshMessage,
     Refusal,
 )
+from ciris_mesh.wire.mesh_reconcile import (
+    PRIMES,
+    WIDTHS,
+    BucketDigests,
+    Extend,
+    Failed,
+    IdList,
+    More,
+    Narrow,
+    ReconcileMessage,
+    Sketch,
+    Symbols,
+    Turn,
+    Wants,
+)
 from ciris_mesh.wire.messages import (
     SEQ_MAX,
     Deliver,
@@ -77,8 +92,69 @@ digests = kind_sets.flatmap(_with_entries)
 refusals = st.builds(
     Refusal, st.text("abcdefghijklmnopqrstuvwxyz0123456789_", min_size=1, max_size=32)
 )
+
+# --- reconciliation ---
+
+rounds = st.integers(0, 2**16 - 1)
+salts = st.binary(min_size=4, max_size=4)
+widths = st.sampled_from(WIDTHS)
+
+
+def _symbols(width: int, *, multiple: int = 1) -> st.SearchStrategy[tuple[int, ...]]:
+    one = st.integers(0, PRIMES[width] - 1)
+    return st.integers(1, max(1, 8 // multiple)).flatmap(
+        lambda each: st.tuples(*[one] * (each * multiple))
+    )
+
+
+@st.composite
+def sketches(draw: st.DrawFn) -> Sketch:
+    width, cells = draw(widths), draw(st.sampled_from((1, 1, 2, 4, 8)))
+    count = st.integers(0, 2**32 - 1 if cells == 1 else 255)
+    return Sketch(
+        draw(rounds),
+        draw(salts),
+        width,
+        draw(st.booleans()) if cells == 1 else False,
+        draw(st.tuples(*[count] * cells)),
+        draw(_symbols(width, multiple=cells)),
+    )
+
+
+def _ascending(below: int, *, least: int = 0) -> st.SearchStrategy[tuple[int, ...]]:
+    numbers = st.lists(st.integers(0, below - 1), min_size=least, max_size=20, unique=True)
+    return numbers.map(sorted).map(tuple)
+
+
+more_symbols = widths.flatmap(
+    lambda width: st.builds(Symbols, rounds, st.just(width), st.integers(0, 255), _symbols(width))
+)
+id_lists = widths.flatmap(
+    lambda width: st.builds(
+        IdList,
+        rounds,
+        salts,
+        st.just(width),
+        st.lists(st.integers(0, PRIMES[width] - 1), max_size=20).map(sorted).map(tuple),
+    )
+)
+reconcile_messages: st.SearchStrategy[ReconcileMessage] = st.one_of(
+    sketches(),
+    st.builds(More, rounds, st.one_of(st.just(b""), st.binary(min_size=64, max_size=64))),
+    st.builds(Extend, rounds, st.integers(1, 256), _ascending(256, least=1)),
+    more_symbols,
+    st.builds(Wants, rounds, salts, st.binary(min_size=1, max_size=20)),
+    id_lists,
+    st.builds(Turn, rounds),
+    st.builds(Narrow, rounds, st.integers(0, 2**32 - 1), _ascending(3_328)),
+    st.builds(
+        BucketDigests, rounds, st.lists(st.binary(min_size=3, max_size=3), min_size=1).map(b"".join)
+    ),
+    st.builds(Failed, rounds),
+)
+
 mesh_messages: st.SearchStrategy[MeshMessage] = st.one_of(
-    hellos, st.just(BindingWanted()), binding_offers, digests, refusals
+    hellos, st.just(BindingWanted()), binding_offers, digests, refusals, reconcile_messages
 )
 
 messages: st.SearchStrategy[AnyMessage] = st.one_of(replication_messages, mesh_messages)

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -201,7 +202,7 @@ class Events:
                 self._changed.wait(left_s)
 
 
-class _Base:
+class _Base(ABC):
     def __init__(self) -> None:
         self.events = Events()
         self.address = ""
@@ -222,8 +223,9 @@ class _Base:
             lambda seen: wanted.items() <= seen.items(), timeout_s, f"{event} {fields}"
         )
 
+    @abstractmethod
     def _ask(self, command: Event) -> Event:
-        raise NotImplementedError
+        """Have the transport perform a command; its answer."""
 
 
 class LocalNode(_Base):

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from ciris_mesh.transport import patience
-from ciris_mesh.transport.admittance import FirstContact, refusal
+from ciris_mesh.transport.admittance import (
+    MISBEHAVIOUR_MAX,
+    FirstContact,
+    Misbehaviour,
+    refusal,
+)
 from ciris_mesh.transport.base import Address
 from ciris_mesh.transport.limits import (
     FIRST_CONTACT_FRAME_BYTES_MAX,
@@ -13,6 +18,7 @@ from ciris_mesh.transport.limits import (
     FIRST_CONTACT_REQUESTS_MAX,
     FRAME_BYTES_MAX,
 )
+from ciris_mesh.transport.reasons import DropReason
 
 FRIEND = Address(b"f" * 16)
 STRANGER = Address(b"s" * 16)
@@ -83,3 +89,15 @@ def test_the_time_of_one_that_was_a_peer_begins_when_it_is_none_any_more() -> No
     assert contact.overdue(FRIEND, 10_001.0, RTT_S, frozenset()) is None
     late_s = 10_000.1 + patience.first_contact_s(RTT_S)
     assert contact.overdue(FRIEND, late_s, RTT_S, frozenset()) == "overstayed"
+
+
+def test_each_misdeed_counts_and_a_resource_offered_again_only_towards_the_end() -> None:
+    told: list[DropReason] = []
+    misbehaviour = Misbehaviour(told.append)
+    for resource in ("", "", "one", "one", "two"):
+        assert not misbehaviour.is_too_much(DropReason.FRAME_UNREADABLE, resource)
+    assert told == [DropReason.FRAME_UNREADABLE] * 4
+    for _ in range(MISBEHAVIOUR_MAX - 5):
+        assert not misbehaviour.is_too_much(DropReason.FRAME_UNREADABLE, "one")
+    assert misbehaviour.is_too_much(DropReason.FRAME_UNREADABLE, "one")
+    assert len(told) == 4

@@ -11,6 +11,7 @@ import pytest
 from ciris_mesh.errors import LinkGone
 from ciris_mesh.transport import carriers, patience
 from ciris_mesh.transport import rns_seam as seam
+from ciris_mesh.transport.admittance import MISBEHAVIOUR_MAX
 from ciris_mesh.transport.base import (
     Address,
     FrameReceived,
@@ -27,7 +28,7 @@ from ciris_mesh.transport.limits import (
 )
 from ciris_mesh.transport.outbox import ATTEMPTS_MAX, BUSY_MAX
 from ciris_mesh.transport.reasons import DownReason
-from ciris_mesh.transport.rns_link import MISBEHAVIOUR_MAX, MeshLink
+from ciris_mesh.transport.rns_link import MeshLink
 from support.fake_rns import (
     COMPLETE,
     FAILED,
@@ -518,6 +519,23 @@ def test_a_resource_nobody_agreed_to_is_stopped(bench: Bench, resource: FakeReso
     assert bench.link.accepts(claim(5_000))
     bench.link.resource_started(resource)
     assert resource.cancelled
+    assert bench.dropped() == {"frame_not_permitted": 1}
+
+
+def test_a_resource_that_was_stopped_and_is_offered_again_counts_once(bench: Bench) -> None:
+    for _ in range(5):  # as often as Reticulum offers what it thinks unheard
+        bench.link.resource_started(resource := FakeResource(request_id=b"r" * 16))
+        assert resource.cancelled
+    for other in (b"2" * 32, ["no", "hash"]):
+        bench.link.resource_started(FakeResource(request_id=b"r" * 16, hash=other))  # type: ignore[arg-type]
+    assert bench.dropped() == {"frame_not_permitted": 3}
+    assert bench.down() is None
+
+
+def test_a_resource_that_is_stopped_too_often_closes_the_link(bench: Bench) -> None:
+    for _ in range(MISBEHAVIOUR_MAX + 1):
+        bench.link.resource_started(FakeResource(request_id=b"r" * 16))
+    assert bench.down() == "flooded"
     assert bench.dropped() == {"frame_not_permitted": 1}
 
 

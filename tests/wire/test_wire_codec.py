@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ciris_mesh.errors import DecodeError, LocalProtocolError, UnknownVersion
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.wire import codec
 from ciris_mesh.wire.codec import (
     CONTAINERS_MAX,
     DEPTH_MAX,
@@ -495,3 +496,62 @@ def test_values_out_of_range_are_our_own_fault_when_we_build_them() -> None:
     for of_ids in (Diff, Fetch):
         with pytest.raises(LocalProtocolError, match="31 bytes"):
             of_ids(KEY, (bytes(32), bytes(31)))
+
+
+# --- the fast way of reading agrees with the exact one ---
+
+
+def exactly(body: bytes) -> ReplicationMessage | str:
+    """What the exact reader makes of a body."""
+    try:
+        return codec._load_message(codec._parse(body))
+    except (ValueError, TypeError, OverflowError, RecursionError, LocalProtocolError):
+        return "refused"
+
+
+def read(body: bytes) -> ReplicationMessage | str:
+    try:
+        return decode(body)
+    except DecodeError:
+        return "refused"
+
+
+LISTS = st.one_of(strategies.diffs, strategies.fetches, strategies.delivers)
+#: What could be taken for an octet, or for what stands between two.
+PIECES = (
+    *(b"", b",", b"0", b"01", b"007", b"00", b"256", b"300", b"999", b"1000", b"-0", b"1.0"),
+    *(b"1e1", b" 1", b"1 ", b"\t", b"\n", b"],[", b"[", b"]", b"null", b'"1"', b"\xef"),
+)
+
+
+@given(LISTS)
+def test_what_is_spelled_as_here_is_read_the_fast_way(message: ReplicationMessage) -> None:
+    items = message.want if isinstance(message, Diff | Fetch) else message.envelopes  # type: ignore[union-attr]
+    fast = codec._spelled_as_here(encode(message))
+    assert fast == (message if items and all(items) else None)
+
+
+@settings(max_examples=300)
+@given(LISTS, st.integers(0), st.integers(0, 4), st.sampled_from(PIECES))
+def test_both_ways_of_reading_agree_on_anything_nearly_right(
+    message: ReplicationMessage, at: int, taken: int, piece: bytes
+) -> None:
+    body = encode(message)
+    at %= len(body)
+    damaged = body[:at] + piece + body[at + taken :]
+    assert read(damaged) == exactly(damaged)
+
+
+@pytest.mark.parametrize("piece", PIECES, ids=repr)
+@pytest.mark.parametrize("form", ["%b", "7,%b", "%b,7", "1,%b,255", "255,%b"])
+def test_no_other_spelling_of_an_octet_passes_as_one(piece: bytes, form: str) -> None:
+    octets = form.encode() % piece
+    body = b'{"type":"deliver","kind":"key","envelopes":[[1],[%b]]}' % octets
+    assert read(body) == exactly(body)
+
+
+def test_octets_of_every_value_and_length_are_read_back() -> None:
+    every = bytes(range(256))
+    for octets in (every, every[::-1], b"\0" * 300, b"\xff" * 300, every * 40):
+        message = Deliver(KEY, (octets, octets[:1], octets[:9]))
+        assert codec._spelled_as_here(encode(message)) == message

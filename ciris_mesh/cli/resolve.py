@@ -1,0 +1,146 @@
+"""`resolve`: what counts, and why. Asked of the running node, else of the store itself."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import click
+
+from ciris_mesh.cli.app import App, Failure, print_json
+from ciris_mesh.cli.lookup import find_key, one_beginning, shown
+from ciris_mesh.cli.node import ask, locked_home, node_home, open_directory
+from ciris_mesh.cli.options import time_option
+from ciris_mesh.cli.verbs import Verb
+from ciris_mesh.errors import NodeNotRunning
+
+#: As `records.resolve.table.QUESTIONS` has them, which would load the cryptography.
+QUESTIONS: Final = (
+    "key",
+    "chain",
+    "members",
+    "occurrences",
+    "org",
+    "membership",
+    "partner",
+    "revoked",
+    "attestations",
+    "location",
+)
+#: Those about a key, so that an alias or the beginning of an id will do.
+_ABOUT_KEYS: Final = ("key", "chain", "occurrences", "revoked", "attestations", "location")
+#: What to look at when a name is not known.
+_ELSEWHERE: Final = {
+    "members": "records --kind family (or community)",
+    "org": "records --kind organization",
+    "membership": "records --kind org_membership",
+    "partner": "records --kind partner_record",
+}
+#: A question may read thousands of records.
+_ANSWER_TIMEOUT_S: Final = 60.0
+
+Answer = dict[str, Any]
+
+
+@click.command(cls=Verb)
+@click.argument("question", type=click.Choice(QUESTIONS), metavar="QUESTION")
+@click.argument("name", required=False, default="")
+@click.argument("member", required=False, default="")
+@time_option("--at", "Answer for this time instead of now, such as 2027-06-01T00:00:00Z.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@click.pass_obj
+def resolve(
+    app: App, *, question: str, name: str, member: str, at: str | None, as_json: bool
+) -> None:
+    """Answer QUESTION about NAME from the records here, and say why.
+
+    \b
+    key NAME              is this key valid?
+    chain NAME            to which configured root does it lead?
+    members ID            who is in this family or community?
+    occurrences NAME      which devices and services does it run as?
+    org ID                which record of this organization counts?
+    membership ID MEMBER  what is this key in the organization?
+    partner ID            which record of this license counts?
+    revoked [NAME]        is this key revoked? Without NAME: who is?
+    attestations NAME     what is said about it, and still stands?
+    location NAME         in which cell is it?
+
+    NAME is a key id, the beginning of one, or what you call a peer.
+    """
+    if not name and question != "revoked":
+        raise click.UsageError(f"{question} needs a name.")
+    if bool(member) is not (question == "membership"):
+        raise click.UsageError("membership, and it alone, takes two names: ORG_ID and MEMBER.")
+    subject = _known_here(app, name) if question in _ABOUT_KEYS else name
+    more = _known_here(app, member) if member else ""
+    answer, is_running = _ask(app, question, subject, more, at)
+    if answer["status"] == "unknown" and question in _ABOUT_KEYS:
+        found = find_key(app, name, "", unknown=False).key_id
+        if found != subject:
+            answer, is_running = _ask(app, question, found, more, at)
+    if answer["status"] == "unknown":
+        raise Failure(_unknown(question, answer))
+    if as_json:
+        print_json(answer)
+        return
+    from ciris_mesh.ui.reasons import answer_lines
+
+    click.echo("\n".join(answer_lines(answer, is_running=is_running)))
+
+
+def _known_here(app: App, name: str) -> str:
+    """The key id of a peer or of this node that is called so; else the text itself."""
+    from ciris_mesh.runtime.peerbook import PeerBook
+    from ciris_mesh.runtime.setup import node_identity
+
+    if not name:
+        return name
+    home = node_home(app)
+    peers = PeerBook.load(home.peers).peers()
+    for peer in peers:
+        if name in (peer.key_id, peer.alias):
+            return peer.key_id
+    own = node_identity(home).key_id
+    return one_beginning(name, [own, *(peer.key_id for peer in peers)]) or name
+
+
+def _ask(app: App, question: str, subject: str, more: str, at: str | None) -> tuple[Answer, bool]:
+    """The answer, and whether a running node gave it."""
+    asked = {"question": question, "subject": subject, "more": more, "at": at}
+    try:
+        answer = ask(app, "resolve", timeout_s=_ANSWER_TIMEOUT_S, **asked)
+        assert isinstance(answer, dict)
+        return answer, True
+    except NodeNotRunning:
+        return _ask_store(app, question, subject, more, at), False
+
+
+def _ask_store(app: App, question: str, subject: str, more: str, at: str | None) -> Answer:
+    from ciris_mesh.cli.plain import dump
+    from ciris_mesh.runtime.clock import SystemClock
+    from ciris_mesh.runtime.config import load_config
+    from ciris_mesh.runtime.resolving import answer
+    from ciris_mesh.runtime.trusting import trust_of
+
+    with locked_home(app) as home, open_directory(home) as directory:
+        config = load_config(home.config)
+        told: Answer = dump(
+            answer(
+                directory,
+                trust_of(config.trust),
+                question,
+                subject,
+                more=more,
+                at=at,
+                now_ms=SystemClock().wall_ms(),
+                tau_partial_s=config.rounds.tau_partial_s,
+            )
+        )
+    return told
+
+
+def _unknown(question: str, answer: Answer) -> str:
+    if any(step["rule"] == "set_aside" for step in answer["steps"]):
+        return f"of {shown(answer['subject'])} only unverified copies are here; they decide nothing"
+    advice = _ELSEWHERE.get(question, "records --kind key")
+    return f"nothing here is called {shown(answer['subject'])}; see: ciris-mesh {advice}"

@@ -1,0 +1,78 @@
+"""What is passed on because a record of ours relies on it.
+
+A record by one of ours may rest on records by strangers: the key an attestation is about, the
+occurrence that vouched for another, the roster that decided a later one. Without them it would
+wait for ever at nodes that know the friend and not the stranger. So each row keeps what it relied
+on when it was admitted, and what rows of ours rely on, and those again, is marked as introduced.
+Strangers introduce nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from ciris_mesh.directory.buckets import bucket_of
+from ciris_mesh.directory.rooting import RootedKeys
+from ciris_mesh.directory.store import Name, Store
+from ciris_mesh.records.kinds import EnvelopeKind
+
+#: What one record relies on: its signers' keys, those it names, what its rule found. A roster of
+#: more members introduces the first of them; the others are left to those who know them.
+RELIED_MAX: Final = 256
+
+
+class Introductions:
+    """Follows who relies on whom. Used by the writer only, inside a transaction.
+
+    Args:
+        touched: gets (kind, bucket) of rows that may be offered from now on.
+        rooted: who is one of ours besides friends.
+    """
+
+    def __init__(
+        self, store: Store, touched: set[tuple[EnvelopeKind, int]], rooted: RootedKeys
+    ) -> None:
+        self._store = store
+        self._touched = touched
+        self._rooted = rooted
+        self._met: tuple[frozenset[str], frozenset[str]] | None = None
+
+    def note(
+        self, name: Name, key_ids: Iterable[str], others: Iterable[Name], *, is_ours: bool
+    ) -> None:
+        """A row was written; it relied on these keys and rows."""
+        keys = (self._store.key_name(key_id) for key_id in key_ids)
+        relied = dict.fromkeys(one for one in (*keys, *others) if one not in (None, name))
+        self._store.rely(name, [one for one in relied if one is not None][:RELIED_MAX])
+        if is_ours:
+            self.introduce_below(name)
+
+    def befriend(self, friends: frozenset[str]) -> bool:
+        """Look who is one of ours by now: what they signed before is no stranger's any more.
+
+        Returns:
+            True when some rows are charged to nobody any more.
+        """
+        rooted = self._rooted.ids()
+        if self._met is None:
+            new = self._store.stranger_signers() & (friends | rooted)
+        elif self._met[0] == friends and self._met[1] is rooted:
+            return False
+        else:
+            new = (friends - self._met[0]) | (rooted - self._met[1])
+        self._met = (friends, rooted)
+        names = [name for key_id in sorted(new) for name in self._store.strangers_named(key_id)]
+        for name in names:
+            self._store.drop_stranger(name)
+            self.introduce_below(name)
+        return bool(names)
+
+    def introduce_below(self, name: Name) -> None:
+        """Pass on what this row relies on, and what that does. Each row is marked once, ever."""
+        pending = [name]
+        while pending:
+            for kind, envelope_id in self._store.not_introduced(pending.pop()):
+                self._store.introduce((kind, envelope_id))
+                self._touched.add((kind, bucket_of(envelope_id)))
+                pending.append((kind, envelope_id))

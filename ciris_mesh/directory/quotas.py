@@ -1,0 +1,120 @@
+"""How much of the card others may fill: records by signers nobody here knows, and repetitions.
+
+Keys are free to make, and each opens the door for what it signs. So whoever is neither this node,
+nor a peer, nor pinned, nor rooted may have so many records here, and each peer may bring so many
+of such signers' records. Nothing of it is offered to anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from typing import Final
+
+from ciris_mesh.directory.base import Shelf, Source, StoredRow
+from ciris_mesh.directory.pools import PoolLimits
+from ciris_mesh.directory.store import Store
+from ciris_mesh.records.cosigning import is_cosigned
+from ciris_mesh.records.envelope import SIGNERS_MAX
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.outcome import Reason
+from ciris_mesh.records.tokens import is_same_token
+
+#: Rows that say the same. Honest ones are few: a partner record sent on before and after one more
+#: steward signed it, a withdrawal made again after a restore. Relays can make more of one partner
+#: record by leaving signatures out, and who signs can by signing again: 8 rows are 100 kB.
+SAME_MAX: Final = 8
+
+#: Counts kept at hand, so that a full share is not counted again for each record: 100 B each.
+COUNTS_MAX = 4096
+
+
+def is_ours(kind: EnvelopeKind, signers: Sequence[str], is_friend: Callable[[str], bool]) -> bool:
+    """Is every signer one of ours? The strictest reading of "whose records".
+
+    Except where anybody may add a signature under the same id: there one of ours is enough, or
+    adding one would keep the record from being passed on.
+    """
+    if is_cosigned(kind):
+        return any(map(is_friend, signers))
+    return bool(signers) and all(map(is_friend, signers))
+
+
+class Quotas:
+    """Shares of strangers' records. Used by the writer only, inside a transaction."""
+
+    def __init__(self, store: Store, limits: PoolLimits, rooted: Container[str]) -> None:
+        self._store = store
+        self._limits = limits
+        self._rooted = rooted
+        self._counts: dict[tuple[str, str], int] = {}
+
+    def problem(self, row: StoredRow, source: Source, friends: Container[str]) -> Reason:
+        """Why there is no room for this row; NONE when there is."""
+        if not self._is_charged(row, source, friends):
+            return Reason.NONE
+        signer, peer = row.signers[0], source.peer
+        if self._signed(signer) >= self._limits.stranger_rows_per_signer:
+            return Reason.SIGNER_QUOTA
+        if self._brought(peer) >= self._limits.stranger_rows_per_peer:
+            return Reason.PEER_QUOTA
+        return Reason.NONE
+
+    def times_said(self, tokens: Sequence[str]) -> int:
+        """How many rows say what a row with these tokens says; counted up to SAME_MAX."""
+        same = next(filter(is_same_token, tokens), None)
+        return len(self._store.subjects(same, limit=SAME_MAX, after=0)) if same else 0
+
+    def is_said_enough(self, row: StoredRow, tokens: Sequence[str]) -> bool:
+        """Is what this row says here often enough, each time by as many signers or more?
+
+        Leaving signatures out of a partner record makes others of the same content, which anybody
+        can do. They must not keep out the one with more: of those there are at most `SIGNERS_MAX`.
+        """
+        same = next(filter(is_same_token, tokens), None)
+        if same is None:
+            return False
+        held = self._store.named(same, limit=SAME_MAX + SIGNERS_MAX, after=0)
+        most = max((len(one.signers) for _, one in held), default=0)
+        return len(held) >= SAME_MAX and len(row.signers) <= most
+
+    def charge(self, row: StoredRow, source: Source, friends: Container[str]) -> None:
+        """Count a row that was just written."""
+        if not self._is_charged(row, source, friends):
+            return
+        signer, peer = row.signers[0], source.peer
+        counted = {("signer", signer): self._signed(signer), ("peer", peer): self._brought(peer)}
+        self._store.note_stranger(row, peer, signer)
+        self._counts |= {key: count + 1 for key, count in counted.items()}
+
+    def forget(self) -> None:
+        """Count afresh: some rows are no stranger's any more."""
+        self._counts.clear()
+
+    def _is_charged(self, row: StoredRow, source: Source, friends: Container[str]) -> bool:
+        """What peers bring, unless it is by somebody we know or the peer's own."""
+        if source.path != "peer" or row.shelf is not Shelf.FEDERATION:
+            return False
+        if source.peer in row.signers:
+            return False
+        return not self.is_ours(row, friends)
+
+    def is_ours(self, row: StoredRow, friends: Container[str]) -> bool:
+        """Said by friends, or by rooted keys."""
+        return is_ours(row.kind, row.signers, lambda name: name in friends or name in self._rooted)
+
+    def _signed(self, signer: str) -> int:
+        limit = self._limits.stranger_rows_per_signer
+        return self._count("signer", signer, lambda: self._store.strangers_by(signer, limit=limit))
+
+    def _brought(self, peer: str) -> int:
+        limit = self._limits.stranger_rows_per_peer
+        return self._count("peer", peer, lambda: self._store.strangers_of(peer, limit=limit))
+
+    def _count(self, what: str, name: str, read: Callable[[], int]) -> int:
+        known = self._counts.get((what, name))
+        if known is not None:
+            return known
+        if len(self._counts) >= COUNTS_MAX:
+            self._counts.clear()
+        self._counts[what, name] = count = read()
+        return count

@@ -1,0 +1,166 @@
+"""What records have to do with each other, as SQL: tokens, strangers' shares, what relies on what.
+
+A part of `SqliteStore`, apart because it is another subject than rows and pools.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ciris_mesh.directory.base import Shelf, StoredRow
+from ciris_mesh.directory.store import Name
+from ciris_mesh.records.kinds import KINDS, EnvelopeKind
+
+ROW: Final = (
+    "position, kind, envelope_id, shelf, seq, subject, signers, bytes, admitted_at_ms, introduced "
+    "FROM record JOIN envelope USING (position)"
+)
+
+_KIND_OF: Final = {spec.number: kind for kind, spec in KINDS.items()}
+
+#: A row's position by its name.
+_POSITION: Final = "(SELECT position FROM record WHERE kind = ? AND envelope_id = ?)"
+
+Sql = tuple[Any, ...]
+
+
+class References(ABC):
+    """Needs `_write` and `_read` of the store."""
+
+    @abstractmethod
+    def _write(self, sql: str, values: Sql) -> sqlite3.Cursor: ...
+
+    @abstractmethod
+    def _read(self, sql: str, values: Sql = ()) -> list[Sql]: ...
+
+    def _count(self, sql: str, values: Sql) -> int:
+        return int(self._read(f"SELECT count(*) FROM ({sql})", values)[0][0])
+
+    def publish(self, row: StoredRow, tokens: Sequence[str]) -> None:
+        """See Store."""
+        for token in tokens:
+            self._write(
+                "INSERT OR IGNORE INTO answer SELECT ?, position FROM record "
+                "WHERE kind = ? AND envelope_id = ?",
+                (token, KINDS[row.kind].number, row.envelope_id),
+            )
+
+    def named(self, token: str, *, limit: int, after: int) -> list[tuple[int, StoredRow]]:
+        """See Store."""
+        found = self._read(
+            f"SELECT {ROW} WHERE position IN (SELECT position FROM answer WHERE token = ? "
+            "AND position > ? ORDER BY position LIMIT ?) ORDER BY position",
+            (token, after, max(0, limit)),
+        )
+        return [(row[0], stored_row(row)) for row in found]
+
+    def subjects(self, token: str, *, limit: int, after: int) -> list[tuple[int, str]]:
+        """See Store."""
+        return self._read(
+            "SELECT position, subject FROM answer JOIN record USING (position) "
+            "WHERE token = ? AND position > ? ORDER BY position LIMIT ?",
+            (token, after, max(0, limit)),
+        )
+
+    def ids(self, token: str, *, limit: int, after: int) -> list[tuple[int, EnvelopeKind, bytes]]:
+        """See Store."""
+        found = self._read(
+            "SELECT position, kind, envelope_id FROM answer JOIN record USING (position) "
+            "WHERE token = ? AND position > ? ORDER BY position LIMIT ?",
+            (token, after, max(0, limit)),
+        )
+        return [(position, _KIND_OF[kind], envelope_id) for position, kind, envelope_id in found]
+
+    def note_stranger(self, row: StoredRow, peer: str, signer: str) -> None:
+        """See Store."""
+        self._write(
+            "INSERT OR IGNORE INTO stranger SELECT position, ?, ? FROM record "
+            "WHERE kind = ? AND envelope_id = ?",
+            (peer, signer, KINDS[row.kind].number, row.envelope_id),
+        )
+
+    def strangers_of(self, peer: str, *, limit: int) -> int:
+        """See Store."""
+        return self._count("SELECT 1 FROM stranger WHERE peer = ? LIMIT ?", (peer, limit))
+
+    def strangers_by(self, signer: str, *, limit: int) -> int:
+        """See Store."""
+        return self._count("SELECT 1 FROM stranger WHERE signer = ? LIMIT ?", (signer, limit))
+
+    def stranger_signers(self) -> frozenset[str]:
+        """See Store."""
+        return frozenset(signer for (signer,) in self._read("SELECT DISTINCT signer FROM stranger"))
+
+    def strangers_named(self, signer: str) -> list[Name]:
+        """See Store."""
+        found = self._read(
+            "SELECT kind, envelope_id FROM stranger JOIN record USING (position) WHERE signer = ?",
+            (signer,),
+        )
+        return [(_KIND_OF[kind], envelope_id) for kind, envelope_id in found]
+
+    def drop_stranger(self, name: Name) -> None:
+        """See Store."""
+        self._write(f"DELETE FROM stranger WHERE position = {_POSITION}", _values(name))
+
+    def key_name(self, key_id: str) -> Name | None:
+        """See Store."""
+        found = self._read(
+            "SELECT envelope_id FROM record WHERE kind = 1 AND shelf = 2 AND subject = ? "
+            "ORDER BY position LIMIT 1",
+            (key_id,),
+        )
+        return (EnvelopeKind.KEY, found[0][0]) if found else None
+
+    def rely(self, name: Name, on: Sequence[Name]) -> None:
+        """See Store."""
+        for other in on:
+            self._write(
+                f"INSERT OR IGNORE INTO relied VALUES ({_POSITION}, {_POSITION})",
+                (*_values(name), *_values(other)),
+            )
+
+    def not_introduced(self, name: Name) -> list[Name]:
+        """See Store."""
+        found = self._read(
+            "SELECT kind, envelope_id FROM relied JOIN record ON record.position = on_position "
+            f"WHERE relied.position = {_POSITION} AND introduced = 0",
+            _values(name),
+        )
+        return [(_KIND_OF[kind], envelope_id) for kind, envelope_id in found]
+
+    def introduce(self, name: Name) -> None:
+        """See Store."""
+        self._write(
+            "UPDATE record SET introduced = 1 WHERE kind = ? AND envelope_id = ?", _values(name)
+        )
+
+
+def _values(name: Name) -> Sql:
+    kind, envelope_id = name
+    return KINDS[kind].number, envelope_id
+
+
+def strings(text: str) -> tuple[str, ...]:
+    """A column that holds a JSON list of strings."""
+    return tuple(json.loads(text))
+
+
+def stored_row(row: Sql) -> StoredRow:
+    """A row as `ROW` selects it."""
+    _, kind, envelope_id, shelf, seq, subject, signers, envelope, admitted_at_ms, introduced = row
+    return StoredRow(
+        kind=_KIND_OF[kind],
+        envelope_id=envelope_id,
+        shelf=Shelf(shelf),
+        seq=seq,
+        subject=subject,
+        signers=strings(signers),
+        envelope=envelope,
+        admitted_at_ms=admitted_at_ms,
+        introduced=bool(introduced),
+    )

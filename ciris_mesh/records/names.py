@@ -1,0 +1,100 @@
+"""Names by which answers find records: a word, `=`, and what the record is about.
+
+Tokens (`records.tokens`) serve admission and belong to the federation shelf. Names serve questions
+and are kept for every shelf, so that an answer can say what it set aside. Each question about one
+subject reads rows by name and nothing else: it never looks through a table.
+
+    key=<key_id>                 its records          vouch=<key_id>|<signer>   those by one signer
+    revoked=<key_id>             its revocations      revoked=<key_id>|<signer> those by one signer
+    revocations=                 all revocations
+    attestation=<id>             under that id        about=<key_id>            about that key
+    reference=<attestation_id>   what takes it back   occurrences=<identity>    with their removals
+    family=<id>  community=<id>  rosters, removals    location=<subject>
+    organization=<org_id>        admins=<org_id>      grants of org_admin
+    membership=<org_id>|<user>   license=<license_id>
+
+The word never ends in a colon, so no name is a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from ciris_mesh.records.envelope import Envelope
+from ciris_mesh.records.kinds import KINDS, EnvelopeKind
+
+#: The member of a signed envelope by which one attestation refers to another.
+REFERENCE_MEMBER: Final = "references_attestation_id"
+
+ALL_REVOCATIONS: Final = "revocations="
+
+_K: Final = EnvelopeKind
+
+
+def name(word: str, *values: str) -> str:
+    """The name of records about `values`, in the order the table above has them."""
+    parts = (value.replace("\\", "\\\\").replace("|", "\\|") for value in values)
+    return f"{word}={'|'.join(parts)}"
+
+
+def names_of(envelope: Envelope) -> tuple[str, ...]:
+    """What this record is found by, on whichever shelf it stands. Each once."""
+    return tuple(dict.fromkeys(_NAMES[envelope.kind](envelope)))
+
+
+def reference_of(attestation: Envelope) -> str:
+    """The attestation this one takes back; "" when it names none."""
+    inner = attestation.record[KINDS[_K.ATTESTATION].envelope_field or ""]
+    reference = inner.get(REFERENCE_MEMBER) if isinstance(inner, dict) else None
+    return reference if isinstance(reference, str) else ""
+
+
+def _by(word: str, *columns: str) -> Callable[[Envelope], list[str]]:
+    return lambda envelope: [name(word, *(str(envelope.record[it]) for it in columns))]
+
+
+def _of_key(envelope: Envelope) -> list[str]:
+    key_id = str(envelope.record["key_id"])
+    return [name("key", key_id), *(name("vouch", key_id, one) for one in envelope.signers)]
+
+
+def _of_revocation(envelope: Envelope) -> list[str]:
+    key_id, by = (str(envelope.record[it]) for it in ("revoked_key_id", "revoking_key_id"))
+    return [name("revoked", key_id), name("revoked", key_id, by), ALL_REVOCATIONS]
+
+
+def _of_attestation(envelope: Envelope) -> list[str]:
+    record = envelope.record
+    listed = record.get("subject_key_ids")
+    subjects = [record["attested_key_id"], *(listed if isinstance(listed, list) else ())]
+    found = [name("attestation", str(record["attestation_id"]))]
+    found += [name("about", str(subject)) for subject in subjects]
+    reference = reference_of(envelope)
+    return [*found, name("reference", reference)] if reference else found
+
+
+def _of_membership(envelope: Envelope) -> list[str]:
+    org_id, user_id = (str(envelope.record[it]) for it in ("org_id", "user_id"))
+    found = [name("membership", org_id, user_id)]
+    return [*found, name("admins", org_id)] if envelope.record["role"] == "org_admin" else found
+
+
+_NAMES: Final[Mapping[EnvelopeKind, Callable[[Envelope], list[str]]]] = MappingProxyType(
+    {
+        _K.KEY: _of_key,
+        _K.ATTESTATION: _of_attestation,
+        _K.REVOCATION: _of_revocation,
+        _K.IDENTITY_OCCURRENCE: _by("occurrences", "identity_key_id"),
+        _K.FAMILY: _by("family", "family_key_id"),
+        _K.COMMUNITY: _by("community", "community_key_id"),
+        _K.IDENTITY_OCCURRENCE_REVOCATION: _by("occurrences", "identity_key_id"),
+        _K.FAMILY_MEMBERSHIP_REVOCATION: _by("family", "family_key_id"),
+        _K.COMMUNITY_MEMBERSHIP_REVOCATION: _by("community", "community_key_id"),
+        _K.LOCATION_PROOF: _by("location", "subject_key_id"),
+        _K.ORGANIZATION: _by("organization", "org_id"),
+        _K.ORG_MEMBERSHIP: _of_membership,
+        _K.PARTNER_RECORD: _by("license", "license_id"),
+    }
+)

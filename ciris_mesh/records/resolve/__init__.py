@@ -1,0 +1,1 @@
+"""Answers: pure functions of the records there are, this node's trust, and an instant."""

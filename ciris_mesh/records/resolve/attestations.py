@@ -1,0 +1,149 @@
+"""What is said about a subject, and what of it still stands.
+
+An attestation is current while it is in force and nobody who may took it back (`supersedes`,
+`withdraws`, `recants`). A chain of those is never followed: what was taken back stays so, whatever
+becomes of what took it back. Of several that refer to one attestation in the same way by the same
+attester the latest counts, ties to the smallest id; the others are duplicates. Source:
+records-and-protocol.md, sections 1.3, 4.1 and 4.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from ciris_mesh.records.envelope import Envelope
+from ciris_mesh.records.jsontext import JsonNumber
+from ciris_mesh.records.kinds import KINDS
+from ciris_mesh.records.names import name, reference_of
+from ciris_mesh.records.resolve.base import (
+    Reply,
+    Rule,
+    Status,
+    Step,
+    column,
+    column_ns,
+    made_at_ns,
+    own_time,
+    record_id,
+    shown,
+)
+from ciris_mesh.records.resolve.facts import Judge
+from ciris_mesh.records.resolve.view import View
+
+_TOOK_BACK: Final = {
+    "supersedes": "superseded",
+    "withdraws": "withdrawn",
+    "recants": "recanted",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """One attestation.
+
+    Attributes:
+        state: current; superseded, withdrawn, recanted, expired, duplicate, later or
+            not_entitled.
+        score: as it is written; "" without one.
+        ended_by: the envelope id of what took it back or counts in its place.
+    """
+
+    record: str
+    attestation_id: str
+    type: str
+    by: str
+    about: str
+    dimension: str
+    score: str
+    asserted_at: str
+    expires_at: str
+    reference: str
+    state: str
+    ended_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttestationsFound:
+    """About a subject at that time, each list by time and id."""
+
+    current: tuple[Attested, ...]
+    past: tuple[Attested, ...]
+
+
+def attestations_answer(view: View, subject: str, more: str = "") -> Reply:
+    """What is said about this key at that time?"""
+    named = name("about", subject)
+    judge = Judge(view)
+    records = view.counting(named)
+    made = [it for it in records if made_at_ns(it) <= view.at_ns]
+    duplicates = _duplicates(made)
+    told = [_attested(view, judge, it, duplicates.get(it.envelope_id)) for it in made]
+    told.sort(key=lambda it: (it.asserted_at, it.record))
+    current = tuple(it for it in told if it.state == "current")
+    past = tuple(it for it in told if it.state != "current")
+    steps = [*map(_step, (*current, *past)), *view.remarks(named)]
+    if len(records) > len(made):
+        steps.append(Step(Rule.MADE_LATER, count=len(records) - len(made)))
+    is_known = view.is_known(named) or view.is_known(name("key", subject))
+    status = Status.ANSWERED if current else Status.EMPTY
+    status = status if is_known else Status.UNKNOWN
+    return Reply(status, AttestationsFound(current, past), tuple(steps))
+
+
+def _duplicates(records: Iterable[Envelope]) -> dict[bytes, Envelope]:
+    """Envelope id -> the record that counts in its place, by the structural key."""
+    best: dict[tuple[str, str, str], Envelope] = {}
+    known = sorted(records, key=lambda it: (-made_at_ns(it), it.envelope_id))
+    found: dict[bytes, Envelope] = {}
+    for it in known:
+        reference = reference_of(it)
+        key = reference, column(it, "attestation_type"), column(it, "attesting_key_id")
+        if reference and best.setdefault(key, it) is not it:
+            found[it.envelope_id] = best[key]
+    return found
+
+
+def _attested(view: View, judge: Judge, record: Envelope, instead: Envelope | None) -> Attested:
+    state, ended_by = _state(view, judge, record, instead)
+    inner = record.record[KINDS[record.kind].envelope_field or ""]
+    said = inner if isinstance(inner, dict) else {}
+    dimension, score = said.get("dimension"), said.get("score")
+    return Attested(
+        record=record_id(record),
+        attestation_id=shown(column(record, "attestation_id")),
+        type=column(record, "attestation_type"),
+        by=column(record, "attesting_key_id"),
+        about=column(record, "attested_key_id"),
+        dimension=shown(dimension) if isinstance(dimension, str) else "",
+        score=shown(score.token) if isinstance(score, JsonNumber) else "",
+        asserted_at=own_time(record),
+        expires_at=column(record, "expires_at"),
+        reference=shown(reference_of(record)),
+        state=state,
+        ended_by=ended_by,
+    )
+
+
+def _state(view: View, judge: Judge, record: Envelope, instead: Envelope | None) -> tuple[str, str]:
+    takers = judge.takers(record, view.at_ns)
+    if takers:
+        first = min(takers, key=lambda it: (made_at_ns(it), it.envelope_id))
+        return _TOOK_BACK[column(first, "attestation_type")], record_id(first)
+    if instead is not None:
+        return "duplicate", record_id(instead)
+    expires_ns = column_ns(record, "expires_at")
+    if expires_ns is not None and expires_ns <= view.at_ns:
+        return "expired", ""
+    if not judge.finding(record).is_fine:
+        return "not_entitled", ""
+    return "current", ""
+
+
+def _step(told: Attested) -> Step:
+    rule = Rule(f"attestation_{told.state}")
+    at = told.expires_at if told.state == "expired" else told.asserted_at
+    said = " ".join(filter(None, (told.dimension, told.score and f"= {told.score}")))
+    note = " ".join(filter(None, (told.type, said)))
+    return Step(rule, about=told.about, by=told.by, at=at, record=told.record, note=note)

@@ -1,0 +1,137 @@
+"""The rules of admission asked again, with only the records that count.
+
+Admission judged a record by what was here; nothing that came later spoke against it. For an answer
+the same rule looks at the same record again, and sees neither what signers signed after their
+revocation nor delegations that were taken back before the record was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
+
+from ciris_mesh.errors import TooManyRows
+from ciris_mesh.records.checks import public_key_of
+from ciris_mesh.records.envelope import Envelope
+from ciris_mesh.records.hybrid import HybridPublicKey
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.names import name
+from ciris_mesh.records.provenance import CHAIN_LINKS_MAX
+from ciris_mesh.records.resolve.base import column, made_at_ns
+from ciris_mesh.records.resolve.view import View
+from ciris_mesh.records.rules.base import Finding
+from ciris_mesh.records.rules.keys import is_root
+from ciris_mesh.records.rules.table import judge_standing
+from ciris_mesh.records.tokens import DELEGATES_TO, key_token, steward_token, token
+
+#: Attestations that take another back.
+TAKING: Final = frozenset({"supersedes", "withdraws", "recants"})
+
+_View = TypeVar("_View")
+
+#: A withdrawal may rest on a delegation that was withdrawn by a delegate, and so on.
+DEPTH_MAX: Final = 16
+
+
+class Judge:
+    """Judges records of one view again. What takes back is judged once each."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._entitled: dict[tuple[bytes, bytes], bool] = {}
+        self._depth = 0
+        self._stewards: frozenset[str] | None = None
+
+    def finding(self, envelope: Envelope, *, about: Envelope | None = None) -> Finding:
+        """The rule's answer now.
+
+        Args:
+            about: of records under the id that `envelope` refers to, the only one to look at.
+
+        Raises:
+            TooManyRows: withdrawals rest on each other without an end.
+        """
+        if self._depth == DEPTH_MAX:
+            raise TooManyRows("withdrawals that rest on each other", DEPTH_MAX)
+        self._depth += 1
+        try:
+            facts = _Facts(self, self._view, made_at_ns(envelope), about)
+            return judge_standing(envelope, facts, self._view.trust)
+        finally:
+            self._depth -= 1
+
+    def stewards(self) -> frozenset[str]:
+        """Rooted stewards by the records that count. Looked for when first asked."""
+        if self._stewards is None:
+            found: set[str] = set()
+            pending = [(root, 1) for root in sorted(self._view.trust.roots) if self._is_root(root)]
+            while pending:
+                key_id, links = pending.pop(0)
+                if key_id in found or links >= CHAIN_LINKS_MAX:
+                    continue
+                found.add(key_id)
+                below = self._view.counting(steward_token(key_id))
+                pending += [(column(it, "key_id"), links + 1) for it in below]
+            self._stewards = frozenset(found)
+        return self._stewards
+
+    def _is_root(self, key_id: str) -> bool:
+        records = self._view.counting(key_token(key_id))
+        return any(is_root(it, self._view.trust) for it in records)
+
+    def takers(self, about: Envelope, by_ns: int) -> list[Envelope]:
+        """What takes this attestation back and was made by then, by those who may."""
+        reference = column(about, "attestation_id")
+        return [
+            it
+            for it in self._view.counting(name("reference", reference))
+            if it.envelope_id != about.envelope_id
+            and column(it, "attestation_type") in TAKING
+            and made_at_ns(it) <= by_ns
+            and self._is_entitled(it, about)
+        ]
+
+    def _is_entitled(self, taking: Envelope, about: Envelope) -> bool:
+        pair = taking.envelope_id, about.envelope_id
+        if pair not in self._entitled:
+            self._entitled[pair] = self.finding(taking, about=about).is_fine
+        return self._entitled[pair]
+
+
+class _Facts:
+    """The federation shelf as a rule sees it, for a record made at one time."""
+
+    def __init__(self, judge: Judge, view: View, made_ns: int, about: Envelope | None) -> None:
+        self._judge = judge
+        self._view = view
+        self._made_ns = made_ns
+        self._about = about
+
+    def public_key(self, key_id: str) -> HybridPublicKey | None:
+        """See Facts."""
+        return next(map(public_key_of, self._view.reader.federation(key_token(key_id))), None)
+
+    def named(self, token_: str) -> Iterator[Envelope]:
+        """See Facts."""
+        about = self._about
+        if about is not None and token_ == token(about.kind, column(about, "attestation_id")):
+            yield about
+            return
+        for record in self._view.counting(token_):
+            if not self._is_taken_back(record):
+                yield record
+
+    def views(self, token_: str, read: Callable[[Envelope], _View]) -> Iterator[_View]:
+        """See Facts."""
+        return map(read, self.named(token_))
+
+    def stewards(self) -> frozenset[str]:
+        """See Facts."""
+        return self._judge.stewards()
+
+    def _is_taken_back(self, record: Envelope) -> bool:
+        """A delegation, before the record in question was made: strictly, or this had no end."""
+        is_attestation = record.kind is EnvelopeKind.ATTESTATION
+        if not is_attestation or column(record, "attestation_type") != DELEGATES_TO:
+            return False
+        return bool(self._judge.takers(record, self._made_ns - 1))

@@ -1,0 +1,433 @@
+"""Is this key valid, to which root does it lead, and who is revoked?
+
+    unknown         no record of it on the federation shelf
+    revoked         a revocation that counts was in effect by then
+    suspect         two keys go by this id, or claims by others reach the regions' quorum
+    not_yet_valid, expired
+    valid           none of these
+
+Whether a key is valid and whether it is rooted are two questions. Source:
+records-and-protocol.md, sections 3.5, 4.1, 4.1a and 4.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ciris_mesh.records.checks import public_key_of
+from ciris_mesh.records.envelope import Envelope
+from ciris_mesh.records.merge import REGION_QUORUM, RevocationAnswer
+from ciris_mesh.records.names import ALL_REVOCATIONS, name
+from ciris_mesh.records.provenance import (
+    ChainLink,
+    Provenance,
+    identity_types,
+    link_of,
+    root_of,
+    verify_provenance_chain,
+)
+from ciris_mesh.records.resolve.ancestry import shortest_chains
+from ciris_mesh.records.resolve.base import (
+    SHOWN_MAX,
+    Reply,
+    Rule,
+    Status,
+    Step,
+    column,
+    column_ns,
+    record_id,
+    shown,
+    signed_at_ns,
+    spelled,
+)
+from ciris_mesh.records.resolve.revocations import Revoked, Say, region_of
+from ciris_mesh.records.resolve.view import View
+from ciris_mesh.records.rules.keys import is_root
+
+
+@dataclass(frozen=True, slots=True)
+class Revoker:
+    """One revocation.
+
+    Attributes:
+        why: why it counts or does not: self, steward, ancestor; no_say, revoker_revoked.
+    """
+
+    by: str
+    why: str
+    revoked_at: str
+    effective_at: str
+    region: str
+    reason: str
+    record: str
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """In which regions revocations were observed. Shown; one that counts revokes.
+
+    Attributes:
+        quorum_reached_at: when a second region had seen one; "" below the quorum.
+    """
+
+    weight: int
+    regions: tuple[str, ...]
+    quorum: int
+    quorum_reached_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFound:
+    """About a key.
+
+    Attributes:
+        identity_types: what it says it is.
+        valid_until: "" without an end.
+        revoked_from: "" when it is not revoked, now or later.
+        claims: revocations that do not count, and their weight among themselves; at most 100,
+            none when there are too many to read (`claims_unread`).
+    """
+
+    identity_types: tuple[str, ...]
+    valid_from: str
+    valid_until: str
+    revoked_from: str
+    revocations: tuple[Revoker, ...]
+    weight: Weight
+    claims: tuple[Revoker, ...]
+    claims_weight: Weight
+    claims_count: int
+    claims_unread: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChainFound:
+    """About a chain.
+
+    Attributes:
+        root: the configured root it ends at; "" when it ends at none.
+        path: the keys walked, the one asked for first.
+        reason: a word of `provenance.ProvenanceReason`; "" when rooted.
+        at: the key the reason is about.
+    """
+
+    root: str
+    path: tuple[str, ...]
+    reason: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevokedKey:
+    """A revoked key in a list."""
+
+    key_id: str
+    revoked_from: str
+    by: tuple[str, ...]
+    weight: int
+    regions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RevokedFound:
+    """Who is revoked at that time. `claimed`: keys of which it is only claimed."""
+
+    keys: tuple[RevokedKey, ...]
+    claimed: tuple[str, ...]
+
+
+_Finding = tuple[Status, list[Step]]
+
+
+def key_answer(view: View, key_id: str, more: str = "") -> Reply:
+    """Is this key valid at that time, and why?"""
+    revoked = view.revocations.of(key_id)
+    records = _records(view, key_id)
+    said = _own_word(records, key_id)
+    steps = [_introduction(said, key_id)] if said else [Step(Rule.KEY_UNKNOWN, about=key_id)]
+    steps += view.remarks(_own_name(view, key_id))
+    status, reasons = _status(view, key_id, said, records, revoked)
+    steps += reasons
+    steps += [_claim_step(it, why) for it, why in revoked.claims[:SHOWN_MAX]]
+    if revoked.unread:
+        steps.append(Step(Rule.CLAIMS_UNREAD, about=key_id))
+    return Reply(status, _key_found(said, revoked), tuple(steps))
+
+
+def revoked_answer(view: View, key_id: str, more: str = "") -> Reply:
+    """Is this key revoked, with which weight? Without a key: who is?"""
+    if not key_id:
+        return _everybody_revoked(view)
+    revoked = view.revocations.of(key_id)
+    steps = _revocation_steps(view, revoked)
+    status = Status.REVOKED if _is_revoked(view, revoked) else Status.NOT_REVOKED
+    if status is Status.NOT_REVOKED:
+        steps.append(Step(Rule.NOT_REVOKED, about=key_id))
+    steps += [_claim_step(it, why) for it, why in revoked.claims[:SHOWN_MAX]]
+    steps += [Step(Rule.CLAIMS_UNREAD, about=key_id)] if revoked.unread else []
+    is_known = view.is_known(_own_name(view, key_id)) or bool(revoked.valid or revoked.claims)
+    found = _key_found(_own_word(_records(view, key_id), key_id), revoked)
+    return Reply(status if is_known else Status.UNKNOWN, found, tuple(steps))
+
+
+def chain_answer(view: View, key_id: str, more: str = "") -> Reply:
+    """To which root does the chain of this key lead at that time?"""
+    links = _Links(view)
+    ancestry = shortest_chains(key_id, links.vouchers, links.is_vouched_by, links.roots())
+    if ancestry.path:
+        pairs = zip(ancestry.path, (*ancestry.path[1:], ancestry.path[-1]), strict=True)
+        chain = [links.link(child, parent) for child, parent in pairs]
+        judged = verify_provenance_chain(chain, view.trust.roots)
+    else:
+        judged = root_of(key_id, links.likeliest, view.trust.roots)
+    steps = [*view.remarks(_own_name(view, key_id)), *_chain_steps(links, judged)]
+    is_known = bool(view.reader.federation(_own_name(view, key_id)))
+    status = Status.ROOTED if judged.root else Status.NOT_ROOTED
+    status = status if is_known else Status.UNKNOWN
+    found = ChainFound(judged.root or "", judged.path, judged.reason.value, judged.at)
+    return Reply(status, found, tuple(steps))
+
+
+# -- is it valid? ----------------------------------------------------------------------------------
+
+
+def _status(
+    view: View,
+    key_id: str,
+    said: Envelope | None,
+    records: list[Envelope],
+    revoked: Revoked,
+) -> _Finding:
+    if _is_revoked(view, revoked):
+        return Status.REVOKED, _revocation_steps(view, revoked)
+    later = _revocation_steps(view, revoked)
+    if said is None:
+        return Status.UNKNOWN, later
+    publics = {public.fingerprint for it in records if (public := public_key_of(it)) is not None}
+    if len(publics) > 1:
+        return Status.SUSPECT, [*later, Step(Rule.KEY_COLLISION, about=key_id, count=len(publics))]
+    against = _claimants(revoked)
+    if len(against) > 1 and revoked.against.weight >= REGION_QUORUM:
+        weight = revoked.against.weight
+        return Status.SUSPECT, [
+            *later,
+            Step(Rule.CLAIMS_QUORUM, about=key_id, count=weight, needed=REGION_QUORUM),
+        ]
+    status, step = _window(view, said)
+    return status, [*later, step]
+
+
+def _window(view: View, said: Envelope) -> tuple[Status, Step]:
+    from_, until = column(said, "valid_from"), column(said, "valid_until")
+    if (column_ns(said, "valid_from") or 0) > view.at_ns:
+        return Status.NOT_YET_VALID, Step(Rule.VALID_LATER, at=from_, record=record_id(said))
+    until_ns = column_ns(said, "valid_until")
+    if until_ns is not None and until_ns <= view.at_ns:
+        return Status.EXPIRED, Step(Rule.EXPIRED, at=until, record=record_id(said))
+    return Status.VALID, Step(Rule.IN_FORCE, at=from_, note=until, record=record_id(said))
+
+
+def _claimants(revoked: Revoked) -> set[str]:
+    return {column(it, "revoking_key_id") for it, why in revoked.claims if why is Say.NO_SAY}
+
+
+def _is_revoked(view: View, revoked: Revoked) -> bool:
+    return revoked.from_ns is not None and revoked.from_ns <= view.at_ns
+
+
+def _revocation_steps(view: View, revoked: Revoked) -> list[Step]:
+    steps = []
+    for it, why in revoked.valid[:SHOWN_MAX]:
+        is_due = (column_ns(it, "effective_at") or 0) <= view.at_ns
+        steps.append(_revocation_step(Rule.REVOKED_BY if is_due else Rule.REVOKED_LATER, it, why))
+    if revoked.from_ns is not None:
+        steps.append(_weight_step(Rule.WEIGHT, revoked.answer))
+    return steps
+
+
+def _claim_step(revocation: Envelope, why: Say) -> Step:
+    return _revocation_step(Rule.CLAIM, revocation, why)
+
+
+def _revocation_step(rule: Rule, revocation: Envelope, why: Say) -> Step:
+    return Step(
+        rule,
+        about=column(revocation, "revoked_key_id"),
+        by=column(revocation, "revoking_key_id"),
+        at=column(revocation, "effective_at"),
+        record=record_id(revocation),
+        note=why.value,
+    )
+
+
+def _weight_step(rule: Rule, answer: RevocationAnswer) -> Step:
+    regions = " ".join(answer.regions)
+    return Step(rule, count=answer.weight, needed=REGION_QUORUM, note=regions)
+
+
+# -- what a key says of itself ---------------------------------------------------------------------
+
+
+def _own_name(view: View, key_id: str) -> str:
+    """The name of all its records; where vouchers flooded it, of those by itself."""
+    named = name("key", key_id)
+    return named if view.reader.some(named) is not None else name("vouch", key_id, key_id)
+
+
+def _records(view: View, key_id: str) -> list[Envelope]:
+    """Its records that count and were signed by the time asked about; without one, the first."""
+    named = _own_name(view, key_id)
+    found = view.counting(named) or view.reader.federation(named)  # if revoked before it signed
+    signed = [it for it in found if signed_at_ns(it) <= view.at_ns]
+    return signed or sorted(found, key=lambda it: (signed_at_ns(it), it.envelope_id))[:1]
+
+
+def _own_word(records: list[Envelope], key_id: str) -> Envelope | None:
+    """The record that says how long the key is valid: its own latest; else a voucher's latest."""
+
+    def order(record: Envelope) -> tuple[bool, int, bytes]:
+        return record.signers != (key_id,), -signed_at_ns(record), record.envelope_id
+
+    return min(records, key=order, default=None)
+
+
+def _introduction(said: Envelope, key_id: str) -> Step:
+    rule = Rule.SELF_SIGNED if said.signers == (key_id,) else Rule.VOUCHED_ONLY
+    at = column(said, "scrub_timestamp")
+    return Step(rule, about=key_id, by=said.signers[0], at=at, record=record_id(said))
+
+
+def _key_found(said: Envelope | None, revoked: Revoked) -> KeyFound:
+    types = identity_types(column(said, "identity_type")) if said else frozenset()
+    return KeyFound(
+        identity_types=tuple(sorted(types)),
+        valid_from=column(said, "valid_from") if said else "",
+        valid_until=column(said, "valid_until") if said else "",
+        revoked_from=_spelled(revoked.from_ns),
+        revocations=tuple(_revoker(it, why) for it, why in revoked.valid[:SHOWN_MAX]),
+        weight=_weight(revoked.answer),
+        claims=tuple(_revoker(it, why) for it, why in revoked.claims[:SHOWN_MAX]),
+        claims_weight=_weight(revoked.against),
+        claims_count=len(revoked.claims),
+        claims_unread=revoked.unread,
+    )
+
+
+def _revoker(revocation: Envelope, why: Say) -> Revoker:
+    return Revoker(
+        by=column(revocation, "revoking_key_id"),
+        why=why.value,
+        revoked_at=column(revocation, "revoked_at"),
+        effective_at=column(revocation, "effective_at"),
+        region=region_of(revocation),
+        reason=shown(column(revocation, "reason")),
+        record=record_id(revocation),
+    )
+
+
+def _weight(answer: RevocationAnswer) -> Weight:
+    reached = _spelled(answer.quorum_reached_at_ns)
+    return Weight(answer.weight, answer.regions, REGION_QUORUM, reached)
+
+
+def _spelled(at_ns: int | None) -> str:
+    return "" if at_ns is None else spelled(at_ns)
+
+
+def _everybody_revoked(view: View) -> Reply:
+    keys: list[RevokedKey] = []
+    claimed: list[str] = []
+    told = {column(it, "revoked_key_id") for it in view.reader.federation(ALL_REVOCATIONS)}
+    for key_id in sorted(told):
+        revoked = view.revocations.of(key_id)
+        if _is_revoked(view, revoked):
+            by = tuple(sorted({column(it, "revoking_key_id") for it, _ in revoked.valid}))
+            from_, answer = _spelled(revoked.from_ns), revoked.answer
+            keys.append(RevokedKey(key_id, from_, by, answer.weight, answer.regions))
+        elif revoked.from_ns is None:
+            claimed.append(key_id)
+    steps = [
+        Step(
+            Rule.IS_REVOKED,
+            about=it.key_id,
+            at=it.revoked_from,
+            count=it.weight,
+            by=" ".join(it.by),
+        )
+        for it in keys
+    ]
+    steps += [Step(Rule.ONLY_CLAIMED, about=key_id) for key_id in claimed]
+    status = Status.ANSWERED if keys or claimed else Status.EMPTY
+    return Reply(status, RevokedFound(tuple(keys), tuple(claimed)), tuple(steps))
+
+
+# -- chains ----------------------------------------------------------------------------------------
+
+
+class _Links:
+    """Key records as links, those that were in force at the time asked about."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def roots(self) -> list[str]:
+        """Configured roots whose own record is here and is in force."""
+        trust = self._view.trust
+        return [
+            root
+            for root in trust.roots
+            if any(is_root(it, trust) for it in self._in_force(name("vouch", root, root)))
+        ]
+
+    def vouchers(self, key_id: str) -> set[str]:
+        return {it.signers[0] for it in self._in_force(name("key", key_id))}
+
+    def is_vouched_by(self, key_id: str, root: str) -> bool:
+        return bool(self._in_force(name("vouch", key_id, root)))
+
+    def link(self, key_id: str, voucher: str) -> ChainLink:
+        """The record of a key by this voucher; of several the one with the smallest id.
+
+        A root's must say that it is a steward, so such a one is taken first.
+        """
+        records = self._in_force(name("vouch", key_id, voucher))
+        return link_of(min(records, key=lambda it: (not _is_steward(it), it.envelope_id)))
+
+    def likeliest(self, key_id: str) -> ChainLink | None:
+        """For saying why there is no chain: somebody's word for the key before its own."""
+        records = self._in_force(name("key", key_id))
+        found = min(
+            records,
+            key=lambda it: (it.signers == (key_id,), it.signers[0], it.envelope_id),
+            default=None,
+        )
+        return link_of(found) if found is not None else None
+
+    def is_revoked(self, key_id: str) -> bool:
+        return _is_revoked(self._view, self._view.revocations.of(key_id))
+
+    def _in_force(self, name_: str) -> list[Envelope]:
+        at_ns = self._view.at_ns
+        return [
+            it
+            for it in self._view.counting(name_)
+            if signed_at_ns(it) <= at_ns and (column_ns(it, "valid_from") or 0) <= at_ns
+            if (until_ns := column_ns(it, "valid_until")) is None or at_ns < until_ns
+        ]
+
+
+def _is_steward(record: Envelope) -> bool:
+    return "steward" in identity_types(column(record, "identity_type"))
+
+
+def _chain_steps(links: _Links, judged: Provenance) -> list[Step]:
+    steps = []
+    for child, parent in zip(judged.path, judged.path[1:], strict=False):
+        steps.append(Step(Rule.LINK, about=child, by=parent))
+        if links.is_revoked(parent):
+            steps.append(Step(Rule.LINK_SIGNED_BEFORE_REVOCATION, about=child, by=parent))
+    if judged.root:
+        steps.append(Step(Rule.ROOT, about=judged.root, count=len(judged.path)))
+    else:
+        steps.append(Step(Rule.NO_CHAIN, about=judged.at, note=judged.reason.value))
+    return steps

@@ -1,0 +1,109 @@
+"""The message of 0x81 frames that carries records: a round and one transcoded batch.
+
+`[tag, bin]` as the messages of reconciliation: a msgpack array of a number and one packed byte
+string, here the round in two bytes and the batch. The batch is not opened here; who receives it
+gives it to `transcode.decode_batch`, whose refusals have names of their own.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+import msgpack  # type: ignore[import-untyped]
+
+from ciris_mesh.errors import DecodeError, LocalProtocolError
+from ciris_mesh.wire.transcode import LIMITS
+
+#: Capability bit of a Hello: "I understand tag 16 and table 1 of the transcoder".
+CAPABILITY_RECORDS: Final = 1 << 1
+
+TAG: Final = 16
+ROUND_MAX: Final = 2**16 - 1
+#: A round and the largest batch.
+PACKED_BYTES_MAX: Final = 2 + LIMITS.coded_bytes
+#: Around it: an array, a tag, a bin with a length of four bytes.
+BODY_BYTES_MAX: Final = PACKED_BYTES_MAX + 7
+
+_ROUND: Final = struct.Struct(">H")
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Some of the records the peer lacks.
+
+    Attributes:
+        round_id: the round they belong to, 0 .. 65535.
+        batch: as `transcode.encode_batch` writes it, 1 byte or more; not read here.
+
+    Raises:
+        LocalProtocolError: a field is out of range; DecodeError when it came from a peer.
+    """
+
+    round_id: int
+    batch: bytes
+
+    def __post_init__(self) -> None:
+        if type(self.round_id) is not int or not 0 <= self.round_id <= ROUND_MAX:
+            raise LocalProtocolError("round_id is not 0 .. 65535")
+        if not isinstance(self.batch, bytes) or not 1 <= len(self.batch) <= LIMITS.coded_bytes:
+            raise LocalProtocolError(f"batch is not 1 .. {LIMITS.coded_bytes} bytes")
+
+
+def pack(message: Records) -> tuple[int, bytes]:
+    """The tag and the packed bytes. Total."""
+    return TAG, _ROUND.pack(message.round_id) + message.batch
+
+
+def unpack(packed: bytes) -> Records:
+    """The message of some packed bytes.
+
+    Raises:
+        LocalProtocolError: too short or too long.
+    """
+    if len(packed) < _ROUND.size:
+        raise LocalProtocolError(f"{len(packed)} bytes are no round")
+    return Records(_ROUND.unpack_from(packed)[0], packed[_ROUND.size :])
+
+
+def encode(message: Records) -> bytes:
+    """The body of a frame. Total."""
+    body: bytes = msgpack.packb(list(pack(message)), use_bin_type=True)
+    return body
+
+
+def decode(body: bytes) -> Records:
+    """Parse untrusted bytes.
+
+    Raises:
+        DecodeError: too long, no msgpack, another tag, another shape, or not the one spelling
+            `encode` writes. No other exception escapes.
+    """
+    if len(body) > BODY_BYTES_MAX:
+        raise DecodeError(f"body of {len(body)} bytes exceeds {BODY_BYTES_MAX}")
+    try:
+        value = msgpack.unpackb(
+            body,
+            use_list=False,
+            max_str_len=0,
+            max_bin_len=PACKED_BYTES_MAX,
+            max_array_len=2,
+            max_map_len=0,
+            max_ext_len=0,
+        )
+        message = _load(value)
+    except LocalProtocolError as exc:
+        raise DecodeError(f"value out of range: {exc}") from exc
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as exc:
+        raise DecodeError(f"malformed message: {exc}") from exc
+    if encode(message) != body:
+        raise DecodeError("not the one spelling of this message")
+    return message
+
+
+def _load(value: object) -> Records:
+    match value:
+        case (int(tag), bytes(packed)) if tag == TAG:
+            return unpack(packed)
+    raise ValueError("not a tag and a byte string")

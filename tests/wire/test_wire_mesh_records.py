@@ -1,0 +1,110 @@
+"""The message that carries records: one spelling, bounded, and not opened on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped]
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ciris_mesh.errors import DecodeError, LocalProtocolError
+from ciris_mesh.wire import mesh_records
+from ciris_mesh.wire.mesh_records import PACKED_BYTES_MAX, Records, decode, encode, pack, unpack
+from ciris_mesh.wire.transcode import LIMITS, decode_batch, encode_batch
+from support.transcode import valid_records
+
+
+def packed(*values: Any) -> bytes:
+    body: bytes = msgpack.packb(list(values))
+    return body
+
+
+def test_the_layout_by_hand() -> None:
+    message = Records(0x1234, b"\x01abc")
+    assert encode(message).hex(" ") == "92 10 c4 06 12 34 01 61 62 63"
+    assert decode(encode(message)) == message
+    assert pack(message) == (mesh_records.TAG, bytes.fromhex("123401616263"))
+    assert unpack(pack(message)[1]) == message
+
+
+@given(st.integers(0, 2**16 - 1), st.binary(min_size=1, max_size=300))
+def test_every_message_survives_the_wire(round_id: int, batch: bytes) -> None:
+    message = Records(round_id, batch)
+    assert decode(encode(message)) == message
+
+
+def test_records_cost_seven_bytes_more_than_their_batch() -> None:
+    records = valid_records()[:4]
+    batch = encode_batch(records)
+    body = encode(Records(65535, batch))
+    assert len(body) == len(batch) + 7
+    assert decode_batch(decode(body).batch) == records
+
+
+def test_the_largest_batch_fits_and_one_byte_more_does_not() -> None:
+    largest = Records(0, bytes(LIMITS.coded_bytes))
+    assert decode(encode(largest)) == largest
+    with pytest.raises(LocalProtocolError):
+        Records(0, bytes(LIMITS.coded_bytes + 1))
+    with pytest.raises(DecodeError):
+        decode(packed(16, bytes(PACKED_BYTES_MAX + 1)))
+    with pytest.raises(DecodeError):
+        decode(packed(16, bytes(PACKED_BYTES_MAX + 100)))
+
+
+@pytest.mark.parametrize(
+    "fields", [(-1, b"a"), (2**16, b"a"), (True, b"a"), (1.0, b"a"), (0, b""), (0, "a"), (0, None)]
+)
+def test_a_field_out_of_range_is_our_own_mistake(fields: Any) -> None:
+    with pytest.raises(LocalProtocolError):
+        Records(*fields)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xc1",
+        packed(),
+        packed(16),
+        packed(16, b"\0\0"),
+        packed(16, b"\0"),
+        packed(16, b""),
+        packed(16, "abc"),
+        packed(16, None),
+        packed(16, 7),
+        packed(16, b"\0\0a", 0),
+        packed(15, b"\0\0a"),
+        packed(True, b"\0\0a"),
+        packed(16.0, b"\0\0a"),
+        packed("16", b"\0\0a"),
+        packed([16], b"\0\0a"),
+        b"\x82\x10\xc4\x03\0\0a\x11\xc0",
+        packed(16, b"\0\0a") + b"\0",
+        packed(16, b"\0\0a")[:-1],
+        b"\x92\xcc\x10\xc4\x03\0\0a",
+        b"\x92\x10\xc5\x00\x03\0\0a",
+        b"\xdc\x00\x02\x10\xc4\x03\0\0a",
+        b"\x92\x10\xc6\xff\xff\xff\xff",
+        b"\xdd\xff\xff\xff\xff",
+        b"\x91" * 5000,
+    ],
+    ids=lambda body: body[:12].hex(),
+)
+def test_refused(body: bytes) -> None:
+    with pytest.raises(DecodeError) as caught:
+        decode(body)
+    assert len(str(caught.value)) < 200
+    assert str(caught.value).isprintable()
+
+
+@given(st.binary(max_size=64))
+def test_hostile_bytes_raise_only_decode_error(body: bytes) -> None:
+    for each in (body, b"\x92\x10" + body):
+        try:
+            message = decode(each)
+        except DecodeError:
+            continue
+        assert encode(message) == each
