@@ -27,6 +27,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         only = metafunc.config.getoption("--sim-seed")
         count = metafunc.config.getoption("--sim-seeds")
         metafunc.parametrize("sim_seed", [only] if only is not None else range(count))
+    if "mixed_sim_seed" in metafunc.fixturenames:  # a quarter: what is new in them is less
+        only = metafunc.config.getoption("--sim-seed")
+        count = metafunc.config.getoption("--sim-seeds") // 4
+        metafunc.parametrize("mixed_sim_seed", [only] if only is not None else range(count))
 
 
 @pytest.fixture(autouse=True)

@@ -101,10 +101,17 @@ def records(app: App, *, count: int, seed: int, out: Path, force: bool) -> None:
 
 @bench.command(cls=Verb)
 @_records_option(TCP_RECORDS, "How many records are replicated.")
+@click.option(
+    "--frame",
+    type=click.Choice(["0x01", "0x81"]),
+    default="0x01",
+    show_default=True,
+    help="What records travel in: the JSON of other nodes, or our own.",
+)
 @_seed_option
 @_json_option
 @click.pass_context
-def tcp(ctx: click.Context, *, count: int, seed: int, as_json: bool) -> None:
+def tcp(ctx: click.Context, *, count: int, frame: str, seed: int, as_json: bool) -> None:
     """Replicate records to an empty node over loopback TCP.
 
     Two node processes speak Reticulum on 127.0.0.1. The time from their first link until the last
@@ -114,7 +121,11 @@ def tcp(ctx: click.Context, *, count: int, seed: int, as_json: bool) -> None:
     from ciris_mesh.bench.tcp import run
 
     app: App = ctx.obj
-    _measure(ctx, lambda root: run(root, records=count, seed=seed, tell=app.talk), as_json=as_json)
+
+    def measure(root: Path) -> Report:
+        return run(root, records=count, seed=seed, tell=app.talk, frame=frame)
+
+    _measure(ctx, measure, as_json=as_json)
 
 
 @bench.command(cls=Verb)

@@ -14,7 +14,7 @@ from ciris_mesh.cli.plain import dump, from_hex, load
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.errors import DecodeError, LocalProtocolError, PayloadTooLarge, UnknownVersion
 from ciris_mesh.wire import frame as wire_frame
-from ciris_mesh.wire import mesh, mesh_reconcile, messages
+from ciris_mesh.wire import mesh, mesh_reconcile, mesh_records, messages
 from ciris_mesh.wire.frame import AnyMessage
 
 _JSON_MESSAGES: Final = (messages.Summary, messages.Diff, messages.Fetch, messages.Deliver)
@@ -26,6 +26,8 @@ _CLASSES: Final[tuple[type[Any], ...]] = (
     mesh.Digests,
     mesh.Refusal,
     *typing.get_args(mesh_reconcile.ReconcileMessage),
+    mesh_records.Records,
+    mesh_records.Taken,
 )
 
 

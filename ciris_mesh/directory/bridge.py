@@ -14,12 +14,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from ciris_mesh.directory.backoff import BackoffMemory
 from ciris_mesh.directory.base import (
     ReplicationDirectory,
     SetDigest,
@@ -29,9 +28,10 @@ from ciris_mesh.directory.base import (
     StoredRow,
 )
 from ciris_mesh.directory.buckets import digest_of
+from ciris_mesh.directory.peermemory import Offer, PeerMemory, View, is_known, remember, sent_memory
 from ciris_mesh.directory.quotas import is_ours
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.records.outcome import Outcome, Reason, Verdict
+from ciris_mesh.records.outcome import Verdict
 from ciris_mesh.wire.messages import EnvelopeRef
 
 #: A v1 Summary spells a ref in up to 160 bytes of JSON, so this is just under a frame of 8 MiB.
@@ -40,33 +40,14 @@ OFFER_REFS_MAX: Final = 50_000
 #: Peers something is remembered about. More than a node ever has; the longest silent goes first.
 PEERS_MAX: Final = 256
 
-#: Ids remembered per peer and reason. 200 bytes each, so 50 hostile peers cost 60 MB at worst.
-#: A peer that fills it is not asked for that kind at all for a while: forgetting single ids would
-#: ask for them again at once, and forget others for them.
-IDS_PER_PEER_MAX: Final = 2048
-
 #: Ids of others' offers that are not in ours, all peers together: 100 bytes each, 40 MB at worst.
 #: One peer's share is an eighth: one full offer. What exceeds it is the newcomer's loss.
 NOTED_IDS_MAX: Final = 400_000
 NOTED_SHARES: Final = 8
 
-#: Bytes that failed to verify will fail again. An hour at first, a week at last: on a slow radio
-#: one such record costs a third of an hour's airtime.
-REFUSED_FIRST_S: Final = 3_600.0
-REFUSED_LONGEST_S: Final = 7 * 86_400.0
-
-#: Offered and not delivered is usually a hiccup: soon again, then at most hourly.
-UNSERVED_FIRST_S: Final = 60.0
-UNSERVED_LONGEST_S: Final = 3_600.0
-
 #: How long a view's digest may be reused while nothing visible changed: bounds for how long a
 #: lapsed back-off goes unnoticed.
 VIEW_REUSE_S: Final = 60.0
-
-#: Refusals that say nothing about the bytes: there may be room later.
-_NO_ROOM: Final = frozenset({Reason.POOL_FULL, Reason.SIGNER_QUOTA, Reason.PEER_QUOTA})
-
-_Key = tuple[EnvelopeKind, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,87 +64,6 @@ class Served:
     envelopes: tuple[bytes, ...]
     sent_ids: tuple[bytes, ...]
     unserved: tuple[tuple[bytes, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    generation: int
-    trusted: frozenset[str]
-    refs: tuple[EnvelopeRef, ...]
-    ids: frozenset[bytes]
-    digest: SetDigest
-    left_out: int
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    offer: _Offer
-    version: int
-    until_s: float
-    digest: SetDigest
-
-
-def _refused_memory() -> BackoffMemory[_Key]:
-    return BackoffMemory(REFUSED_FIRST_S, REFUSED_LONGEST_S, IDS_PER_PEER_MAX)
-
-
-def _refusing() -> BackoffMemory[EnvelopeKind]:
-    return BackoffMemory(REFUSED_FIRST_S, REFUSED_LONGEST_S, len(EnvelopeKind))
-
-
-def _not_serving() -> BackoffMemory[EnvelopeKind]:
-    return BackoffMemory(UNSERVED_FIRST_S, UNSERVED_LONGEST_S, len(EnvelopeKind))
-
-
-def _unserved_memory() -> BackoffMemory[_Key]:
-    return BackoffMemory(UNSERVED_FIRST_S, UNSERVED_LONGEST_S, IDS_PER_PEER_MAX)
-
-
-@dataclass(slots=True)
-class _PeerMemory:
-    """What one peer has shown.
-
-    Attributes:
-        refused: ids whose bytes, as this peer sent them, were refused.
-        unserved: ids it offered and did not deliver, or that found no room here.
-        refusing, not_serving: kinds of which more ids were refused, or did not come, than are
-            remembered.
-        deferred: ids it delivered that wait here. Another peer's copy may be another text.
-        noted: kind -> ids it offered that our offer lacks.
-        version: grows with every change here; views are reused while it stands still.
-    """
-
-    refused: BackoffMemory[_Key] = field(default_factory=_refused_memory)
-    unserved: BackoffMemory[_Key] = field(default_factory=_unserved_memory)
-    refusing: BackoffMemory[EnvelopeKind] = field(default_factory=_refusing)
-    not_serving: BackoffMemory[EnvelopeKind] = field(default_factory=_not_serving)
-    deferred: OrderedDict[_Key, None] = field(default_factory=OrderedDict)
-    noted: dict[EnvelopeKind, frozenset[bytes]] = field(default_factory=dict)
-    views: dict[EnvelopeKind, _View] = field(default_factory=dict)
-    version: int = 0
-
-    def note_refused(self, key: _Key, now_s: float) -> None:
-        """These bytes, as this peer sends them, are refused."""
-        forgotten = self.refused.note(key, now_s)
-        if forgotten is not None:
-            self.refusing.note(forgotten[0], now_s)
-
-    def note_unserved(self, key: _Key, now_s: float) -> None:
-        """This did not come, or found no room."""
-        forgotten = self.unserved.note(key, now_s)
-        if forgotten is not None:
-            self.not_serving.note(forgotten[0], now_s)
-
-    def is_worth_asking(self, kind: EnvelopeKind, now_s: float) -> bool:
-        """False while what would be asked for is known only to be much."""
-        return not (self.refusing.is_active(kind, now_s) or self.not_serving.is_active(kind, now_s))
-
-    def note_deferred(self, key: _Key) -> None:
-        """Remember that this peer delivered what waits; the oldest makes room."""
-        self.deferred[key] = None
-        self.deferred.move_to_end(key)
-        if len(self.deferred) > IDS_PER_PEER_MAX:
-            self.deferred.popitem(last=False)
 
 
 class FederationDirectoryReplicationBridge:
@@ -190,8 +90,8 @@ class FederationDirectoryReplicationBridge:
         self._unwanted = unwanted
         self._clock = clock
         self._lock = threading.Lock()  # guards all below; never held while calling the directory
-        self._offers: dict[EnvelopeKind, _Offer] = {}
-        self._peers: OrderedDict[str, _PeerMemory] = OrderedDict()
+        self._offers: dict[EnvelopeKind, Offer] = {}
+        self._peers: OrderedDict[str, PeerMemory] = OrderedDict()
         self._counts: Counter[tuple[str, str]] = Counter()
 
     # -- sending -----------------------------------------------------------------------------
@@ -267,7 +167,7 @@ class FederationDirectoryReplicationBridge:
             memory = self._memory(peer)
             for envelope_id in ids:
                 key = kind, envelope_id
-                if _is_known(memory, key, standing.get(envelope_id), now_s):
+                if is_known(memory, key, standing.get(envelope_id), now_s):
                     continue
                 if memory.unserved.is_active(key, now_s):
                     self._counts["not_asked", "unserved"] += 1
@@ -304,9 +204,11 @@ class FederationDirectoryReplicationBridge:
         with self._lock:
             memory = self._memory(peer)
             memory.version += 1
+            ids = {verdict.envelope_id for verdict in verdicts if verdict.envelope_id}
+            self._note_offered(peer, kind, ids)  # whether or not a Summary named it before
             for verdict in verdicts:
                 if verdict.envelope_id is not None:
-                    _remember(memory, (kind, verdict.envelope_id), verdict, now_s)
+                    remember(memory, (kind, verdict.envelope_id), verdict, now_s)
             for entry in evicted:
                 theirs = self._memory(entry.peer)
                 theirs.version += 1
@@ -356,20 +258,88 @@ class FederationDirectoryReplicationBridge:
 
         Reads nothing while neither the directory nor what is remembered of the peer changed.
         """
-        offer = self._offer(kind)
+        return self._view(peer, kind).digest
+
+    def view_ids(self, peer: str, kind: EnvelopeKind) -> frozenset[bytes]:
+        """The set that `view_digest` is the digest of."""
+        view = self._view(peer, kind)
+        return view.offer.ids | view.known if view.known else view.offer.ids
+
+    def spare_ids(self, peer: str, kind: EnvelopeKind, *, at_most: int) -> frozenset[bytes]:
+        """What is held and not in the view: `peer` may offer it, and nobody remembers.
+
+        After a start that is all by those whose records this node does not pass on. Reads the
+        kind's table when there is such a record, and not more than `at_most`.
+        """
+        view = self._view(peer, kind)
+        beside = self._directory.digest(kind).count - len(view.offer.ids)
+        if not 0 < beside <= at_most:
+            return frozenset()
+        held = {ref.envelope_hash for ref in self._directory.holdings(kind)}
+        return frozenset(held - view.offer.ids - view.known)
+
+    def note_met(self, peer: str, kind: EnvelopeKind, ids: Collection[bytes]) -> None:
+        """`peer` has these in its view."""
+        with self._lock:
+            self._note_offered(peer, kind, frozenset(ids))
+            self._memory(peer).version += 1
+
+    def to_send(
+        self, peer: str, kind: EnvelopeKind, ids: Collection[bytes] | None
+    ) -> tuple[list[bytes], int]:
+        """Which of these ids, absent from `peer`'s view, go to it now; None: of all we offer.
+
+        Returns:
+            The ids, oldest first for the reason `lacking` gives, and how many wait: the peer took
+            them a moment ago and did not come to know them.
+        """
+        offered = [ref.envelope_hash for ref in reversed(self._offer(kind).refs)]
+        if ids is not None:
+            offered = [one for one in offered if one in ids]
         now_s = self._clock()
         with self._lock:
             memory = self._memory(peer)
-            noted, version = memory.noted.get(kind, frozenset()), memory.version
-            view = memory.views.get(kind)
-        is_same = view is not None and view.offer is offer and view.version == version
-        if view is not None and is_same and now_s < view.until_s:
-            return view.digest
-        digest = self._view(peer, kind, offer, noted - offer.ids)
+            sent = memory.sent.get(kind)
+            due = [one for one in offered if sent is None or not sent.is_active(one, now_s)]
+            withheld = len(offered) - len(due)
+            if not memory.is_worth_sending(kind, withheld, now_s):
+                return [], len(offered)
+        return due, withheld
+
+    def note_taken(self, peer: str, kind: EnvelopeKind, ids: Iterable[bytes]) -> None:
+        """`peer` took these: should it lack them still, wait before sending them again."""
+        now_s = self._clock()
         with self._lock:
-            views = self._memory(peer).views
-            views[kind] = _View(offer, version, now_s + VIEW_REUSE_S, digest)
-        return digest
+            sent = self._memory(peer).sent.setdefault(kind, sent_memory())
+            for envelope_id in ids:
+                sent.note(envelope_id, now_s)
+
+    def note_agreed(self, peer: str, kind: EnvelopeKind) -> None:
+        """The digests of both views are equal: nothing sent is outstanding."""
+        with self._lock:
+            memory = self._memory(peer)
+            memory.sent.pop(kind, None)
+            memory.overfed.forget(kind)
+
+    def no_longer_offered(self, peer: str, kind: EnvelopeKind, ids: Collection[bytes]) -> int:
+        """These are not in `peer`'s view. Forget that it offered them; returns how many it had.
+
+        Otherwise what it once offered and withdrew would keep the views apart for ever.
+        """
+        with self._lock:
+            memory = self._memory(peer)
+            noted = memory.noted.get(kind, frozenset())
+            left = noted.difference(ids)
+            if len(left) < len(noted):
+                memory.noted[kind] = left
+                memory.version += 1
+        return len(noted) - len(left)
+
+    def is_worth_taking(self, peer: str, kind: EnvelopeKind) -> bool:
+        """False while `peer` has sent more of this kind that is refused than can be remembered."""
+        now_s = self._clock()
+        with self._lock:
+            return not self._memory(peer).refusing.is_active(kind, now_s)
 
     def counts(self) -> dict[tuple[str, str], int]:
         """(what, reason) -> how often: served, withheld, not_asked, unserved. Since start."""
@@ -378,23 +348,38 @@ class FederationDirectoryReplicationBridge:
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _view(
-        self, peer: str, kind: EnvelopeKind, offer: _Offer, beyond: frozenset[bytes]
-    ) -> SetDigest:
-        if not beyond:
-            return offer.digest
-        if kind in self._unwanted:
-            return digest_of(offer.ids | beyond)
+    def _view(self, peer: str, kind: EnvelopeKind) -> View:
+        offer = self._offer(kind)
+        now_s = self._clock()
+        with self._lock:
+            memory = self._memory(peer)
+            view, version = memory.views.get(kind), memory.version
+            is_same = view is not None and view.offer is offer and view.version == version
+            if view is not None and is_same and now_s < view.until_s:
+                return view
+            noted = memory.noted.get(kind, frozenset())
+            beyond = noted - offer.ids
+            if len(beyond) < len(noted):
+                memory.noted[kind] = beyond  # what we offer ourselves needs no note
+        known = self._known(peer, kind, beyond)
+        digest = digest_of(offer.ids | known) if known else offer.digest
+        view = View(offer, version, now_s + VIEW_REUSE_S, digest, known)
+        with self._lock:
+            self._memory(peer).views[kind] = view
+        return view
+
+    def _known(self, peer: str, kind: EnvelopeKind, beyond: frozenset[bytes]) -> frozenset[bytes]:
+        if not beyond or kind in self._unwanted:
+            return beyond
         standing = self._directory.standing(kind, beyond)
         now_s = self._clock()
         with self._lock:
             memory = self._memory(peer)
-            known = {
-                one for one in beyond if _is_known(memory, (kind, one), standing.get(one), now_s)
-            }
-        return digest_of(offer.ids | known) if known else offer.digest
+            return frozenset(
+                one for one in beyond if is_known(memory, (kind, one), standing.get(one), now_s)
+            )
 
-    def _offer(self, kind: EnvelopeKind) -> _Offer:
+    def _offer(self, kind: EnvelopeKind) -> Offer:
         trusted = self._trusted()
         generation = self._directory.generation(kind)
         with self._lock:
@@ -410,9 +395,7 @@ class FederationDirectoryReplicationBridge:
         newest, left_out = self._directory.newest(kind, charged, limit=OFFER_REFS_MAX)
         refs = tuple(newest)
         ids = frozenset(ref.envelope_hash for ref in refs)
-        offer = _Offer(
-            generation, trusted, refs, ids, self._digest(kind, generation, ids), left_out
-        )
+        offer = Offer(generation, trusted, refs, ids, self._digest(kind, generation, ids), left_out)
         with self._lock:
             self._offers[kind] = offer
         return offer
@@ -424,15 +407,22 @@ class FederationDirectoryReplicationBridge:
             return whole
         return digest_of(ids)
 
-    def _memory(self, peer: str) -> _PeerMemory:
+    def _memory(self, peer: str) -> PeerMemory:
         assert self._lock.locked(), "memories are read and written under the lock"
         memory = self._peers.get(peer)
         if memory is None:
-            memory = self._peers[peer] = _PeerMemory()
+            memory = self._peers[peer] = PeerMemory()
             if len(self._peers) > PEERS_MAX:
                 self._peers.popitem(last=False)
         self._peers.move_to_end(peer)
         return memory
+
+    def _note_offered(self, peer: str, kind: EnvelopeKind, ids: Collection[bytes]) -> None:
+        memory = self._memory(peer)
+        noted = memory.noted.get(kind, frozenset())
+        room = self._room_for_noted(peer, kind) - len(noted)
+        if new := frozenset(islice((one for one in ids if one not in noted), max(0, room))):
+            memory.noted[kind] = noted | new
 
     def _room_for_noted(self, peer: str, kind: EnvelopeKind) -> int:
         """How many ids of an offer of this kind may be noted. Nobody else's make room."""
@@ -454,27 +444,3 @@ def _may_pass_on(row: StoredRow, trusted: frozenset[str]) -> bool:
     """Federation shelf, and said by one of ours, or what that relies on."""
     is_said = row.introduced or is_ours(row.kind, row.signers, trusted.__contains__)
     return row.shelf is Shelf.FEDERATION and is_said
-
-
-def _is_known(memory: _PeerMemory, key: _Key, standing: Standing | None, now_s: float) -> bool:
-    """Is there nothing to gain from this peer's copy?"""
-    match standing:
-        case Standing.HELD:
-            return True
-        case Standing.DEFERRED if key in memory.deferred:
-            return True
-        case _:
-            return memory.refused.is_active(key, now_s)
-
-
-def _remember(memory: _PeerMemory, key: _Key, verdict: Verdict, now_s: float) -> None:
-    match verdict.outcome:
-        case Outcome.REFUSED if verdict.reason in _NO_ROOM:
-            memory.note_unserved(key, now_s)
-        case Outcome.REFUSED | Outcome.MALFORMED:
-            memory.note_refused(key, now_s)
-        case Outcome.DEFERRED:
-            memory.note_deferred(key)
-        case Outcome.ADMITTED | Outcome.UPGRADED | Outcome.DUPLICATE | Outcome.SUPERSEDED:
-            memory.refused.forget(key)
-            memory.unserved.forget(key)

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from ciris_mesh.errors import ReconcileRefused, UnexpectedMessage
 from ciris_mesh.protocol import sizing
-from ciris_mesh.protocol.compared import outcome
+from ciris_mesh.protocol.compared import found_among, outcome
 from ciris_mesh.protocol.field import Effort, EffortExceeded
 from ciris_mesh.protocol.reconcile_events import (
     Bucket,
@@ -70,6 +70,7 @@ class Answering:
     """What the answering side remembers.
 
     Attributes:
+        spare: what is held here besides; see `Loaded`.
         pending: what is worked on when the runtime has answered; None while the peer's answer is
             awaited.
         effort_left: steps of decoding left in this exchange.
@@ -84,6 +85,7 @@ class Answering:
     effort_left: int
     pending: Sketch | IdList | BucketDigests | None
     own: SaltedSet | None = field(default=None, repr=False)
+    spare: tuple[Item, ...] = field(default=(), repr=False)
     buckets: tuple[Bucket, ...] = field(default=(), repr=False)
     narrowed: tuple[int, ...] | None = None
     is_partial: bool = False
@@ -122,12 +124,12 @@ def begin(message: Sketch | IdList, nonces: bytes, limits: Limits) -> Done:
     return task, (Load(None, sizing.ITEMS_MAX),)
 
 
-def loaded(task: Answering, items: Sequence[Item] | None) -> Done:
+def loaded(task: Answering, items: Sequence[Item] | None, spare: Sequence[Item]) -> Done:
     """Work off what waited for these items; or announce what was narrowed to them."""
     if items is None:
         return _give_up(task, Failure.TOO_MUCH)
     own = SaltedSet(items, task.key)
-    known = replace(task, own=own, pending=None)
+    known = replace(task, own=own, spare=tuple(spare), pending=None)
     match task.pending:
         case Sketch() as sketch:
             return _sketch(known, sketch)
@@ -291,11 +293,15 @@ def _list(task: Answering, message: IdList) -> Done:
 
 def _result(task: Answering, width: int, cells_log2: int, net: Mapping[int, int]) -> Done:
     assert task.own is not None, "loaded before"
-    found = outcome(task.own, task.own.values(width, cells_log2), net)
+    met, met_values, rest = found_among(task.spare, task.key, width, cells_log2, net)
+    own = SaltedSet((*task.own.items, *met), task.key) if met else task.own
+    found = outcome(own, (*task.own.values(width, cells_log2), *met_values), rest)
     if found is None:
         return _give_up(task, Failure.IMPOSSIBLE)
     wants = Wants(task.round_id, found.check, found.ranks)
-    resolved = Resolved(found.offer, expected=found.wanted, is_partial=task.is_partial)
+    resolved = Resolved(
+        found.offer, expected=found.wanted, is_partial=task.is_partial, met=tuple(met)
+    )
     return None, (Send(wants), resolved)
 
 

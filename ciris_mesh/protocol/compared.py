@@ -57,6 +57,26 @@ def outcome(own: SaltedSet, values: Sequence[int], net: Mapping[int, int]) -> Ou
     )
 
 
+def found_among(
+    spare: Sequence[Item], key: bytes, width: int, cells_log2: int, net: Mapping[int, int]
+) -> tuple[list[Item], list[int], Mapping[int, int]]:
+    """Spare items that the peer seems to have: they, their short ids, and `net` without them.
+
+    A short id alone may deceive. Then the check over what is common does not hold, and the next
+    attempt has another salt.
+    """
+    if not spare or not net:
+        return [], [], net
+    rest, met, values = dict(net), [], []
+    spare_values = SaltedSet(spare, key).values(width, cells_log2)
+    for element, value in zip(spare, spare_values, strict=True):
+        if rest.get(value) == 1:
+            met.append(element)
+            values.append(value)
+            del rest[value]
+    return met, values, rest
+
+
 def wanted_items(
     own: SaltedSet, values: Sequence[int], ranks: bytes, check: bytes
 ) -> tuple[Item, ...] | None:

@@ -8,6 +8,13 @@ from typing import Final
 #: 8 MiB frame limit even in JSON, where a byte costs up to four characters. The rest spills.
 DELIVER_BUDGET_BYTES: Final = 512 * 1024
 
+#: Envelopes in one Deliver between mesh nodes: what one batch of a Records holds.
+DELIVER_ENVELOPES_MAX: Final = 256
+
+#: Envelopes in one batch on a slow link, before they are coded: about a dozen hybrid records, two
+#: minutes of LoRa at SF8, after which what is more urgent gets its turn.
+SLOW_BATCH_BYTES: Final = 64 * 1024
+
 #: Refs in one Summary, newest first. A ref of a random id is 154 characters of JSON on average, so
 #: 50,000 make 7.7 MB: just under the 8 MiB frame limit.
 SUMMARY_REFS_MAX: Final = 50_000

@@ -113,7 +113,7 @@ def begin(start: Start, nonces: bytes, limits: Limits) -> Done:
         return None, (Resolved((), everything=True),)
     if own > theirs and sizing.shares_little(own, theirs) and not start.asked:
         return None, (Send(Turn(start.round_id)),)
-    lists = start.asked or (own < theirs and sizing.shares_little(own, theirs))
+    lists = (start.asked or own < theirs) and sizing.shares_little(own, theirs)
     if lists and own <= LIST_IDS_MAX and theirs <= sizing.ITEMS_MAX:
         return task, (Load(None, LIST_IDS_MAX),)
     if max(own, theirs) > sizing.BUCKETS_FROM:
@@ -127,9 +127,9 @@ def loaded(task: Opening, items: Sequence[Item] | None) -> Done:
         return _fall_back(task, Failure.TOO_MUCH)
     own = SaltedSet(items, task.key)
     ready = replace(task, is_loading=False, own=own, over_buckets=False)
-    few = len(items) < task.their_count and sizing.shares_little(len(items), task.their_count)
-    asked = task.start.asked and task.narrowed is None
-    if (few or asked) and len(items) <= LIST_IDS_MAX:
+    smaller = len(items) < task.their_count or (task.start.asked and task.narrowed is None)
+    lists = smaller and sizing.shares_little(len(items), task.their_count)
+    if lists and len(items) <= LIST_IDS_MAX:
         return _listed(ready, items)
     expected = task.start.expected
     if task.narrowed is not None:

@@ -97,8 +97,8 @@ def step(exchange: Exchange, event: ReconcileInput) -> Step:
             done = opening.loaded(task, items)
         case Opening(), LoadedBuckets(buckets=buckets) if task.is_loading:
             done = opening.loaded_buckets(task, buckets)
-        case Answering(), Loaded(items=items) if task.is_loading:
-            done = answering.loaded(task, items)
+        case Answering(), Loaded(items=items, spare=spare) if task.is_loading:
+            done = answering.loaded(task, items, spare)
         case Answering(), LoadedBuckets(buckets=buckets) if task.is_loading:
             done = answering.loaded_buckets(task, buckets)
         case _:

@@ -102,9 +102,17 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Answer to Load: items in any order, each once; None when there are more than `at_most`."""
+    """Answer to Load.
+
+    Attributes:
+        items: in any order, each once; None when there are more than `at_most`.
+        spare: items held here that are not in the view, because nobody remembers whether the peer
+            offers them. Those it turns out to have are taken for common and not sent here again.
+            Looked at by the answering side only.
+    """
 
     items: Sequence[Item] | None
+    spare: Sequence[Item] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +159,7 @@ class Resolved:
         everything: the peer holds nothing: all of the view is to be sent, and `offer` is empty.
         expected: how many the peer was asked for and will send; None on the opening side, which
             does not learn it.
+        met: spare items that the peer has in its view.
         is_partial: only some of the buckets that differ were looked at; the digests will still
             differ, and the next exchange goes on.
     """
@@ -159,6 +168,7 @@ class Resolved:
     everything: bool = False
     expected: int | None = None
     is_partial: bool = False
+    met: tuple[Item, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def announce_data(node: Node) -> AnnounceData:
     whole = b"".join(digest.digest for digest in digests)
     count = sum(digest.count for digest in digests)
     return AnnounceData(
-        capabilities=0,
+        capabilities=node.capabilities,
         fingerprint=node.fingerprint[:8],
         view_digest=salted(SetDigest(count, whole), b""),
         count=count,

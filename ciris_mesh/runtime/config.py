@@ -59,11 +59,12 @@ class ReticulumSettings:
 
 @dataclass(frozen=True, slots=True)
 class RoundSettings:
-    """[rounds]"""
+    """[rounds]. `frame`: version byte, 0x81 or 0x01."""
 
     cadence_s: float
     no_progress_timeout_s: float
     tau_partial_s: float
+    frame: int
 
 
 @dataclass(frozen=True, slots=True)

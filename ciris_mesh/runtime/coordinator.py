@@ -30,7 +30,11 @@ from ciris_mesh.protocol.events import (
     SessionInput,
     Start,
 )
-from ciris_mesh.protocol.limits import DELIVER_BUDGET_BYTES, INBOUND_QUEUE_MESSAGES
+from ciris_mesh.protocol.limits import (
+    DELIVER_BUDGET_BYTES,
+    DELIVER_ENVELOPES_MAX,
+    INBOUND_QUEUE_MESSAGES,
+)
 from ciris_mesh.protocol.registry_session import RegistrySession, step_registry
 from ciris_mesh.protocol.report import RoundReport, SessionRole
 from ciris_mesh.protocol.session import Phase, Session, step
@@ -230,6 +234,8 @@ class ReplicationCoordinator:
 
     def _serve(self, want: Sequence[bytes], *, in_round: bool) -> Served | None:
         peer, kind = self.key.peer, self.key.kind
+        if isinstance(self._session, Session):
+            want = want[:DELIVER_ENVELOPES_MAX]  # the rest is asked for again, as over the budget
         batch = self._bridge.serve(peer, kind, want, budget_bytes=DELIVER_BUDGET_BYTES)
         self._send(Deliver(kind, tuple(batch.envelopes)))
         withheld = sum(1 for _, reason in batch.unserved if reason != "over_budget")

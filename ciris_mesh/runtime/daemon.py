@@ -22,6 +22,7 @@ from ciris_mesh.runtime.clock import SystemClock
 from ciris_mesh.runtime.config import Config, load_config
 from ciris_mesh.runtime.control import ControlServer
 from ciris_mesh.runtime.ending import EndSignals
+from ciris_mesh.runtime.handshake import CAPABILITIES
 from ciris_mesh.runtime.home import Home, HomeLock
 from ciris_mesh.runtime.keyfiles import read_key_file
 from ciris_mesh.runtime.node import Node
@@ -33,6 +34,7 @@ from ciris_mesh.runtime.scheduler import SchedulerConfig
 from ciris_mesh.runtime.trusting import trust_of
 from ciris_mesh.transport.rns_config import reticulum_errors
 from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum, start_reticulum
+from ciris_mesh.wire.frame import VERSION_MESH
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +114,7 @@ def _build(
         bindings=BindingStore(home.storage / "bindings"),
         key_envelope=own_key_record(home, key, clock),
         binding=own_binding(home, key, transport.public_key, clock),
+        capabilities=CAPABILITIES if rounds.frame == VERSION_MESH else 0,
         config=RuntimeConfig(
             rounds=SchedulerConfig(rounds.cadence_s, rounds.no_progress_timeout_s),
             tau_partial_s=rounds.tau_partial_s,

@@ -1,26 +1,34 @@
 """What two peers do on a link: compare all kinds in one exchange, then repair those that differ.
 
-Runs on the peers' strands. Comparing is cheap and happens every cadence; a round happens only for
-a kind whose digests differ, and something new here is compared with the others at once.
+Runs on the peers' strands. Comparing is cheap and happens every cadence; a round happens only when
+digests differ, and something new here is compared with the others at once. Two nodes that both
+reconcile have one round for all kinds (`reconciling`); with others each kind that differs takes
+one of Summaries.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from ciris_mesh.errors import MeshError, TransportError
 from ciris_mesh.protocol.report import BoundedBy, InSync, RoundReport
-from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.runtime.comparison import own_digests, split
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator
+from ciris_mesh.runtime.events import RoundOutcome
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer
+from ciris_mesh.runtime.recoding import records_of
+from ciris_mesh.runtime.reconciling import Reconciling, reconciles
 from ciris_mesh.runtime.registry import NoCoordinatorRegistered, NotAReplicationFrame, Routed
 from ciris_mesh.runtime.scheduler import ReplicationScheduler
 from ciris_mesh.wire.mesh import Digests
-from ciris_mesh.wire.messages import ReplicationMessage
+from ciris_mesh.wire.mesh_reconcile import ReconcileMessage
+from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS, Records, Taken
+from ciris_mesh.wire.messages import Deliver, ReplicationMessage
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +47,17 @@ class Exchange:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self.scheduler: ReplicationScheduler  # set by the runtime: the two call each other
+        self.scheduler: ReplicationScheduler  # set by `join`: the two call each other
+        self.rounds: Reconciling
+
+    def join(self, scheduler: ReplicationScheduler) -> None:
+        """Get to know the scheduler. Once, before anything else."""
+        self.scheduler = scheduler
+        timeout_s = scheduler.config.no_progress_timeout_s
+        self.rounds = Reconciling(self._parts, self, no_progress_timeout_s=timeout_s)
 
     def tell(self, key_id: str, message: ReplicationMessage) -> None:
-        """Put one message of a round on the peer's link.
+        """Put one message of a round on the peer's link, in the best form both ends know.
 
         Raises:
             TransportError, BackPressure: it can't go out, or there is no link.
@@ -50,7 +65,11 @@ class Exchange:
         peer = self._parts.peers.get(key_id)
         if peer is None or peer.link is None:
             raise TransportError(f"no link to {key_id}")
-        self._parts.say(peer.link, message)
+        link = peer.link
+        if isinstance(message, Deliver) and link.capabilities & CAPABILITY_RECORDS:
+            self._parts.say(link, records_of(message, is_slow=link.is_slow) or message)
+        else:
+            self._parts.say(link, message)
 
     def give_up(self, key_id: str, reason: str) -> None:
         """A round broke or stalled: close the link, so that its frames reach no later round."""
@@ -69,6 +88,8 @@ class Exchange:
         peer = self._parts.peers.get(key_id)
         if peer is None:
             return
+        if peer.link is not None and peer.round is not None:
+            return  # it ends with a comparison, and with another if there is news
         peer.spreading = False
         if peer.link is None:
             if not peer.dialing:
@@ -76,12 +97,15 @@ class Exchange:
                 first = next((kind for kind in EnvelopeKind if kind in peer.config.kinds), None)
                 self._parts.transport.dial(peer.config.address, first)
             return
-        if peer.check_out:
-            return
+        if not peer.check_out:
+            self.say_check(peer, peer.link)
+
+    def say_check(self, peer: Peer, state: LinkState) -> None:
+        """Compare with one peer on this link. None is out."""
         peer.checks += 1
         peer.check_out = peer.checks
-        self._parts.try_say(peer.link, self._own_digests(peer, peer.link, reply=False))
-        self._expect_answer(peer, peer.link, peer.checks)
+        self._parts.try_say(state, self._own_digests(peer, state, reply=False))
+        self._expect_answer(peer, state, peer.checks)
 
     def _expect_answer(self, peer: Peer, state: LinkState, number: int) -> None:
         """A comparison nobody answers is a dead link, however alive it looks."""
@@ -114,28 +138,83 @@ class Exchange:
         if theirs.reply and not peer.check_out:
             self._parts.drops.count("digests_unasked")
             return
+        if theirs.reply:
+            self._answered(peer, state, theirs)
+        elif not self.rounds.keeps_waiting(peer, theirs):
+            self.answer(peer, state, theirs)
+
+    def answer(self, peer: Peer, state: LinkState, theirs: Digests) -> None:
+        """The peer compares with us: say what we have."""
+        ours, equal, differ = self._split(peer, state, theirs)
+        self._parts.try_say(state, ours)
+        self.scheduler.postpone(peer.config.key_id)
+        self.rounds.answered(peer, equal, differ=bool(differ))
+
+    def _answered(self, peer: Peer, state: LinkState, theirs: Digests) -> None:
+        generations = {kind: self._parts.directory.generation(kind) for kind in EnvelopeKind}
+        _, equal, differ = self._split(peer, state, theirs)
+        peer.check_out = 0
+        if reconciles(state):
+            self.rounds.compared(peer, state, equal, differ)
+            return
+        worth = [kind for kind in differ if peer.worth_a_round(kind, generations[kind])]
+        self.scheduler.run(peer.config.key_id, worth)
+
+    def fall_back(self, peer: Peer, kinds: Sequence[EnvelopeKind]) -> None:
+        """Reconciling came to nothing: take these kinds through rounds of Summaries."""
+        self.scheduler.run(peer.config.key_id, kinds)
+
+    def _split(
+        self, peer: Peer, state: LinkState, theirs: Digests
+    ) -> tuple[Digests, list[EnvelopeKind], list[EnvelopeKind]]:
+        """Our own side, the kinds that are equal, and those that differ."""
         # Read before the digests: what is admitted meanwhile has not been agreed on.
         generations = {kind: self._parts.directory.generation(kind) for kind in EnvelopeKind}
         ours = self._own_digests(peer, state, reply=not theirs.reply)
         equal, differ = split(ours, theirs)
+        state.theirs, state.differ = theirs, frozenset(differ)
+        state.compared = tuple(sorted(equal + differ, key=_wire_order))
         for kind in equal:
             self._agree(peer, kind, generations[kind])
-        if not theirs.reply:
-            self._parts.try_say(state, ours)
-            self.scheduler.postpone(peer.config.key_id)
-            return
-        peer.check_out = 0
-        self.scheduler.run(
-            peer.config.key_id,
-            [kind for kind in differ if peer.worth_a_round(kind, generations[kind])],
-        )
+        return ours, equal, differ
 
     def _agree(self, peer: Peer, kind: EnvelopeKind, generation: int) -> None:
         peer.agreed[kind] = generation
+        self._parts.bridge.note_agreed(peer.config.key_id, kind)
         peer.fruitless.pop(kind, None)
         waiting = self._parts.bridge.waiting(peer.config.key_id, kind)
         signal = BoundedBy(waiting) if waiting else InSync()
         self._parts.board.post(peer.config.key_id, kind, signal)
+
+    def took(
+        self, peer: Peer, state: LinkState, message: Records, delivers: Sequence[Deliver]
+    ) -> bool:
+        """Take a batch of records from an attributed peer. True when it was of use."""
+        if peer.link is not state:
+            self._on_other_link(state, "frame_on_spare_link")
+            return False
+        if message.round_id and reconciles(state):
+            return self.rounds.took(peer, state, message, delivers)
+        before = [self._parts.directory.generation(each.kind) for each in delivers]
+        for deliver in delivers:
+            self.received(peer, state, deliver)
+        return before != [self._parts.directory.generation(each.kind) for each in delivers]
+
+    def reconciled(self, peer: Peer, state: LinkState, message: ReconcileMessage | Taken) -> None:
+        """Take a message of a reconciled round from an attributed peer."""
+        if peer.link is not state:
+            self._on_other_link(state, "frame_on_spare_link")
+        elif not reconciles(state):
+            self._parts.drops.count("reconcile_not_stated")
+        elif isinstance(message, Taken):
+            self.rounds.taken(peer, message)
+        else:
+            self.rounds.received(peer, state, message)
+
+    def abort(self, peer: Peer, reason: str) -> None:
+        """The peer's link is gone, and every round with it."""
+        self.rounds.abort(peer, RoundOutcome.ERROR, reason)
+        self.scheduler.abort_peer(peer.config.key_id, reason)
 
     def received(self, peer: Peer, state: LinkState, message: ReplicationMessage) -> None:
         """Take one message of a round from an attributed peer."""
@@ -199,3 +278,7 @@ class Exchange:
                 self.scheduler.trigger(
                     peer.config.key_id, SPREAD_DELAY_S + SPREAD_JITTER_S * self._parts.rng.random()
                 )
+
+
+def _wire_order(kind: EnvelopeKind) -> int:
+    return KINDS[kind].number

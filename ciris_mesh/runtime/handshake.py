@@ -31,9 +31,14 @@ from ciris_mesh.wire.mesh import (
     MeshMessage,
     Refusal,
 )
+from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
+from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
 
 #: Wire versions this build speaks, as the hello states them.
 WIRE_VERSIONS: Final = (0x01, 0x02, 0x81)
+
+#: What of 0x81, beyond the handshake and digests, this build speaks.
+CAPABILITIES: Final = CAPABILITY_RECORDS | CAPABILITY_RECONCILE
 
 #: What "everything" hashes to as a scope; partial scopes come with their own hash.
 SCOPE_ALL: Final = hashlib.sha256(b"all").digest()[:8]
@@ -50,7 +55,7 @@ class OwnSelf:
     binding: Binding
     key_envelope: bytes
     kinds: tuple[EnvelopeKind, ...]
-    capabilities: int = 0
+    capabilities: int = CAPABILITIES
 
 
 @dataclass(slots=True)
@@ -58,10 +63,15 @@ class LinkState:
     """What is known of the other end of one link. Touched only on the link's strand.
 
     Attributes:
+        is_slow: bytes are dear somewhere on the way.
         key_id: who it is, once a binding was verified; None until then.
         nonce: ours; drawn for this link alone.
+        theirs: what the peer said last of its views; None before the first comparison.
+        compared: kinds that both ends named in a comparison, in wire order.
+        differ: those of which the digests differed in the last.
         early: a comparison the peer sent before we had its binding.
         broken: a frame was lost for want of room; those after it must not count.
+        kinds, capabilities: those both ends state; none before the peer's hello.
         replaced: another link to the same peer was settled on and this one is being closed. What
             the peer said on it before it noticed is no fault, and is said again on the other.
     """
@@ -71,16 +81,27 @@ class LinkState:
     nonce: bytes
     address: Address | None = None
     medium: str = "unknown"
+    is_slow: bool = True
     key_id: str | None = None
     hello_sent: bool = False
     hello: Hello | None = None
     binding_wanted: bool = False
     binding_sent: bool = False
     unattributed_frames: int = 0
+    theirs: Digests | None = None
+    compared: tuple[EnvelopeKind, ...] = ()
+    differ: frozenset[EnvelopeKind] = frozenset()
     early: Digests | None = None
     broken: bool = False
     replaced: bool = False
     kinds: frozenset[EnvelopeKind] = field(default_factory=frozenset)
+    capabilities: int = 0
+
+    @property
+    def their_count(self) -> int:
+        """Records in the peer's views of the kinds compared, when it last said so."""
+        entries = self.theirs.entries if self.theirs is not None else ()
+        return sum(entry.count for entry in entries if entry.kind in self.compared)
 
     def salt(self) -> bytes:
         """Both hello nonces, in an order both ends agree on. For salted digests."""
@@ -147,6 +168,7 @@ class Greeter:
             return [Refusal("out_of_turn")]
         state.hello = hello
         state.kinds = frozenset(hello.kinds) & frozenset(self._own.kinds)
+        state.capabilities = hello.capabilities & self._own.capabilities
         replies: list[MeshMessage] = [] if state.hello_sent else [self.hello(state)]
         if not set(hello.wire_versions) & set(WIRE_VERSIONS):
             return [*replies, Refusal("no_common_version")]

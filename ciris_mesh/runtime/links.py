@@ -15,12 +15,13 @@ from dataclasses import replace
 from typing import Final
 
 from ciris_mesh.directory.base import UNATTRIBUTED
-from ciris_mesh.errors import BackPressure, LifecycleError, RemoteProtocolError
+from ciris_mesh.errors import BackPressure, BatchRefused, LifecycleError, RemoteProtocolError
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS
 from ciris_mesh.runtime.exchange import Exchange
 from ciris_mesh.runtime.handshake import Greeter, LinkState
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Candidate, Peer
+from ciris_mesh.runtime.recoding import delivers_of
 from ciris_mesh.runtime.scheduler import ReplicationScheduler
 from ciris_mesh.transport.base import (
     DialFailed,
@@ -34,6 +35,8 @@ from ciris_mesh.transport.base import (
 )
 from ciris_mesh.wire.frame import try_unwrap
 from ciris_mesh.wire.mesh import Digests, MeshMessage, Refusal
+from ciris_mesh.wire.mesh_reconcile import ReconcileMessage
+from ciris_mesh.wire.mesh_records import Records, Taken
 from ciris_mesh.wire.messages import Deliver, ReplicationMessage
 
 logger = logging.getLogger(__name__)
@@ -108,6 +111,7 @@ class Links:
             self._parts.rng.randbytes(8),
             address=event.address,
             medium=event.medium,
+            is_slow=event.is_slow,
         )
         with self._lock:
             self._links[event.link] = state
@@ -216,7 +220,7 @@ class Links:
         peer.reason = peer.reason or reason
         key_id = peer.config.key_id
         logger.info("link.down peer=%s reason=%s", key_id, reason)
-        self._scheduler.abort_peer(key_id, "link_down")
+        self._exchange.abort(peer, "link_down")
         if self._parts.clock() >= peer.patient_until_s:
             self._be_patient(peer)
             self._exchange.dial_soon(peer, REDIAL_S)
@@ -264,6 +268,10 @@ class Links:
                 state.early = message  # the peer knows us already; we wait for its binding
             case Digests():
                 self._exchange.compared(state, message)
+            case Records():
+                self._records(state, message)
+            case _ if isinstance(message, ReconcileMessage | Taken):
+                self._reconciled(state, message)
             case _:
                 for reply in self._greeter.received(state, message):
                     self._parts.try_say(state, reply)
@@ -272,6 +280,31 @@ class Links:
                         return
                 if state.key_id is not None:
                     self._attributed(state, state.key_id)
+
+    def _records(self, state: LinkState, message: Records) -> None:
+        """Nothing is unpacked for a stranger: it needs no more than one Deliver to be met."""
+        peer = self._parts.peers.get(state.key_id)
+        if peer is None:
+            self._parts.drops.count("frame_unattributed")
+            return
+        if not peer.waste.is_open():
+            self._garbage(state, "batches_for_nothing", f"{len(message.batch)} bytes")
+            return
+        begun_s = peer.waste.work_s()
+        is_of_use = False
+        try:
+            is_of_use = self._exchange.took(peer, state, message, delivers_of(message))
+        except BatchRefused as error:
+            self._garbage(state, f"batch_{error.reason}", str(error))
+        if not is_of_use:
+            peer.waste.spend(peer.waste.work_s() - begun_s)
+
+    def _reconciled(self, state: LinkState, message: ReconcileMessage | Taken) -> None:
+        peer = self._parts.peers.get(state.key_id)
+        if peer is None:
+            self._parts.drops.count("frame_unattributed")
+        else:
+            self._exchange.reconciled(peer, state, message)
 
     def _refused(self, state: LinkState, reason: str) -> None:
         peer = self._parts.peers.get(state.key_id) or self._parts.peers.at(state.address)
@@ -344,7 +377,7 @@ class Links:
                 self._replaced(new)
                 return False
             peer.link = None
-            self._scheduler.abort_peer(peer.config.key_id, "link_replaced")
+            self._exchange.abort(peer, "link_replaced")
             self._replaced(old)
         peer.link = new
         return True

@@ -17,7 +17,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
 from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.events import EventSink
-from ciris_mesh.runtime.handshake import OwnSelf
+from ciris_mesh.runtime.handshake import CAPABILITIES, OwnSelf
 from ciris_mesh.runtime.ownself import make_binding
 from ciris_mesh.runtime.peers import PeerConfig
 from ciris_mesh.runtime.runtime import ReplicationHandle, ReplicationRuntime, RuntimeConfig
@@ -33,6 +33,7 @@ class Node:
         directory: kept open; in memory when left out.
         key_envelope: the node's key record; when left out, the one the directory holds, or one
             signed now.
+        capabilities: what of 0x81 it states in its hellos; see `handshake.CAPABILITIES`.
         binding: says that `key` speaks through the transport's identity; signed anew when left
             out.
 
@@ -63,11 +64,13 @@ class Node:
         bindings: BindingStore | None = None,
         key_envelope: bytes | None = None,
         binding: Binding | None = None,
+        capabilities: int = CAPABILITIES,
         clock: Callable[[], float] = time.monotonic,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         rng: random.Random | None = None,
     ) -> None:
         self._key = key
+        self.capabilities = capabilities
         self._wall_ms = wall_ms
         self._clock = clock
         self.directory = directory if directory is not None else MemoryDirectory()
@@ -82,7 +85,10 @@ class Node:
             directory=self.directory,
             transport=transport,
             own=OwnSelf(
-                binding, self.key_envelope, tuple(kind for kind in EnvelopeKind if kind in kinds)
+                binding,
+                self.key_envelope,
+                tuple(kind for kind in EnvelopeKind if kind in kinds),
+                capabilities,
             ),
             bindings=bindings,
             config=config,

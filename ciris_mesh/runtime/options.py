@@ -80,6 +80,13 @@ def _whole_number(low: int, high: int) -> Reader:
     return read
 
 
+def _frame(words: tuple[str, ...]) -> int:
+    word = _one(words)
+    if word not in ("81", "01"):
+        raise ValueError("no frame version")
+    return int(word, 16)
+
+
 def _name(words: tuple[str, ...]) -> str:
     text = _one(words)
     if text and not is_name(text):
@@ -180,6 +187,11 @@ OPTIONS: Final = (
     Option(
         "rounds", "tau_partial_s", _number(1, 2_592_000), "300", "1 to 2592000",
         "A kind counts as fresh when a peer confirmed it within so many seconds.",
+    ),
+    Option(
+        "rounds", "frame", _frame, "81", "81 or 01",
+        "How records travel between nodes of this project. 81: as compact as they get; 01: as "
+        "JSON, several times longer, which other nodes speak in any case.",
     ),
     Option(
         "radio", "duty", read_duty, "1%", DUTY_ALLOWED,

@@ -11,6 +11,7 @@ from ciris_mesh.directory.base import ReplicationDirectory
 from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
 from ciris_mesh.errors import BackPressure, LifecycleError, TransportError
 from ciris_mesh.runtime.counters import DropCounter
+from ciris_mesh.runtime.events import EventHub
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.peers import Peer, PeerTable
 from ciris_mesh.runtime.registry import ReplicationRegistry
@@ -33,6 +34,7 @@ class Parts:
     peers: PeerTable
     board: StalenessBoard
     drops: DropCounter
+    events: EventHub
     pool: WorkerPool
     timer: Timer
     clock: Callable[[], float]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.allowance import Allowance
 from ciris_mesh.runtime.handshake import LinkState
+from ciris_mesh.runtime.mesh_round import MeshRound
 from ciris_mesh.transport.base import Address
 
 #: Nodes remembered that are not peers, for `peers` to list. The oldest goes first.
@@ -41,6 +44,8 @@ class Peer:
     """A configured peer and what is going on with it. Changed only on the peer's strand.
 
     Attributes:
+        allowance: what its sketches may cost.
+        waste: what its Records may cost that bring nothing.
         link: the link in use; None while there is none.
         reason: why the last dial, check or round failed; "" when it did not.
         heard_s: monotonic time of the last frame or announce.
@@ -49,10 +54,15 @@ class Peer:
         agreed: kind -> this directory's generation when the peer's digest last equalled ours.
         fruitless: kind -> rounds in a row that moved nothing though digests differed, and this
             directory's generation in the last of them.
+        round: the reconciled round under way; those of Summaries are the scheduler's.
+        unexplained: comparisons in a row that differed though nothing was found to.
+        next_fall_back_s: on a slow link, when Summaries may be tried again.
         patient_until_s: until then a lost link is left to the cadence.
     """
 
     config: PeerConfig
+    allowance: Allowance
+    waste: Allowance
     link: LinkState | None = None
     dialing: bool = False
     reason: str = ""
@@ -63,6 +73,9 @@ class Peer:
     moved: bool = False
     agreed: dict[EnvelopeKind, int] = field(default_factory=dict)
     fruitless: dict[EnvelopeKind, tuple[int, int]] = field(default_factory=dict)
+    round: MeshRound | None = None
+    unexplained: int = 0
+    next_fall_back_s: float = 0.0
     patient_until_s: float = 0.0
 
     @property
@@ -100,9 +113,14 @@ class Candidate:
 
 
 class PeerTable:
-    """Peers by key id and by address, and candidates. Thread-safe."""
+    """Peers by key id and by address, and candidates. Thread-safe.
 
-    def __init__(self) -> None:
+    Args:
+        clock: monotonic seconds, for what peers may cost.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()  # guards the three tables
         self._peers: dict[str, Peer] = {}
         self._by_address: dict[Address, str] = {}
@@ -113,7 +131,8 @@ class PeerTable:
         with self._lock:
             peer = self._peers.get(config.key_id)
             if peer is None:
-                peer = self._peers[config.key_id] = Peer(config)
+                costs = Allowance(self._clock), Allowance(self._clock)
+                peer = self._peers[config.key_id] = Peer(config, *costs)
             else:
                 self._by_address.pop(peer.config.address, None)
                 peer.config = config

@@ -90,7 +90,7 @@ def peer_status(node: Node, peer: Peer) -> PeerStatus:
     kinds = tuple(
         _freshness(node, key_id, kind)
         for kind in EnvelopeKind
-        if kind in runtime.kinds & peer.config.kinds
+        if kind in runtime.kinds & peer.config.kinds & _served_by(peer)
     )
     missing = [kind.missing for kind in kinds if kind.missing is not None]
     heard_s = peer.heard_s
@@ -107,6 +107,11 @@ def peer_status(node: Node, peer: Peer) -> PeerStatus:
         rounds=runtime.events.outcomes(key_id),
         kinds=kinds,
     )
+
+
+def _served_by(peer: Peer) -> frozenset[EnvelopeKind]:
+    """What the peer said it serves; without a link, nobody knows."""
+    return peer.link.kinds if peer.link is not None else frozenset(EnvelopeKind)
 
 
 def _freshness(node: Node, key_id: str, kind: EnvelopeKind) -> KindFreshness:

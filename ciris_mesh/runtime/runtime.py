@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ciris_mesh.directory.base import OWN, ReplicationDirectory
 from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
@@ -78,12 +78,13 @@ class ReplicationRuntime:
     ) -> None:
         self.config = config or RuntimeConfig()
         self.key_id = own.binding.key_id
+        own = replace(own, kinds=_served(own.kinds, directory))
         self.kinds = frozenset(own.kinds)
         self.directory = directory
         self.transport = transport
         self.clock = clock
         self._wall_ms = wall_ms
-        self.peers = PeerTable()
+        self.peers = PeerTable(clock)
         self.events = EventHub()
         self.drops = DropCounter()
         self.board = StalenessBoard(clock, tau_partial_s=self.config.tau_partial_s)
@@ -104,6 +105,7 @@ class ReplicationRuntime:
             peers=self.peers,
             board=self.board,
             drops=self.drops,
+            events=self.events,
             pool=self._pool,
             timer=self._timer,
             clock=clock,
@@ -122,14 +124,9 @@ class ReplicationRuntime:
             on_stalled=self._exchange.give_up,
             progress_s=self._progress_s,
         )
-        self._exchange.scheduler = self.scheduler
-        greeter = Greeter(
-            own,
-            bindings or BindingStore(),
-            directory,
-            wall_ms=wall_ms,
-            peers=self.peers.key_ids,
-        )
+        self._exchange.join(self.scheduler)
+        known = bindings or BindingStore()
+        greeter = Greeter(own, known, directory, wall_ms=wall_ms, peers=self.peers.key_ids)
         self._links = Links(parts, greeter, self._exchange, self.scheduler)
         self._lock = threading.Lock()  # guards the two flags
         self._started = False
@@ -315,6 +312,14 @@ class ReplicationRuntime:
         if peer is None or peer.link is None:
             return None
         return self.transport.progress_s(peer.link.link)
+
+
+def _served(
+    kinds: Sequence[EnvelopeKind], directory: ReplicationDirectory
+) -> tuple[EnvelopeKind, ...]:
+    """Those of which there is or can come something here: of the others nothing is to be sent."""
+    closed = directory.closed()
+    return tuple(kind for kind in kinds if kind not in closed or directory.digest(kind).count)
 
 
 class ReplicationHandle:

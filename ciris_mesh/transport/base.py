@@ -38,12 +38,14 @@ class LinkUp:
     Attributes:
         address: who is at the other end; None on an inbound link until LinkIdentified.
         medium: "tcp", "serial", "radio", "loopback" or "unknown": what the first hop is.
+        is_slow: somewhere on the way, not only on the first hop, bytes are dear.
     """
 
     link: LinkId
     inbound: bool
     address: Address | None
     medium: str = "unknown"
+    is_slow: bool = True
 
 
 @dataclass(frozen=True, slots=True)

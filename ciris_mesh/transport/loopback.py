@@ -21,7 +21,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ciris_mesh.errors import (
     BackPressure,
@@ -417,10 +417,10 @@ class LoopbackTransport:
         theirs = remote._add_end(self, inbound=True)
         mine.peer, theirs.peer = theirs, mine
         schedule, medium = self._network._schedule, self._network.medium
-        schedule(
-            self, LinkUp(mine.link, inbound=False, address=remote.address, medium=medium), mine
-        )
-        schedule(remote, LinkUp(theirs.link, inbound=True, address=None, medium=medium), theirs)
+        is_slow = medium != "loopback"
+        up = LinkUp(theirs.link, inbound=True, address=None, medium=medium, is_slow=is_slow)
+        schedule(self, replace(up, link=mine.link, inbound=False, address=remote.address), mine)
+        schedule(remote, up, theirs)
         schedule(remote, LinkIdentified(theirs.link, self._address), theirs)
 
     def _add_end(self, remote: LoopbackTransport, *, inbound: bool) -> _End:

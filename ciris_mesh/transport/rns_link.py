@@ -100,7 +100,7 @@ class MeshLink:
         self.is_up = True
         self.progress_s = time.monotonic()
         address = None if self.inbound else self.address
-        self._host.pump.put(LinkUp(self.id, self.inbound, address, medium))
+        self._host.pump.put(LinkUp(self.id, self.inbound, address, medium, self._is_slow()))
 
     def send(self, frame: bytes) -> None:
         """Queue a frame. Lock held.

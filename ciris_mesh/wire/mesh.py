@@ -1,6 +1,7 @@
 """The messages of 0x81 frames, between nodes of this project: who I am, and do we hold the same.
 
-Those that find out *what* differs are in `mesh_reconcile`; encode and decode here are for all.
+Those that find out *what* differs are in `mesh_reconcile`, those that carry records in
+`mesh_records`; encode and decode here are for all.
 
 Each is a msgpack array `[tag, field, ...]` in constructor order. There is one spelling of every
 message: bytes that are not exactly what `encode` writes are refused, so a frame can be compared and
@@ -20,8 +21,9 @@ import msgpack  # type: ignore[import-untyped]
 
 from ciris_mesh.errors import DecodeError, LocalProtocolError
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
-from ciris_mesh.wire import mesh_reconcile
+from ciris_mesh.wire import mesh_reconcile, mesh_records
 from ciris_mesh.wire.mesh_reconcile import ReconcileMessage
+from ciris_mesh.wire.mesh_records import Records, Taken
 
 #: Hashes and nonces are eight bytes: a LoRa packet is short, and each is salted or confirmed later.
 SHORT_HASH_BYTES: Final = 8
@@ -194,7 +196,9 @@ class Refusal:
         )
 
 
-MeshMessage: TypeAlias = Hello | BindingWanted | BindingOffer | Digests | Refusal | ReconcileMessage
+MeshMessage: TypeAlias = (
+    Hello | BindingWanted | BindingOffer | Digests | Refusal | ReconcileMessage | Records | Taken
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,10 +273,16 @@ _TABLE: Final[dict[int, tuple[type[Any], tuple[_Field, ...]]]] = {
 _TAG_OF: Final = {cls: tag for tag, (cls, _) in _TABLE.items()}
 #: The second byte of `[tag, bin]`: tags below 128 are their own msgpack.
 _RECONCILE_TAGS: Final = frozenset(bytes((tag,)) for tag in mesh_reconcile.TAGS)
+_RECORDS_HEAD: Final = bytes((0x92, mesh_records.TAG))
+_TAKEN_HEAD: Final = bytes((0x92, mesh_records.TAKEN_TAG))
 
 
 def encode(message: MeshMessage) -> bytes:
     """Serialize to msgpack, smallest forms throughout. Total."""
+    if isinstance(message, Records):
+        return mesh_records.encode(message)
+    if isinstance(message, Taken):
+        return mesh_records.encode_taken(message)
     if isinstance(message, ReconcileMessage):
         return _packb(list(mesh_reconcile.pack(message)))
     tag = _TAG_OF[type(message)]
@@ -291,6 +301,10 @@ def decode(body: bytes) -> MeshMessage:
         DecodeError: too long, no msgpack, trailing bytes, unknown tag, wrong shape or type, value
             out of range, or not the one spelling `encode` writes. No other exception escapes.
     """
+    if body.startswith(_RECORDS_HEAD):
+        return mesh_records.decode(body)
+    if body.startswith(_TAKEN_HEAD):
+        return mesh_records.decode_taken(body)
     reconciles = body[:1] == b"\x92" and body[1:2] in _RECONCILE_TAGS
     most = RECONCILE_BODY_BYTES_MAX if reconciles else BODY_BYTES_MAX
     if len(body) > most:

@@ -1,8 +1,9 @@
-"""The message of 0x81 frames that carries records: a round and one transcoded batch.
+"""The messages of 0x81 frames that carry records: a round and one transcoded batch, and "go on".
 
 `[tag, bin]` as the messages of reconciliation: a msgpack array of a number and one packed byte
 string, here the round in two bytes and the batch. The batch is not opened here; who receives it
-gives it to `transcode.decode_batch`, whose refusals have names of their own.
+gives it to `transcode.decode_batch`, whose refusals have names of their own. Whoever took a batch
+of a reconciled round says so, and the next may come: no peer can be sent more than it works off.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ciris_mesh.wire.transcode import LIMITS
 CAPABILITY_RECORDS: Final = 1 << 1
 
 TAG: Final = 16
+TAKEN_TAG: Final = 17
 ROUND_MAX: Final = 2**16 - 1
 #: A round and the largest batch.
 PACKED_BYTES_MAX: Final = 2 + LIMITS.coded_bytes
@@ -27,6 +29,8 @@ PACKED_BYTES_MAX: Final = 2 + LIMITS.coded_bytes
 BODY_BYTES_MAX: Final = PACKED_BYTES_MAX + 7
 
 _ROUND: Final = struct.Struct(">H")
+#: An array of two, the tag, a byte string of two: fixed, so it is not left to msgpack.
+_TAKEN_HEAD: Final = bytes((0x92, TAKEN_TAG, 0xC4, _ROUND.size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,21 @@ class Records:
             raise LocalProtocolError("round_id is not 0 .. 65535")
         if not isinstance(self.batch, bytes) or not 1 <= len(self.batch) <= LIMITS.coded_bytes:
             raise LocalProtocolError(f"batch is not 1 .. {LIMITS.coded_bytes} bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """ "I took a batch of this round: send the next." For each, in the order they came.
+
+    Raises:
+        LocalProtocolError: `round_id` is not 0 .. 65535; DecodeError when it came from a peer.
+    """
+
+    round_id: int
+
+    def __post_init__(self) -> None:
+        if type(self.round_id) is not int or not 0 <= self.round_id <= ROUND_MAX:
+            raise LocalProtocolError("round_id is not 0 .. 65535")
 
 
 def pack(message: Records) -> tuple[int, bytes]:
@@ -107,3 +126,19 @@ def _load(value: object) -> Records:
         case (int(tag), bytes(packed)) if tag == TAG:
             return unpack(packed)
     raise ValueError("not a tag and a byte string")
+
+
+def encode_taken(message: Taken) -> bytes:
+    """The body of a frame, six bytes. Total."""
+    return _TAKEN_HEAD + _ROUND.pack(message.round_id)
+
+
+def decode_taken(body: bytes) -> Taken:
+    """Parse untrusted bytes.
+
+    Raises:
+        DecodeError: not what `encode_taken` writes.
+    """
+    if len(body) != len(_TAKEN_HEAD) + _ROUND.size or not body.startswith(_TAKEN_HEAD):
+        raise DecodeError("not the one spelling of Taken")
+    return Taken(_ROUND.unpack(body[len(_TAKEN_HEAD) :])[0])

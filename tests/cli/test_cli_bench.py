@@ -33,9 +33,11 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[[Report], list[tuple[P
     def give(result: Report) -> list[tuple[Path, int, int]]:
         asked: list[tuple[Path, int, int]] = []
 
-        def measure(root: Path, *, records: int, seed: int, tell: Callable[[str], None]) -> Report:
+        def measure(
+            root: Path, *, records: int, seed: int, tell: Callable[[str], None], **others: str
+        ) -> Report:
             assert root.is_dir()
-            tell("measuring")
+            tell("measuring" + "".join(f" in {value}" for value in others.values()))
             asked.append((root, records, seed))
             return result
 
@@ -67,7 +69,7 @@ def test_a_bench_within_its_limits_ends_well(name: str, measured: Measured) -> N
     asked = measured(report(ratio=1.25))
     result = run(name, "--records", "77", "--seed", "5", "--json")
     assert result.exit_code == 0
-    assert result.stderr == "measuring\n"
+    assert result.stderr == ("measuring in 0x01\n" if name == "tcp" else "measuring\n")
     assert result.stdout.count("\n") == 1
     assert json.loads(result.stdout) == report(ratio=1.25).fields()
     ((root, records, seed),) = asked
@@ -103,6 +105,13 @@ def test_transcode_needs_no_files_and_shows_what_has_no_limit(
     assert lines[1:] == [["bytes", "101", "100", "1.01", "1.02", "ok"], ["ms", "3", "2", "1.5"]]
     assert json.loads(run("transcode", "--json").stdout)["rows"][1]["limit"] is None
     assert asked == [(9, 2), (transcode.RECORDS, 1)]
+
+
+@pytest.mark.parametrize("frame", ["0x01", "0x81"])
+def test_tcp_measures_the_frame_it_is_asked_for(frame: str, measured: Measured) -> None:
+    measured(report(ratio=1))
+    assert run("tcp", "--frame", frame).stderr == f"measuring in {frame}\n"
+    assert list(tcp.LIMITS) == ["0x01", "0x81"]
 
 
 def test_defaults_are_what_the_benches_say(measured: Measured) -> None:

@@ -17,6 +17,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.wire.frame import FRAME_BYTES_MAX, wrap
 from ciris_mesh.wire.mesh import BindingOffer, BindingWanted, Digests, Hello, KindDigest, Refusal
 from ciris_mesh.wire.mesh_reconcile import BucketDigests, Sketch
+from ciris_mesh.wire.mesh_records import Records, Taken
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 EDGE = [
@@ -178,6 +179,8 @@ def test_a_line_longer_than_any_frame_is_malformed_and_the_next_is_answered() ->
                 "symbols": [1, 2],
             },
         ),
+        (Records(3, b"\x01ab"), {"type": "records", "round_id": 3, "batch": "016162"}),
+        (Taken(3), {"type": "taken", "round_id": 3}),
         (BucketDigests(2, b"abc"), {"type": "bucket_digests", "round_id": 2, "digests": "616263"}),
     ],
 )

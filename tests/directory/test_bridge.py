@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ciris_mesh.directory import bridge as bridge_module
+from ciris_mesh.directory import peermemory
 from ciris_mesh.directory.base import OWN, Source
-from ciris_mesh.directory.bridge import (
-    REFUSED_FIRST_S,
-    UNSERVED_FIRST_S,
-    UNSERVED_LONGEST_S,
-    VIEW_REUSE_S,
-    FederationDirectoryReplicationBridge,
-)
+from ciris_mesh.directory.bridge import VIEW_REUSE_S, FederationDirectoryReplicationBridge
 from ciris_mesh.directory.buckets import digest_of
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.memory import MemoryDirectory
+from ciris_mesh.directory.peermemory import (
+    REFUSED_FIRST_S,
+    UNSERVED_FIRST_S,
+    UNSERVED_LONGEST_S,
+)
 from ciris_mesh.directory.pools import PoolLimits
 from ciris_mesh.directory.quotas import SAME_MAX
 from ciris_mesh.records.authoring import author
@@ -388,7 +388,7 @@ def test_a_pool_smaller_than_the_offer_is_not_filled_over_and_over(
     remembered: int,
 ) -> None:
     """Two nodes; what one cannot keep waiting it asks for again, but ever more seldom."""
-    monkeypatch.setattr(bridge_module, "IDS_PER_PEER_MAX", remembered)
+    monkeypatch.setattr(peermemory, "IDS_PER_PEER_MAX", remembered)
     full = Mesh(open_directory(), carol().key_id)
     full.hold(K.KEY, sample(K.KEY, carol()))
     full.hold(K.FAMILY, *(sample(K.FAMILY, carol(), n) for n in range(6)))
@@ -423,7 +423,7 @@ def test_a_pool_smaller_than_the_offer_is_not_filled_over_and_over(
 def test_many_refused_ids_are_not_asked_for_in_turns(
     mesh: Mesh, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
-    monkeypatch.setattr(bridge_module, "IDS_PER_PEER_MAX", limit)
+    monkeypatch.setattr(peermemory, "IDS_PER_PEER_MAX", limit)
     bad = [forge.signed(K.FAMILY, alice(), n=n, spoil=forge.wrong_pqc) for n in range(4)]
     mesh.bridge.apply(HUB, K.FAMILY, bad, now_ms=AT_MS)
     ids = [id_of(K.FAMILY, raw) for raw in bad]
@@ -492,7 +492,7 @@ def test_what_is_remembered_of_peers_is_bounded(
     mesh: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bridge_module, "PEERS_MAX", 2)
-    monkeypatch.setattr(bridge_module, "IDS_PER_PEER_MAX", 3)
+    monkeypatch.setattr(peermemory, "IDS_PER_PEER_MAX", 3)
     ids = [bytes([n]) * 32 for n in range(5)]
     mesh.bridge.served_nothing(HUB, K.FAMILY, ids)
     assert mesh.asks(K.FAMILY, *ids) == [], "forgotten ids are not asked for at once"

@@ -66,7 +66,7 @@ def test_the_defaults_are_pinned() -> None:
     assert DEFAULTS.reticulum.config_dir is None
     assert DEFAULTS.reticulum.announce_kinds == ()
     assert (DEFAULTS.rounds.cadence_s, DEFAULTS.rounds.no_progress_timeout_s) == (30, 10)
-    assert DEFAULTS.rounds.tau_partial_s == 300
+    assert (DEFAULTS.rounds.tau_partial_s, DEFAULTS.rounds.frame) == (300, 0x81)
     assert (dict(DEFAULTS.trust.pinned), dict(DEFAULTS.trust.roots)) == ({}, {})
     assert DEFAULTS.trust.root_stewards == DEFAULTS.trust.partner_stewards == frozenset()
     assert (DEFAULTS.trust.partner_threshold, DEFAULTS.trust.hardware_types) == (0, ())
@@ -151,6 +151,8 @@ def test_log_levels_follow_reticulum() -> None:
         ("rounds", "cadence_s =", "0.1 to 86400"),
         ("rounds", "no_progress_timeout_s = soon", "0.1 to 3600"),
         ("rounds", "tau_partial_s = 0", "1 to 2592000"),
+        ("rounds", "frame = 1", "81 or 01"),
+        ("rounds", "frame = 81, 01", "81 or 01"),
         ("rounds", "[[cadence_s]]", "0.1 to 86400"),
     ],
 )

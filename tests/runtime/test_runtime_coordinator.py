@@ -11,7 +11,11 @@ from ciris_mesh.errors import (
     TransportError,
     UnexpectedMessage,
 )
-from ciris_mesh.protocol.limits import DELIVER_BUDGET_BYTES, INBOUND_QUEUE_MESSAGES
+from ciris_mesh.protocol.limits import (
+    DELIVER_BUDGET_BYTES,
+    DELIVER_ENVELOPES_MAX,
+    INBOUND_QUEUE_MESSAGES,
+)
 from ciris_mesh.protocol.report import BoundedBy, InSync, SessionRole, Unknown
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.wire.messages import Deliver, Diff, EnvelopeRef, Fetch, Summary
@@ -265,6 +269,24 @@ def test_over_budget_is_not_unserved() -> None:
     assert bob.bridge.held == alice.bridge.held
     (report,) = alice.reports
     assert (report.sent, report.unserved, report.confirmed) == (5, 0, True)
+
+
+def test_more_than_a_batch_holds_spills_in_the_same_round() -> None:
+    """An earlier build asks for up to 1,024 at once; records small enough for that are made up."""
+    small = [b"%d" % n for n in range(DELIVER_ENVELOPES_MAX + 40)]
+    alice, _ = pair(tuple(small), ())
+    ids = tuple(alice.bridge.held)
+    alice.coordinator.start_round()
+    alice.take()
+    alice.receive(Summary(KIND, ()))
+    alice.receive(Diff(KIND, ids))
+    *_, deliver = alice.take_all()
+    assert isinstance(deliver, Deliver)
+    assert len(deliver.envelopes) == DELIVER_ENVELOPES_MAX
+    alice.receive(Diff(KIND, ids[DELIVER_ENVELOPES_MAX:]))
+    alice.receive(Diff(KIND, ()))
+    (report,) = alice.reports
+    assert (report.sent, report.unserved, report.confirmed) == (len(small), 0, True)
 
 
 def test_an_envelope_larger_than_the_budget_travels_alone() -> None:

@@ -11,6 +11,7 @@ from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.errors import BackPressure, LifecycleError, LinkGone
 from ciris_mesh.runtime.counters import DropCounter
+from ciris_mesh.runtime.events import EventHub
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import PeerConfig, PeerTable
@@ -61,6 +62,7 @@ class Bench:
             peers=PeerTable(),
             board=StalenessBoard(self.timer.clock),
             drops=DropCounter(),
+            events=EventHub(),
             pool=self.pool,
             timer=self.timer,
             clock=self.timer.clock,

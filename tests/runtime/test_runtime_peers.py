@@ -93,8 +93,14 @@ def test_a_candidate_that_becomes_a_peer_is_none_any_more(table: PeerTable) -> N
     assert list(table.candidates()) == []
 
 
+def peer_at(checks: int = 0) -> Peer:
+    peer = PeerTable().put(config())
+    peer.checks = checks
+    return peer
+
+
 def test_state_in_one_word() -> None:
-    peer = Peer(config())
+    peer = peer_at()
     assert peer.state == "idle"
     peer.reason = "no_path"
     assert peer.state == "unreachable"
@@ -105,7 +111,7 @@ def test_state_in_one_word() -> None:
 
 
 def test_a_kind_that_never_comes_to_agree_is_tried_ever_more_seldom() -> None:
-    peer = Peer(config())
+    peer = peer_at()
     tried: list[int] = []
     for peer.checks in range(1, 1001):
         if peer.worth_a_round(KIND, 7):
@@ -119,7 +125,7 @@ def test_a_kind_that_never_comes_to_agree_is_tried_ever_more_seldom() -> None:
 
 def test_what_ends_the_row_of_fruitless_rounds() -> None:
     def tired() -> Peer:
-        peer = Peer(config(), checks=3)
+        peer = peer_at(checks=3)
         for _ in range(5):
             peer.note_round(KIND, moved=False, generation=7)
         assert not peer.worth_a_round(KIND, 7)

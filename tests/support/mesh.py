@@ -21,7 +21,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.comparison import salted
 from ciris_mesh.runtime.events import RoundEvent
-from ciris_mesh.runtime.handshake import SCOPE_ALL, WIRE_VERSIONS
+from ciris_mesh.runtime.handshake import CAPABILITIES, SCOPE_ALL, WIRE_VERSIONS
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.peers import Peer, PeerConfig
 from ciris_mesh.runtime.runtime import RuntimeConfig
@@ -70,6 +70,7 @@ class Mesh:
         directory: ReplicationDirectory | None = None,
         bindings: BindingStore | None = None,
         config: RuntimeConfig | None = None,
+        capabilities: int = CAPABILITIES,
     ) -> Node:
         """A node that is not started. Of the same name again: the same node, restarted."""
         transport = LoopbackTransport(self.network, name)
@@ -82,6 +83,7 @@ class Mesh:
             config=config,
             key_envelope=self.key_record(name),
             binding=self.binding(name),
+            capabilities=capabilities,
             clock=self.clock,
             wall_ms=lambda: NOW_MS,
             rng=random.Random(name),
@@ -196,6 +198,7 @@ class ScriptedPeer:
     """A transport and whatever the test says on it. Knows the handshake; has no directory.
 
     Attributes:
+        capabilities: stated in the hello; nothing but 0x01 and 0x02 at first.
         hello: what the node said of itself on the link in use.
         down: reasons of links that went down.
     """
@@ -205,6 +208,7 @@ class ScriptedPeer:
         self.key: FederationKey = key(name)
         self.mesh = mesh
         self.nonce = b"scripted"
+        self.capabilities = 0
         self.transport = LoopbackTransport(mesh.network, transport_name)
         self.link: LinkId | None = None
         self.hello: Hello | None = None
@@ -269,7 +273,7 @@ class ScriptedPeer:
     def say_hello(self, **changes: Any) -> None:
         hello = Hello(
             wire_versions=WIRE_VERSIONS,
-            capabilities=0,
+            capabilities=self.capabilities,
             kinds=tuple(EnvelopeKind),
             scope_hash=SCOPE_ALL,
             nonce=self.nonce,

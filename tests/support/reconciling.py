@@ -67,6 +67,7 @@ class Side:
     next_round: int = 100
     peer_count: int = 0
     groups: list[list[Item]] | None = None
+    spare: Sequence[Item] = ()
 
     def __post_init__(self) -> None:
         self.exchange = Exchange(NONCES, self.limits)
@@ -117,7 +118,7 @@ class Side:
             case Load(buckets=buckets, at_most=at_most):
                 self.loads.append(action)
                 found = self._items_of(buckets)
-                return Loaded(found if len(found) <= at_most else None)
+                return Loaded(found if len(found) <= at_most else None, self.spare)
             case LoadBuckets():
                 return LoadedBuckets([self._kept(group) for group in self._groups()])
             case TakeTurn():

@@ -315,6 +315,20 @@ def test_a_link_closed_while_parts_move_was_closed(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
+    ("medium", "mtu", "is_slow"),
+    [("tcp", 16_384, False), ("tcp", 500, True), ("radio", 500, True), ("radio", 16_384, True)],
+)
+def test_a_link_says_whether_bytes_are_dear_anywhere_on_the_way(
+    medium: str, mtu: int, is_slow: bool
+) -> None:
+    host = FakeHost()
+    link = MeshLink(host, LinkId(7), FakeLink(mtu=mtu), address=PEER, owner=Owner())
+    with host.lock:
+        link.bring_up(medium)
+    assert host.take_reported() == [LinkUp(LinkId(7), False, PEER, medium, is_slow)]
+
+
+@pytest.mark.parametrize(
     ("medium", "mtu", "frame", "compress"),
     [
         ("tcp", 16_384, b"{}" * 20_000, False),

@@ -15,7 +15,13 @@ from ciris_mesh.errors import LocalProtocolError
 from ciris_mesh.records.canonical import compact
 from ciris_mesh.records.jsontext import JsonNumber, JsonValue, parse_json
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
-from ciris_mesh.wire.transcode import BatchLimits, decode_batch, derive, encode_batch
+from ciris_mesh.wire.transcode import (
+    BatchLimits,
+    decode_batch,
+    derive,
+    encode_batch,
+    plain_batch,
+)
 from support import transcode
 from support.golden import vectors
 from support.keys import alice, bob
@@ -44,6 +50,15 @@ def shaped(batch: bytes) -> bool:
 @given(st.lists(transcode.items, max_size=4))
 def test_any_batch_comes_out_byte_for_byte(items: list[Item]) -> None:
     assert decode_batch(encode_batch(items)) == tuple(items)
+
+
+@given(st.lists(transcode.items, max_size=8))
+def test_a_plain_batch_comes_out_byte_for_byte_and_costs_four_bytes_a_record(
+    items: list[Item],
+) -> None:
+    batch = plain_batch(items)
+    assert decode_batch(batch) == tuple(items)
+    assert len(batch) <= sum(len(raw) for _, raw in items) + 4 * len(items) + 16
 
 
 @pytest.mark.slow

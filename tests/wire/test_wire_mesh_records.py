@@ -10,8 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ciris_mesh.errors import DecodeError, LocalProtocolError
-from ciris_mesh.wire import mesh_records
-from ciris_mesh.wire.mesh_records import PACKED_BYTES_MAX, Records, decode, encode, pack, unpack
+from ciris_mesh.wire import mesh, mesh_records
+from ciris_mesh.wire.frame import VERSION_MESH, Unwrapped, try_unwrap, wrap
+from ciris_mesh.wire.mesh_records import (
+    PACKED_BYTES_MAX,
+    Records,
+    Taken,
+    decode,
+    encode,
+    encode_taken,
+    pack,
+    unpack,
+)
 from ciris_mesh.wire.transcode import LIMITS, decode_batch, encode_batch
 from support.transcode import valid_records
 
@@ -33,6 +43,22 @@ def test_the_layout_by_hand() -> None:
 def test_every_message_survives_the_wire(round_id: int, batch: bytes) -> None:
     message = Records(round_id, batch)
     assert decode(encode(message)) == message
+
+
+@given(st.integers(0, 2**16 - 1), st.binary(min_size=1, max_size=300))
+def test_it_is_a_mesh_message_like_the_others(round_id: int, batch: bytes) -> None:
+    message = Records(round_id, batch)
+    assert mesh.encode(message) == encode(message)
+    assert mesh.decode(encode(message)) == message
+    assert try_unwrap(wrap(message)) == Unwrapped(VERSION_MESH, message)
+
+
+def test_only_a_batch_may_be_as_long_as_a_batch() -> None:
+    longest = wrap(Records(0, bytes(LIMITS.coded_bytes)))
+    assert try_unwrap(longest) is not None
+    for tag in (6, 15, 18):
+        with pytest.raises(DecodeError, match="exceeds"):
+            try_unwrap(longest.replace(b"\x92\x10", bytes((0x92, tag)), 1))
 
 
 def test_records_cost_seven_bytes_more_than_their_batch() -> None:
@@ -98,6 +124,46 @@ def test_refused(body: bytes) -> None:
         decode(body)
     assert len(str(caught.value)) < 200
     assert str(caught.value).isprintable()
+
+
+# --- "go on" --------------------------------------------------------------------------------------
+
+
+def test_taken_by_hand() -> None:
+    assert wrap(Taken(0x1234)).hex(" ") == "43 52 50 4c 81 92 11 c4 02 12 34"
+
+
+@given(st.integers(0, 2**16 - 1))
+def test_every_taken_survives_the_wire(round_id: int) -> None:
+    assert try_unwrap(wrap(Taken(round_id))) == Unwrapped(VERSION_MESH, Taken(round_id))
+
+
+@pytest.mark.parametrize("round_id", [-1, 2**16, True, 1.0, None])
+def test_a_round_out_of_range_is_our_own_mistake(round_id: Any) -> None:
+    with pytest.raises(LocalProtocolError):
+        Taken(round_id)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        packed(17),
+        packed(17, 7),
+        packed(17, b""),
+        packed(17, b"\0"),
+        packed(17, b"\0\0\0"),
+        packed(17, b"\0\0") + b"\0",
+        packed(17, "\0\0"),
+        packed(17, b"\0\0", 0),
+        b"\x92\x11\xc5\0\2\0\0",
+        b"\x92\xcc\x11\xc4\2\0\0",
+    ],
+    ids=bytes.hex,
+)
+def test_only_one_spelling_of_taken_is_read(body: bytes) -> None:
+    assert mesh.decode(encode_taken(Taken(0))) == Taken(0)
+    with pytest.raises(DecodeError):
+        mesh.decode(body)
 
 
 @given(st.binary(max_size=64))

@@ -13,7 +13,7 @@ in `wire/WIRE.md`.
     writing, reading, batch
 """
 
-from ciris_mesh.wire.transcode.batch import decode_batch, encode_batch
+from ciris_mesh.wire.transcode.batch import decode_batch, encode_batch, plain_batch
 from ciris_mesh.wire.transcode.grammar import BatchReason
 from ciris_mesh.wire.transcode.shapes import TABLE_VERSION
 from ciris_mesh.wire.transcode.streams import LIMITS, BatchLimits
@@ -25,4 +25,5 @@ __all__ = [
     "BatchReason",
     "decode_batch",
     "encode_batch",
+    "plain_batch",
 ]

@@ -1,0 +1,170 @@
+"""What one peer has shown, and what is compared with it: the bridge's memory, bounded throughout.
+
+Plain data under the bridge's lock. Everything here only saves questions and airtime: losing it
+costs a repeated one, never a record.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final
+
+from ciris_mesh.directory.backoff import BackoffMemory
+from ciris_mesh.directory.base import SetDigest, Standing
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.outcome import Outcome, Reason, Verdict
+from ciris_mesh.wire.messages import EnvelopeRef
+
+#: Ids remembered per peer and reason. 200 bytes each, so 50 hostile peers cost 60 MB at worst.
+#: A peer that fills it is not asked for that kind at all for a while: forgetting single ids would
+#: ask for them again at once, and forget others for them.
+IDS_PER_PEER_MAX: Final = 2048
+
+#: Bytes that failed to verify will fail again. An hour at first, a week at last: on a slow radio
+#: one such record costs a third of an hour's airtime.
+REFUSED_FIRST_S: Final = 3_600.0
+REFUSED_LONGEST_S: Final = 7 * 86_400.0
+
+#: Offered and not delivered is usually a hiccup: soon again, then at most hourly.
+UNSERVED_FIRST_S: Final = 60.0
+UNSERVED_LONGEST_S: Final = 3_600.0
+
+#: Refusals that say nothing about the bytes: there may be room later.
+_NO_ROOM: Final = frozenset({Reason.POOL_FULL, Reason.SIGNER_QUOTA, Reason.PEER_QUOTA})
+
+Key = tuple[EnvelopeKind, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What may be offered of one kind, and the state of things it was read in."""
+
+    generation: int
+    trusted: frozenset[str]
+    refs: tuple[EnvelopeRef, ...]
+    ids: frozenset[bytes]
+    digest: SetDigest
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is compared of one kind with one peer: our offer, and `known` of its own beyond it."""
+
+    offer: Offer
+    version: int
+    until_s: float
+    digest: SetDigest
+    known: frozenset[bytes]
+
+
+def sent_memory() -> BackoffMemory[bytes]:
+    """Ids a peer took and did not come to know: sent again soon, then at most hourly."""
+    return BackoffMemory(UNSERVED_FIRST_S, UNSERVED_LONGEST_S, IDS_PER_PEER_MAX)
+
+
+def _refused_memory() -> BackoffMemory[Key]:
+    return BackoffMemory(REFUSED_FIRST_S, REFUSED_LONGEST_S, IDS_PER_PEER_MAX)
+
+
+def _refusing() -> BackoffMemory[EnvelopeKind]:
+    return BackoffMemory(REFUSED_FIRST_S, REFUSED_LONGEST_S, len(EnvelopeKind))
+
+
+def _not_serving() -> BackoffMemory[EnvelopeKind]:
+    return BackoffMemory(UNSERVED_FIRST_S, UNSERVED_LONGEST_S, len(EnvelopeKind))
+
+
+def _overfed() -> BackoffMemory[EnvelopeKind]:
+    return BackoffMemory(UNSERVED_FIRST_S, UNSERVED_LONGEST_S, len(EnvelopeKind))
+
+
+def _unserved_memory() -> BackoffMemory[Key]:
+    return BackoffMemory(UNSERVED_FIRST_S, UNSERVED_LONGEST_S, IDS_PER_PEER_MAX)
+
+
+@dataclass(slots=True)
+class PeerMemory:
+    """What one peer has shown.
+
+    Attributes:
+        refused: ids whose bytes, as this peer sent them, were refused.
+        unserved: ids it offered and did not deliver, or that found no room here.
+        refusing, not_serving: kinds of which more ids were refused, or did not come, than are
+            remembered.
+        deferred: ids it delivered that wait here. Another peer's copy may be another text.
+        noted: kind -> ids it offered that our offer lacks.
+        sent: kind -> ids it took since the digests of the kind were last equal.
+        overfed: kinds of which it took more, and lacks them still, than `sent` remembers.
+        version: grows with every change here; views are reused while it stands still.
+    """
+
+    refused: BackoffMemory[Key] = field(default_factory=_refused_memory)
+    unserved: BackoffMemory[Key] = field(default_factory=_unserved_memory)
+    refusing: BackoffMemory[EnvelopeKind] = field(default_factory=_refusing)
+    not_serving: BackoffMemory[EnvelopeKind] = field(default_factory=_not_serving)
+    deferred: OrderedDict[Key, None] = field(default_factory=OrderedDict)
+    noted: dict[EnvelopeKind, frozenset[bytes]] = field(default_factory=dict)
+    sent: dict[EnvelopeKind, BackoffMemory[bytes]] = field(default_factory=dict)
+    overfed: BackoffMemory[EnvelopeKind] = field(default_factory=_overfed)
+    views: dict[EnvelopeKind, View] = field(default_factory=dict)
+    version: int = 0
+
+    def note_refused(self, key: Key, now_s: float) -> None:
+        """These bytes, as this peer sends them, are refused."""
+        forgotten = self.refused.note(key, now_s)
+        if forgotten is not None:
+            self.refusing.note(forgotten[0], now_s)
+
+    def note_unserved(self, key: Key, now_s: float) -> None:
+        """This did not come, or found no room."""
+        forgotten = self.unserved.note(key, now_s)
+        if forgotten is not None:
+            self.not_serving.note(forgotten[0], now_s)
+
+    def is_worth_asking(self, kind: EnvelopeKind, now_s: float) -> bool:
+        """False while what would be asked for is known only to be much."""
+        return not (self.refusing.is_active(kind, now_s) or self.not_serving.is_active(kind, now_s))
+
+    def is_worth_sending(self, kind: EnvelopeKind, withheld: int, now_s: float) -> bool:
+        """False for a while, longer each time, once a peer lacks half of all the last it took.
+
+        It has no use for this kind now. Beyond what is remembered the rest would go out again with
+        every round.
+        """
+        if withheld >= IDS_PER_PEER_MAX // 2:
+            self.overfed.note(kind, now_s)
+        return not self.overfed.is_active(kind, now_s)
+
+    def note_deferred(self, key: Key) -> None:
+        """Remember that this peer delivered what waits; the oldest makes room."""
+        self.deferred[key] = None
+        self.deferred.move_to_end(key)
+        if len(self.deferred) > IDS_PER_PEER_MAX:
+            self.deferred.popitem(last=False)
+
+
+def is_known(memory: PeerMemory, key: Key, standing: Standing | None, now_s: float) -> bool:
+    """Is there nothing to gain from this peer's copy?"""
+    match standing:
+        case Standing.HELD:
+            return True
+        case Standing.DEFERRED if key in memory.deferred:
+            return True
+        case _:
+            return memory.refused.is_active(key, now_s)
+
+
+def remember(memory: PeerMemory, key: Key, verdict: Verdict, now_s: float) -> None:
+    """Keep what a verdict on this peer's copy means for asking it again."""
+    match verdict.outcome:
+        case Outcome.REFUSED if verdict.reason in _NO_ROOM:
+            memory.note_unserved(key, now_s)
+        case Outcome.REFUSED | Outcome.MALFORMED:
+            memory.note_refused(key, now_s)
+        case Outcome.DEFERRED:
+            memory.note_deferred(key)
+        case Outcome.ADMITTED | Outcome.UPGRADED | Outcome.DUPLICATE | Outcome.SUPERSEDED:
+            memory.refused.forget(key)
+            memory.unserved.forget(key)

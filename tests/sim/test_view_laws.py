@@ -1,0 +1,173 @@
+"""The view of two nodes comes to be equal, whatever each holds, trusts, refuses and forgets.
+
+Hypothesis draws what the two are given, by whom they are told it, what they are configured to
+believe, and when they restart or change their mind. Then nothing happens for a while, and both
+must end in one view, know it, and stay silent but for comparisons: no livelock, no record sent
+again and again.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from sim.test_sim_convergence import TRUSTED, records
+
+from ciris_mesh.directory.base import OWN, Source
+from ciris_mesh.directory.memory import MemoryDirectory
+from ciris_mesh.protocol.limits import CADENCE_S
+from ciris_mesh.protocol.report import BoundedBy, InSync
+from ciris_mesh.records.authoring import author
+from ciris_mesh.records.envelope import parse_envelope
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.rules.base import Trust
+from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
+from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
+from support.keys import key
+from support.records import AT_MS, sample
+from support.sim_exchange import SimExchange
+from support.sim_network import PERFECT, Record
+
+K = EnvelopeKind
+KINDS = (K.KEY, K.ATTESTATION, K.REVOCATION, K.FAMILY, K.ORGANIZATION)
+BOTH = CAPABILITY_RECONCILE | CAPABILITY_RECORDS
+SIGNERS = ("alice", "bob", "carol")
+NODES = ("one", "two")
+
+
+@cache
+def pool() -> tuple[Record, ...]:
+    """Valid ones, ones that need others first, ones that say what was said, and broken ones."""
+    made = [*records()[:21], *((K.REVOCATION, sample(K.REVOCATION, key(n))) for n in SIGNERS)]
+    made += [(K.ATTESTATION, _again(n)) for n in range(2)]
+    made += [(kind, _with_another_signature(raw)) for kind, raw in records()[1:6:2]]
+    ahead_ms = AT_MS + 3_600_000
+    made.append((K.ATTESTATION, sample(K.ATTESTATION, key("alice"), 9, ahead_ms)))
+    return tuple(made)
+
+
+def _again(_number: int) -> bytes:
+    """A withdrawal of one attestation; a second one says the same under another id."""
+    about = parse_envelope(K.ATTESTATION, records()[1][1]).record
+    given_columns = {
+        "attested_key_id": key("alice").key_id,
+        "attestation_type": "recants",
+        "attestation_envelope": {"references_attestation_id": about["attestation_id"]},
+    }
+    return author(K.ATTESTATION, given_columns, key("alice"), at_ms=AT_MS)
+
+
+def _with_another_signature(raw: bytes) -> bytes:
+    at = raw.rindex(b'A"') if b'A"' in raw else len(raw) // 2
+    return raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
+
+
+_node = st.sampled_from(NODES)
+_some = st.frozensets(st.sampled_from(SIGNERS))
+_record = st.integers(0, len(SIGNERS) * 7 + 8)
+events = st.one_of(
+    st.tuples(st.just("own"), _node, _record),
+    st.tuples(st.just("own"), _node, _record),
+    st.tuples(st.just("registry"), _node, _record),
+    st.tuples(st.just("import"), _node, _record),
+    st.tuples(st.just("trust"), _node, _some),
+    st.tuples(st.just("crash"), _node, st.floats(0.1, 20)),
+    st.tuples(st.just("lose"), _node, st.floats(0.1, 20)),
+    st.tuples(st.just("wait"), _node, st.floats(0.0, 45)),
+)
+
+
+def lived(
+    trusts: tuple[frozenset[str], frozenset[str]],
+    appointed: tuple[bool, bool],
+    speaks: tuple[int, int],
+    history: list[tuple[str, str, Any]],
+) -> SimExchange:
+    mesh = SimExchange(
+        NODES,
+        seed=1,
+        faults=PERFECT,
+        kinds=KINDS,
+        trusted=TRUSTED,
+        epoch_ms=AT_MS,
+        capabilities=dict(zip(NODES, speaks, strict=True)),
+        directories={
+            name: MemoryDirectory(trust=Trust(root_stewards=TRUSTED if may else frozenset()))
+            for name, may in zip(NODES, appointed, strict=True)
+        },
+    )
+    for name, signers in zip(NODES, trusts, strict=True):
+        mesh.nodes[name].trusted = _ids(signers)
+    for what, name, value in history:
+        happens(mesh, what, name, value)
+    return mesh
+
+
+def happens(mesh: SimExchange, what: str, name: str, value: Any) -> None:
+    node = mesh.nodes[name]
+    sources = {"own": OWN, "import": Source("import"), "registry": Source("registry", "r")}
+    match what:
+        case "trust":
+            node.trusted = _ids(value)
+        case "crash":
+            if mesh.is_up(name):
+                mesh.crash(name, for_s=value)
+        case "lose":  # the card broke; the keys were kept elsewhere
+            if mesh.is_up(name):
+                trust = Trust(root_stewards=TRUSTED)
+                mesh.crash(name, for_s=value, directory=MemoryDirectory(trust=trust))
+        case "wait":
+            mesh.run_s(value)
+        case _:
+            kind, raw = pool()[value]
+            node.directory.admit(kind, raw, sources[what], now_ms=mesh.wall_ms())
+            if mesh.is_up(name):
+                node.exchange.spread()
+
+
+def _ids(names: frozenset[str]) -> frozenset[str]:
+    return frozenset(key(name).key_id for name in names)
+
+
+ALL, NOBODY = frozenset(SIGNERS), frozenset[str]()
+
+
+@given(
+    trusts=st.tuples(_some, _some),
+    appointed=st.tuples(st.booleans(), st.booleans()),
+    speaks=st.sampled_from([(BOTH, BOTH), (BOTH, BOTH), (BOTH, BOTH), (BOTH, CAPABILITY_RECORDS)]),
+    history=st.lists(events, max_size=16),
+)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@example((ALL, NOBODY), (True, False), (BOTH, BOTH), [("own", "one", n) for n in range(7)])
+@example((ALL, ALL), (True, True), (BOTH, BOTH), [("own", "one", n) for n in range(24, 30)])
+@example(
+    (NOBODY, ALL),
+    (True, True),
+    (BOTH, BOTH),
+    [("own", "two", 0), ("own", "two", 1), ("wait", "one", 45.0), ("lose", "two", 1.0)],
+)
+def test_two_nodes_end_in_one_view_and_stay_silent(
+    trusts: tuple[frozenset[str], frozenset[str]],
+    appointed: tuple[bool, bool],
+    speaks: tuple[int, int],
+    history: list[tuple[str, str, Any]],
+) -> None:
+    mesh = lived(trusts, appointed, speaks, history)
+    mesh.run_s(10 * CADENCE_S)
+    for node in mesh.nodes.values():
+        node.said.clear()
+    mesh.run_s(4 * CADENCE_S)
+    one, two = mesh.nodes.values()
+    for mine, theirs in ((one, two), (two, one)):
+        assert set(mine.said) <= {"Digests"}, f"{mine.name} keeps saying {dict(mine.said)}"
+        assert not mine.is_active()
+        assert mine.counts.snapshot() == {}, "nobody did wrong, and no exchange came to nothing"
+        for kind in KINDS:
+            view = mine.bridge.view_ids(theirs.name, kind)
+            assert view == theirs.bridge.view_ids(mine.name, kind), kind
+            signal = mine.board.standing(theirs.name, kind).signal
+            waiting = mine.bridge.waiting(theirs.name, kind)
+            assert signal == (BoundedBy(waiting) if waiting else InSync()), kind
