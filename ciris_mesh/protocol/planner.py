@@ -176,6 +176,14 @@ class Planner:
         stuck = peer.stuck.pop((kind, envelope_id), None)
         return peer.queue.take(kind, envelope_id) is not None or stuck is not None
 
+    def keep_only(self, name: str, wanted: Collection[tuple[EnvelopeKind, bytes]]) -> None:
+        """Take off a peer's list what is not among these: a comparison showed that it has it."""
+        peer = self._peers.get(name)
+        if peer is not None:
+            for item in (*peer.queue, *(item for item, _ in peer.stuck.values())):
+                if item.name not in wanted:
+                    self.cancel(name, *item.name)
+
     def owe(self, name: str, kind: EnvelopeKind, records: int, size_bytes: int) -> None:
         """Say what a peer lacks of a kind beyond what was offered. Replaces the last time."""
         peer = self._peers.get(name)

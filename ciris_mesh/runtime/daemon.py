@@ -119,9 +119,11 @@ def _build(
             rounds=SchedulerConfig(rounds.cadence_s, rounds.no_progress_timeout_s),
             tau_partial_s=rounds.tau_partial_s,
             pinned=frozenset(config.trust.pinned),
+            radio=config.radio,
+            air_file=home.storage / "airtime.json",
         ),
     )
     for peer in book.peers():
         node.add_peer(peer_config(peer))
-    budget = RadioBudget(config.radio)
+    budget = node.runtime.budget or RadioBudget(config.radio)
     return node, Operations(node, book, clock, clock.monotonic_s(), budget, trust)

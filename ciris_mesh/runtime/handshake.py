@@ -69,6 +69,8 @@ class LinkState:
         theirs: what the peer said last of its views; None before the first comparison.
         compared: kinds that both ends named in a comparison, in wire order.
         differ: those of which the digests differed in the last.
+        interface: the name of the first hop's, where that is known.
+        is_hushed: "no air" was said on it, and nothing more will be.
         early: a comparison the peer sent before we had its binding.
         broken: a frame was lost for want of room; those after it must not count.
         kinds, capabilities: those both ends state; none before the peer's hello.
@@ -94,6 +96,8 @@ class LinkState:
     early: Digests | None = None
     broken: bool = False
     replaced: bool = False
+    interface: str = ""
+    is_hushed: bool = False
     kinds: frozenset[EnvelopeKind] = field(default_factory=frozenset)
     capabilities: int = 0
 
@@ -114,6 +118,7 @@ class Greeter:
 
     Args:
         peers: key ids whose bindings are kept whoever else comes.
+        off: kinds that are not exchanged on a link, whatever this node serves elsewhere.
     """
 
     def __init__(
@@ -124,9 +129,11 @@ class Greeter:
         *,
         wall_ms: Callable[[], int],
         peers: Callable[[], frozenset[str]] = frozenset,
+        off: Callable[[LinkState], frozenset[EnvelopeKind]] = lambda _state: frozenset(),
     ) -> None:
         self._own = own
         self._peers = peers
+        self._off = off
         self._bindings = bindings
         self._directory = directory
         self._wall_ms = wall_ms
@@ -137,7 +144,7 @@ class Greeter:
         return Hello(
             wire_versions=WIRE_VERSIONS,
             capabilities=self._own.capabilities,
-            kinds=self._own.kinds,
+            kinds=self._kinds(state),
             scope_hash=SCOPE_ALL,
             nonce=state.nonce,
             day=max(0, self._wall_ms() // _DAY_MS),
@@ -167,7 +174,7 @@ class Greeter:
         if state.hello is not None:
             return [Refusal("out_of_turn")]
         state.hello = hello
-        state.kinds = frozenset(hello.kinds) & frozenset(self._own.kinds)
+        state.kinds = frozenset(hello.kinds) & frozenset(self._kinds(state))
         state.capabilities = hello.capabilities & self._own.capabilities
         replies: list[MeshMessage] = [] if state.hello_sent else [self.hello(state)]
         if not set(hello.wire_versions) & set(WIRE_VERSIONS):
@@ -178,6 +185,10 @@ class Greeter:
             return replies
         state.binding_wanted = True
         return [*replies, BindingWanted()]
+
+    def _kinds(self, state: LinkState) -> tuple[EnvelopeKind, ...]:
+        off = self._off(state)
+        return tuple(kind for kind in self._own.kinds if kind not in off)
 
     def _holds(self, binding: Binding) -> bool:
         """Is a remembered binding still good? Its signature is checked again: files can rot."""
