@@ -189,28 +189,35 @@ class Account:
         limit_us = self.limit_us
         return None if limit_us is None else int(limit_us * self._own_share)
 
-    def free_us(self, now_s: float) -> int | None:
+    def free_us(self, now_s: float, *, whole: bool = False) -> int | None:
         """What may be reserved; below zero when more was sent than is allowed."""
         limit_us, own_limit_us = self.limit_us, self.own_limit_us
         if limit_us is None or own_limit_us is None:
             return None
         own_us = self.source_us(Source.OWN, now_s) + self.open_us()
-        return min(limit_us - self.used_us(now_s), own_limit_us - own_us)
+        left_us = limit_us - self.used_us(now_s)
+        return left_us if whole else min(left_us, own_limit_us - own_us)
 
-    def wait_s(self, amount_us: int, now_s: float) -> float:
+    def wait_s(self, amount_us: int, now_s: float, *, whole: bool = False) -> float:
         """Until so much leaves the window that it fits, if nothing more is sent."""
         limit_us, own_limit_us = self.limit_us, self.own_limit_us
         if limit_us is None or own_limit_us is None:
             return 0.0
         over_us = amount_us + self.used_us(now_s) - limit_us
         own_us = self.source_us(Source.OWN, now_s) + self.open_us()
-        own_over_us = amount_us + own_us - own_limit_us
-        for at_s, source, gone_us in self._expiries():
+        own_over_us = 0 if whole else amount_us + own_us - own_limit_us
+        for at_s, source, gone_us in heapq.merge(self._expiries(), self._unseen_expiries()):
             over_us -= gone_us
             own_over_us -= gone_us if source is Source.OWN else 0
             if over_us <= 0 and own_over_us <= 0:
                 return max(at_s - now_s, 0.0)
         return RETRY_S
+
+    def _unseen_expiries(self) -> Iterator[tuple[float, Source, int]]:
+        """At the latest: no report may ever show it."""
+        keep_s = SEEN_WITHIN_S + LATE_S + HOUR_S
+        for each in self._unseen:
+            yield (each.slot + 2) * SLOT_S + keep_s, each.source, each.true_us
 
     def _expiries(self) -> Iterator[tuple[float, Source, int]]:
         rows = (

@@ -144,12 +144,15 @@ class Ledger:
         *,
         frame_s: float = 0.0,
         keep_s: float = 0.0,
+        whole: bool = False,
     ) -> Reservation | Refusal:
         """Ask for air before it is used.
 
         Args:
             frame_s: longest single frame in it.
             keep_s: so much must be left over, for something more urgent.
+            whole: for what is said once to each peer and may be longer than the part given out:
+                all that is left of the limit.
 
         Raises:
             ValueError: a time is negative or no number.
@@ -165,11 +168,12 @@ class Ledger:
         if len(account.open) >= RESERVATIONS_MAX:
             return Refusal(Reason.TOO_MANY_OPEN, RETRY_S)
         needed_us = amount_us + keep_us
-        if account.own_limit_us is not None and needed_us > account.own_limit_us:
+        most_us = account.limit_us if whole else account.own_limit_us
+        if most_us is not None and needed_us > most_us:
             return Refusal(Reason.NEVER_FITS, math.inf)
-        free_us = account.free_us(now_s)
+        free_us = account.free_us(now_s, whole=whole)
         if free_us is not None and needed_us > free_us:
-            return Refusal(Reason.OVER_BUDGET, account.wait_s(needed_us, now_s))
+            return Refusal(Reason.OVER_BUDGET, account.wait_s(needed_us, now_s, whole=whole))
         number = next(self._numbers)
         account.open[number] = (amount_us, now_s)
         return Reservation(number, interface, airtime_s)

@@ -46,7 +46,7 @@ Named = tuple[EnvelopeKind, bytes]
 
 @dataclass(slots=True)
 class _Credit:
-    """What batches of one peer have reserved for dialling and comparing, and what of it was used."""
+    """What batches of one peer reserved for dialling and comparing, and what of it was used."""
 
     left: Sent = NOTHING
     used: Sent = NOTHING
@@ -62,7 +62,7 @@ class Air:
         file: where the hour is kept over a restart; None to forget it.
 
     Attributes:
-        on_batch: called with a peer's key id when a batch for it was handed over; must only enqueue.
+        on_batch: called with a peer's key id when a batch for it was chosen; must only enqueue.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Air:
     # -- the interfaces --------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Take up the hour that was kept, and look at the interfaces. Once, before anything else."""
+        """Take up the hour that was kept, and look at the interfaces. Once, before all else."""
         if self._file is not None:
             self._kept, self._kept_ago_s = self._file.read(self._clock())
         self.tick()
@@ -184,7 +184,7 @@ class Air:
         return ""
 
     def off(self, state: LinkState) -> frozenset[EnvelopeKind]:
-        """Kinds that are not exchanged on a link: comparing what is never sent costs air for ever."""
+        """Kinds not exchanged on a link: comparing what is never sent would cost air for ever."""
         if not self.covers(state):
             return frozenset()
         plan = self.budget.settings.plan()
@@ -259,10 +259,13 @@ class Air:
                 raise NoAir(answer.wait_s, needed_s)
             self.budget.ledger.release(answer)
 
-    def pay(self, state: LinkState, frame: bytes, *, in_any_case: bool = False) -> None:
+    def pay(
+        self, state: LinkState, frame: bytes, *, once: bool = False, in_any_case: bool = False
+    ) -> None:
         """Count a frame that goes out, unless a batch has paid for it.
 
         Args:
+            once: each peer gets one, and it may take what is left of the hour.
             in_any_case: say it and be it too much: one word that saves more.
 
         Raises:
@@ -283,7 +286,7 @@ class Air:
                 self.budget.ledger.charge(interface, sent.airtime_s, now_s, Source.OWN)
                 return
             answer = self.budget.ledger.reserve(
-                interface, sent.airtime_s, now_s, frame_s=price.frame_s
+                interface, sent.airtime_s, now_s, frame_s=price.frame_s, whole=once
             )
             if isinstance(answer, Refusal):
                 raise NoAir(answer.wait_s, sent.airtime_s)

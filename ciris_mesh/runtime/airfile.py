@@ -61,7 +61,7 @@ class AirFile:
             logger.warning("air.not_kept path=%s error=%s", self._path, error)
 
     def read(self, now_s: float) -> tuple[tuple[SavedInterface, ...] | None, float | None]:
-        """What was kept, None when it cannot be read; and how many seconds ago, when that is sure."""
+        """What was kept, None when it can't be read; and how many seconds ago, if that is sure."""
         try:
             body = json.loads(read_bounded(self._path, bytes_max=_FILE_BYTES_MAX))
             rows = tuple(map(_row, body["interfaces"][:INTERFACES_MAX]))

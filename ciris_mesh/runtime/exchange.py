@@ -15,6 +15,7 @@ from typing import Final
 from ciris_mesh.errors import MeshError, NoAir, TransportError
 from ciris_mesh.protocol.report import BoundedBy, InSync, RoundReport
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
+from ciris_mesh.runtime.air import RADIO_CADENCE_S
 from ciris_mesh.runtime.comparison import own_digests, split
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator
 from ciris_mesh.runtime.events import RoundOutcome
@@ -164,6 +165,7 @@ class Exchange:
         ours, equal, differ = self._split(peer, state, theirs)
         self._parts.try_say(state, ours)
         self.scheduler.postpone(peer.config.key_id)
+        peer.next_check_s = max(peer.next_check_s, self._parts.clock() + RADIO_CADENCE_S)
         self.rounds.answered(peer, equal, differ=bool(differ))
 
     def _answered(self, peer: Peer, state: LinkState, theirs: Digests) -> None:

@@ -102,7 +102,7 @@ class Parts:
         """
         frame = wrap(message)
         if self.air is not None and not is_paid:
-            self.air.pay(state, frame)
+            self.air.pay(state, frame, once=isinstance(message, mesh.BindingOffer))
         self.transport.send(state.link, frame)
 
     def try_say(self, state: LinkState, message: AnyMessage, *, is_paid: bool = False) -> None:

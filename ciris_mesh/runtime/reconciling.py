@@ -457,8 +457,8 @@ class Reconciling:
             return  # a check that was due is out, and its answer decides
         elif is_news or round_.is_partial:
             self._open(peer, state, differ, attempt=1)
-        elif not (round_.sent or round_.withheld or round_.withdrawn):
-            self._wonder(peer, state, differ)
+        elif not (round_.sent or round_.withheld or round_.withdrawn or self._radio.covers(state)):
+            self._wonder(peer, state, differ)  # on a radio the peer may just lack the air
 
     def _wonder(self, peer: Peer, state: LinkState, differ: Sequence[EnvelopeKind]) -> None:
         """Digests differ, and nothing was found that does: chance, or something unheard of."""

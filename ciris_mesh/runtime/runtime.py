@@ -142,8 +142,8 @@ class ReplicationRuntime:
         )
         self._exchange.join(self.scheduler)
         known = bindings or BindingStore()
-        off = self._air.off if self._air is not None else lambda _state: frozenset[EnvelopeKind]()
-        greeter = Greeter(own, known, directory, wall_ms=wall_ms, peers=self.peers.key_ids, off=off)
+        ids, off = self.peers.key_ids, self._air.off if self._air is not None else None
+        greeter = Greeter(own, known, directory, wall_ms=wall_ms, peers=ids, off=off)
         self._links = Links(parts, greeter, self._exchange, self.scheduler)
         self._lock = threading.Lock()  # guards the two flags
         self._started = False

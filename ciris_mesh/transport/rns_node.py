@@ -317,7 +317,7 @@ class RnsTransport:
             link = self.add_link(rns, None)
         seam.attach(rns, link)
         if is_local(type(rns.attached_interface).__name__):
-            medium = "unknown"  # nobody said yet who it is, so there is no path to ask about
+            way = "unknown", ""  # nobody said yet who it is, so there is no path to ask about
         else:
             way = link_way(rns, None)
         with self._host.lock:
