@@ -101,26 +101,27 @@ class Air:
 
     def stop(self) -> None:
         """Count what was sent last, and write it down."""
-        now_s = self._clock()
-        rows = [row for row in self._rows() if row.medium == "radio"]
-        with self._lock:
-            for row in rows:
-                self._count(row, now_s)
+        self.look()
         self.save()
+
+    def look(self) -> list[InterfaceRow]:
+        """Count what the interfaces sent. Returns all of them; blocks for a moment."""
+        rows = list(self._rows())
+        with self._lock:
+            now_s = self._clock()
+            online = [row for row in rows if row.online]
+            self._is_radio_only = bool(online) and all(row.medium == "radio" for row in online)
+            for row in rows:
+                if row.medium == "radio":
+                    self._count(row, now_s)
+        return rows
 
     def tick(self) -> None:
         """Count what the interfaces sent, and hand over what may go. Blocks for a moment."""
-        rows = list(self._rows())
-        now_s = self._clock()
-        with self._lock:
-            online = [row for row in rows if row.online]
-            self._is_radio_only = bool(online) and all(row.medium == "radio" for row in online)
-            radios = [row for row in rows if row.medium == "radio"]
-            for row in radios:
-                self._count(row, now_s)
-        for row in radios:
-            self.pump(row.name)
-        if now_s - self._saved_s >= SAVE_S:
+        for row in self.look():
+            if row.medium == "radio":
+                self.pump(row.name)
+        if self._clock() - self._saved_s >= SAVE_S:
             self.save()
 
     def _count(self, row: InterfaceRow, now_s: float) -> None:

@@ -172,7 +172,7 @@ class Greeter:
                 return [Refusal("out_of_turn")]
 
     def _offer(self, state: LinkState) -> BindingOffer:
-        """Where bytes are dear the key record goes coded: at 1 % and SF8 it fits an hour only so."""
+        """Where bytes are dear the key record goes coded: only so it fits an hour at SF8, 1 %."""
         record = self._own.key_envelope
         if state.is_slow and state.capabilities & CAPABILITY_RECORDS:
             record = batch_of([(EnvelopeKind.KEY, record)], is_slow=True)

@@ -79,8 +79,7 @@ class Operations:
     def _budget(self, _: Arguments) -> object:
         runtime = self.node.runtime
         aliases = {peer.config.key_id: peer.config.alias for peer in runtime.peers.all()}
-        rows = runtime.transport.stats().interfaces
-        return self.budget.status(rows, aliases, self.clock.monotonic_s())
+        return self.budget.status(runtime.interfaces(), aliases, self.clock.monotonic_s())
 
     def _admit(self, arguments: Arguments) -> object:
         envelope = _hex(arguments, "envelope_hex")

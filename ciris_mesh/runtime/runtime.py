@@ -41,7 +41,7 @@ from ciris_mesh.runtime.registry import ReplicationRegistry
 from ciris_mesh.runtime.scheduler import ReplicationScheduler, SchedulerConfig
 from ciris_mesh.runtime.staleness import StalenessBoard
 from ciris_mesh.runtime.worker import Timer, WorkerPool
-from ciris_mesh.transport.base import Transport
+from ciris_mesh.transport.base import InterfaceRow, Transport
 
 #: How often an idle node looks whether a record dated ahead of its clock is due.
 RETRY_DUE_S = 60.0
@@ -276,6 +276,10 @@ class ReplicationRuntime:
         if any(outcome.is_change for outcome, _ in answers):
             self._exchange.spread()
         return answers
+
+    def interfaces(self) -> Sequence[InterfaceRow]:
+        """Those of the transport; what radios among them sent is counted first."""
+        return self.transport.stats().interfaces if self._air is None else self._air.look()
 
     # -- inside ----------------------------------------------------------------------------
 
