@@ -153,7 +153,7 @@ def _link_packet(payload_bytes: int) -> int:
 
 
 def _parts(size_bytes: int) -> list[int]:
-    """Packets of a Resource of that size; a hash is put before its content, and all is padded."""
-    whole, rest = divmod(size_bytes + 2 * _BLOCK_BYTES, _PART_BODY_BYTES)
+    """Packets of a Resource of that size: it is encrypted as a whole, which adds 64 bytes."""
+    whole, rest = divmod(size_bytes + 4 * _BLOCK_BYTES, _PART_BODY_BYTES)
     head = _PART_BYTES - _PART_BODY_BYTES
     return [_PART_BYTES] * whole + ([rest + head] if rest else [])

@@ -504,3 +504,30 @@ def test_a_saved_ledger_knows_what_was_sent(history: list[tuple[str, float]], of
     for later_s in (0.0, 600.0, 3_000.0):
         truth_s = life.radio.hour(life.now_s + off_s + later_s, "own")
         assert again.free_s("lora", later_s) <= SHARE * 36 - truth_s + 1e-6
+
+
+def test_what_is_said_once_may_take_what_is_left_of_the_limit() -> None:
+    ledger = Ledger(0.8)
+    ledger.set_interface("lora", Rule(0.01))
+    assert isinstance(ledger.reserve("lora", 30.0, 0.0), Refusal)
+    found = ledger.reserve("lora", 30.0, 0.0, whole=True)
+    assert isinstance(found, Reservation)
+    ledger.commit(found, 0.0)
+    more = ledger.reserve("lora", 6.5, 1.0, whole=True)
+    assert isinstance(more, Refusal)
+    assert more.wait_s == pytest.approx(3_630, abs=3)
+    assert ledger.free_s("lora", 1.0) == 0
+    assert isinstance(ledger.reserve("lora", 36.5, 9_000.0, whole=True), Refusal)
+
+
+def test_the_wait_for_what_no_report_has_shown_yet_is_told() -> None:
+    ledger = Ledger(1.0)
+    ledger.set_interface("lora", Rule(0.01), reports=True)
+    found = ledger.reserve("lora", 30.0, 0.0)
+    assert isinstance(found, Reservation)
+    ledger.commit(found, 0.0)
+    wait = ledger.reserve("lora", 10.0, 1.0)
+    assert isinstance(wait, Refusal)
+    assert 3_600 < wait.wait_s < 4_000
+    assert ledger.free_s("lora", SEEN_WITHIN_S + 2) == 6, "by now it counts as sent"
+    assert isinstance(ledger.reserve("lora", 10.0, 1.0 + wait.wait_s), Reservation)

@@ -690,3 +690,16 @@ def test_what_reticulum_sends_leaves_less_for_records(
             radio.send("own", now_s, made.airtime_s)
             now_s += made.airtime_s
             desk.finish(made.number, now_s)
+
+
+def test_what_a_comparison_shows_to_be_there_is_owed_no_longer() -> None:
+    made = Planner(Ledger(), RadioPlan())
+    made.set_peer("bob", "lora")
+    items = [item(n, K.KEY) for n in range(4)]
+    for each in items:
+        assert made.offer("bob", each) is Offered.QUEUED
+    made.keep_only("bob", {items[1].name})
+    made.keep_only("nobody", ())
+    (row,) = made.owed()
+    assert (row.kind, row.records) == (K.KEY, 1)
+    assert made.cancel("bob", *items[1].name)
