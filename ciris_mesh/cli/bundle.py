@@ -37,11 +37,12 @@ _DAMAGE: Final = {
 
 
 @click.command("export", cls=Verb)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write to this file instead of standard output.",
+    help="The same as FILE, for scripts that name what they give.",
 )
 @click.option(
     "--kind",
@@ -53,8 +54,12 @@ _DAMAGE: Final = {
 )
 @click.option("--force", is_flag=True, help="Replace the file when it is there already.")
 @click.pass_obj
-def export(app: App, *, out: Path | None, kinds: tuple[str, ...], force: bool) -> None:
-    """Write the records this node holds, with their signatures, into one file.
+def export(
+    app: App, *, file: Path | None, out: Path | None, kinds: tuple[str, ...], force: bool
+) -> None:
+    """Write the records this node holds, with their signatures, into FILE.
+
+    Without FILE they go to standard output, for another program.
 
     Any node can import it: what it holds is verified there like records from a peer. It contains
     no secrets of this node. The file appears whole or not at all.
@@ -62,8 +67,11 @@ def export(app: App, *, out: Path | None, kinds: tuple[str, ...], force: bool) -
     from ciris_mesh.runtime.bundle import bundled_rows, export_bundle, write_bundle
     from ciris_mesh.ui.words import count
 
+    if file is not None and out is not None:
+        raise click.UsageError("give FILE once, by itself or with --out")
+    out = out or file
     if out is None and sys.stdout.isatty():
-        raise Failure("a bundle is not for the screen: add --out FILE, or pipe it to a program")
+        raise Failure("a bundle is not for the screen: add a FILE, or pipe it to a program")
     chosen = [EnvelopeKind(kind) for kind in kinds] or list(EnvelopeKind)
     with _pages(app) as pages, _progress(app, "export", None) as progress:
         rows = bundled_rows(pages, chosen)

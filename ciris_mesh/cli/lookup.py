@@ -80,16 +80,29 @@ def find_peer_row(rows: Iterable[dict[str, Any]], name: str) -> dict[str, Any]:
     return by_name[found]
 
 
-def peer_called(app: App, text: str) -> Peer | None:
-    """The peer with this alias or key id; None without one, or without a node here."""
-    from ciris_mesh.errors import ConfigError
+def known_key_id(app: App, text: str) -> str | None:
+    """The key id of a peer or of this node that is called so or begins so.
+
+    Returns:
+        None when nobody is, or without a node here.
+
+    Raises:
+        Failure: several begin so.
+    """
+    from ciris_mesh.errors import ConfigError, KeyFileError
     from ciris_mesh.runtime.peerbook import PeerBook
+    from ciris_mesh.runtime.setup import node_identity
 
     try:
-        peers = PeerBook.load(node_home(app).peers).peers()
-    except ConfigError:  # the command will say so
+        home = node_home(app)
+        peers = PeerBook.load(home.peers).peers()
+        own = node_identity(home).key_id
+    except (ConfigError, KeyFileError):  # the command will say so
         return None
-    return next((peer for peer in peers if text in (peer.key_id, peer.alias)), None)
+    for peer in peers:
+        if text in (peer.key_id, peer.alias):
+            return peer.key_id
+    return one_beginning(text, [own, *(peer.key_id for peer in peers)]) if text else None
 
 
 def find_key(app: App, text: str, own_key_id: str, *, unknown: bool) -> KnownKey:

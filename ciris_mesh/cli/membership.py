@@ -9,8 +9,8 @@ import click
 from ciris_mesh.cli.app import App, Failure
 from ciris_mesh.cli.options import CHOSEN_ID, KEY_ID, Manner, takes_manner, time_option
 from ciris_mesh.cli.publish import publish
+from ciris_mesh.cli.resolve import what_counts
 from ciris_mesh.cli.signing import this_signer
-from ciris_mesh.cli.stored import latest_of
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.records.kinds import EnvelopeKind
 
@@ -71,8 +71,7 @@ def end(app: App, *, user_id: str, org_id: str, role: str | None, manner: Manner
 
 
 def _known_role(app: App, user_id: str, org_id: str) -> str:
-    match = {"user_id": user_id, "org_id": org_id}
-    known = latest_of(app, EnvelopeKind.ORG_MEMBERSHIP, match)
+    known = what_counts(app, EnvelopeKind.ORG_MEMBERSHIP, "membership", org_id, user_id)
     if known is None:
-        raise Failure(f"no membership of {user_id} in {org_id} is known here; add --role ROLE")
+        raise Failure(f"no membership of {user_id} in {org_id} counts here; add --role ROLE")
     return str(known["role"])

@@ -67,17 +67,20 @@ class Id(_TextType):
 
 
 class KeyId(Id):
-    """A key id, or the alias of a peer, which stands for the peer's. What is shown is the id."""
+    """A key id, or what stands for that of a peer or this node: its alias or its beginning.
+
+    What is shown before anything is signed is the whole id.
+    """
 
     name = "key id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return a key id, or end with wrong usage."""
-        from ciris_mesh.cli.lookup import peer_called
+        from ciris_mesh.cli.lookup import known_key_id
 
         app = ctx.find_object(App) if ctx is not None else None
-        peer = peer_called(app, str(value)) if app is not None else None
-        return peer.key_id if peer is not None else super().convert(value, param, ctx)
+        known = known_key_id(app, str(value)) if app is not None else None
+        return known or super().convert(value, param, ctx)
 
 
 class Line(_TextType):

@@ -9,8 +9,8 @@ import click
 from ciris_mesh.cli.app import App, Failure
 from ciris_mesh.cli.options import CHOSEN_ID, LINE, Manner, takes_manner, time_option
 from ciris_mesh.cli.publish import publish
+from ciris_mesh.cli.resolve import what_counts
 from ciris_mesh.cli.signing import Signer, this_signer
-from ciris_mesh.cli.stored import latest_of
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.records.kinds import EnvelopeKind
 
@@ -126,13 +126,11 @@ def _current(app: App, me: Signer, org_id: str) -> dict[str, Any]:
     """What is known of the organization now, as columns of a new record.
 
     Raises:
-        Failure: nothing is known, it was ended, or the new record would lose to the known one.
+        Failure: nothing counts, it was ended, or the new record would lose to the known one.
     """
-    known = latest_of(app, EnvelopeKind.ORGANIZATION, {"org_id": org_id})
+    known = what_counts(app, EnvelopeKind.ORGANIZATION, "org", org_id)
     if known is None:
-        raise Failure(f"no organization {org_id} is known here; see: ciris-mesh org create --help")
-    if known["status"] == "deactivated" or "withdrawn_at" in known:
-        raise Failure(f"{org_id} was ended, which is for good; create one under another id")
+        raise Failure(f"no organization {org_id} counts here; see: ciris-mesh org create --help")
     from ciris_mesh.records.timestamps import to_unix_ms
 
     if to_unix_ms(known["asserted_at"]) >= me.at_ms:

@@ -101,7 +101,7 @@ def _show_table(app: App, rows: list[Row], *, wide: bool) -> None:
 
 
 def _said(app: App, rows: list[Row]) -> list[dict[str, str]]:
-    """What each row says of whom, as members of RecordRow; empty texts for most kinds."""
+    """What each row says of whom, as members of RecordRow; empty texts for keys."""
     wanted = [(row["kind"], row["envelope_id"]) for row in rows if row["kind"] in _SAYING]
     texts = dict(zip(wanted, envelope_texts(app, wanted), strict=True))
     said = []
@@ -127,9 +127,28 @@ def _revoked(record: dict[str, Any]) -> dict[str, str]:
     return {"target": str(record["revoked_key_id"]), "says": str(record.get("reason") or "")}
 
 
+def _columns(target: str, *says: str) -> Callable[[dict[str, Any]], dict[str, str]]:
+    def read(record: dict[str, Any]) -> dict[str, str]:
+        said = (str(record[name]) for name in says if record.get(name) is not None)
+        return {"target": str(record[target]), "says": " ".join(said)}
+
+    return read
+
+
+_K: Final = EnvelopeKind
 _SAYING: Final[dict[str, Callable[[dict[str, Any]], dict[str, str]]]] = {
-    EnvelopeKind.ATTESTATION: _attested,
-    EnvelopeKind.REVOCATION: _revoked,
+    _K.ATTESTATION: _attested,
+    _K.REVOCATION: _revoked,
+    _K.IDENTITY_OCCURRENCE: _columns("identity_key_id", "device_class", "occurrence_key_id"),
+    _K.FAMILY: _columns("family_key_id", "family_name"),
+    _K.COMMUNITY: _columns("community_key_id", "community_name"),
+    _K.IDENTITY_OCCURRENCE_REVOCATION: _columns("identity_key_id", "occurrence_key_id"),
+    _K.FAMILY_MEMBERSHIP_REVOCATION: _columns("family_key_id", "removed_identity_key_id"),
+    _K.COMMUNITY_MEMBERSHIP_REVOCATION: _columns("community_key_id", "removed_identity_key_id"),
+    _K.LOCATION_PROOF: _columns("subject_key_id", "cell_id"),
+    _K.ORGANIZATION: _columns("org_id", "status", "name"),
+    _K.ORG_MEMBERSHIP: _columns("user_id", "org_id", "role", "status"),
+    _K.PARTNER_RECORD: _columns("license_id", "revision", "status", "org_id"),
 }
 
 

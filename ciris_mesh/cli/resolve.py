@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import click
 
 from ciris_mesh.cli.app import App, Failure, print_json
-from ciris_mesh.cli.lookup import find_key, one_beginning, shown
-from ciris_mesh.cli.node import ask, locked_home, node_home, open_directory
+from ciris_mesh.cli.lookup import find_key, known_key_id, one_beginning, shown
+from ciris_mesh.cli.node import ask, locked_home, open_directory
 from ciris_mesh.cli.options import time_option
+from ciris_mesh.cli.stored import all_rows, envelope_text, plain_record, stored_rows
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.errors import NodeNotRunning
+from ciris_mesh.records.kinds import EnvelopeKind
 
 #: As `records.resolve.table.QUESTIONS` has them, which would load the cryptography.
 QUESTIONS: Final = (
@@ -35,8 +38,12 @@ _ELSEWHERE: Final = {
     "membership": "records --kind org_membership",
     "partner": "records --kind partner_record",
 }
+#: As many digits of an envelope id as nobody mistakes.
+_ID_DIGITS: Final = 12
 #: A question may read thousands of records.
 _ANSWER_TIMEOUT_S: Final = 60.0
+#: An instant by which everything that is here was made.
+_ANY_TIME: Final = "9999-12-31T23:59:59Z"
 
 Answer = dict[str, Any]
 
@@ -65,19 +72,24 @@ def resolve(
     attestations NAME     what is said about it, and still stands?
     location NAME         in which cell is it?
 
-    NAME is a key id, the beginning of one, or what you call a peer.
+    NAME is a key id, the beginning of one, or what you call a peer; for members the beginning of
+    the group's id will do.
     """
     if not name and question != "revoked":
         raise click.UsageError(f"{question} needs a name.")
     if bool(member) is not (question == "membership"):
         raise click.UsageError("membership, and it alone, takes two names: ORG_ID and MEMBER.")
-    subject = _known_here(app, name) if question in _ABOUT_KEYS else name
-    more = _known_here(app, member) if member else ""
+    subject = (known_key_id(app, name) or name) if question in _ABOUT_KEYS else name
+    more = (known_key_id(app, member) or member) if member else ""
     answer, is_running = _ask(app, question, subject, more, at)
     if answer["status"] == "unknown" and question in _ABOUT_KEYS:
         found = find_key(app, name, "", unknown=False).key_id
         if found != subject:
             answer, is_running = _ask(app, question, found, more, at)
+    if answer["status"] == "unknown" and question == "members":
+        group = one_beginning(name, _groups(app))
+        if group is not None and group != name:
+            answer, is_running = _ask(app, question, group, more, at)
     if answer["status"] == "unknown":
         raise Failure(_unknown(question, answer))
     if as_json:
@@ -88,20 +100,35 @@ def resolve(
     click.echo("\n".join(answer_lines(answer, is_running=is_running)))
 
 
-def _known_here(app: App, name: str) -> str:
-    """The key id of a peer or of this node that is called so; else the text itself."""
-    from ciris_mesh.runtime.peerbook import PeerBook
-    from ciris_mesh.runtime.setup import node_identity
+def what_counts(
+    app: App, kind: EnvelopeKind, question: str, subject: str, more: str = ""
+) -> dict[str, Any] | None:
+    """The organization or membership that counts, as plain values; None when none does.
 
-    if not name:
-        return name
-    home = node_home(app)
-    peers = PeerBook.load(home.peers).peers()
-    for peer in peers:
-        if name in (peer.key_id, peer.alias):
-            return peer.key_id
-    own = node_identity(home).key_id
-    return one_beginning(name, [own, *(peer.key_id for peer in peers)]) or name
+    One that is dated ahead of now counts as well: a new record has to come after it.
+
+    Raises:
+        Failure: it was ended for good, or there are too many records to tell.
+    """
+    answer, _ = _ask(app, question, subject, more, _ANY_TIME)
+    if answer["status"] == "too_many":
+        raise Failure(f"too many records of {shown(subject)} are here to tell which one counts")
+    found = answer["found"]
+    if found["ended_by"]:
+        whose = f"what {more} was in {subject}" if more else subject
+        raise Failure(
+            f"{whose} was ended, which is for good; nothing was signed. "
+            f"See: ciris-mesh records {found['ended_by'][:_ID_DIGITS]}"
+        )
+    if found["winner"] is None:
+        return None
+    return plain_record(kind, envelope_text(app, kind.value, found["winner"]["record"]))
+
+
+def _groups(app: App) -> Iterator[str]:
+    """Ids of families and communities here: too long to be typed."""
+    for kind in (EnvelopeKind.FAMILY, EnvelopeKind.COMMUNITY):
+        yield from (row["subject"] for row in all_rows(stored_rows(app), kind.value))
 
 
 def _ask(app: App, question: str, subject: str, more: str, at: str | None) -> tuple[Answer, bool]:

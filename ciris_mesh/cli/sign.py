@@ -37,7 +37,7 @@ _TYPES: Final = ("scores", "delegates_to", "supersedes", "withdraws", "recants")
     required=True,
     type=LINE,
     metavar="TEXT",
-    help="What is scored, such as identity:continuity:v1.",
+    help="What is scored, in ASCII without spaces, such as identity:continuity:v1.",
 )
 @click.option(
     "--score", type=float, required=True, metavar="NUMBER", help="The score in that dimension."
@@ -73,8 +73,8 @@ def attest(
 
     KEY_ID is a peer's alias, a key id, or the beginning of one that this node knows.
 
-    What will be signed is shown first. A signed record spreads to all peers and cannot be taken
-    back, only contradicted by a later one.
+    What will be signed is shown first. A signed record spreads to all peers and stays there;
+    `ciris-mesh withdraw` says that it no longer holds.
     """
     finite("--score", score)
     finite("--weight", weight)

@@ -71,7 +71,7 @@ def prepare(kind: EnvelopeKind, columns: Mapping[str, Any], me: Signer) -> Draft
 
     Raises:
         MalformedRecord: no such record can be signed.
-        Failure: it holds a payment processor's id.
+        Failure: it holds a payment processor's id, or every node would refuse what it says.
     """
     from ciris_mesh.records.authoring import draft, measure
     from ciris_mesh.records.payment import find_payment_id
@@ -81,16 +81,32 @@ def prepare(kind: EnvelopeKind, columns: Mapping[str, Any], me: Signer) -> Draft
     if where is not None:
         raise Failure(f"{where} is a payment processor's id: leave it out, every node would see it")
     measure(prepared, [me.key_id])
+    _require_sound(prepared, me)
     return prepared
+
+
+def _require_sound(prepared: Draft, me: Signer) -> None:
+    """Put what the record says to the rules by which nodes will refuse it, whoever signs it."""
+    from ciris_mesh.records.authoring import unsigned
+    from ciris_mesh.records.rules.base import Trust
+    from ciris_mesh.records.rules.table import judge_content
+
+    finding = judge_content(unsigned(prepared, [me.key_id]), Trust())
+    if not finding.is_fine:
+        raise Failure(f"nothing was signed: {finding.reason.value}: {finding.detail}")
 
 
 def preview(app: App, prepared: Draft, title: str, *, must_be_seen: bool) -> None:
     """Show every column that is about to be signed, after a line that says by whom.
 
+    Public keys are shortened: nobody compares 2,600 characters, and they push out the rest.
+
     Args:
         must_be_seen: show it even to somebody who asked for quiet.
     """
-    text = f"{title}\n{json.dumps(signed_content(prepared), indent=2)}"
+    from ciris_mesh.ui.words import json_lines
+
+    text = f"{title}\n{json_lines(json.dumps(signed_content(prepared)))}"
     if must_be_seen:
         click.echo(text, err=True)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from ciris_mesh.cli.app import App, Failure
@@ -15,9 +15,6 @@ _PAGE: Final = 500
 _ID_DIGITS: Final = 64
 #: As many digits as the table shows would be 12; fewer than this match too much.
 _PREFIX_DIGITS_MIN: Final = 6
-#: Read one by one to find a business id, a millisecond each from a running node.
-RECORDS_MAX: Final = 20_000
-_FEDERATION: Final = "federation"
 
 Row = dict[str, Any]
 #: (kind or None, limit, after position) -> rows in the order they came in.
@@ -110,38 +107,6 @@ def envelope_texts(app: App, wanted: Sequence[tuple[str, str]]) -> list[str]:
             return ["" if row is None else row.envelope.decode() for row in rows]
 
 
-def records_of(app: App, kind: EnvelopeKind) -> Iterator[dict[str, Any]]:
-    """Yield the record of every row of `kind` on the federation shelf, as plain values.
-
-    Raises:
-        Failure: there are more than `RECORDS_MAX`.
-    """
-    for count, text in enumerate(_texts_of(app, kind), 1):
-        if count > RECORDS_MAX:
-            raise Failure(f"over {RECORDS_MAX} records of kind {kind.value} are too many to search")
-        yield plain_record(kind, text)
-
-
-def latest_of(app: App, kind: EnvelopeKind, match: Mapping[str, str]) -> dict[str, Any] | None:
-    """The organization or membership with these columns that counts here, as plain values.
-
-    One that was ended counts before all others, for good; then the latest, and of equals the
-    smallest attestation id. None when there is none.
-    """
-    from ciris_mesh.records.timestamps import to_unix_ns
-
-    def order(record: dict[str, Any]) -> tuple[bool, int, str]:
-        is_ended = record["status"] == "deactivated" or "withdrawn_at" in record
-        return not is_ended, -to_unix_ns(record["asserted_at"]), record["attestation_id"]
-
-    found = (
-        record
-        for record in records_of(app, kind)
-        if all(record[column] == value for column, value in match.items())
-    )
-    return min(found, key=order, default=None)
-
-
 def plain_record(kind: EnvelopeKind, text: str) -> dict[str, Any]:
     """The record inside an envelope, as plain values."""
     from ciris_mesh.records.envelope import parse_envelope
@@ -150,27 +115,6 @@ def plain_record(kind: EnvelopeKind, text: str) -> dict[str, Any]:
     record = to_plain(parse_envelope(kind, text.encode()).record)
     assert isinstance(record, dict)
     return record
-
-
-def _texts_of(app: App, kind: EnvelopeKind) -> Iterator[str]:
-    try:
-        ask(app, "records", kind=kind.value, limit=1, after=0)
-    except NodeNotRunning:
-        yield from _texts_from_store(app, kind)
-        return
-    for row in all_rows(stored_rows(app), kind.value):
-        if row["shelf"] == _FEDERATION:
-            yield envelope_text(app, kind.value, row["envelope_id"])
-
-
-def _texts_from_store(app: App, kind: EnvelopeKind) -> Iterator[str]:
-    after = 0
-    with locked_home(app) as home, open_directory(home) as directory:
-        while page := list(directory.rows(kind, limit=_PAGE, after=after)):
-            for _, row in page:
-                if row.shelf.name.lower() == _FEDERATION:
-                    yield row.envelope.decode()
-            after = page[-1][0]
 
 
 def _row(position: int, stored: Any) -> Row:

@@ -6,6 +6,7 @@ import errno
 import importlib
 import logging
 import os
+import re
 import traceback
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,8 @@ import click
 from ciris_mesh.cli.app import App, Failure
 from ciris_mesh.errors import MeshError
 
+#: Not the dots after FILE...
+_SENTENCE_END: Final = re.compile(r"(?<!\.)\.(?=\s)")
 #: -v twice shows where an error came from.
 TRACEBACK_VERBOSITY: Final = 2
 #: What shells say of a command that Ctrl-C ended: 128 and the number of SIGINT.
@@ -82,6 +85,11 @@ class Verb(click.Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params.extend(common_options())
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """The whole first sentence, for lists of commands: they wrap, nothing need be cut."""
+        first = " ".join((self.help or "").partition("\n\n")[0].split())
+        return _SENTENCE_END.split(first, maxsplit=1)[0].rstrip(".") + "."
 
 
 class LazyGroup(click.Group):

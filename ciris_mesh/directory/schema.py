@@ -25,7 +25,7 @@ from ciris_mesh.directory.dbfile import (
 )
 from ciris_mesh.errors import DirectoryError
 from ciris_mesh.records.envelope import parse_envelope
-from ciris_mesh.records.kinds import KINDS
+from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.records.names import names_of
 from ciris_mesh.records.tokens import key_token, tokens_of
 
@@ -155,12 +155,27 @@ def _names(connection: sqlite3.Connection) -> None:
         connection.executemany("INSERT INTO answer VALUES (?, ?)", pairs)
 
 
+def _names_by_speaker(connection: sqlite3.Connection) -> None:
+    """Attestations and revocations are found by who said it, too."""
+    numbers = [KINDS[kind].number for kind in (EnvelopeKind.ATTESTATION, EnvelopeKind.REVOCATION)]
+    rows = connection.execute(
+        "SELECT position, kind, bytes FROM record JOIN envelope USING (position) "
+        "WHERE kind IN (?, ?)",
+        numbers,
+    )
+    for position, number, raw in rows:
+        names = names_of(parse_envelope(_KIND_OF[number], raw))
+        pairs = [(name, position) for name in names]
+        connection.executemany("INSERT OR IGNORE INTO answer VALUES (?, ?)", pairs)
+
+
 #: Oldest first. Position is version: append only.
 MIGRATIONS: Final[tuple[tuple[str, Migration], ...]] = (
     ("base tables", _base_tables),
     ("pools and indexes", _pools_and_indexes),
     ("answers to tokens", _answers),
     ("names for questions", _names),
+    ("names by who said it", _names_by_speaker),
 )
 
 

@@ -109,7 +109,7 @@ def begin(start: Start, nonces: bytes, limits: Limits) -> Done:
     own, theirs = start.own_count, start.their_count
     if not own:
         return _listed(task, ())
-    if not theirs:
+    if not theirs and not start.asked:  # who asks wants to see what there is before it is sent
         return None, (Resolved((), everything=True),)
     if own > theirs and sizing.shares_little(own, theirs) and not start.asked:
         return None, (Send(Turn(start.round_id)),)

@@ -18,6 +18,7 @@ from ciris_mesh.records.envelope import (
     AUTHORITY_MEMBER,
     STEWARD_SIGNATURES_MEMBER,
     THRESHOLD_MEMBER,
+    Envelope,
     encode_base64,
     one_spelling_problem,
     parse_envelope,
@@ -181,7 +182,7 @@ def measure(prepared: Draft, signers: Collection[str]) -> int:
         MalformedRecord: no envelope of this draft could be admitted; whatever `author` refuses
             shows here, before there is a signature.
     """
-    raw = assemble(prepared, dict.fromkeys(signers, _NO_SIGNATURE))
+    raw = _unsigned_bytes(prepared, signers)
     problem = one_spelling_problem(parse_envelope(prepared.kind, raw))
     if problem is not None:
         raise MalformedRecord(Reason.NOT_ONE_SPELLING, problem)
@@ -189,6 +190,18 @@ def measure(prepared: Draft, signers: Collection[str]) -> int:
     if problem is not None:
         raise MalformedRecord(Reason.COLUMNS_NOT_SIGNED, problem)
     return len(raw)
+
+
+def unsigned(prepared: Draft, signers: Collection[str]) -> Envelope:
+    """The envelope as these will have signed it, with signatures that are all zeros.
+
+    For rules that look at what a record says, before there is a signature.
+    """
+    return parse_envelope(prepared.kind, _unsigned_bytes(prepared, signers))
+
+
+def _unsigned_bytes(prepared: Draft, signers: Collection[str]) -> bytes:
+    return assemble(prepared, dict.fromkeys(signers, _NO_SIGNATURE))
 
 
 def _pair(signature: HybridSignature) -> dict[str, JsonValue]:

@@ -6,8 +6,9 @@ subject reads rows by name and nothing else: it never looks through a table.
 
     key=<key_id>                 its records          vouch=<key_id>|<signer>   those by one signer
     revoked=<key_id>             its revocations      revoked=<key_id>|<signer> those by one signer
-    revocations=                 all revocations
-    attestation=<id>             under that id        about=<key_id>            about that key
+    revocations=                 all revocations      revocations=<signer>      those by one signer
+    attestation=<id>             under that id
+    about=<key_id>               about that key       about=<key_id>|<attester> those by one
     reference=<attestation_id>   what takes it back   occurrences=<identity>    with their removals
     family=<id>  community=<id>  rosters, removals    location=<subject>
     organization=<org_id>        admins=<org_id>      grants of org_admin
@@ -62,7 +63,8 @@ def _of_key(envelope: Envelope) -> list[str]:
 
 def _of_revocation(envelope: Envelope) -> list[str]:
     key_id, by = (str(envelope.record[it]) for it in ("revoked_key_id", "revoking_key_id"))
-    return [name("revoked", key_id), name("revoked", key_id, by), ALL_REVOCATIONS]
+    pair = name("revoked", key_id, by)
+    return [name("revoked", key_id), pair, ALL_REVOCATIONS, name("revocations", by)]
 
 
 def _of_attestation(envelope: Envelope) -> list[str]:
@@ -71,6 +73,8 @@ def _of_attestation(envelope: Envelope) -> list[str]:
     subjects = [record["attested_key_id"], *(listed if isinstance(listed, list) else ())]
     found = [name("attestation", str(record["attestation_id"]))]
     found += [name("about", str(subject)) for subject in subjects]
+    by = str(record["attesting_key_id"])
+    found += [name("about", str(subject), by) for subject in subjects]
     reference = reference_of(envelope)
     return [*found, name("reference", reference)] if reference else found
 

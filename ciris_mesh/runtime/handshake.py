@@ -12,7 +12,7 @@ Any error is "not attributed".
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,6 +29,7 @@ from ciris_mesh.wire.mesh import (
     BindingWanted,
     Digests,
     Hello,
+    KindDigest,
     MeshMessage,
     Refusal,
 )
@@ -105,8 +106,12 @@ class LinkState:
     @property
     def their_count(self) -> int:
         """Records in the peer's views of the kinds compared, when it last said so."""
+        return sum(entry.count for entry in self.theirs_of(self.compared))
+
+    def theirs_of(self, kinds: Collection[EnvelopeKind]) -> tuple[KindDigest, ...]:
+        """What the peer said last of its views of these kinds."""
         entries = self.theirs.entries if self.theirs is not None else ()
-        return sum(entry.count for entry in entries if entry.kind in self.compared)
+        return tuple(entry for entry in entries if entry.kind in kinds)
 
     def salt(self) -> bytes:
         """Both hello nonces, in an order both ends agree on. For salted digests."""
@@ -221,7 +226,7 @@ class Greeter:
             try:
                 record = key_record_of(offer.key_envelope)
             except MeshError:
-                return "key_record_malformed"
+                return "binding_invalid"
             self._directory.admit(EnvelopeKind.KEY, record, UNATTRIBUTED, now_ms=self._wall_ms())
         if not self._holds(binding):
             return "binding_invalid"

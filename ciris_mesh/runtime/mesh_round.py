@@ -97,6 +97,11 @@ class MeshRound:
     agreed: frozenset[EnvelopeKind] = frozenset()
 
     @property
+    def awaits_opening(self) -> bool:
+        """The peer was asked to open, and has not."""
+        return self.stage is Stage.COMPARING and self.exchange.task is None
+
+    @property
     def in_flight(self) -> frozenset[Named]:
         """What was sent and not taken yet."""
         return frozenset(named for each in self.unacked for named in each.named)

@@ -130,7 +130,7 @@ class OnAir:
         setup = self.dial() + self.comparison() + self.packets(_ADVERTISEMENT_BYTES)
         byte_s = self.packet_s(_PART_BYTES) / _PART_BODY_BYTES
         # The last part is a packet of its own, however short, and each part begins anew.
-        rounding_s = self.packet_s(_PART_BYTES - _PART_BODY_BYTES + 1)
+        rounding_s = self.packet_s(_PART_BYTES - _PART_BODY_BYTES + 4 * _BLOCK_BYTES)
         return Cost(setup.airtime_s + rounding_s, byte_s * (1 + _REPEATS), self.frame_s)
 
 

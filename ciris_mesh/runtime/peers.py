@@ -13,6 +13,7 @@ from ciris_mesh.runtime.allowance import Allowance
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.mesh_round import MeshRound
 from ciris_mesh.transport.base import Address
+from ciris_mesh.wire.mesh import KindDigest
 
 #: Nodes remembered that are not peers, for `peers` to list. The oldest goes first.
 CANDIDATES_MAX: Final = 256
@@ -55,7 +56,8 @@ class Peer:
         fruitless: kind -> rounds in a row that moved nothing though digests differed, and this
             directory's generation in the last of them.
         round: the reconciled round under way; those of Summaries are the scheduler's.
-        unexplained: comparisons in a row that differed though nothing was found to.
+        wondered: what it said of kinds that differed though nothing was found to; of the last round
+            but one.
         next_fall_back_s: on a slow link, when Summaries may be tried again.
         patient_until_s: until then a lost link is left to the cadence.
         radio: interface of its last link, empty when that was no radio; None before the first.
@@ -80,7 +82,7 @@ class Peer:
     agreed: dict[EnvelopeKind, int] = field(default_factory=dict)
     fruitless: dict[EnvelopeKind, tuple[int, int]] = field(default_factory=dict)
     round: MeshRound | None = None
-    unexplained: int = 0
+    wondered: tuple[KindDigest, ...] = ()
     next_fall_back_s: float = 0.0
     patient_until_s: float = 0.0
     radio: str | None = None

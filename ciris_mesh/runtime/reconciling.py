@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from ciris_mesh.errors import MeshError, ReconcileRefused, RemoteProtocolError
 from ciris_mesh.protocol.answering import Answering
@@ -58,6 +58,7 @@ from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer
 from ciris_mesh.runtime.radiosending import RadioSending
 from ciris_mesh.runtime.recoding import batch_of
+from ciris_mesh.runtime.roundhost import Host
 from ciris_mesh.runtime.viewing import buckets_of, items_of, next_batch, spare_of
 from ciris_mesh.wire.mesh import Digests
 from ciris_mesh.wire.mesh_reconcile import (
@@ -77,30 +78,6 @@ BATCHES_MAX: Final = 2
 SLOW_FALL_BACK_S: Final = 86_400.0
 
 _BOTH: Final = CAPABILITY_RECONCILE | CAPABILITY_RECORDS
-
-
-class Host(Protocol):
-    """The part of `Exchange` that a round needs."""
-
-    def check(self, key_id: str) -> None:
-        """Compare with a peer, unless something is under way with it."""
-        ...
-
-    def say_check(self, peer: Peer, state: LinkState) -> None:
-        """Compare with a peer in any case."""
-        ...
-
-    def answer(self, peer: Peer, state: LinkState, theirs: Digests) -> None:
-        """Answer a comparison of the peer's."""
-        ...
-
-    def fall_back(self, peer: Peer, kinds: Sequence[EnvelopeKind]) -> None:
-        """Take these kinds through a round of Summaries each."""
-        ...
-
-    def spread(self, exclude: str = "") -> None:
-        """Something new is here."""
-        ...
 
 
 def reconciles(state: LinkState) -> bool:
@@ -174,8 +151,10 @@ class Reconciling:
         if round_ is None:
             self._parts.drops.count("reconcile_nothing_open")
             return
-        if isinstance(message, Failed) and message.round_id == round_.round_id:
-            self._finish(peer, round_)  # we had found something, and it was wrong
+        if isinstance(message, Failed) and (
+            message.round_id == round_.round_id or round_.awaits_opening
+        ):  # we had found something, and it was wrong; or the peer will not open
+            self._finish(peer, round_)
             return
         if begins and round_.stage is not Stage.COMPARING:  # it began anew; so do we
             round_.stage, round_.is_closed, round_.owed = Stage.COMPARING, False, None
@@ -450,24 +429,31 @@ class Reconciling:
             now = generation(kind)
             peer.note_round(kind, moved=round_.admitted(kind) > 0, generation=now)
         is_news = any(generation(kind) != round_.generations.get(kind) for kind in differ)
+        found = round_.sent or round_.tallies or round_.withheld or round_.withdrawn
         if not differ:
-            peer.unexplained = 0
+            peer.wondered = ()
             self._radio.agreed(peer)
         elif peer.check_out:
             return  # a check that was due is out, and its answer decides
         elif is_news or round_.is_partial:
             self._open(peer, state, differ, attempt=1)
-        elif not (round_.sent or round_.withheld or round_.withdrawn or self._radio.covers(state)):
-            self._wonder(peer, state, differ)  # on a radio the peer may just lack the air
+        elif not found and not self._radio.covers(state):  # there the peer may just lack the air
+            self._wonder(peer, state, differ)
 
     def _wonder(self, peer: Peer, state: LinkState, differ: Sequence[EnvelopeKind]) -> None:
-        """Digests differ, and nothing was found that does: chance, or something unheard of."""
-        peer.unexplained += 1
-        if peer.unexplained == 1:
+        """Digests differ, and nothing was found that does: chance, news of the peer's, or worse.
+
+        Of kinds that look the same after another attempt, Summaries will tell. Of the others the
+        peer had news, and compares itself.
+        """
+        before, now = peer.wondered, state.theirs_of(differ)
+        if not before:
+            peer.wondered = now
             self._open(peer, state, differ, attempt=2)
-        else:
-            peer.unexplained = 0
-            self._fall_back(peer, state, differ)
+            return
+        peer.wondered = ()
+        if stuck := [entry.kind for entry in now if entry in before]:
+            self._fall_back(peer, state, stuck)
 
     def _fall_back(self, peer: Peer, state: LinkState, kinds: Sequence[EnvelopeKind]) -> None:
         now_s = self._parts.clock()

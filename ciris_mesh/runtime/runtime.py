@@ -110,8 +110,7 @@ class ReplicationRuntime:
         self._pool = WorkerPool(self.config.worker_threads)
         self._timer = Timer(clock)
         self._rng = rng or random.SystemRandom()
-        self.budget = RadioBudget(self.config.radio) if self.config.radio is not None else None
-        self._air = self._make_air(self.budget) if self.budget is not None else None
+        self.budget, self._air = self._make_air(self.config.radio)
         self._parts = parts = Parts(
             transport=transport,
             directory=directory,
@@ -141,8 +140,8 @@ class ReplicationRuntime:
             progress_s=self._progress_s,
         )
         self._exchange.join(self.scheduler)
-        known = bindings or BindingStore()
-        ids, off = self.peers.key_ids, self._air.off if self._air is not None else None
+        known, ids = bindings or BindingStore(), self.peers.key_ids
+        off = self._air.off if self._air is not None else None
         greeter = Greeter(own, known, directory, wall_ms=wall_ms, peers=ids, off=off)
         self._links = Links(parts, greeter, self._exchange, self.scheduler)
         self._lock = threading.Lock()  # guards the two flags
@@ -283,8 +282,10 @@ class ReplicationRuntime:
 
     # -- inside ----------------------------------------------------------------------------
 
-    def _make_air(self, budget: RadioBudget) -> Air:
-        path = self.config.air_file
+    def _make_air(self, radio: RadioSettings | None) -> tuple[RadioBudget | None, Air | None]:
+        if radio is None:
+            return None, None
+        budget, path = RadioBudget(radio), self.config.air_file
         air = Air(
             budget,
             rows=lambda: self.transport.stats().interfaces,
@@ -296,7 +297,7 @@ class ReplicationRuntime:
         air.on_batch = lambda key_id: self._parts.submit(
             key_id, lambda: self._exchange.send_batches(key_id)
         )
-        return air
+        return budget, air
 
     def _tick_air(self) -> None:
         """Look at the radios, on a strand of their own: an rnsd may take its time to answer."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ciris_mesh.ui.words import age, ascii_text, printable
+from ciris_mesh.ui.words import count as counted
 
 COLUMNS: Final = 80
 
@@ -77,7 +78,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "revocation that counts is enough.",
     "claim": "Only a claim: {by} says it is revoked from {at} on, but {note}. Record {record}.",
     "claims_unread": "There are more claims than are read; none of those is listed.",
-    "claims_quorum": "Claims by several keys come from {count} regions, the quorum is {needed}.",
+    "claims_quorum": "Claims by several keys that are rooted or configured here come from {count} "
+    "regions, the quorum is {needed}.",
     "key_collision": "{count} different keys go by this id.",
     "is_revoked": "{about}: revoked from {at} on by {by}, weight {count}.",
     "only_claimed": "{about}: only claimed by keys that have no say over it.",
@@ -130,14 +132,18 @@ SENTENCES: Final[Mapping[str, str]] = {
     "{record}.",
     "attestation_not_entitled": "Passed over: {note} by {by} at {at}, who may not say this as "
     "things stand. Record {record}.",
+    "attestation_undecided": "Not decided: {note} by {by} at {at}; more refers to it than is read. "
+    "Record {record}.",
     "place": "Cell {about}, told by {by} at {at}. Record {record}.",
     "place_withdrawn": "Cell {about} of {at} was withdrawn. Record {record}.",
     "place_over": "Cell {about} of {at} held only for a time that is over. Record {record}.",
     "place_not_entitled": "Passed over cell {about} of {at}: {by} may not say where it is. Record "
     "{record}.",
     "signer_revoked": "Passed over {record} of {at}: {by} was revoked by then.",
-    "set_aside": "{count} unverified or local records were set aside; they decide nothing.",
-    "made_later": "{count} records were made later than the time asked about.",
+    "set_aside": "Set aside as unverified or local, deciding nothing: {records}.",
+    "strangers_unread": "There is more than is read: what keys say that are neither configured "
+    "nor rooted here is left out.",
+    "made_later": "Made later than the time asked about: {records}.",
     "nothing_counts": "There are records, but none counts.",
     "too_many": "{note}.",
 }
@@ -155,7 +161,7 @@ _NOTES: Final[Mapping[str, str]] = {
     "chain_broken": "its links do not fit together",
     "chain_self_signed_inside": "a key inside it vouches for itself",
     "chain_not_self_signed": "its last key does not vouch for itself",
-    "chain_root_not_steward": "it ends at a key that is no steward",
+    "chain_root_not_steward": "it ends at a key that is no steward; see roots in the configuration",
     "chain_untrusted_anchor": "it ends at a steward that is no root here",
     "chain_columns_not_signed": "a record does not sign all it says",
     "chain_link_not_hybrid": "a link lacks its post-quantum half",
@@ -182,6 +188,7 @@ def sentence(step: Mapping[str, Any]) -> str:
         "at": _safe(step["at"]),
         "record": str(step["record"])[:_ID_DIGITS],
         "count": step["count"],
+        "records": counted(step["count"] or 0, "record"),
         "needed": step["needed"],
         "note": _NOTES.get(note) or _safe(note),
         "until": f", until {_safe(note)}" if note else "",

@@ -88,7 +88,7 @@ def _header(status: NodeStatus) -> Text:
         (printable(status.key_id), "head"),
         f"\nciris-mesh {status.version}, up {age(status.uptime_s)}, "
         f"clock {printable(status.clock)}, {size(status.rss_bytes)} in memory\n"
-        f"waiting for a key: {status.deferred}, first contact: {status.first_contact}, "
+        f"waiting for other records: {status.deferred}, first contact: {status.first_contact}, "
         f"refusals remembered: {status.refused_remembered}",
     )
 

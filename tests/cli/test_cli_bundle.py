@@ -110,8 +110,10 @@ def test_without_json_a_table_says_what_became_of_them(alice: Shell, bob: Shell,
 
 
 def test_a_file_that_is_there_is_replaced_only_by_force(alice: Shell, out: Path) -> None:
+    assert alice.run("export", str(out), "--out", str(out)).exit_code == 2
     out.write_text("precious")
     assert "--force" in alice.error("export", "--out", str(out))
+    assert "--force" in alice.error("export", str(out)), "with or without --out"
     assert out.read_text() == "precious"
     alice.ok("export", "--out", str(out), "--force")
     assert out.read_bytes().startswith(MAGIC)

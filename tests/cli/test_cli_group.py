@@ -11,7 +11,7 @@ from support.authoring import TakingNode, key_of
 from support.cli import shell
 
 BOB = "bob-abcdefghijklmnop"
-CAROL = "carol-abcdefghijklmnop"
+CAROL = "carol-ponmlkjihgfedcba"
 
 
 @pytest.fixture

@@ -103,3 +103,9 @@ def test_aliases_stand_for_key_ids_wherever_one_is_asked_for(
     result = sh.run("family", "create", "Us", "--member", "no one", "--yes")
     assert result.exit_code == 2
     assert "no peer has this alias" in result.stderr
+
+
+def test_public_keys_are_shortened_where_they_are_shown(sh: Shell) -> None:
+    text = sh.run("key", "sign", key_of(sh).key_id, "--type", "steward", "--yes").stderr
+    assert max(map(len, text.splitlines())) <= 100
+    assert newest(sh, EnvelopeKind.KEY)["pubkey_ml_dsa_65_base64"][:20] in text

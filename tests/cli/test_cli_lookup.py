@@ -127,3 +127,35 @@ def test_a_whole_name_wins_over_a_beginning() -> None:
     assert find_peer_row(rows, "bob")["key_id"] == "eve-1"
     with pytest.raises(Failure, match="no peer"):
         find_peer_row(rows, "")
+
+
+ROSTERS = {
+    "member": (("family", "create", "F", "--member"), ()),
+    "founder": (("community", "create", "C", "--founder"), ()),
+    "occurrence": (("occurrence", "add"), ("--device-class", "phone")),
+    "grant": (("membership", "grant"), ("org-1", "--role", "viewer")),
+    "witness": (("remove", "family-member", "fam-1", "alice", "--witness"), ()),
+}
+
+
+@pytest.mark.parametrize("verb", ROSTERS)
+def test_a_beginning_stands_for_the_whole_id_wherever_one_is_asked_for(
+    sh: Shell, bob: NodeIdentity, verb: str
+) -> None:
+    """A roster with the key `bobb`, which is nobody, would wait for that key for ever."""
+    before, after = ROSTERS[verb]
+    for key in ("bob", bob.key_id, bob.key_id[:8]):
+        content = previewed(sh.run(*before, key, *after).stderr)
+        assert f'"{bob.key_id}"' in json.dumps(content)
+    stranger = json.dumps(previewed(sh.run(*before, "zoe-abcdefghijklmnop", *after).stderr))
+    assert '"zoe-abcdefghijklmnop"' in stranger
+
+
+def test_a_beginning_of_several_peers_is_refused_in_a_roster(
+    sh: Shell, tmp_path: Path, bob: NodeIdentity
+) -> None:
+    other = node_identity(shell(tmp_path / "bobo", "bobo").home)
+    sh.ok("peer", "add", other.invite)
+    line = sh.error("family", "create", "F", "--member", "bo", "--yes")
+    assert bob.key_id in line
+    assert other.key_id in line

@@ -284,3 +284,19 @@ def test_letters_a_console_does_not_know_are_escaped(tmp_path: Path, encoding: s
     )
     assert done.returncode == 0, done.stderr
     assert "Zoë 猫".encode(encoding, "backslashreplace") in done.stdout
+
+
+GROUPS = [
+    *("family", "occurrence", "remove", "org", "membership", "partner", "cosign", "key"),
+    *("community", "location", "bench", "peer", "interfaces", "frame", "record"),
+]
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_lists_of_commands_end_no_sentence_in_the_middle(tmp_path: Path, group: str) -> None:
+    text = shell(tmp_path / "home").ok(group, "--help")
+    commands = text.partition("Commands:")[2]
+    assert commands
+    assert not commands.rstrip().endswith("...")
+    assert "...\n" not in commands
+    assert max(map(len, text.splitlines())) <= 80

@@ -363,3 +363,26 @@ def test_verify_stores_nothing(sh: Shell, signed: str, tmp_path: Path) -> None:
     other = shell(tmp_path / "other", "bob")
     assert verify(other, signed)["reason"] == "signer_unknown"
     assert other.json("records") == []
+
+
+def test_what_is_in_a_table_can_be_asked_about(sh: Shell) -> None:
+    """An organization's record has an id nobody ever types; people know the organization."""
+    me = own_id(sh)
+    config = sh.home.config
+    text = config.read_text().replace("\nroot_stewards =", f"\nroot_stewards = {me}", 1)
+    config.write_text(text)
+    sh.ok("org", "create", "acme", "Acme Ltd", "--type", "internal", "--yes")
+    sh.ok("membership", "grant", me, "acme", "--role", "viewer", "--yes")
+    sh.ok("family", "create", "us", "--yes")
+    sh.ok("location", "prove", "872830828ffffff", "--yes")
+    sh.ok("occurrence", "add", me, "--device-class", "phone", "--yes")
+    lines = sh.ok("records", "--wide").splitlines()
+    for said in (
+        "acme active Acme Ltd",
+        f"{me} acme viewer active",
+        " us",
+        f"{me} 872830828ffffff",
+        f"{me} phone {me}",
+    ):
+        assert any(line.rstrip().endswith(said) for line in lines), said
+    assert max(map(len, sh.ok("records").splitlines())) <= 80

@@ -42,7 +42,7 @@ FOUND = {
     },
     "occurrences": {"active", "removed"},
     "org": {"winner", "ended_by", "superseded", "superseded_count"},
-    "attestations": {"current", "past"},
+    "attestations": {"current", "past", "unread"},
     "location": {"place"},
 }  # fmt: skip
 FOUND |= {"membership": FOUND["org"], "partner": FOUND["org"], "revoked": FOUND["key"]}
@@ -220,6 +220,16 @@ def test_a_group_nobody_founded_is_unknown_as_an_id_not_as_a_key(sh: Shell) -> N
     assert "records --kind family" in sh.error("resolve", "members", "us-abcdefghijklmnop")
 
 
+def test_a_group_is_meant_by_the_beginning_of_its_id(sh: Shell) -> None:
+    sh.ok("family", "create", "us", "--yes")
+    sh.ok("family", "create", "we", "--yes")
+    one, other = sorted(row["subject"] for row in sh.json("records", "--kind", "family"))
+    assert sh.json("resolve", "members", "family-us")["subject"] == one
+    line = sh.error("resolve", "members", "family-")
+    assert one in line
+    assert other in line
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -241,7 +251,8 @@ def test_a_time_that_is_none_is_told(sh: Shell) -> None:
 
 def test_revoked_without_a_name_asks_for_everybody(sh: Shell) -> None:
     answer = sh.json("resolve", "revoked")
-    assert (answer["status"], answer["found"]) == ("empty", {"keys": [], "claimed": []})
+    nobody: dict[str, Any] = {"keys": [], "claimed": [], "unread": False}
+    assert (answer["status"], answer["found"]) == ("empty", nobody)
     assert sh.ok("resolve", "revoked").startswith("No key is revoked")
 
 

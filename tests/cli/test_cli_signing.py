@@ -244,6 +244,35 @@ def test_wrong_usage_is_exit_code_2(sh: Shell, arguments: tuple[str, ...]) -> No
     assert sh.run(*arguments, "--yes").exit_code == 2
 
 
+REFUSED_EVERYWHERE = [
+    ("dimension_malformed", ("attest", "alice", "--dimension", "trust field", "--score", "1")),
+    ("dimension_malformed", ("attest", "alice", "--dimension", "caf\u00e9", "--score", "1")),
+    (
+        "reference_missing",
+        ("attest", "alice", "--dimension", "d", "--score", "1", "--type", "recants"),
+    ),
+    (
+        "scopes_malformed",
+        ("attest", "alice", "--dimension", "d", "--score", "1", "--type", "delegates_to"),
+    ),
+    (
+        "members_not_unique",
+        ("family", "create", "F", "--member", BOB, "--member", "x-abcdefghijklmnop"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("reason", "arguments"), REFUSED_EVERYWHERE)
+def test_what_every_node_would_refuse_is_not_signed(
+    node: TakingNode, reason: str, arguments: tuple[str, ...]
+) -> None:
+    result = node.sh.run(*arguments, "--yes")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"ciris-mesh: nothing was signed: {reason}: ")
+    assert "To be signed" not in result.stderr
+    assert node.held == []
+
+
 def test_what_is_shown_cannot_steer_the_terminal(node: TakingNode) -> None:
     result = node.sh.run("family", "create", "Sm\u00eeth \u2019s", "--yes")
     assert result.stderr.isascii()

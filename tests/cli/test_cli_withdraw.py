@@ -135,9 +135,9 @@ def test_other_kinds_are_withdrawn_by_their_own(node: TakingNode) -> None:
 
 
 def test_a_withdrawal_goes_no_further_than_what_it_withdraws(node: TakingNode) -> None:
-    before = held(node, K.ATTESTATION, attestation(BOB, cohort_scope="family"))
+    before = held(node, K.ATTESTATION, attestation(BOB, cohort_scope="family", tier="local"))
     node.sh.ok("withdraw", before.envelope_id, "--yes")
-    assert node.last.record["cohort_scope"] == "family"
+    assert node.last.record.items() >= {"cohort_scope": "family", "tier": "local"}.items()
 
 
 def test_a_withdrawal_is_not_withdrawn(node: TakingNode) -> None:
@@ -303,7 +303,7 @@ def test_what_was_ended_is_not_updated(node: TakingNode, ended: dict[str, str]) 
     held(node, K.ORGANIZATION, {**ORG, **ended, "asserted_at": "2026-01-01T00:00:00Z"})
     held(node, K.ORGANIZATION, ORG)
     count = len(node.held)
-    assert "under another id" in node.sh.error("org", "update", "org-1", "--name", "X", "--yes")
+    assert "which is for good" in node.sh.error("org", "update", "org-1", "--name", "X", "--yes")
     assert len(node.held) == count
 
 
@@ -312,11 +312,20 @@ def test_an_update_that_would_lose_is_not_signed(node: TakingNode) -> None:
     assert "set the clock" in node.sh.error("org", "update", "org-1", "--name", "X", "--yes")
 
 
-def test_a_search_has_a_limit(node: TakingNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ciris_mesh.cli.stored.RECORDS_MAX", 1)
+def test_an_update_builds_on_what_counts_and_not_on_what_anybody_said(node: TakingNode) -> None:
     held(node, K.ORGANIZATION, ORG)
+    later = {**ORG, "name": "Bob's", "asserted_at": "2026-03-02T00:00:00Z"}
+    held(node, K.ORGANIZATION, later, by_bob=True)
+    assert update(node, "--status", "suspended")["name"] == ORG["name"]
+
+
+def test_only_what_is_asked_for_is_read(node: TakingNode) -> None:
+    """However many other organizations and memberships there are."""
+    held(node, K.ORGANIZATION, ORG)
+    held(node, K.ORG_MEMBERSHIP, MEMBER)
     update(node, "--name", "X")
-    assert "too many to search" in node.sh.error("org", "update", "org-1", "--name", "Y", "--yes")
+    node.sh.ok("membership", "end", BOB, "org-1", "--yes")
+    assert node.lists == 0
 
 
 # -- membership end ------------------------------------------------------------------------------
@@ -336,6 +345,16 @@ def test_ending_an_unknown_membership_needs_its_role(node: TakingNode) -> None:
     assert "add --role" in line
     node.sh.ok("membership", "end", BOB, "org-1", "--role", "viewer", "--yes")
     assert node.last.record["role"] == "viewer"
+
+
+def test_an_ended_membership_is_not_ended_again(node: TakingNode) -> None:
+    held(node, K.ORG_MEMBERSHIP, MEMBER)
+    node.sh.ok("membership", "end", BOB, "org-1", "--yes")
+    count = len(node.held)
+    line = node.sh.error("membership", "end", BOB, "org-1", "--yes")
+    assert "which is for good; nothing was signed" in line
+    assert node.last.envelope_id[:12] in line
+    assert len(node.held) == count
 
 
 def test_a_grant_is_active(node: TakingNode) -> None:

@@ -17,7 +17,7 @@ from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.errors import DirectoryError
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.records.names import name
+from ciris_mesh.records.names import ALL_REVOCATIONS, name
 from ciris_mesh.records.tokens import key_token
 from support.keys import alice, bob
 from support.records import AT_MS, sample
@@ -104,6 +104,26 @@ def test_what_was_held_in_version_3_is_found_by_name_on_every_shelf(path: Path) 
         directory.close()
 
 
+def test_what_was_held_in_version_4_is_found_by_who_said_it(path: Path) -> None:
+    directory = SqliteDirectory(path)
+    directory.admit(K.KEY, sample(K.KEY, alice()), PEER, now_ms=AT_MS)
+    directory.admit(K.REVOCATION, sample(K.REVOCATION, alice()), PEER, now_ms=AT_MS)
+    directory.close()
+    connection = connect(path, read_only=False)
+    by_alice = name("revocations", alice().key_id)
+    connection.execute("DELETE FROM answer WHERE token = ?", (by_alice,))
+    connection.execute("DELETE FROM migration WHERE version = 5")
+    connection.execute("PRAGMA user_version = 4")
+    connection.close()
+    directory = SqliteDirectory(path)
+    try:
+        (row,) = directory.named_rows(by_alice, limit=9)
+        assert row.kind is K.REVOCATION
+        assert len(directory.named_rows(ALL_REVOCATIONS, limit=9)) == 1, "each once"
+    finally:
+        directory.close()
+
+
 def test_a_version_1_database_is_brought_up_to_date_with_a_backup(path: Path) -> None:
     envelope_id = make_version_1(path)
     assert version_of(path) == 1
@@ -117,9 +137,10 @@ def test_a_version_1_database_is_brought_up_to_date_with_a_backup(path: Path) ->
     finally:
         directory.close()
     assert version_of(path) == len(MIGRATIONS)
-    assert backups(path) == [f"records.db.backup-{n}" for n in range(1, len(MIGRATIONS))]
-    backup = path.with_name("records.db.backup-1")
-    assert version_of(backup) == 1
+    newest = range(len(MIGRATIONS) - BACKUPS_KEPT, len(MIGRATIONS))
+    assert backups(path) == [f"records.db.backup-{n}" for n in newest]
+    backup = path.with_name(f"records.db.backup-{newest[0]}")
+    assert version_of(backup) == newest[0]
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     assert not list(path.parent.glob("*backup*-wal")), "one file, whole in itself"
 
@@ -128,7 +149,7 @@ def test_a_backup_opens_as_a_directory_again(path: Path, tmp_path: Path) -> None
     envelope_id = make_version_1(path)
     SqliteDirectory(path).close()
     restored = tmp_path / "restored.db"
-    path.with_name("records.db.backup-1").rename(restored)
+    path.with_name(f"records.db.backup-{len(MIGRATIONS) - BACKUPS_KEPT}").rename(restored)
     directory = SqliteDirectory(restored)
     try:
         assert directory.get(K.KEY, envelope_id) is not None

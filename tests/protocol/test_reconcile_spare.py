@@ -10,7 +10,7 @@ from ciris_mesh.protocol import sizing
 from ciris_mesh.protocol.compared import found_among
 from ciris_mesh.protocol.reconcile_events import FallBack, Resolved
 from ciris_mesh.protocol.shortid import SaltedSet
-from ciris_mesh.wire.mesh_reconcile import IdList, Sketch
+from ciris_mesh.wire.mesh_reconcile import IdList, Sketch, Turn
 from support.reconciling import Side, converse, differing, exact, made, reconcile
 
 KEY = b"a key"
@@ -63,6 +63,19 @@ def test_buckets_that_differ_only_in_what_is_spare_are_met(
     assert two.heard[0].over_buckets
     assert isinstance(two.end, Resolved)
     assert set(two.end.met) == set(two.spare)
+
+
+@pytest.mark.parametrize("held", [1, 50, 2_000])
+def test_who_shows_nothing_and_asks_is_shown_what_there_is_before_it_is_sent(held: int) -> None:
+    """It restarted, and passes on nothing of what it holds: sent unasked, all would come again."""
+    one, two = differing("asks", 0, held, 0)
+    two.spare = one.items[1:]
+    one.receive(Turn(7))
+    converse(one, two)
+    assert isinstance(two.end, Resolved)
+    assert set(two.end.met) == set(two.spare)
+    assert isinstance(one.end, Resolved)
+    assert one.end.offer == tuple(one.items[:1])
 
 
 def test_without_spare_items_nothing_is_met() -> None:

@@ -47,15 +47,17 @@ def test_a_key_is_found_by_itself_and_by_who_vouched_for_it() -> None:
 def test_a_revocation_is_found_by_the_key_by_both_and_among_all() -> None:
     bob = key_id("bob")
     found = names_of(revocation("alice", "bob"))
-    assert found == (f"revoked={bob}", f"revoked={bob}|{ME}", ALL_REVOCATIONS)
+    both = f"revoked={bob}|{ME}"
+    assert found == (f"revoked={bob}", both, ALL_REVOCATIONS, f"revocations={ME}")
 
 
 def test_an_attestation_is_found_by_its_id_its_subjects_and_what_it_refers_to() -> None:
     bob, erin = key_id("bob"), key_id("erin")
     id_ = SCORE.record["attestation_id"]
-    assert names_of(SCORE) == (f"attestation={id_}", f"about={bob}")
+    assert names_of(SCORE) == (f"attestation={id_}", f"about={bob}", f"about={bob}|{ME}")
     listed = score("alice", "bob", subject_key_ids=sorted([bob, erin]))
-    assert names_of(listed)[1:] == (f"about={bob}", f"about={erin}"), "each once"
+    both = f"about={bob}|{ME}", f"about={erin}|{ME}"
+    assert names_of(listed)[1:] == (f"about={bob}", f"about={erin}", *both), "each once"
     taker = taking("bob", "withdraws", SCORE, 5, 2)
     assert names_of(taker)[-1] == f"reference={id_}"
     assert (reference_of(taker), reference_of(SCORE)) == (id_, "")

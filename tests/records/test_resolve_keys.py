@@ -171,10 +171,11 @@ def test_regions_are_weighed_and_shown(world: World) -> None:
 
 
 def test_claims_from_enough_regions_by_several_make_a_key_suspect(world: World) -> None:
-    world.add(revocation("mallory", "alice", 5, region="us"))
-    world.add(revocation("mallory", "alice", 6, region="eu"))
+    world.add(vouch("dave", "root"))
+    world.add(revocation("dave", "alice", 5, region="us"))
+    world.add(revocation("dave", "alice", 6, region="eu"))
     assert world.status("key", ALICE) is Status.VALID, "one voice, however loud"
-    world.add(revocation("dave", "alice", 7, region="eu"))
+    world.add(revocation("carol", "alice", 7, region="eu"))
     answer = world.ask("key", ALICE)
     assert answer.status is Status.SUSPECT
     quorum = step(answer, Rule.CLAIMS_QUORUM)
@@ -182,8 +183,21 @@ def test_claims_from_enough_regions_by_several_make_a_key_suspect(world: World) 
     assert found(answer).claims_weight.regions == ("eu", "us")
 
 
+def test_strangers_make_nobody_suspect(world: World) -> None:
+    """Two keys that nobody introduced, and a region each, cost nothing."""
+    world.know("mallory", "eve")
+    world.add(revocation("mallory", "alice", 5, region="us"))
+    world.add(revocation("eve", "alice", 6, region="eu"))
+    world.add(revocation("carol", "alice", 6, region="eu"))
+    answer = world.ask("key", ALICE)
+    assert answer.status is Status.VALID, "carol, whom the configuration names, is alone"
+    assert found(answer).claims_count == 3
+    assert Rule.CLAIM in rules(answer)
+
+
 def test_voices_from_one_region_do_not(world: World) -> None:
-    world.add(revocation("mallory", "alice", 5), revocation("dave", "alice", 7))
+    world.add(vouch("dave", "root"))
+    world.add(revocation("carol", "alice", 5), revocation("dave", "alice", 7))
     assert world.status("key", ALICE) is Status.VALID
 
 
@@ -381,6 +395,15 @@ def test_the_climb_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert len(at_link(62).path) == 64
     assert at_link(63) == Ancestry()
+
+
+def test_a_chain_does_not_let_a_revocation_be_overlooked(world: World) -> None:
+    """Rooted it stays: what it signed before still counts."""
+    world.add(revocation("bob", "bob", 100))
+    (before, _), (after, _) = chain(world, BOB, 99), chain(world, BOB, 100)
+    assert before.status is after.status is Status.ROOTED
+    assert Rule.REVOKED_BY not in rules(before)
+    assert step(after, Rule.REVOKED_BY).about == BOB
 
 
 def test_a_direct_word_of_a_root_needs_no_list_of_vouchers(

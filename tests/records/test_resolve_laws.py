@@ -17,7 +17,7 @@ from ciris_mesh.records.resolve import base
 from ciris_mesh.records.resolve.attestations import AttestationsFound
 from ciris_mesh.records.resolve.base import Row, RowSet, Rule, Status
 from ciris_mesh.records.resolve.groups import MembersFound
-from ciris_mesh.records.resolve.keys import KeyFound
+from ciris_mesh.records.resolve.keys import KeyFound, RevokedFound
 from ciris_mesh.records.resolve.occurrences import OccurrencesFound
 from ciris_mesh.records.resolve.operations import WinnerFound
 from ciris_mesh.records.resolve.table import QUESTIONS, Answer, resolve
@@ -32,6 +32,7 @@ from support.answers import (
     every_question,
     family,
     grant,
+    hex_id,
     member_removal,
     occurrence,
     organization,
@@ -274,6 +275,77 @@ def test_too_many_records_are_said_and_not_half_read(monkeypatch: pytest.MonkeyP
     assert rules(answer) == {Rule.TOO_MANY}
     assert "more than 4 of records named" in answer.steps[0].note
     assert world.status("key", key_id("bob")) is Status.VALID, "other questions are still answered"
+
+
+def test_strangers_cannot_drown_what_known_keys_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Carol is a steward of the configuration, dave is vouched for by the root, bob is himself."""
+    monkeypatch.setattr("ciris_mesh.records.resolve.view.ROWS_PER_NAME_MAX", 9)
+    world = World()
+    world.add(key_record("root", "steward"), key_record("dave", "agent", by="root"))
+    world.know("bob", "carol", "dave", "mallory")
+    said = [score(by, "bob", 1) for by in ("bob", "carol", "dave")]
+    withdrawn = world.add(score("carol", "bob", 2))
+    world.add(*said, taking("carol", "recants", withdrawn, 3))
+    world.add(*(score("mallory", "bob", n) for n in range(10)))
+    answer = world.ask("attestations", key_id("bob"))
+    found = answer.found
+    assert isinstance(found, AttestationsFound)
+    assert (answer.status, found.unread) == (Status.ANSWERED, True)
+    assert {it.record for it in found.current if it.type == "scores"} == set(map(hex_id, said))
+    assert [it.record for it in found.past] == [hex_id(withdrawn)]
+    assert Rule.STRANGERS_UNREAD in rules(answer)
+    world.add(revocation("dave", "dave", 0))
+    answer = world.ask("attestations", key_id("bob"))
+    assert Rule.SIGNER_REVOKED in rules(answer)
+
+
+def test_a_flood_of_what_refers_to_an_id_leaves_the_other_statements(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The id is free text: mallory says something under the same, and takes hers back often."""
+    monkeypatch.setattr("ciris_mesh.records.resolve.view.ROWS_PER_NAME_MAX", 9)
+    world = World()
+    world.know("alice", "bob", "mallory")
+    target, other = world.add(score("alice", "bob", 1)), world.add(score("alice", "bob", 2))
+    same = {"attestation_id": target.record["attestation_id"]}
+    world.add(score("mallory", "mallory", 1, **same))
+    world.add(*(taking("mallory", "withdraws", target, n, 1) for n in range(2, 8)))
+    states = _states(world)
+    assert (states[hex_id(target)], states[hex_id(other)]) == ("current", "current")
+    world.add(*(taking("mallory", "recants", target, n) for n in range(2, 8)))
+    states = _states(world)
+    assert (states[hex_id(target)], states[hex_id(other)]) == ("undecided", "current")
+
+
+def _states(world: World) -> dict[str, str]:
+    found = world.ask("attestations", key_id("bob")).found
+    assert isinstance(found, AttestationsFound)
+    return {it.record: it.state for it in (*found.current, *found.past)}
+
+
+def test_a_flood_of_claims_does_not_hide_who_is_revoked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ciris_mesh.records.resolve.view.ROWS_PER_NAME_MAX", 5)
+    world = World()
+    world.add(key_record("root", "steward"))
+    world.know("alice", "bob")
+    world.add(*(revocation("mallory", "bob", n) for n in range(6)))
+    assert world.status("revoked", "") is Status.TOO_MANY, "not: nobody is revoked"
+    world.add(revocation("chief", "alice", 1), revocation("root", "bob", 2))
+    answer = world.ask("revoked", "")
+    assert isinstance(answer.found, RevokedFound)
+    assert [it.key_id for it in answer.found.keys] == [key_id("alice"), key_id("bob")]
+    assert answer.found.unread
+    assert Rule.STRANGERS_UNREAD in rules(answer)
+
+
+def test_a_flood_of_vouchers_leaves_what_is_asked_of_other_records(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ciris_mesh.records.resolve.view.ROWS_PER_NAME_MAX", 3)
+    world = World()
+    world.add(*(key_record("bob", by="mallory", ref=f"{n}") for n in range(4)))
+    for question in ("attestations", "occurrences", "location"):
+        assert world.status(question, key_id("bob")) is Status.EMPTY, question
 
 
 def test_one_answer_reads_so_many_rows_in_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.rules.base import Trust
-from ciris_mesh.records.rules.keys import NONCE_AGE_MS_MAX, rooted_as
+from ciris_mesh.records.rules.keys import NONCE_AGE_MS_MAX, is_root, rooted_as
 from ciris_mesh.records.timestamps import from_unix_ms
 from ciris_mesh.records.tokens import STEWARDS, rooted_token
 from support.keys import key
@@ -121,6 +121,14 @@ def test_a_root_is_rooted_as_all_it_says() -> None:
     shelf.know("root", types="steward,witness")
     assert rooted(shelf, "root")
     assert not rooted(shelf, "root", "accord_holder"), "and as nothing else"
+
+
+def test_nobody_else_can_say_that_a_key_is_a_root() -> None:
+    record = key_record("root", "steward")
+    assert is_root(record, TRUST)
+    assert not is_root(key_record("root", "steward", by="alice"), TRUST)
+    assert not is_root(key_record("root", "witness"), TRUST)
+    assert not is_root(record, Trust(roots={key_id("root"): bytes(32)}))
 
 
 def test_a_root_says_itself_that_it_is_a_steward() -> None:

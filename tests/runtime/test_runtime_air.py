@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ciris_mesh.protocol.ledger import Source
+from ciris_mesh.protocol.account import Source
 from ciris_mesh.protocol.radioplan import POLICY, KindPolicy, QuietHours
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.transport.loopback import RADIO_NAME
@@ -128,7 +128,7 @@ def test_a_removal_ends_the_round_that_it_comes_into(ends: list[RadioMesh]) -> N
             put.append(b"")
             put[0] = mesh.put("alice", K.REVOCATION)
 
-    transport.send = put_behind_the_first  # type: ignore[assignment, method-assign]
+    transport.send = put_behind_the_first  # type: ignore[method-assign]
     seen_before: list[int] = []
 
     def arrived() -> bool:

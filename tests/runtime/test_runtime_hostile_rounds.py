@@ -6,9 +6,13 @@ Whatever it does stays between the two, and costs no more than its allowance.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
+from ciris_mesh.directory.base import SetDigest
+from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
+from ciris_mesh.protocol.limits import CADENCE_S
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime import viewing
 from ciris_mesh.runtime.allowance import ANSWERING_BURST_S, OPENING_COST_S
@@ -16,6 +20,7 @@ from ciris_mesh.runtime.node import Node
 from ciris_mesh.wire.mesh import Digests
 from ciris_mesh.wire.mesh_reconcile import Failed, More, Sketch, Turn, Wants
 from ciris_mesh.wire.mesh_records import Records, Taken
+from ciris_mesh.wire.messages import Summary
 from ciris_mesh.wire.transcode import plain_batch
 from support import forge
 from support.keys import key
@@ -146,7 +151,7 @@ def test_a_peer_that_will_not_open_ends_the_round_by_saying_so(
     """Alice holds far more, so she asks bob to open; he is out of patience with her."""
     for n in range(4):
         mesh.put("alice", FAMILY, n)
-    mesh.clock.leap(30.0)
+    mesh.clock.leap(CADENCE_S)
     bob.hear(Digests)
     bob.say(bob.digests({EnvelopeKind.KEY: [b"x" * 32]}, reply=True))
     turn = bob.hear(Turn)
@@ -154,6 +159,21 @@ def test_a_peer_that_will_not_open_ends_the_round_by_saying_so(
     bob.say(Failed(turn.round_id))
     wait_until(lambda: mesh.peer("alice", "bob").round is None, "the round is over")
     assert bob.link is not None
+
+
+def test_a_peer_that_took_its_turn_and_failed_ends_the_round_as_well(
+    mesh: Mesh, alice: Node, bob: ScriptedPeer
+) -> None:
+    """His own exchange, under a number alice has not heard of, came to nothing before it began."""
+    for n in range(4):
+        mesh.put("alice", FAMILY, n)
+    mesh.clock.leap(CADENCE_S)
+    bob.hear(Digests)
+    bob.say(bob.digests({EnvelopeKind.KEY: [b"x" * 32]}, reply=True))
+    turn = bob.hear(Turn)
+    bob.say(Failed(turn.round_id ^ 1))
+    wait_until(lambda: mesh.peer("alice", "bob").round is None, "the round is over")
+    assert drops(alice, "reconcile_no_progress") == 0, "and not because nothing moved"
 
 
 # --- records --------------------------------------------------------------------------------------
@@ -231,7 +251,24 @@ def test_what_is_held_besides_is_looked_at_by_who_answers_only_and_never_all(
 
     monkeypatch.setattr(alice.runtime.bridge, "spare_ids", spare_ids)
     mesh.put("alice", FAMILY)
+    compare(bob, alice, frozenset())
+    bob.say(Failed(bob.hear(Sketch).round_id))
+    bob.say(Failed(bob.hear(Sketch).round_id))
+    bob.hear(Summary)
+    assert asked == [viewing.SPARE_MAX], "looked at to decide who opens, not for either sketch"
     his = differing(bob, alice)
     opened(bob, his, alice)
     bob.hear(Records)
-    assert asked == [viewing.SPARE_MAX]
+    assert asked == [viewing.SPARE_MAX] * 2
+
+
+def test_a_view_too_large_to_look_at_is_not_looked_at() -> None:
+    class Bridge:
+        def view_digest(self, _peer: str, _kind: EnvelopeKind) -> SetDigest:
+            return SetDigest(6, bytes(32))
+
+        def view_ids(self, _peer: str, _kind: EnvelopeKind) -> frozenset[bytes]:
+            raise AssertionError("looked at")
+
+    bridge = cast(FederationDirectoryReplicationBridge, Bridge())
+    assert viewing.items_of(bridge, "bob", [EnvelopeKind.KEY, FAMILY], None, at_most=11) is None

@@ -419,3 +419,44 @@ def test_a_list_is_answered_like_a_sketch(mesh: Mesh, alice: Node, bob: Scripted
     kinds = [kind for kind, _ in decode_batch(bob.hear(Records).batch)]
     assert kinds == [KEY, KEY, FAMILY], "keys come first: what they sign needs them"
     assert mine in held(alice)[FAMILY]
+
+
+def test_a_peer_that_had_news_meanwhile_is_not_asked_for_summaries(
+    mesh: Mesh, alice: Node, bob: ScriptedPeer
+) -> None:
+    """Twice nothing was found, but what bob says he has was another thing each time."""
+    his = compare(bob, alice, frozenset({b"0" * 32}))
+    for number in (b"1", b"2"):
+        answered(bob, bob.hear(Sketch), {**his, FAMILY: frozenset()})
+        bob.hear(Digests)
+        bob.say(bob.digests({**his, FAMILY: frozenset({number * 32})}, reply=True))
+    wait_until(lambda: mesh.peer("alice", "bob").round is None, "over")
+    settle(alice)
+    assert drops(alice, "reconcile_fell_back") == 0
+    assert bob.heard_nothing()
+
+
+def test_who_was_sent_what_it_had_does_not_ask_for_summaries(
+    mesh: Mesh, alice: Node, bob: ScriptedPeer
+) -> None:
+    """The difference was found: bob sent it. That it brought nothing new is no wonder."""
+    mesh.put("alice", FAMILY)
+    (envelope,) = (
+        row.envelope
+        for one in held(alice)[FAMILY]
+        if (row := alice.directory.get(FAMILY, one)) is not None
+    )
+    his = compare(bob, alice, frozenset({b"0" * 32}))
+    for _ in range(3):
+        sketch = bob.hear(Sketch)
+        answered(bob, sketch, held(alice))
+        bob.hear(Digests)
+        bob.say(Records(sketch.round_id, plain_batch([(FAMILY, envelope)])))
+        bob.hear(Taken)
+        bob.say(bob.digests(dict(his), reply=True))
+        wait_until(lambda: mesh.peer("alice", "bob").round is None, "over")
+        mesh.peer("alice", "bob").fruitless.clear()
+        alice.handle.sync()
+        bob.hear(Digests)
+        bob.say(bob.digests(dict(his), reply=True))
+    assert drops(alice, "reconcile_fell_back") == 0

@@ -75,6 +75,7 @@ events = st.one_of(
     st.tuples(st.just("trust"), _node, _some),
     st.tuples(st.just("crash"), _node, st.floats(0.1, 20)),
     st.tuples(st.just("lose"), _node, st.floats(0.1, 20)),
+    st.tuples(st.just("speaks"), _node, st.sampled_from([BOTH, CAPABILITY_RECORDS, 0])),
     st.tuples(st.just("wait"), _node, st.floats(0.0, 45)),
 )
 
@@ -118,6 +119,10 @@ def happens(mesh: SimExchange, what: str, name: str, value: Any) -> None:
             if mesh.is_up(name):
                 trust = Trust(root_stewards=TRUSTED)
                 mesh.crash(name, for_s=value, directory=MemoryDirectory(trust=trust))
+        case "speaks":  # another version is installed, and the node restarted
+            node.capabilities = value
+            if mesh.is_up(name):
+                mesh.crash(name, for_s=1.0)
         case "wait":
             mesh.run_s(value)
         case _:
@@ -148,6 +153,21 @@ ALL, NOBODY = frozenset(SIGNERS), frozenset[str]()
     (True, True),
     (BOTH, BOTH),
     [("own", "two", 0), ("own", "two", 1), ("wait", "one", 45.0), ("lose", "two", 1.0)],
+)
+@example((frozenset({"alice"}), NOBODY), (True, True), (BOTH, BOTH), [("own", n, 0) for n in NODES])
+@example(
+    (ALL, NOBODY),
+    (True, True),
+    (BOTH, BOTH),
+    [
+        *[("own", "one", n) for n in range(9)],
+        ("wait", "one", 2.0),
+        ("speaks", "two", 0),
+        ("own", "two", 12),
+        ("wait", "one", 40.0),
+        ("speaks", "two", BOTH),
+        ("own", "one", 14),
+    ],
 )
 def test_two_nodes_end_in_one_view_and_stay_silent(
     trusts: tuple[frozenset[str], frozenset[str]],

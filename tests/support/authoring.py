@@ -9,12 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ciris_mesh.cli.plain import dump
 from ciris_mesh.directory.base import Source
 from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.records.authoring import author_key
 from ciris_mesh.records.checks import Verification, verify_bytes
+from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.hybrid import FederationKey, HybridPublicKey
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
+from ciris_mesh.records.resolve.base import Row, RowSet
+from ciris_mesh.records.resolve.table import resolve
+from ciris_mesh.records.rules.base import Trust
+from ciris_mesh.records.timestamps import to_unix_ns
 from ciris_mesh.runtime.clock import BUILD_DATE_MS
 from ciris_mesh.runtime.keyfiles import read_key_file
 from support.cli import Shell, answering, shell
@@ -42,11 +48,16 @@ class Held:
 
 @dataclass
 class TakingNode:
-    """Answers `admit`, `records` and `record` for one home, knowing that home's key and others."""
+    """Answers for one home, knowing that home's key and others.
+
+    Attributes:
+        lists: how often it was asked for a list of what it holds.
+    """
 
     sh: Shell
     others: tuple[FederationKey, ...] = ()
     held: list[Held] = field(default_factory=list)
+    lists: int = 0
 
     def key(self, key_id: str) -> HybridPublicKey | None:
         keys = {each.key_id: each.public for each in (key_of(self.sh), *self.others)}
@@ -59,6 +70,7 @@ class TakingNode:
     @contextmanager
     def running(self) -> Iterator[None]:
         handlers = {"admit": self._admit, "records": self._records, "record": self._record}
+        handlers["resolve"] = self._resolve
         with answering(self.sh.home, handlers):
             yield
 
@@ -80,6 +92,7 @@ class TakingNode:
         }
 
     def _records(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
+        self.lists += 1
         rows = [
             {
                 "position": position,
@@ -92,6 +105,17 @@ class TakingNode:
         ]
         keys = [] if asked.get("kind") != "key" or asked["after"] else self._keys()
         return (rows + keys)[: asked["limit"]]
+
+    def _resolve(self, asked: dict[str, Any]) -> Any:
+        """What counts, when this node's own key is the only root steward."""
+        rows = RowSet(Row(parse_envelope(it.kind, it.envelope)) for it in self.held)
+        trust = Trust(root_stewards=frozenset([key_of(self.sh).key_id]))
+        at_ns = to_unix_ns(asked["at"])
+        answer = resolve(
+            asked["question"], asked["subject"], rows, trust, at_ns,
+            more=asked["more"], tau_partial_s=300.0,
+        )  # fmt: skip
+        return dump(answer)
 
     def _keys(self) -> list[dict[str, Any]]:
         return [

@@ -51,6 +51,12 @@ def test_every_rule_has_a_sentence(rule: Rule) -> None:
     assert "{" not in text
 
 
+@pytest.mark.parametrize("rule", [Rule.SET_ASIDE, Rule.MADE_LATER])
+def test_one_record_is_not_records(rule: Rule) -> None:
+    assert sentence(step(rule, count=1)).endswith(": 1 record.")
+    assert sentence(step(rule, count=2)).endswith(": 2 records.")
+
+
 def test_there_is_no_sentence_for_nothing() -> None:
     assert set(SENTENCES) == {rule.value for rule in Rule}
 

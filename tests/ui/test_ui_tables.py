@@ -79,7 +79,7 @@ def text_of(view: RenderableType) -> str:
     [
         "alice-abcdefghijklmnop",
         "! Interface lab is down: check the cable.",
-        "waiting for a key: 4, first contact: 1",
+        "waiting for other records: 4, first contact: 1",
         "bob-abcdefghijklmnop  unreachable: no_path  tcp",
         "stale: 1 kind",
         "lab        tcp   down     1.5 kB   7 B",

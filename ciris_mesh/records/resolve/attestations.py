@@ -3,16 +3,20 @@
 An attestation is current while it is in force and nobody who may took it back (`supersedes`,
 `withdraws`, `recants`). A chain of those is never followed: what was taken back stays so, whatever
 becomes of what took it back. Of several that refer to one attestation in the same way by the same
-attester the latest counts, ties to the smallest id; the others are duplicates. Source:
+attester the latest counts, ties to the smallest id; the others are duplicates.
+
+Anybody may speak about anybody. Where that is more than is read, what is said by keys that are
+known here and by the subject itself is told, and that there is more. Source:
 records-and-protocol.md, sections 1.3, 4.1 and 4.3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ciris_mesh.errors import TooManyRows
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.jsontext import JsonNumber
 from ciris_mesh.records.kinds import KINDS
@@ -29,7 +33,7 @@ from ciris_mesh.records.resolve.base import (
     record_id,
     shown,
 )
-from ciris_mesh.records.resolve.facts import Judge
+from ciris_mesh.records.resolve.facts import Judge, known_speakers
 from ciris_mesh.records.resolve.view import View
 
 _TOOK_BACK: Final = {
@@ -44,8 +48,8 @@ class Attested:
     """One attestation.
 
     Attributes:
-        state: current; superseded, withdrawn, recanted, expired, duplicate, later or
-            not_entitled.
+        state: current; superseded, withdrawn, recanted, expired, duplicate, not_entitled, or
+            undecided where more refers to its id than is read.
         score: as it is written; "" without one.
         ended_by: the envelope id of what took it back or counts in its place.
     """
@@ -66,30 +70,52 @@ class Attested:
 
 @dataclass(frozen=True, slots=True)
 class AttestationsFound:
-    """About a subject at that time, each list by time and id."""
+    """About a subject at that time, each list by time and id.
+
+    Attributes:
+        unread: there is more than is read; only what known keys and the subject say is listed.
+    """
 
     current: tuple[Attested, ...]
     past: tuple[Attested, ...]
+    unread: bool
 
 
 def attestations_answer(view: View, subject: str, more: str = "") -> Reply:
     """What is said about this key at that time?"""
-    named = name("about", subject)
+    try:
+        return _answer(view, subject, [name("about", subject)], unread=False)
+    except TooManyRows:
+        reply = _known_answer(view.afresh(), subject)
+        if reply.status is not Status.ANSWERED:  # that nothing is said would not be true
+            raise
+        return reply
+
+
+def _known_answer(view: View, subject: str) -> Reply:
+    names = [name("about", subject, by) for by in sorted(known_speakers(view) | {subject})]
+    read = [one for one in names if view.reader.some(one) is not None]
+    return _answer(view, subject, read, unread=True)
+
+
+def _answer(view: View, subject: str, names: Sequence[str], *, unread: bool) -> Reply:
     judge = Judge(view)
-    records = view.counting(named)
+    records = [it for named in names for it in view.counting(named)]
     made = [it for it in records if made_at_ns(it) <= view.at_ns]
     duplicates = _duplicates(made)
     told = [_attested(view, judge, it, duplicates.get(it.envelope_id)) for it in made]
     told.sort(key=lambda it: (it.asserted_at, it.record))
     current = tuple(it for it in told if it.state == "current")
     past = tuple(it for it in told if it.state != "current")
-    steps = [*map(_step, (*current, *past)), *view.remarks(named)]
+    steps = [*map(_step, (*current, *past)), *view.remarks(*names)]
     if len(records) > len(made):
         steps.append(Step(Rule.MADE_LATER, count=len(records) - len(made)))
-    is_known = view.is_known(named) or view.is_known(name("key", subject))
+    if unread:
+        steps.append(Step(Rule.STRANGERS_UNREAD))
+    is_known = any(map(view.is_known, (*names, name("key", subject))))
     status = Status.ANSWERED if current else Status.EMPTY
     status = status if is_known else Status.UNKNOWN
-    return Reply(status, AttestationsFound(current, past), tuple(steps))
+    return Reply(status, AttestationsFound(current, past, unread), tuple(steps))
 
 
 def _duplicates(records: Iterable[Envelope]) -> dict[bytes, Envelope]:
@@ -127,6 +153,8 @@ def _attested(view: View, judge: Judge, record: Envelope, instead: Envelope | No
 
 
 def _state(view: View, judge: Judge, record: Envelope, instead: Envelope | None) -> tuple[str, str]:
+    if view.reader.some(name("reference", column(record, "attestation_id"))) is None:
+        return "undecided", ""
     takers = judge.takers(record, view.at_ns)
     if takers:
         first = min(takers, key=lambda it: (made_at_ns(it), it.envelope_id))

@@ -181,6 +181,7 @@ class Rule(StrEnum):
     ATTESTATION_EXPIRED = "attestation_expired"
     ATTESTATION_DUPLICATE = "attestation_duplicate"
     ATTESTATION_NOT_ENTITLED = "attestation_not_entitled"
+    ATTESTATION_UNDECIDED = "attestation_undecided"
 
     # places
     PLACE = "place"
@@ -191,6 +192,7 @@ class Rule(StrEnum):
     # every question
     SIGNER_REVOKED = "signer_revoked"
     SET_ASIDE = "set_aside"
+    STRANGERS_UNREAD = "strangers_unread"
     MADE_LATER = "made_later"
     NOTHING_COUNTS = "nothing_counts"
     TOO_MANY = "too_many"

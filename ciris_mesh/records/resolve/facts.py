@@ -22,7 +22,13 @@ from ciris_mesh.records.resolve.view import View
 from ciris_mesh.records.rules.base import Finding
 from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.table import judge_standing
-from ciris_mesh.records.tokens import DELEGATES_TO, key_token, steward_token, token
+from ciris_mesh.records.tokens import (
+    DELEGATES_TO,
+    key_token,
+    steward_token,
+    token,
+    vouched_token,
+)
 
 #: Attestations that take another back.
 TAKING: Final = frozenset({"supersedes", "withdraws", "recants"})
@@ -96,6 +102,20 @@ class Judge:
         if pair not in self._entitled:
             self._entitled[pair] = self.finding(taking, about=about).is_fine
         return self._entitled[pair]
+
+
+def known_speakers(view: View) -> frozenset[str]:
+    """Whose word is read even where strangers said more than is read of anything.
+
+    Keys this node's configuration names, rooted stewards, and whom those vouched for.
+    """
+    trust, stewards = view.trust, Judge(view).stewards()
+    found = {*trust.pinned, *trust.roots, *trust.root_stewards, *trust.partner_stewards, *stewards}
+    for steward in sorted(stewards):
+        vouched = vouched_token(steward)
+        if view.reader.some(vouched) is not None:
+            found |= {column(it, "key_id") for it in view.counting(vouched)}
+    return frozenset(found)
 
 
 class _Facts:

@@ -2,7 +2,7 @@
 
     unknown         no record of it on the federation shelf
     revoked         a revocation that counts was in effect by then
-    suspect         two keys go by this id, or claims by others reach the regions' quorum
+    suspect         two keys go by this id, or claims by keys known here reach the regions' quorum
     not_yet_valid, expired
     valid           none of these
 
@@ -12,8 +12,10 @@ records-and-protocol.md, sections 3.5, 4.1, 4.1a and 4.2.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ciris_mesh.errors import TooManyRows
 from ciris_mesh.records.checks import public_key_of
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.merge import REGION_QUORUM, RevocationAnswer
@@ -40,6 +42,7 @@ from ciris_mesh.records.resolve.base import (
     signed_at_ns,
     spelled,
 )
+from ciris_mesh.records.resolve.facts import known_speakers
 from ciris_mesh.records.resolve.revocations import Revoked, Say, region_of
 from ciris_mesh.records.resolve.view import View
 from ciris_mesh.records.rules.keys import is_root
@@ -130,10 +133,16 @@ class RevokedKey:
 
 @dataclass(frozen=True, slots=True)
 class RevokedFound:
-    """Who is revoked at that time. `claimed`: keys of which it is only claimed."""
+    """Who is revoked at that time.
+
+    Attributes:
+        claimed: keys of which it is only claimed.
+        unread: there are more revocations than are read; only what known keys say is listed.
+    """
 
     keys: tuple[RevokedKey, ...]
     claimed: tuple[str, ...]
+    unread: bool
 
 
 _Finding = tuple[Status, list[Step]]
@@ -180,7 +189,9 @@ def chain_answer(view: View, key_id: str, more: str = "") -> Reply:
         judged = verify_provenance_chain(chain, view.trust.roots)
     else:
         judged = root_of(key_id, links.likeliest, view.trust.roots)
-    steps = [*view.remarks(_own_name(view, key_id)), *_chain_steps(links, judged)]
+    revoked = view.revocations.of(key_id)  # another question, but nobody should overlook it
+    steps = _revocation_steps(view, revoked) if _is_revoked(view, revoked) else []
+    steps += [*view.remarks(_own_name(view, key_id)), *_chain_steps(links, judged)]
     is_known = bool(view.reader.federation(_own_name(view, key_id)))
     status = Status.ROOTED if judged.root else Status.NOT_ROOTED
     status = status if is_known else Status.UNKNOWN
@@ -206,9 +217,8 @@ def _status(
     publics = {public.fingerprint for it in records if (public := public_key_of(it)) is not None}
     if len(publics) > 1:
         return Status.SUSPECT, [*later, Step(Rule.KEY_COLLISION, about=key_id, count=len(publics))]
-    against = _claimants(revoked)
-    if len(against) > 1 and revoked.against.weight >= REGION_QUORUM:
-        weight = revoked.against.weight
+    weight = _weight_against(view, revoked)
+    if weight >= REGION_QUORUM:
         return Status.SUSPECT, [
             *later,
             Step(Rule.CLAIMS_QUORUM, about=key_id, count=weight, needed=REGION_QUORUM),
@@ -227,8 +237,22 @@ def _window(view: View, said: Envelope) -> tuple[Status, Step]:
     return Status.VALID, Step(Rule.IN_FORCE, at=from_, note=until, record=record_id(said))
 
 
-def _claimants(revoked: Revoked) -> set[str]:
-    return {column(it, "revoking_key_id") for it, why in revoked.claims if why is Say.NO_SAY}
+def _weight_against(view: View, revoked: Revoked) -> int:
+    """From how many regions several keys that are known here claim it; 0 when one or none does.
+
+    Keys are free to make, and a claim names its region itself: strangers could make anybody
+    suspect.
+    """
+    if revoked.against.weight < REGION_QUORUM:
+        return 0
+    known = known_speakers(view)
+    claims = [
+        it
+        for it, why in revoked.claims
+        if why is Say.NO_SAY and column(it, "revoking_key_id") in known
+    ]
+    several = len({column(it, "revoking_key_id") for it in claims}) > 1
+    return len(set(map(region_of, claims))) if several else 0
 
 
 def _is_revoked(view: View, revoked: Revoked) -> bool:
@@ -335,9 +359,25 @@ def _spelled(at_ns: int | None) -> str:
 
 
 def _everybody_revoked(view: View) -> Reply:
+    try:
+        return _revoked_by(view, [ALL_REVOCATIONS], unread=False)
+    except TooManyRows:  # anybody may claim of anybody that it is revoked
+        reply = _revoked_by_known(view.afresh())
+        if reply.status is not Status.ANSWERED:  # that nobody is revoked would not be true
+            raise
+        return reply
+
+
+def _revoked_by_known(view: View) -> Reply:
+    names = [name("revocations", by) for by in sorted(known_speakers(view))]
+    read = [one for one in names if view.reader.some(one) is not None]
+    return _revoked_by(view, read, unread=True)
+
+
+def _revoked_by(view: View, names: Sequence[str], *, unread: bool) -> Reply:
     keys: list[RevokedKey] = []
     claimed: list[str] = []
-    told = {column(it, "revoked_key_id") for it in view.reader.federation(ALL_REVOCATIONS)}
+    told = {column(it, "revoked_key_id") for one in names for it in view.reader.federation(one)}
     for key_id in sorted(told):
         revoked = view.revocations.of(key_id)
         if _is_revoked(view, revoked):
@@ -357,8 +397,9 @@ def _everybody_revoked(view: View) -> Reply:
         for it in keys
     ]
     steps += [Step(Rule.ONLY_CLAIMED, about=key_id) for key_id in claimed]
+    steps += [Step(Rule.STRANGERS_UNREAD)] if unread else []
     status = Status.ANSWERED if keys or claimed else Status.EMPTY
-    return Reply(status, RevokedFound(tuple(keys), tuple(claimed)), tuple(steps))
+    return Reply(status, RevokedFound(tuple(keys), tuple(claimed), unread), tuple(steps))
 
 
 # -- chains ----------------------------------------------------------------------------------------

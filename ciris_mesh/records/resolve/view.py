@@ -74,6 +74,7 @@ class View:
     """
 
     def __init__(self, rows: Rows, trust: Trust, at_ns: int) -> None:
+        self._rows = rows
         self.reader = Reader(rows)
         self.trust = trust
         self.at_ns = at_ns
@@ -88,18 +89,25 @@ class View:
         """Those left with no signer: every one was revoked by the time it signed."""
         return self._split(name)[1]
 
-    def remarks(self, name: str) -> list[Step]:
-        """Steps that say what was left aside of a name, and why."""
+    def remarks(self, *names: str) -> list[Step]:
+        """Steps that say what was left aside of these names, and why."""
         steps = [
             Step(Rule.SIGNER_REVOKED, by=it.signers[0], at=own_time(it), record=record_id(it))
+            for name in names
             for it in self.discounted(name)
         ]
-        aside = [row for row in self.reader.rows(name) if row.shelf != FEDERATION]
+        rows = [row for name in names for row in self.reader.rows(name)]
+        aside = [row for row in rows if row.shelf != FEDERATION]
         return [*steps, Step(Rule.SET_ASIDE, count=len(aside))] if aside else steps
 
     def is_known(self, name: str) -> bool:
-        """True when anything answers to the name, on any shelf."""
-        return bool(self.reader.rows(name))
+        """True when anything answers to the name, on any shelf, and be it too much to read."""
+        found = self.reader.some(name)
+        return found is None or bool(found)
+
+    def afresh(self) -> View:
+        """The same view with nothing read, to ask for less after it was too much."""
+        return View(self._rows, self.trust, self.at_ns)
 
     def _split(self, name: str) -> tuple[list[Envelope], list[Envelope]]:
         if name not in self._counting:

@@ -90,7 +90,7 @@ def rooted_as(word: str, key_id: str, facts: Facts, trust: Trust) -> Finding:
                 return FINE
     return deferred(
         Reason.NOT_ROOTED,
-        f"no steward rooted here says that {key_id} is a {word}",
+        f"no steward rooted here says {word} of {key_id}",
         rooted_token(key_id),
         STEWARDS,
     )
