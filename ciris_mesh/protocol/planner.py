@@ -385,6 +385,10 @@ class Planner:
             if each.batch.interface == interface
         )
 
+    def is_open(self, number: int) -> bool:
+        """Whether a batch is handed over and not finished."""
+        return number in self._open
+
     def finish(
         self,
         number: int,

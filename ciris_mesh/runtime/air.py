@@ -80,7 +80,8 @@ class Air:
         self._clock = clock
         self._minute = minute
         self._file = file
-        self._writing = threading.Lock()  # one writer; taken before the other, never after
+        self._writing = threading.Lock()  # one writer; taken before the lock below, never after
+        self._looking = threading.Lock()  # one reader of the interfaces; the same
         self._lock = budget.lock  # guards ledger, planner and all below
         self._prices: dict[str, OnAir] = {}
         self._own: set[str] = set()  # interfaces of this process: they count from 0 at each start
@@ -106,7 +107,12 @@ class Air:
 
     def look(self) -> list[InterfaceRow]:
         """Count what the interfaces sent. Returns all of them; blocks for a moment."""
-        rows = list(self._rows())
+        with self._looking:  # a count that is older than the last would look like a radio reset
+            rows = list(self._rows())
+            self._count_all(rows)
+        return rows
+
+    def _count_all(self, rows: list[InterfaceRow]) -> None:
         with self._lock:
             now_s = self._clock()
             online = [row for row in rows if row.online]
@@ -114,7 +120,6 @@ class Air:
             for row in rows:
                 if row.medium == "radio":
                     self._count(row, now_s)
-        return rows
 
     def tick(self) -> None:
         """Count what the interfaces sent, and hand over what may go. Blocks for a moment."""
@@ -317,6 +322,11 @@ class Air:
         with self._lock:
             self.budget.planner.set_peer(key_id, interface or None)
 
+    def penalize(self, key_id: str, reason: str) -> None:
+        """A peer sent what it should not: half of its share of the air is gone for an hour."""
+        with self._lock:
+            self.budget.planner.penalize(key_id, reason, self._clock())
+
     def forget(self, key_id: str) -> None:
         """It is no peer any more."""
         self.fail(key_id)
@@ -362,7 +372,8 @@ class Air:
     def take(self, key_id: str) -> list[Batch]:
         """The batches to be sent to a peer now. End each with `finish`."""
         with self._lock:
-            return list(self._pending.pop(key_id, ()))
+            is_open = self.budget.planner.is_open  # one that nobody took for an hour is not
+            return [each for each in self._pending.pop(key_id, ()) if is_open(each.number)]
 
     def finish(
         self,

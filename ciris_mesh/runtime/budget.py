@@ -15,6 +15,7 @@ from typing import Final
 from ciris_mesh.protocol.handover import JOIN_HOURS_MAX, Backlog
 from ciris_mesh.protocol.ledger import Ledger, Usage
 from ciris_mesh.protocol.planner import Planner
+from ciris_mesh.runtime.onair import on_air
 from ciris_mesh.runtime.radiosettings import RadioSettings
 from ciris_mesh.transport.base import InterfaceRow
 
@@ -115,8 +116,9 @@ class RadioBudget:
             aliases: of peers, by key id, where they have one.
             now_s: monotonic, as everywhere.
         """
+        rows = [row for row in rows if row.medium == "radio"]
         with self.lock:
-            interfaces = tuple(self._interface(row, now_s) for row in rows if row.medium == "radio")
+            interfaces = tuple(self._interface(row, now_s) for row in rows)
             owed = self.planner.owed()
             counts = self.planner.counts()
         peers = tuple(
@@ -132,7 +134,10 @@ class RadioBudget:
         )
         return BudgetStatus(
             BUDGET_SCHEMA,
-            tuple(line for each in interfaces for line in _problems(each)),
+            (
+                *(line for each in interfaces for line in _problems(each)),
+                *(line for row in rows for line in _too_long(row, self.settings)),
+            ),
             (*(line for each in interfaces for line in _carry(each)), *_never_fits(peers)),
             "" if self.settings.quiet is None else str(self.settings.quiet),
             interfaces,
@@ -203,6 +208,17 @@ def _problems(each: InterfaceBudget) -> list[str]:
         f"{each.name} was on air for {each.used_s:.1f} s of the {each.limit_s:g} s its duty of "
         f"{each.duty} allows in an hour: no records go out until it is below; set a lower share "
         "in [radio], or fewer announces in Reticulum"
+    ]
+
+
+def _too_long(row: InterfaceRow, settings: RadioSettings) -> list[str]:
+    """A limit on single frames that this radio's setting breaks with each full one."""
+    most_s, frame_s = settings.rule_for(row.name).frame_s_max, on_air(row).frame_s
+    if most_s is None or frame_s <= most_s:
+        return []
+    return [
+        f"a frame of {row.name} takes {frame_s:.2f} s and {most_s:g} s is allowed: nothing is sent "
+        "over it; set a wider bandwidth or a lower spreading factor in Reticulum"
     ]
 
 

@@ -214,6 +214,8 @@ class Links:
         peer.dialing = False
         if peer.link is None and not state.inbound and not peer.reason:
             peer.reason = reason
+        if peer.link is None and self._parts.air is not None:
+            self._parts.air.fail(peer.config.key_id)  # nobody said who it is: nothing was sent
         if peer.link is not state:
             return
         peer.link = None
@@ -261,6 +263,8 @@ class Links:
         peer = self._parts.peers.get(state.key_id)
         if peer is not None and peer.link is state:
             peer.reason = "sent_garbage"
+        if peer is not None and self._parts.air is not None:
+            self._parts.air.penalize(peer.config.key_id, "garbage")
         self._parts.transport.hang_up(state.link)
 
     def _mesh(self, state: LinkState, message: MeshMessage) -> None:

@@ -309,3 +309,23 @@ def test_more_than_an_hour_is_not_believed(two: RadioMesh) -> None:
     bob.wait_down()
     settle(alice)
     assert two.peer("alice", "bob").hushed_until_s <= two.clock() + 3_600
+
+
+def test_who_sends_garbage_pays_with_its_share(two: RadioMesh) -> None:
+    alice = two.nodes["alice"]
+    alice.start()
+    bob = scripted(two)
+    wait_until(lambda: two.peer("alice", "bob").link is not None, "a link")
+    bob.say_bytes(b"CRPL\x81garbage")
+    bob.wait_down()
+    assert two.budget("alice").counts["penalty_garbage"] == 1
+
+
+def test_a_peer_that_goes_is_owed_nothing(two: RadioMesh) -> None:
+    for n in range(3):
+        two.put("alice", K.FAMILY, n)
+    two.start()
+    two.let_pass_until(lambda: two.owed("alice") == 2, 2, "something is owed")
+    two.nodes["alice"].runtime.remove_peer(two.nodes["bob"].key_id)
+    assert two.owed("alice") == 0
+    assert in_interface(two, "alice")[1] == 0

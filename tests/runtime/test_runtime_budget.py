@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -14,7 +14,7 @@ from ciris_mesh.protocol.radioplan import Cost
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.budget import BudgetStatus, PeerOwed, RadioBudget
 from ciris_mesh.runtime.config import parse_config
-from ciris_mesh.transport.base import InterfaceRow
+from ciris_mesh.transport.base import InterfaceRow, LoraRow
 
 K = EnvelopeKind
 LORA = "RNodeInterface[LoRa]"
@@ -163,3 +163,13 @@ def test_a_peer_is_shown_with_its_alias_if_it_has_one(alias: str) -> None:
 
 def test_the_share_of_the_settings_is_the_ledgers() -> None:
     assert made("share = 0.5").ledger.own_limit_s(LORA) == 18
+
+
+def test_a_setting_whose_frames_are_longer_than_allowed_is_said() -> None:
+    budget = made("duty = dwell", wired=False)
+    slow = replace(row(), lora=LoraRow(915_000_000, 125_000, 10, 5))
+    fast = replace(slow, lora=LoraRow(915_000_000, 500_000, 8, 5))
+    (said,) = budget.status([slow], {}, 0.0).health
+    assert "RNodeInterface[LoRa] takes 2" in said
+    assert "bandwidth" in said
+    assert budget.status([fast], {}, 0.0).health == ()
