@@ -428,7 +428,7 @@ class LoopbackTransport:
         mine.peer, theirs.peer = theirs, mine
         schedule, medium = self._network._schedule, self._network.medium
         is_slow = medium != "loopback"
-        up = LinkUp(theirs.link, True, None, medium, is_slow, RADIO_NAME if is_slow else "")  # noqa: FBT003
+        up = LinkUp(theirs.link, True, None, medium, is_slow, RADIO_NAME if is_slow else "loopback")  # noqa: FBT003
         schedule(self, replace(up, link=mine.link, inbound=False, address=remote.address), mine)
         schedule(remote, up, theirs)
         schedule(remote, LinkIdentified(theirs.link, self._address), theirs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from ciris_mesh.protocol.account import Source
 from ciris_mesh.protocol.radioplan import POLICY, KindPolicy, QuietHours
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.transport.base import LinkId
 from ciris_mesh.transport.loopback import RADIO_NAME
 from ciris_mesh.wire.mesh import Digests, NoAir
 from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
@@ -83,6 +85,26 @@ def test_no_hour_holds_more_than_the_duty_and_everything_arrives(two: RadioMesh)
     assert len(batches) == 5, "each record once"
 
 
+def test_what_is_said_besides_records_is_paid_for(two: RadioMesh) -> None:
+    """Hellos, comparisons and their answers, by the count of whoever listens."""
+    two.start()
+    two.let_pass(3_000)
+    for name, heard in two.radios.items():
+        (radio,) = two.budget(name).interfaces
+        assert radio.own_s >= heard.hour(two.clock()) > 1, name
+
+
+def test_rounds_of_summaries_keep_the_duty_as_well(ends: list[RadioMesh]) -> None:
+    """With a node that knows neither sketches nor batches there is no order, but no excess."""
+    mesh = RadioMesh("alice", "bob", capabilities=0)
+    ends.append(mesh)
+    ids = [mesh.put("alice", K.FAMILY, n) for n in range(2)]
+    mesh.start()
+    mesh.let_pass_until(lambda: all(mesh.has("bob", K.FAMILY, each) for each in ids), 8, "all")
+    for radio in mesh.radios.values():
+        assert radio.worst_hour() <= LIMIT_S
+
+
 def test_at_most_fifteen_seconds_are_handed_over_at_a_time(ends: list[RadioMesh]) -> None:
     mesh = RadioMesh("alice", "bob", radio=settings("100%"))
     ends.append(mesh)
@@ -116,27 +138,28 @@ def test_a_removal_ends_the_round_that_it_comes_into(ends: list[RadioMesh]) -> N
     """There is air for everything; the order alone is what counts."""
     mesh = RadioMesh("alice", "bob", radio=settings("100%"))
     ends.append(mesh)
-    for n in range(5):
-        mesh.put("alice", K.FAMILY, n)
+    for n in range(12):
+        mesh.put("bob", K.COMMUNITY, n)
+    mesh.start()
+    # They agree, and he holds about as much: so she opens the next round, and he none.
+    mesh.let_pass_until(lambda: not mesh.nodes["alice"].handle.waiting_for(), 2, "they agree")
+    mesh.peer("bob", "alice").next_check_s = math.inf
     put: list[bytes] = []
     transport = mesh.nodes["alice"].runtime.transport
     send = transport.send
 
-    def put_behind_the_first(link: object, frame: bytes) -> None:
-        send(link, frame)  # type: ignore[arg-type]
+    def put_behind_the_first(link: LinkId, frame: bytes) -> None:
+        send(link, frame)
         if not put and isinstance(mesh.said[-1][1], Records):
             put.append(b"")
             put[0] = mesh.put("alice", K.REVOCATION)
 
     transport.send = put_behind_the_first  # type: ignore[method-assign]
-    seen_before: list[int] = []
-
-    def arrived() -> bool:
-        seen_before.append(len(mesh.nodes["bob"].directory.holdings(K.FAMILY)))
-        return bool(put) and mesh.has("bob", K.REVOCATION, put[0])
-
-    mesh.start()
-    mesh.let_pass_until(arrived, 1, "the removal is there")
+    for n in range(5):
+        mesh.put("alice", K.FAMILY, n)
+    mesh.let_pass_until(
+        lambda: len(put) == 1 and mesh.has("bob", K.REVOCATION, put[0]), 1, "the removal is there"
+    )
     kinds = [kind for name, kind in _records_in_order(mesh) if name == "alice"]
     assert kinds[:2] == [K.FAMILY, K.REVOCATION]
 
@@ -205,12 +228,14 @@ def test_another_medium_is_not_looked_at(ends: list[RadioMesh]) -> None:
 def test_who_has_no_air_to_answer_says_so_and_for_how_long(two: RadioMesh) -> None:
     two.start()
     two.let_pass(1_200)
-    spend(two, "bob", 30)
+    used_s, _ = in_interface(two, "bob")
+    spend(two, "bob", LIMIT_S - used_s - 4)  # enough to answer, not to take a record
     family = two.put("alice", K.FAMILY)
     two.let_pass(300)
     words = [message for name, message in two.said if name == "bob"]
     hushes = [message for message in words if isinstance(message, NoAir)]
     assert len(hushes) == 1, "said once, and heard"
+    assert K.FAMILY not in [kind for _, kind in _records_in_order(two)], "nothing in vain"
     assert 1_800 < hushes[0].wait_s <= 3_600
     assert two.nodes["alice"].runtime.drops.snapshot()["peer_no_air"] == 1
     before = len(two.said)

@@ -5,6 +5,7 @@ The judge looks at the frames that leave and at nothing else: it knows no ledger
 
 from __future__ import annotations
 
+import bz2
 from typing import Any
 
 from ciris_mesh.protocol.duty import parse_rule
@@ -13,6 +14,7 @@ from ciris_mesh.radio.airtime import LoraSettings
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.budget import BudgetStatus
+from ciris_mesh.runtime.handshake import CAPABILITIES
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.radiosettings import RadioSettings
 from ciris_mesh.runtime.runtime import RuntimeConfig
@@ -64,11 +66,13 @@ class RadioMesh(Mesh):
             bindings.put(address(other), self.binding(other))
         radio = config.pop("radio", None) or settings()
         directory = config.pop("directory", None)
+        capabilities = config.pop("capabilities", CAPABILITIES)
         node = self.node(
             name,
             bindings=bindings,
             config=RuntimeConfig(radio=radio, **config),
             directory=directory,
+            capabilities=capabilities,
         )
         for other in others:
             node.runtime.admit_imported([(EnvelopeKind.KEY, self.key_record(other))])
@@ -138,5 +142,6 @@ def airtime_s(frame: bytes) -> float:
     """Of the packets that must carry it, at least: nothing is repeated, nothing asked for."""
     if len(frame) <= 400:
         return SF8.packet_s(len(frame) + 67)
-    whole, rest = divmod(len(frame), 464)
+    size_bytes = min(len(frame), len(bz2.compress(frame)))  # Reticulum does so on slow links
+    whole, rest = divmod(size_bytes, 464)
     return whole * SF8.packet_s(483) + (SF8.packet_s(rest + 19) if rest else 0.0)
