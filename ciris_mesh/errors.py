@@ -154,6 +154,20 @@ class PayloadTooLarge(TransportError):
         self.limit_bytes = limit_bytes
 
 
+class NoAir(TransportError):
+    """The airtime this node may use is used up.
+
+    Attributes:
+        wait_s: when to try again, at the earliest; infinity when no hour has so much.
+        needed_s: seconds on air that were asked for.
+    """
+
+    def __init__(self, wait_s: float, needed_s: float) -> None:
+        super().__init__(f"no air for {needed_s:.1f} s; wait {wait_s:.0f} s")
+        self.wait_s = wait_s
+        self.needed_s = needed_s
+
+
 class LifecycleError(MeshError):
     """An object was used before start, after stop, or faster than it can work."""
 

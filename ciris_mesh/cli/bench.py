@@ -21,6 +21,9 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 #: Written out, so that help needs none of the bench's imports; a test compares them.
 TCP_RECORDS: Final = 5_000
 STORE_ROWS: Final = 1_000_000
+BUDGET_HOURS: Final = 24
+#: A month; memory and time grow with it.
+BUDGET_HOURS_MAX: Final = 720
 TRANSCODE_RECORDS: Final = 400
 RECONCILE_SEEDS: Final = 200
 RECONCILE_RECORDS: Final = 1_000_000
@@ -207,6 +210,34 @@ def reconcile(ctx: click.Context, *, seeds: int, count: int, seed: int, as_json:
     app: App = ctx.obj
     with ended_by_signals():
         report = run(seeds=seeds, seed=seed, records=count, tell=app.talk)
+    _show(ctx, report, as_json=as_json)
+
+
+@bench.command(cls=Verb)
+@click.option(
+    "--hours",
+    type=click.IntRange(1, BUDGET_HOURS_MAX),
+    default=BUDGET_HOURS,
+    show_default=True,
+    metavar="H",
+    help="How long, in simulated time.",
+)
+@_seed_option
+@_json_option
+@click.pass_context
+def budget(ctx: click.Context, *, hours: int, seed: int, as_json: bool) -> None:
+    """Simulate six nodes on one LoRa channel at 1 % duty, SF8, and watch what they send.
+
+    Five hold 500 records and one none; ten new ones an hour are signed somewhere, some of them
+    removals. Emulated RNodes carry the bytes that Reticulum would send. Nobody may exceed 1 % of
+    any hour, nothing may be handed over past a removal, and what waits must be shown. Everything
+    follows from the seed.
+    """
+    from ciris_mesh.bench.budget import run
+
+    app: App = ctx.obj
+    with ended_by_signals():
+        report = run(hours=hours, seed=seed, tell=app.talk)
     _show(ctx, report, as_json=as_json)
 
 

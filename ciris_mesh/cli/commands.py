@@ -21,6 +21,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "peer": (f"{_CLI}.peers", "peer", "Add, remove or list peers."),
     "peers": (f"{_CLI}.peers", "peers", "Show peers and how fresh this node is against each."),
     "status": (f"{_CLI}.status", "status", "Show how the running node is doing."),
+    "budget": (f"{_CLI}.budget", "budget", "Show airtime used and allowed, and what waits."),
     "wait": (f"{_CLI}.wait", "wait", "Wait until this node and its peers agree."),
     "sync": (f"{_CLI}.wait", "sync", "Ask the running node for a round with one peer now."),
     "records": (f"{_CLI}.records", "records", "List records, or show one."),

@@ -25,6 +25,7 @@ _CLASSES: Final[tuple[type[Any], ...]] = (
     mesh.BindingOffer,
     mesh.Digests,
     mesh.Refusal,
+    mesh.NoAir,
     *typing.get_args(mesh_reconcile.ReconcileMessage),
     mesh_records.Records,
     mesh_records.Taken,

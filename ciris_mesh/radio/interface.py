@@ -61,6 +61,9 @@ class VirtualRNodeInterface(Interface):  # type: ignore[misc]  # Reticulum has n
         self.name = config["name"]
         self.HW_MTU = PACKET_BYTES_MAX
         self.bitrate = setup.settings.bitrate_bps
+        self.frequency = setup.settings.frequency_hz
+        self.bandwidth = setup.settings.bandwidth_hz
+        self.sf, self.cr = setup.settings.sf, setup.settings.cr
         self.shared_medium = True
         self.reports_phy_stats = True
         self.r_stat_rssi: int | None = None

@@ -93,6 +93,14 @@ def ensure_signing_allowed(clock: Clock) -> None:
     )
 
 
+def local_minute(wall_ms: int) -> int | None:
+    """Minute of the local day; None while the clock can't be right."""
+    if wall_ms < BUILD_DATE_MS:
+        return None
+    local = time.localtime(wall_ms / 1000)
+    return 60 * local.tm_hour + local.tm_min
+
+
 def _day(unix_ms: int) -> str:
     try:
         return datetime.fromtimestamp(unix_ms / 1000, UTC).strftime("%Y-%m-%d")

@@ -96,6 +96,7 @@ class ReplicationCoordinator:
     Args:
         send: puts a message on the peer's link; raises TransportError or BackPressure.
         wall_ms: Unix milliseconds, for admission.
+        room: bytes of envelopes that may go out in one Deliver.
         registry_peer: speak the registry nodes' flow instead of the mesh flow.
     """
 
@@ -106,12 +107,14 @@ class ReplicationCoordinator:
         bridge: RoundBridge,
         send: Callable[[ReplicationMessage], None],
         wall_ms: Callable[[], int],
+        room: Callable[[], int] = lambda: DELIVER_BUDGET_BYTES,
         registry_peer: bool = False,
     ) -> None:
         self.key = key
         self._bridge = bridge
         self._send = send
         self._wall_ms = wall_ms
+        self._room = room
         self._inbound: queue.Queue[ReplicationMessage] = queue.Queue(INBOUND_QUEUE_MESSAGES)
         self._session: Session | RegistrySession = (
             RegistrySession(key.role, key.kind) if registry_peer else Session(key.role, key.kind)
@@ -236,7 +239,7 @@ class ReplicationCoordinator:
         peer, kind = self.key.peer, self.key.kind
         if isinstance(self._session, Session):
             want = want[:DELIVER_ENVELOPES_MAX]  # the rest is asked for again, as over the budget
-        batch = self._bridge.serve(peer, kind, want, budget_bytes=DELIVER_BUDGET_BYTES)
+        batch = self._bridge.serve(peer, kind, want, budget_bytes=self._room())
         self._send(Deliver(kind, tuple(batch.envelopes)))
         withheld = sum(1 for _, reason in batch.unserved if reason != "over_budget")
         return Served(len(batch.envelopes), withheld) if in_round else None

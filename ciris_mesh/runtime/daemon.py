@@ -17,6 +17,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.access import access_from
 from ciris_mesh.runtime.announcing import Announcer
 from ciris_mesh.runtime.bindings import BindingStore
+from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.clock import SystemClock
 from ciris_mesh.runtime.config import Config, load_config
 from ciris_mesh.runtime.control import ControlServer
@@ -118,8 +119,11 @@ def _build(
             rounds=SchedulerConfig(rounds.cadence_s, rounds.no_progress_timeout_s),
             tau_partial_s=rounds.tau_partial_s,
             pinned=frozenset(config.trust.pinned),
+            radio=config.radio,
+            air_file=home.storage / "airtime.json",
         ),
     )
     for peer in book.peers():
         node.add_peer(peer_config(peer))
-    return node, Operations(node, book, clock, clock.monotonic_s(), trust)
+    budget = node.runtime.budget or RadioBudget(config.radio)
+    return node, Operations(node, book, clock, clock.monotonic_s(), budget, trust)

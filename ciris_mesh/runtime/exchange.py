@@ -12,19 +12,22 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from ciris_mesh.errors import MeshError, TransportError
+from ciris_mesh.errors import MeshError, NoAir, TransportError
 from ciris_mesh.protocol.report import BoundedBy, InSync, RoundReport
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
+from ciris_mesh.runtime.air import RADIO_CADENCE_S
 from ciris_mesh.runtime.comparison import own_digests, split
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator
 from ciris_mesh.runtime.events import RoundOutcome
 from ciris_mesh.runtime.handshake import LinkState
-from ciris_mesh.runtime.parts import Parts
+from ciris_mesh.runtime.parts import HUSH_S_MAX, Parts
 from ciris_mesh.runtime.peers import Peer
+from ciris_mesh.runtime.radiocheck import may_check
 from ciris_mesh.runtime.recoding import records_of
 from ciris_mesh.runtime.reconciling import Reconciling, reconciles
 from ciris_mesh.runtime.registry import NoCoordinatorRegistered, NotAReplicationFrame, Routed
 from ciris_mesh.runtime.scheduler import ReplicationScheduler
+from ciris_mesh.wire.frame import AnyMessage
 from ciris_mesh.wire.mesh import Digests
 from ciris_mesh.wire.mesh_reconcile import ReconcileMessage
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS, Records, Taken
@@ -66,10 +69,14 @@ class Exchange:
         if peer is None or peer.link is None:
             raise TransportError(f"no link to {key_id}")
         link = peer.link
+        carried: AnyMessage = message
         if isinstance(message, Deliver) and link.capabilities & CAPABILITY_RECORDS:
-            self._parts.say(link, records_of(message, is_slow=link.is_slow) or message)
-        else:
-            self._parts.say(link, message)
+            carried = records_of(message, is_slow=link.is_slow) or message
+        try:
+            self._parts.say(link, carried)
+        except NoAir as error:
+            self._parts.no_air(link, error)
+            raise
 
     def give_up(self, key_id: str, reason: str) -> None:
         """A round broke or stalled: close the link, so that its frames reach no later round."""
@@ -90,6 +97,11 @@ class Exchange:
             return
         if peer.link is not None and peer.round is not None:
             return  # it ends with a comparison, and with another if there is news
+        if may_check(self._parts, peer, self.scheduler):
+            self.check_now(peer)
+
+    def check_now(self, peer: Peer) -> None:
+        """As `check`, when its time has come and there is air."""
         peer.spreading = False
         if peer.link is None:
             if not peer.dialing:
@@ -141,13 +153,19 @@ class Exchange:
         if theirs.reply:
             self._answered(peer, state, theirs)
         elif not self.rounds.keeps_waiting(peer, theirs):
-            self.answer(peer, state, theirs)
+            try:
+                if self._parts.air is not None and peer.round is None:
+                    self._parts.air.lets_answer(state)
+                self.answer(peer, state, theirs)
+            except NoAir as error:
+                self._parts.no_air(state, error)
 
     def answer(self, peer: Peer, state: LinkState, theirs: Digests) -> None:
         """The peer compares with us: say what we have."""
         ours, equal, differ = self._split(peer, state, theirs)
         self._parts.try_say(state, ours)
         self.scheduler.postpone(peer.config.key_id)
+        peer.next_check_s = max(peer.next_check_s, self._parts.clock() + RADIO_CADENCE_S)
         self.rounds.answered(peer, equal, differ=bool(differ))
 
     def _answered(self, peer: Peer, state: LinkState, theirs: Digests) -> None:
@@ -215,6 +233,34 @@ class Exchange:
         """The peer's link is gone, and every round with it."""
         self.rounds.abort(peer, RoundOutcome.ERROR, reason)
         self.scheduler.abort_peer(peer.config.key_id, reason)
+        if self._parts.air is not None:
+            self._parts.air.fail(peer.config.key_id)
+
+    def send_batches(self, key_id: str) -> None:
+        """The planner chose records for a peer: send them in the round there is, or open one."""
+        peer, air = self._parts.peers.get(key_id), self._parts.air
+        if air is None or not air.has_batch(key_id):
+            return
+        if peer is None:
+            air.forget(key_id)
+        elif peer.link is not None and peer.round is not None:
+            self.rounds.go_on(peer)
+        elif not peer.check_out and not peer.dialing:
+            self.check(key_id)
+
+    def hushed(self, peer: Peer, state: LinkState, wait_s: float) -> None:
+        """The peer has no air for so long: nothing it would have to answer is sent until then."""
+        if self._parts.air is None or not self._parts.air.covers(state):
+            self._parts.drops.count("no_air_unasked")  # that can't be where air is no matter
+            return
+        self._parts.drops.count("peer_no_air")
+        wait_s = min(wait_s, HUSH_S_MAX)
+        peer.hushed_until_s = self._parts.clock() + wait_s
+        self.rounds.abort(peer, RoundOutcome.ERROR, "peer_no_air", wait_s=wait_s)
+        self._parts.air.fail(peer.config.key_id, wait_s)
+        self._parts.drop_link(peer, "peer_no_air")
+        if peer.link is not state:
+            self._parts.transport.hang_up(state.link)
 
     def received(self, peer: Peer, state: LinkState, message: ReplicationMessage) -> None:
         """Take one message of a round from an attributed peer."""

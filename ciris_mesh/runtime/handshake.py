@@ -22,6 +22,7 @@ from ciris_mesh.records.binding import Binding, verify_binding
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.runtime.bindings import BindingStore, address_of
+from ciris_mesh.runtime.recoding import batch_of, key_record_of
 from ciris_mesh.transport.base import Address, LinkId
 from ciris_mesh.wire.mesh import (
     BindingOffer,
@@ -70,6 +71,8 @@ class LinkState:
         theirs: what the peer said last of its views; None before the first comparison.
         compared: kinds that both ends named in a comparison, in wire order.
         differ: those of which the digests differed in the last.
+        interface: the name of the first hop's, where that is known.
+        is_hushed: "no air" was said on it, and nothing more will be.
         early: a comparison the peer sent before we had its binding.
         broken: a frame was lost for want of room; those after it must not count.
         kinds, capabilities: those both ends state; none before the peer's hello.
@@ -95,6 +98,8 @@ class LinkState:
     early: Digests | None = None
     broken: bool = False
     replaced: bool = False
+    interface: str = ""
+    is_hushed: bool = False
     kinds: frozenset[EnvelopeKind] = field(default_factory=frozenset)
     capabilities: int = 0
 
@@ -119,6 +124,7 @@ class Greeter:
 
     Args:
         peers: key ids whose bindings are kept whoever else comes.
+        off: kinds that are not exchanged on a link, whatever this node serves elsewhere.
     """
 
     def __init__(
@@ -129,9 +135,11 @@ class Greeter:
         *,
         wall_ms: Callable[[], int],
         peers: Callable[[], frozenset[str]] = frozenset,
+        off: Callable[[LinkState], frozenset[EnvelopeKind]] | None = None,
     ) -> None:
         self._own = own
         self._peers = peers
+        self._off = off
         self._bindings = bindings
         self._directory = directory
         self._wall_ms = wall_ms
@@ -142,7 +150,7 @@ class Greeter:
         return Hello(
             wire_versions=WIRE_VERSIONS,
             capabilities=self._own.capabilities,
-            kinds=self._own.kinds,
+            kinds=self._kinds(state),
             scope_hash=SCOPE_ALL,
             nonce=state.nonce,
             day=max(0, self._wall_ms() // _DAY_MS),
@@ -161,18 +169,25 @@ class Greeter:
                 return self._greeted(state, message)
             case BindingWanted() if not state.binding_sent:
                 state.binding_sent = True
-                return [BindingOffer(self._own.binding.encode(), self._own.key_envelope)]
+                return [self._offer(state)]
             case BindingOffer() if state.binding_wanted and state.key_id is None:
                 reason = self._judge(state, message)
                 return [Refusal(reason)] if reason else []
             case _:
                 return [Refusal("out_of_turn")]
 
+    def _offer(self, state: LinkState) -> BindingOffer:
+        """Where bytes are dear the key record goes coded: only so it fits an hour at SF8, 1 %."""
+        record = self._own.key_envelope
+        if state.is_slow and state.capabilities & CAPABILITY_RECORDS:
+            record = batch_of([(EnvelopeKind.KEY, record)], is_slow=True)
+        return BindingOffer(self._own.binding.encode(), record)
+
     def _greeted(self, state: LinkState, hello: Hello) -> list[MeshMessage]:
         if state.hello is not None:
             return [Refusal("out_of_turn")]
         state.hello = hello
-        state.kinds = frozenset(hello.kinds) & frozenset(self._own.kinds)
+        state.kinds = frozenset(hello.kinds) & frozenset(self._kinds(state))
         state.capabilities = hello.capabilities & self._own.capabilities
         replies: list[MeshMessage] = [] if state.hello_sent else [self.hello(state)]
         if not set(hello.wire_versions) & set(WIRE_VERSIONS):
@@ -183,6 +198,10 @@ class Greeter:
             return replies
         state.binding_wanted = True
         return [*replies, BindingWanted()]
+
+    def _kinds(self, state: LinkState) -> tuple[EnvelopeKind, ...]:
+        off = frozenset() if self._off is None else self._off(state)
+        return tuple(kind for kind in self._own.kinds if kind not in off)
 
     def _holds(self, binding: Binding) -> bool:
         """Is a remembered binding still good? Its signature is checked again: files can rot."""
@@ -204,9 +223,11 @@ class Greeter:
         if binding.epoch < self._bindings.epoch(binding.key_id):
             return "binding_rolled_back"
         if self._directory.public_key(binding.key_id) is None and offer.key_envelope:
-            self._directory.admit(
-                EnvelopeKind.KEY, offer.key_envelope, UNATTRIBUTED, now_ms=self._wall_ms()
-            )
+            try:
+                record = key_record_of(offer.key_envelope)
+            except MeshError:
+                return "binding_invalid"
+            self._directory.admit(EnvelopeKind.KEY, record, UNATTRIBUTED, now_ms=self._wall_ms())
         if not self._holds(binding):
             return "binding_invalid"
         self._bindings.put(state.address, binding, keep=self._peers())

@@ -34,7 +34,7 @@ from ciris_mesh.transport.base import (
     TransportEvent,
 )
 from ciris_mesh.wire.frame import try_unwrap
-from ciris_mesh.wire.mesh import Digests, MeshMessage, Refusal
+from ciris_mesh.wire.mesh import Digests, MeshMessage, NoAir, Refusal
 from ciris_mesh.wire.mesh_reconcile import ReconcileMessage
 from ciris_mesh.wire.mesh_records import Records, Taken
 from ciris_mesh.wire.messages import Deliver, ReplicationMessage
@@ -112,6 +112,7 @@ class Links:
             address=event.address,
             medium=event.medium,
             is_slow=event.is_slow,
+            interface=event.interface,
         )
         with self._lock:
             self._links[event.link] = state
@@ -213,6 +214,8 @@ class Links:
         peer.dialing = False
         if peer.link is None and not state.inbound and not peer.reason:
             peer.reason = reason
+        if peer.link is None and self._parts.air is not None:
+            self._parts.air.fail(peer.config.key_id)  # nobody said who it is: nothing was sent
         if peer.link is not state:
             return
         peer.link = None
@@ -233,6 +236,8 @@ class Links:
         peer.dialing = False
         if peer.link is None:
             peer.reason = reason
+        if self._parts.air is not None:
+            self._parts.air.fail(peer.config.key_id)
 
     # -- strands: frames -------------------------------------------------------------------------
 
@@ -258,12 +263,16 @@ class Links:
         peer = self._parts.peers.get(state.key_id)
         if peer is not None and peer.link is state:
             peer.reason = "sent_garbage"
+        if peer is not None and self._parts.air is not None:
+            self._parts.air.penalize(peer.config.key_id, "garbage")
         self._parts.transport.hang_up(state.link)
 
     def _mesh(self, state: LinkState, message: MeshMessage) -> None:
         match message:
             case Refusal(reason=reason):
                 self._refused(state, reason)
+            case NoAir(wait_s=wait_s):
+                self._hushed(state, wait_s)
             case Digests() if state.key_id is None:
                 state.early = message  # the peer knows us already; we wait for its binding
             case Digests():
@@ -305,6 +314,13 @@ class Links:
             self._parts.drops.count("frame_unattributed")
         else:
             self._exchange.reconciled(peer, state, message)
+
+    def _hushed(self, state: LinkState, wait_s: int) -> None:
+        peer = self._parts.peers.get(state.key_id) or self._parts.peers.at(state.address)
+        if peer is None:
+            self._parts.drops.count("frame_unattributed")
+        else:
+            self._exchange.hushed(peer, state, wait_s)
 
     def _refused(self, state: LinkState, reason: str) -> None:
         peer = self._parts.peers.get(state.key_id) or self._parts.peers.at(state.address)
@@ -390,12 +406,19 @@ class Links:
         peer.dialing = False
         peer.reason = ""
         peer.check_out = 0
+        self._settle_radio(peer, state)
         logger.info("link.ready peer=%s medium=%s", peer.config.key_id, state.medium)
         early, state.early = state.early, None
         if early is not None:
             self._exchange.compared(state, early)
         if not state.inbound:
-            self._exchange.check(peer.config.key_id)
+            self._exchange.check_now(peer)
+
+    def _settle_radio(self, peer: Peer, state: LinkState) -> None:
+        if self._parts.air is not None:
+            peer.radio = self._parts.air.covers(state)
+            peer.needs_s = 0.0
+            self._parts.air.reach(peer.config.key_id, peer.radio)
 
     def _unattributed(self, state: LinkState, message: ReplicationMessage) -> None:
         """What a stranger may say: here is my key. Verified, pooled, bounded; all else counted."""

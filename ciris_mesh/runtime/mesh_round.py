@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ciris_mesh.protocol.answering import Answering
+from ciris_mesh.protocol.handover import Batch
 from ciris_mesh.protocol.opening import Opening
 from ciris_mesh.protocol.reconcile import Exchange
 from ciris_mesh.protocol.reconcile_events import Received, ReconcileInput, Start
@@ -22,6 +23,7 @@ from ciris_mesh.records.outcome import Verdict
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.wire.mesh import Digests
 from ciris_mesh.wire.mesh_reconcile import IdList, ReconcileMessage, Sketch, Turn
+from ciris_mesh.wire.mesh_records import Records
 
 Named = tuple[EnvelopeKind, bytes]
 
@@ -32,6 +34,21 @@ class Stage(Enum):
     COMPARING = "comparing"
     DELIVERING = "delivering"
     CLOSING = "closing"  # all is sent; the peer's digests will tell
+
+
+@dataclass(frozen=True, slots=True)
+class Unacked:
+    """A batch that was sent.
+
+    Attributes:
+        round_id: the round it was sent in, as Taken repeats it.
+        planned, message: on a radio, whose air it took and what was sent.
+    """
+
+    round_id: int
+    named: tuple[Named, ...]
+    planned: Batch | None = None
+    message: Records | None = None
 
 
 @dataclass(slots=True)
@@ -45,9 +62,10 @@ class MeshRound:
         generations: of this directory when it began.
         round_id: what Records carry, or the peer was asked to open by; 0 before either.
         outgoing: what is still to be sent, in order.
-        unacked: batches that were sent and not taken yet: their round and what was in them.
+        unacked: batches that were sent and not taken yet.
         unshelved: records that came and stand on no shelf here.
         has_turned: the peer was asked to open, for what is held here besides the view.
+        wanted: on a radio, what the peer lacks by the last comparison; None when not all is known.
         withheld: what the peer lacks and was sent a moment ago.
         withdrawn: what the peer offered once and does not any more.
         owed: the peer's closing comparison, to be answered when all is sent.
@@ -65,11 +83,12 @@ class MeshRound:
     stage: Stage = Stage.COMPARING
     round_id: int = 0
     outgoing: deque[Named] = field(default_factory=deque)
-    unacked: deque[tuple[int, tuple[Named, ...]]] = field(default_factory=deque)
+    unacked: deque[Unacked] = field(default_factory=deque)
     sent: Counter[EnvelopeKind] = field(default_factory=Counter)
     tallies: dict[EnvelopeKind, Tally] = field(default_factory=dict)
     unshelved: Counter[EnvelopeKind] = field(default_factory=Counter)
     has_turned: bool = False
+    wanted: frozenset[Named] | None = None
     withheld: int = 0
     withdrawn: int = 0
     is_partial: bool = False
@@ -85,7 +104,7 @@ class MeshRound:
     @property
     def in_flight(self) -> frozenset[Named]:
         """What was sent and not taken yet."""
-        return frozenset(named for _, batch in self.unacked for named in batch)
+        return frozenset(named for each in self.unacked for named in each.named)
 
     @property
     def moved(self) -> list[EnvelopeKind]:

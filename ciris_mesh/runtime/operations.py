@@ -11,6 +11,7 @@ from ciris_mesh.directory.base import StoredRow
 from ciris_mesh.errors import OperatorError
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.rules.base import Trust
+from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.bundle import BATCH_RECORDS_MAX, page_of
 from ciris_mesh.runtime.clock import Clock, signing_allowed
 from ciris_mesh.runtime.invite import parse_invite
@@ -29,7 +30,7 @@ Arguments = dict[str, Any]
 
 #: What members of the configured group may ask; the rest changes something.
 READ_OPS: Final = frozenset(
-    {"status", "peers", "converged", "ids", "records", "record", "resolve", "events"}
+    {"status", "budget", "peers", "converged", "ids", "records", "record", "resolve", "events"}
 )
 
 
@@ -46,12 +47,14 @@ class Operations:
     book: PeerBook
     clock: Clock
     started_s: float
+    budget: RadioBudget
     trust: Trust = field(default_factory=Trust)
 
     def table(self) -> Mapping[str, Callable[[Arguments], object]]:
         """Operation -> handler, for the control server."""
         return {
             "status": self._status,
+            "budget": self._budget,
             "admit": self._admit,
             "import_batch": self._import_batch,
             "export_page": self._export_page,
@@ -72,6 +75,11 @@ class Operations:
         trusted = signing_allowed(self.clock)
         word = "trusted" if trusted else "before the build date; set it, nothing is signed"
         return node_status(self.node, uptime_s=uptime_s, clock=word)
+
+    def _budget(self, _: Arguments) -> object:
+        runtime = self.node.runtime
+        aliases = {peer.config.key_id: peer.config.alias for peer in runtime.peers.all()}
+        return self.budget.status(runtime.interfaces(), aliases, self.clock.monotonic_s())
 
     def _admit(self, arguments: Arguments) -> object:
         envelope = _hex(arguments, "envelope_hex")

@@ -60,6 +60,12 @@ class Peer:
             but one.
         next_fall_back_s: on a slow link, when Summaries may be tried again.
         patient_until_s: until then a lost link is left to the cadence.
+        radio: interface of its last link, empty when that was no radio; None before the first.
+        next_check_s: on a radio, when to compare again if nothing is new.
+        asks_again_s: air was lacking to compare, and a timer is set for then.
+        hushed_until_s: it said that it has no air until then.
+        told_until_s: until then it knows that this node has none.
+        needs_s: seconds on air that were lacking when something last could not be said.
     """
 
     config: PeerConfig
@@ -79,6 +85,12 @@ class Peer:
     wondered: tuple[KindDigest, ...] = ()
     next_fall_back_s: float = 0.0
     patient_until_s: float = 0.0
+    radio: str | None = None
+    next_check_s: float = 0.0
+    asks_again_s: float = 0.0
+    hushed_until_s: float = 0.0
+    told_until_s: float = 0.0
+    needs_s: float = 0.0
 
     @property
     def state(self) -> str:

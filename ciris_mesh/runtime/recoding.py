@@ -44,6 +44,20 @@ def records_of(deliver: Deliver, *, is_slow: bool) -> Records | None:
     return Records(NO_ROUND, batch_of(items, is_slow=is_slow))
 
 
+def key_record_of(offered: bytes) -> bytes:
+    """The key record of a BindingOffer: as it is, or as a batch with nothing else in it.
+
+    Raises:
+        BatchRefused: a batch that can't be read, or holds something else.
+    """
+    if offered.startswith(b"{"):
+        return offered
+    items = decode_batch(offered)
+    if [kind for kind, _ in items] != [EnvelopeKind.KEY]:
+        raise BatchRefused(BatchReason.TRUNCATED, "not one key record")
+    return items[0][1]
+
+
 def delivers_of(message: Records) -> list[Deliver]:
     """What sessions get: a Deliver for each run of records of one kind. Takes up to 0.1 s.
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from ciris_mesh.errors import MeshError, ReconcileRefused, RemoteProtocolError
 from ciris_mesh.protocol.answering import Answering
@@ -53,10 +53,12 @@ from ciris_mesh.runtime.allowance import OPENING_COST_S
 from ciris_mesh.runtime.events import RoundOutcome
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.mesh_events import publish
-from ciris_mesh.runtime.mesh_round import MeshRound, Stage, begins_exchange, whose
+from ciris_mesh.runtime.mesh_round import MeshRound, Stage, Unacked, begins_exchange, whose
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer
+from ciris_mesh.runtime.radiosending import RadioSending
 from ciris_mesh.runtime.recoding import batch_of
+from ciris_mesh.runtime.roundhost import Host
 from ciris_mesh.runtime.viewing import buckets_of, items_of, next_batch, spare_of
 from ciris_mesh.wire.mesh import Digests
 from ciris_mesh.wire.mesh_reconcile import (
@@ -78,30 +80,6 @@ SLOW_FALL_BACK_S: Final = 86_400.0
 _BOTH: Final = CAPABILITY_RECONCILE | CAPABILITY_RECORDS
 
 
-class Host(Protocol):
-    """The part of `Exchange` that a round needs."""
-
-    def check(self, key_id: str) -> None:
-        """Compare with a peer, unless something is under way with it."""
-        ...
-
-    def say_check(self, peer: Peer, state: LinkState) -> None:
-        """Compare with a peer in any case."""
-        ...
-
-    def answer(self, peer: Peer, state: LinkState, theirs: Digests) -> None:
-        """Answer a comparison of the peer's."""
-        ...
-
-    def fall_back(self, peer: Peer, kinds: Sequence[EnvelopeKind]) -> None:
-        """Take these kinds through a round of Summaries each."""
-        ...
-
-    def spread(self, exclude: str = "") -> None:
-        """Something new is here."""
-        ...
-
-
 def reconciles(state: LinkState) -> bool:
     """Do both ends of this link know all that such a round takes?"""
     return state.capabilities & _BOTH == _BOTH
@@ -114,6 +92,7 @@ class Reconciling:
         self._parts = parts
         self._host = host
         self._no_progress_timeout_s = no_progress_timeout_s
+        self._radio = RadioSending(parts)
 
     # -- comparisons -------------------------------------------------------------------------
 
@@ -141,12 +120,15 @@ class Reconciling:
         if round_.role is SessionRole.INITIATOR:
             return False
         round_.is_closed = True
-        round_.owed = theirs if round_.outgoing else None
+        waits = round_.outgoing or (round_.unacked and self._radio.covers(round_.state))
+        round_.owed = theirs if waits else None
         return round_.owed is not None
 
     def answered(self, peer: Peer, equal: Sequence[EnvelopeKind], *, differ: bool) -> None:
         """The peer's comparison was answered, and this is what it showed."""
         round_ = peer.round
+        if not differ:
+            self._radio.agreed(peer)
         if round_ is None or not round_.is_closed:
             return
         round_.agreed = frozenset(equal)
@@ -202,19 +184,27 @@ class Reconciling:
     def taken(self, peer: Peer, message: Taken) -> None:
         """The peer worked off a batch."""
         round_ = peer.round
-        if round_ is None or not round_.unacked or round_.unacked[0][0] != message.round_id:
+        if round_ is None or not round_.unacked or round_.unacked[0].round_id != message.round_id:
             self._parts.drops.count("taken_unasked")
             return
-        _, batch = round_.unacked.popleft()
-        for kind in {kind for kind, _ in batch}:
-            ids = [envelope_id for each, envelope_id in batch if each is kind]
+        batch = round_.unacked.popleft()
+        self._radio.arrived(batch)
+        for kind in {kind for kind, _ in batch.named}:
+            ids = [envelope_id for each, envelope_id in batch.named if each is kind]
             self._parts.bridge.note_taken(peer.config.key_id, kind, ids)
         self._go_on(peer, round_)
 
-    def abort(self, peer: Peer, outcome: RoundOutcome, reason: str) -> None:
-        """The round is over, badly, for whatever reason. Nothing of it stays."""
+    def abort(
+        self, peer: Peer, outcome: RoundOutcome, reason: str, *, wait_s: float | None = None
+    ) -> None:
+        """The round is over, badly, for whatever reason. Nothing of it stays.
+
+        Args:
+            wait_s: the peer said for how long it has no air.
+        """
         round_, peer.round = peer.round, None
         if round_ is not None:
+            self._radio.lost(round_, wait_s)
             for kind in round_.moved:
                 publish(self._parts, peer, round_, kind, outcome, reason=reason)
 
@@ -222,7 +212,10 @@ class Reconciling:
 
     def _begin_if_worth(self, peer: Peer, state: LinkState, differ: Sequence[EnvelopeKind]) -> None:
         generation = self._parts.directory.generation
-        if any(peer.worth_a_round(kind, generation(kind)) for kind in differ):
+        if not differ:
+            self._radio.agreed(peer)
+        has_batch = self._radio.has_batch(peer)
+        if has_batch or any(peer.worth_a_round(kind, generation(kind)) for kind in differ):
             self._open(peer, state, differ, attempt=1)
 
     def _open(
@@ -339,6 +332,7 @@ class Reconciling:
         self._parts.drops.count(f"reconcile_{action.reason}")
         if action.reason is Failure.WRONG_RESULT:  # else the peer knows
             self._parts.try_say(round_.state, Failed(round_.round_id))
+        self._radio.fail(peer)
         self._finish(peer, round_)
         if isinstance(action, FallBack):
             self._fall_back(peer, round_.state, sorted(round_.differ or round_.kinds))
@@ -364,17 +358,25 @@ class Reconciling:
                 round_.withheld += withheld
                 named = ((kind, one) for one in due)
                 round_.outgoing.extend(one for one in named if one not in in_flight)
+        self._radio.plan(peer, round_)
         self._go_on(peer, round_)
+
+    def go_on(self, peer: Peer) -> None:
+        """There may be more to send now."""
+        if peer.round is not None:
+            self._go_on(peer, peer.round)
 
     def _go_on(self, peer: Peer, round_: MeshRound) -> None:
         """Send what may be sent now; when that was all, close or be closed."""
         if peer.round is not round_ or round_.stage is not Stage.DELIVERING:
             return
+        if self._radio.covers(round_.state):
+            self._radio.send(peer, round_)
         while round_.outgoing and len(round_.unacked) < BATCHES_MAX:
             batch = next_batch(self._parts.bridge, peer.config.key_id, round_)
             if batch:
                 named = tuple((kind, one) for kind, one, _ in batch)
-                round_.unacked.append((round_.round_id, named))
+                round_.unacked.append(Unacked(round_.round_id, named))
                 round_.sent.update(kind for kind, _ in named)
                 envelopes = [(kind, envelope) for kind, _, envelope in batch]
                 coded = batch_of(envelopes, is_slow=round_.state.is_slow)
@@ -384,6 +386,8 @@ class Reconciling:
 
     def _all_sent(self, peer: Peer, round_: MeshRound) -> None:
         if round_.role is SessionRole.INITIATOR:
+            if round_.unacked and self._radio.covers(round_.state):
+                return  # more may be handed over when it has arrived
             if not peer.check_out:  # else the answer to that one comes first
                 round_.stage = Stage.CLOSING
                 self._host.say_check(peer, round_.state)
@@ -428,11 +432,12 @@ class Reconciling:
         found = round_.sent or round_.tallies or round_.withheld or round_.withdrawn
         if not differ:
             peer.wondered = ()
+            self._radio.agreed(peer)
         elif peer.check_out:
             return  # a check that was due is out, and its answer decides
         elif is_news or round_.is_partial:
             self._open(peer, state, differ, attempt=1)
-        elif not found:
+        elif not found and not self._radio.covers(state):  # there the peer may just lack the air
             self._wonder(peer, state, differ)
 
     def _wonder(self, peer: Peer, state: LinkState, differ: Sequence[EnvelopeKind]) -> None:
@@ -465,9 +470,10 @@ class Reconciling:
     def _finish(self, peer: Peer, round_: MeshRound) -> None:
         """The round did what it could."""
         peer.round = None
+        self._radio.lost(round_)
         for kind in round_.moved:
             publish(self._parts, peer, round_, kind, RoundOutcome.COMPLETED)
-        if peer.moved or peer.spreading:
+        if peer.moved or peer.spreading or self._radio.has_batch(peer):
             peer.moved = False
             self._host.check(peer.config.key_id)
 

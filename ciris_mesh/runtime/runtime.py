@@ -13,16 +13,21 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from ciris_mesh.directory.base import OWN, ReplicationDirectory
 from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
 from ciris_mesh.errors import LifecycleError
-from ciris_mesh.protocol.limits import TAU_PARTIAL_S
+from ciris_mesh.protocol.limits import DELIVER_BUDGET_BYTES, TAU_PARTIAL_S
 from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
+from ciris_mesh.runtime.air import TICK_S, Air
+from ciris_mesh.runtime.airfile import AirFile
 from ciris_mesh.runtime.bindings import BindingStore
+from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.bundle import Answer, Offered, admit_mixed
+from ciris_mesh.runtime.clock import local_minute
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator, RoundKey
 from ciris_mesh.runtime.counters import DropCounter
 from ciris_mesh.runtime.events import EventHub, EventSink, log_sink
@@ -31,11 +36,12 @@ from ciris_mesh.runtime.handshake import Greeter, OwnSelf
 from ciris_mesh.runtime.links import Links
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer, PeerConfig, PeerTable
+from ciris_mesh.runtime.radiosettings import RadioSettings
 from ciris_mesh.runtime.registry import ReplicationRegistry
 from ciris_mesh.runtime.scheduler import ReplicationScheduler, SchedulerConfig
 from ciris_mesh.runtime.staleness import StalenessBoard
 from ciris_mesh.runtime.worker import Timer, WorkerPool
-from ciris_mesh.transport.base import Transport
+from ciris_mesh.transport.base import InterfaceRow, Transport
 
 #: How often an idle node looks whether a record dated ahead of its clock is due.
 RETRY_DUE_S = 60.0
@@ -47,12 +53,19 @@ WORKER_THREADS = 4
 
 @dataclass(frozen=True, slots=True)
 class RuntimeConfig:
-    """What a person may set. Defaults are for TCP."""
+    """What a person may set. Defaults are for TCP.
+
+    Attributes:
+        radio: what may be sent by radio; None for no account and no limit.
+        air_file: where the last hour of the radios is kept over a restart; None to forget it.
+    """
 
     rounds: SchedulerConfig = field(default_factory=SchedulerConfig)
     tau_partial_s: float = TAU_PARTIAL_S
     pinned: frozenset[str] = frozenset()
     worker_threads: int = WORKER_THREADS
+    radio: RadioSettings | None = None
+    air_file: Path | None = None
 
 
 class ReplicationRuntime:
@@ -97,7 +110,8 @@ class ReplicationRuntime:
         self._pool = WorkerPool(self.config.worker_threads)
         self._timer = Timer(clock)
         self._rng = rng or random.SystemRandom()
-        parts = Parts(
+        self.budget, self._air = self._make_air(self.config.radio)
+        self._parts = parts = Parts(
             transport=transport,
             directory=directory,
             bridge=self.bridge,
@@ -111,6 +125,7 @@ class ReplicationRuntime:
             clock=clock,
             wall_ms=wall_ms,
             rng=self._rng,
+            air=self._air,
         )
         self._exchange = Exchange(parts)
         self.scheduler = ReplicationScheduler(
@@ -125,8 +140,9 @@ class ReplicationRuntime:
             progress_s=self._progress_s,
         )
         self._exchange.join(self.scheduler)
-        known = bindings or BindingStore()
-        greeter = Greeter(own, known, directory, wall_ms=wall_ms, peers=self.peers.key_ids)
+        known, ids = bindings or BindingStore(), self.peers.key_ids
+        off = self._air.off if self._air is not None else None
+        greeter = Greeter(own, known, directory, wall_ms=wall_ms, peers=ids, off=off)
         self._links = Links(parts, greeter, self._exchange, self.scheduler)
         self._lock = threading.Lock()  # guards the two flags
         self._started = False
@@ -157,6 +173,9 @@ class ReplicationRuntime:
         for peer in self.peers.all():
             self._exchange.dial_soon(peer)
         self._timer.after(RETRY_DUE_S, self._retry_due)
+        if self._air is not None:
+            self._air.start()
+            self._timer.after(TICK_S, self._tick_air)
         return ReplicationHandle(self)
 
     def install_replication_routing(self) -> None:
@@ -183,6 +202,8 @@ class ReplicationRuntime:
             ends.callback(lambda: self._pool.stop(left_s()))
             ends.callback(lambda: self._timer.stop(left_s()))
             ends.callback(lambda: self.transport.stop(left_s()))
+            if self._air is not None:
+                ends.callback(self._air.stop)
             ends.callback(self.scheduler.stop)
 
     # -- peers -----------------------------------------------------------------------------
@@ -222,6 +243,8 @@ class ReplicationRuntime:
         self.scheduler.forget(key_id)
         self.board.forget(key_id)
         self.events.forget(key_id)
+        if self._air is not None:
+            self._air.forget(key_id)
         if self._started and not self._stopped:
             self.transport.permit(self.peers.addresses())
         self._hang_up(peer)
@@ -253,7 +276,35 @@ class ReplicationRuntime:
             self._exchange.spread()
         return answers
 
+    def interfaces(self) -> Sequence[InterfaceRow]:
+        """Those of the transport; what radios among them sent is counted first."""
+        return self.transport.stats().interfaces if self._air is None else self._air.look()
+
     # -- inside ----------------------------------------------------------------------------
+
+    def _make_air(self, radio: RadioSettings | None) -> tuple[RadioBudget | None, Air | None]:
+        if radio is None:
+            return None, None
+        budget, path = RadioBudget(radio), self.config.air_file
+        air = Air(
+            budget,
+            rows=lambda: self.transport.stats().interfaces,
+            clock=self.clock,
+            minute=lambda: local_minute(self._wall_ms()),
+            file=None if path is None else AirFile(path),
+        )
+        # On the peer's strand, like all that concerns it; parts and exchange exist by then.
+        air.on_batch = lambda key_id: self._parts.submit(
+            key_id, lambda: self._exchange.send_batches(key_id)
+        )
+        return budget, air
+
+    def _tick_air(self) -> None:
+        """Look at the radios, on a strand of their own: an rnsd may take its time to answer."""
+        if self._air is not None:
+            with contextlib.suppress(LifecycleError):  # stopping, or still at it
+                self._pool.submit("air", self._air.tick)
+            self._timer.after(TICK_S, self._tick_air)
 
     def _retry_due(self) -> None:
         """Look again at records that were dated ahead of our clock; admits do so as well."""
@@ -305,7 +356,15 @@ class ReplicationRuntime:
             bridge=self.bridge,
             send=lambda message: self._exchange.tell(key.peer, message),
             wall_ms=self._wall_ms,
+            room=lambda: self._room(key.peer),
         )
+
+    def _room(self, key_id: str) -> int:
+        """On a radio one record goes at a time: so long something more urgent waits at most."""
+        peer = self.peers.get(key_id)
+        link = peer.link if peer is not None else None
+        is_radio = self._air is not None and link is not None and self._air.covers(link)
+        return 1 if is_radio else DELIVER_BUDGET_BYTES
 
     def _progress_s(self, key_id: str) -> float | None:
         peer = self.peers.get(key_id)
@@ -339,6 +398,9 @@ class ReplicationHandle:
         if key_id is not None:
             targets = [target for target in targets if target == key_id]
         for target in targets:
+            peer = peers.get(target)
+            if peer is not None:
+                peer.next_check_s = 0.0  # now, on a radio as well, when there is air
             self._runtime.scheduler.trigger(target)
         return len(targets)
 

@@ -39,6 +39,7 @@ class LinkUp:
         address: who is at the other end; None on an inbound link until LinkIdentified.
         medium: "tcp", "serial", "radio", "loopback" or "unknown": what the first hop is.
         is_slow: somewhere on the way, not only on the first hop, bytes are dear.
+        interface: `InterfaceRow.name` of the first hop; empty when that is not known.
     """
 
     link: LinkId
@@ -46,6 +47,7 @@ class LinkUp:
     address: Address | None
     medium: str = "unknown"
     is_slow: bool = True
+    interface: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +99,24 @@ EventHandler: TypeAlias = Callable[[TransportEvent], None]
 
 
 @dataclass(frozen=True, slots=True)
+class LoraRow:
+    """What a LoRa interface is set to, as it says itself: whatever numbers those are."""
+
+    frequency_hz: int
+    bandwidth_hz: int
+    sf: int
+    cr: int
+
+
+@dataclass(frozen=True, slots=True)
 class InterfaceRow:
-    """One Reticulum interface as `status` shows it."""
+    """One Reticulum interface as `status` shows it.
+
+    Attributes:
+        tx_bytes: of everything sent on it: announces, proofs and forwarding as well.
+        lora: None when it is no LoRa radio, or another program's Reticulum holds it.
+        airtime_hour: part of the last hour it was on air by its own account; None when it has none.
+    """
 
     name: str
     medium: str
@@ -106,6 +124,8 @@ class InterfaceRow:
     bitrate_bps: int | None
     rx_bytes: int
     tx_bytes: int
+    lora: LoraRow | None = None
+    airtime_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from ciris_mesh.errors import (
     BackPressure,
@@ -39,10 +40,12 @@ from ciris_mesh.transport.base import (
     DialFailed,
     EventHandler,
     FrameReceived,
+    InterfaceRow,
     LinkDown,
     LinkId,
     LinkIdentified,
     LinkUp,
+    LoraRow,
     NodeHeard,
     TransportEvent,
     TransportStats,
@@ -58,6 +61,10 @@ from ciris_mesh.transport.limits import (
     SEND_QUEUE_FRAMES_MAX,
 )
 from ciris_mesh.transport.reasons import DialReason, DownReason, DropReason
+
+#: What a network that says it is a radio is called, and what it says it is set to.
+RADIO_NAME: Final = "loopback-radio"
+RADIO_SETTINGS: Final = LoraRow(868_300_000, 125_000, 8, 5)
 
 
 @dataclass(eq=False, slots=True)
@@ -378,7 +385,10 @@ class LoopbackTransport:
         """A snapshot of the counters."""
         with self._lock:
             links = sum(end.is_open for end in self._ends.values())
-            return TransportStats(self._rx_bytes, self._tx_bytes, links, (), dict(self._dropped))
+            rx, tx, medium = self._rx_bytes, self._tx_bytes, self._network.medium
+            row = InterfaceRow(RADIO_NAME, medium, self._runs(), None, rx, tx, RADIO_SETTINGS)
+            rows = () if medium == "loopback" else (row,)
+            return TransportStats(rx, tx, links, rows, dict(self._dropped))
 
     # Everything below but _run runs with the lock held.
 
@@ -418,7 +428,7 @@ class LoopbackTransport:
         mine.peer, theirs.peer = theirs, mine
         schedule, medium = self._network._schedule, self._network.medium
         is_slow = medium != "loopback"
-        up = LinkUp(theirs.link, inbound=True, address=None, medium=medium, is_slow=is_slow)
+        up = LinkUp(theirs.link, True, None, medium, is_slow, RADIO_NAME if is_slow else "loopback")  # noqa: FBT003
         schedule(self, replace(up, link=mine.link, inbound=False, address=remote.address), mine)
         schedule(remote, up, theirs)
         schedule(remote, LinkIdentified(theirs.link, self._address), theirs)

@@ -25,7 +25,7 @@ from ciris_mesh.transport.limits import OUTBOUND_LINKS_MAX
 from ciris_mesh.transport.reasons import DialReason, DownReason
 from ciris_mesh.transport.rns_host import Host, at_border
 from ciris_mesh.transport.rns_link import MeshLink
-from ciris_mesh.transport.rns_media import has_radio, link_medium
+from ciris_mesh.transport.rns_media import has_radio, link_way
 
 #: Between two path requests, whoever they are for: transport nodes drop bursts.
 PATH_REQUEST_SPACING_S: Final = 1.0
@@ -233,11 +233,11 @@ class Dialer:
     def _finish(self, dial: Dial, link: MeshLink) -> None:
         """Identify before LinkUp, so that no frame can come before it."""
         self._owner.identify(link)
-        medium = link_medium(link.rns, dial.address)
+        way = link_way(link.rns, dial.address)
         with self._host.lock:
             if self._dials.get(dial.address) is dial and not link.is_down:
                 del self._dials[dial.address]
-                link.bring_up(medium)
+                link.bring_up(*way)
 
 
 def _target(dial: Dial) -> tuple[tuple[str, ...], seam.Identity] | None:

@@ -92,7 +92,7 @@ class MeshLink:
 
     # What the transport asks of a link.
 
-    def bring_up(self, medium: str) -> None:
+    def bring_up(self, medium: str, interface: str = "") -> None:
         """Report LinkUp. Lock held."""
         if self.is_down:
             return
@@ -100,7 +100,8 @@ class MeshLink:
         self.is_up = True
         self.progress_s = time.monotonic()
         address = None if self.inbound else self.address
-        self._host.pump.put(LinkUp(self.id, self.inbound, address, medium, self._is_slow()))
+        up = LinkUp(self.id, self.inbound, address, medium, self._is_slow(), interface)
+        self._host.pump.put(up)
 
     def send(self, frame: bytes) -> None:
         """Queue a frame. Lock held.

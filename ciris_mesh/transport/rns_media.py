@@ -10,7 +10,7 @@ import logging
 from typing import Any
 
 from ciris_mesh.transport import rns_seam as seam
-from ciris_mesh.transport.base import Address, InterfaceRow
+from ciris_mesh.transport.base import Address, InterfaceRow, LoraRow
 from ciris_mesh.transport.medium import is_local, medium_of
 
 log = logging.getLogger(__name__)
@@ -18,14 +18,21 @@ log = logging.getLogger(__name__)
 
 def link_medium(rns: seam.Link, address: Address | None) -> str:
     """The medium of a link; through an rnsd, that of the path to its other end."""
+    return link_way(rns, address)[0]
+
+
+def link_way(rns: seam.Link, address: Address | None) -> tuple[str, str]:
+    """The medium of a link and the name of its interface, empty when that is not known."""
     interface = rns.attached_interface
     if interface is None:
-        return "unknown"
+        return "unknown", ""
     name = type(interface).__name__
-    if is_local(name) and address is not None:
+    if is_local(name):
+        if address is None:
+            return medium_of(name, interface.bitrate), ""
         name = seam.next_hop_name(seam.destination_hash(address, seam.MESH_ASPECTS))
-        return medium_of(name, None)
-    return medium_of(name, interface.bitrate)
+        return medium_of(name, None), name
+    return medium_of(name, interface.bitrate), str(interface)
 
 
 def has_radio() -> bool:
@@ -51,12 +58,15 @@ def interface_rows(stats: dict[str, Any], configured: tuple[str, ...]) -> tuple[
     present = {str(entry.get("short_name")) for entry in entries}
     missing = (name for name in configured if name not in present)
     absent = (InterfaceRow(name, "unknown", False, None, 0, 0) for name in missing)  # noqa: FBT003
-    return (*map(_row, entries), *absent)
+    own = {str(each): seam.lora_settings(each) for each in seam.interfaces()} if entries else {}
+    return (*(_row(entry, own) for entry in entries), *absent)
 
 
-def _row(entry: dict[str, Any]) -> InterfaceRow:
+def _row(entry: dict[str, Any], own: dict[str, tuple[int, int, int, int] | None]) -> InterfaceRow:
     bitrate = entry.get("bitrate")
     bitrate_bps = int(bitrate) if bitrate else None
+    lora = own.get(str(entry.get("name", "")))
+    percent = entry.get("airtime_long")
     return InterfaceRow(
         name=str(entry.get("name", "")),
         medium=medium_of(str(entry.get("type", "")), bitrate_bps),
@@ -64,4 +74,6 @@ def _row(entry: dict[str, Any]) -> InterfaceRow:
         bitrate_bps=bitrate_bps,
         rx_bytes=int(entry.get("rxb") or 0),
         tx_bytes=int(entry.get("txb") or 0),
+        lora=None if lora is None else LoraRow(*lora),
+        airtime_hour=float(percent) / 100 if percent else None,  # 0 until the radio first says
     )

@@ -51,7 +51,7 @@ from ciris_mesh.transport.rns_config import (
 from ciris_mesh.transport.rns_dial import Dialer
 from ciris_mesh.transport.rns_host import Host, at_border
 from ciris_mesh.transport.rns_link import MeshLink
-from ciris_mesh.transport.rns_media import interface_rows, link_medium, reticulum_stats
+from ciris_mesh.transport.rns_media import interface_rows, link_way, reticulum_stats
 from ciris_mesh.transport.threads import Ticker
 
 rns_log = logging.getLogger("ciris_mesh.rns")
@@ -317,11 +317,11 @@ class RnsTransport:
             link = self.add_link(rns, None)
         seam.attach(rns, link)
         if is_local(type(rns.attached_interface).__name__):
-            medium = "unknown"  # nobody said yet who it is, so there is no path to ask about
+            way = "unknown", ""  # nobody said yet who it is, so there is no path to ask about
         else:
-            medium = link_medium(rns, None)
+            way = link_way(rns, None)
         with self._host.lock:
-            link.bring_up(medium)
+            link.bring_up(*way)
         self._host.wake()
 
     def _make_room(self) -> bool:

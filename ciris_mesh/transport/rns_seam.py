@@ -238,6 +238,16 @@ def interfaces() -> list[Interface]:
     return list(RNS.Transport.interfaces)
 
 
+def lora_settings(interface: Any) -> tuple[int, int, int, int] | None:
+    """Frequency and bandwidth in Hz, spreading factor and coding rate; None when it has none."""
+    names = ("frequency", "bandwidth", "sf", "cr")
+    values = [value for name in names if isinstance(value := getattr(interface, name, None), int)]
+    if len(values) != len(names):
+        return None
+    frequency_hz, bandwidth_hz, sf, cr = values
+    return frequency_hz, bandwidth_hz, sf, cr
+
+
 def configured_name(interface: Interface) -> str:
     """The name in the configuration; what a listening interface spawns goes by its parent's."""
     parent = getattr(interface, "parent_interface", None)

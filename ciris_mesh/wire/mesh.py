@@ -43,6 +43,7 @@ RECONCILE_BODY_BYTES_MAX: Final = mesh_reconcile.PACKED_BYTES_MAX + 7
 CAPABILITIES_MAX: Final = 2**16 - 1
 DAY_MAX: Final = 2**16 - 1
 COUNT_MAX: Final = 2**32 - 1
+WAIT_S_MAX: Final = 2**16 - 1
 
 _REASON: Final = re.compile(r"[a-z0-9_]{1,32}")
 
@@ -196,8 +197,31 @@ class Refusal:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class NoAir:
+    """ "My airtime is used up: leave me alone for `wait_s` seconds, 1 .. 65535." The link goes.
+
+    Raises:
+        LocalProtocolError: the time is out of range; DecodeError when it came from a peer.
+    """
+
+    wait_s: int
+
+    def __post_init__(self) -> None:
+        _check_int(self.wait_s, WAIT_S_MAX, "wait_s")
+        _check(self.wait_s > 0, "wait_s is 0")
+
+
 MeshMessage: TypeAlias = (
-    Hello | BindingWanted | BindingOffer | Digests | Refusal | ReconcileMessage | Records | Taken
+    Hello
+    | BindingWanted
+    | BindingOffer
+    | Digests
+    | Refusal
+    | NoAir
+    | ReconcileMessage
+    | Records
+    | Taken
 )
 
 
@@ -269,6 +293,7 @@ _TABLE: Final[dict[int, tuple[type[Any], tuple[_Field, ...]]]] = {
     3: (BindingOffer, (_Field("binding"), _Field("key_envelope"))),
     4: (Digests, (_Field("entries", _dump_entries, _load_entries), _Field("reply"))),
     5: (Refusal, (_Field("reason"),)),
+    18: (NoAir, (_Field("wait_s"),)),
 }
 _TAG_OF: Final = {cls: tag for tag, (cls, _) in _TABLE.items()}
 #: The second byte of `[tag, bin]`: tags below 128 are their own msgpack.

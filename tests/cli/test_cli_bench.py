@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ciris_mesh.bench import reconcile, store, tcp, transcode
+from ciris_mesh.bench import budget, reconcile, store, tcp, transcode
 from ciris_mesh.bench.report import Report, row
 from ciris_mesh.cli import bench
 from ciris_mesh.cli.commands import cli
@@ -124,6 +124,24 @@ def test_defaults_are_what_the_benches_say(measured: Measured) -> None:
     run("tcp")
     run("store")
     assert [records for _, records, _ in asked] == [tcp.RECORDS, store.ROWS]
+
+
+def test_the_budget_is_simulated_as_long_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def simulate(*, hours: int, seed: int, tell: Callable[[str], None]) -> Report:
+        tell("hour 1")
+        asked.append((hours, seed))
+        return report(ratio=1.25 if hours < 24 else 1.75)
+
+    monkeypatch.setattr(budget, "run", simulate)
+    result = run("budget", "--hours", "3", "--seed", "9", "--json")
+    assert (result.exit_code, result.stderr) == (0, "hour 1\n")
+    assert json.loads(result.stdout) == report(ratio=1.25).fields()
+    assert run("budget").exit_code == 1
+    assert asked == [(3, 9), (24, 1)]
+    assert bench.BUDGET_HOURS == budget.HOURS
+    assert run("budget", "--hours", "0").exit_code == 2
 
 
 def test_reconcile_measures_as_told_and_talks_on_stderr(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,10 @@ from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.errors import ControlError
 from ciris_mesh.records.bundle import MAGIC
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.bundle import BATCH_RECORDS_MAX
 from ciris_mesh.runtime.clock import SystemClock
+from ciris_mesh.runtime.config import load_config
 from ciris_mesh.runtime.control import call
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.operations import Operations
@@ -69,7 +71,8 @@ def running(sh: Shell) -> Iterator[Node]:
     clock = SystemClock()
     transport = LoopbackTransport(LoopbackNetwork(), sh.home.path.name)
     node = Node(node_identity(sh.home).key, transport, directory=directory)
-    operations = Operations(node, PeerBook.load(sh.home.peers), clock, clock.monotonic_s())
+    budget = RadioBudget(load_config(sh.home.config).radio)
+    operations = Operations(node, PeerBook.load(sh.home.peers), clock, clock.monotonic_s(), budget)
     with node, answering(sh.home, operations.table()):
         yield node
     directory.close()

@@ -13,7 +13,9 @@ import pytest
 from ciris_mesh.cli.resolve import _ABOUT_KEYS, QUESTIONS
 from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.records.resolve import table
+from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.clock import SystemClock
+from ciris_mesh.runtime.config import load_config
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.operations import Operations
 from ciris_mesh.runtime.peerbook import PeerBook
@@ -78,7 +80,9 @@ def running(sh: Shell) -> Iterator[Node]:
     clock = SystemClock()
     transport = LoopbackTransport(LoopbackNetwork(), sh.home.path.name)
     node = Node(node_identity(sh.home).key, transport, directory=directory)
-    operations = Operations(node, PeerBook.load(sh.home.peers), clock, clock.monotonic_s())
+    book = PeerBook.load(sh.home.peers)
+    budget = RadioBudget(load_config(sh.home.config).radio)
+    operations = Operations(node, book, clock, clock.monotonic_s(), budget)
     with node, answering(sh.home, operations.table()):
         yield node
     directory.close()

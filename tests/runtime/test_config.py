@@ -12,13 +12,13 @@ from ciris_mesh.errors import ConfigError
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.config import (
     CONFIG_BYTES_MAX,
-    OPTIONS,
     Config,
     example_config,
     load_config,
     parse_config,
 )
 from ciris_mesh.runtime.keyids import suffix
+from ciris_mesh.runtime.options import OPTIONS
 
 DEFAULTS = parse_config(b"")
 PRINT = bytes(range(32))
@@ -190,7 +190,14 @@ def test_what_has_no_effect_is_warned_of(text: str, says: tuple[str, ...]) -> No
     for part in says:
         assert part in warning
     assert (
-        Config(config.node, config.reticulum, config.rounds, config.trust, config.control)
+        Config(
+            config.node,
+            config.reticulum,
+            config.rounds,
+            config.trust,
+            config.control,
+            config.radio,
+        )
         == DEFAULTS
     )
 
@@ -255,7 +262,7 @@ lines = st.sampled_from(
 def test_every_mix_of_options_is_settings_or_one_refusal(chosen: list[str]) -> None:
     text = "".join(
         f"[{section}]\n" + "".join(line + "\n" for line in chosen)
-        for section in ("node", "rounds", "control")
+        for section in ("node", "rounds", "control", "radio")
     )
     try:
         config = parse_config(text.encode())

@@ -13,7 +13,9 @@ import pytest
 from ciris_mesh.errors import InviteError, OperatorError
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.rules.base import Trust
+from ciris_mesh.runtime.budget import BudgetStatus, RadioBudget
 from ciris_mesh.runtime.clock import BUILD_DATE_MS, ManualClock
+from ciris_mesh.runtime.config import parse_config
 from ciris_mesh.runtime.invite import make_invite
 from ciris_mesh.runtime.operations import READ_OPS, ROWS_MAX, Operations, peer_config
 from ciris_mesh.runtime.peerbook import Peer as BookPeer
@@ -36,7 +38,10 @@ class Desk:
         self.node.start()
         self.clock = ManualClock(monotonic_s=100.0)
         self.book = PeerBook.load(book)
-        self.operations = Operations(self.node, self.book, self.clock, started_s=90.0)
+        self.budget = RadioBudget(parse_config(b"").radio)
+        self.operations = Operations(
+            self.node, self.book, self.clock, started_s=90.0, budget=self.budget
+        )
 
     def ask(self, operation: str, **arguments: Any) -> Any:
         return self.operations.table()[operation](arguments)
@@ -72,6 +77,20 @@ def test_status_says_when_the_clock_is_not_trusted(desk: Desk) -> None:
     status = desk.ask("status")
     assert "before the build date" in status.clock
     assert any("clock" in problem for problem in status.health)
+
+
+# --- budget ---------------------------------------------------------------------------------------
+
+
+def test_without_a_radio_the_budget_is_empty_and_well(desk: Desk) -> None:
+    answer = desk.ask("budget")
+    assert isinstance(answer, BudgetStatus)
+    assert (answer.schema, answer.interfaces, answer.owed, answer.health) == (1, (), (), ())
+    json.dumps(asdict(answer))
+
+
+def test_the_group_may_ask_for_the_budget(desk: Desk) -> None:
+    assert "budget" in READ_OPS
 
 
 # --- records --------------------------------------------------------------------------------------

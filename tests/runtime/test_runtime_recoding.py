@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from ciris_mesh.errors import BatchRefused, LocalProtocolError
 from ciris_mesh.protocol.limits import DELIVER_BUDGET_BYTES, DELIVER_ENVELOPES_MAX
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.runtime.recoding import NO_ROUND, delivers_of, records_of
+from ciris_mesh.runtime.recoding import NO_ROUND, batch_of, delivers_of, key_record_of, records_of
 from ciris_mesh.wire.mesh_records import Records
 from ciris_mesh.wire.messages import Deliver
 from ciris_mesh.wire.transcode import LIMITS, encode_batch, plain_batch
-from support.keys import alice
+from support.keys import alice, key
 from support.records import sample
 from support.transcode import valid_records
 
@@ -82,3 +82,19 @@ def test_more_than_a_batch_holds_is_our_own_mistake() -> None:
     for is_slow in (False, True):
         with pytest.raises(LocalProtocolError):
             records_of(too_many, is_slow=is_slow)
+
+
+def test_a_key_record_of_a_handshake_comes_as_it_is_or_coded() -> None:
+    record = sample(EnvelopeKind.KEY, key("alice"))
+    coded = batch_of([(EnvelopeKind.KEY, record)], is_slow=True)
+    assert len(coded) < 0.7 * len(record)
+    assert key_record_of(record) == key_record_of(coded) == record
+
+
+def test_what_is_no_key_record_is_refused_in_a_handshake() -> None:
+    record, other = sample(EnvelopeKind.KEY, key("alice")), sample(EnvelopeKind.FAMILY, key("bob"))
+    for items in ([(EnvelopeKind.FAMILY, other)], [(EnvelopeKind.KEY, record)] * 2):
+        with pytest.raises(BatchRefused):
+            key_record_of(batch_of(items, is_slow=True))
+    with pytest.raises(BatchRefused):
+        key_record_of(b"\x01garbage")

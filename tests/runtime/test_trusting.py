@@ -6,7 +6,8 @@ from dataclasses import fields
 
 from ciris_mesh.records.envelope import SIGNERS_MAX
 from ciris_mesh.records.rules.base import Trust
-from ciris_mesh.runtime.config import PARTNER_STEWARDS_MAX, TrustSettings, parse_config
+from ciris_mesh.runtime.config import TrustSettings, parse_config
+from ciris_mesh.runtime.options import PARTNER_STEWARDS_MAX
 from ciris_mesh.runtime.trusting import trust_of
 
 WRITTEN = f"""

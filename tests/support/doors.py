@@ -26,8 +26,10 @@ from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason
 from ciris_mesh.records.rules.base import Trust
+from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.bundle import write_bundle
 from ciris_mesh.runtime.clock import SystemClock
+from ciris_mesh.runtime.config import load_config
 from ciris_mesh.runtime.control import call
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator, RoundKey
 from ciris_mesh.runtime.node import Node
@@ -202,7 +204,8 @@ class AdmitDoor(Door):
         transport = LoopbackTransport(LoopbackNetwork(), "keeper")
         node = Node(node_identity(self.home).key, transport, directory=self.directory)
         book = PeerBook.load(self.home.peers)
-        operations = Operations(node, book, clock, clock.monotonic_s(), trust)
+        budget = RadioBudget(load_config(self.home.config).radio)
+        operations = Operations(node, book, clock, clock.monotonic_s(), budget, trust)
         self._open = ExitStack()
         self._open.callback(self.directory.close)
         self._open.enter_context(node)

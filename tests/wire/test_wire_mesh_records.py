@@ -174,3 +174,28 @@ def test_hostile_bytes_raise_only_decode_error(body: bytes) -> None:
         except DecodeError:
             continue
         assert encode(message) == each
+
+
+# --- "no air" -------------------------------------------------------------------------------------
+
+
+def test_no_air_by_hand() -> None:
+    assert wrap(mesh.NoAir(600)).hex(" ") == "43 52 50 4c 81 92 12 cd 02 58"
+
+
+@given(st.integers(1, 2**16 - 1))
+def test_every_no_air_survives_the_wire(wait_s: int) -> None:
+    message = mesh.NoAir(wait_s)
+    assert try_unwrap(wrap(message)) == Unwrapped(VERSION_MESH, message)
+
+
+@pytest.mark.parametrize("wait_s", [0, -1, 2**16, True, 1.5, None])
+def test_no_air_for_no_time_is_our_own_mistake(wait_s: Any) -> None:
+    with pytest.raises(LocalProtocolError):
+        mesh.NoAir(wait_s)
+
+
+@pytest.mark.parametrize("value", [0, -1, 2**16, True, 1.5, None, b"1", "1"])
+def test_no_air_for_no_time_is_refused(value: Any) -> None:
+    with pytest.raises(DecodeError):
+        mesh.decode(packed(18, value))

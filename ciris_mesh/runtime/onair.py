@@ -1,0 +1,159 @@
+"""What bytes cost on one radio interface, in seconds on air. The one place that knows.
+
+Packets as Reticulum 1.5.7 makes them, measured: `spec` tables of link packets and Resources are the
+constants below. Where the radio's own LoRa settings are known time on air is exact; where only its
+bitrate is (another program's Reticulum holds it, or it is no LoRa) it is taken from above.
+"""
+
+from __future__ import annotations
+
+import bz2
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from ciris_mesh.protocol.radioplan import Cost
+from ciris_mesh.radio.airtime import FRAME_BYTES_MAX, HEADER_BYTES, LoraSettings
+from ciris_mesh.transport import carriers
+from ciris_mesh.transport.base import InterfaceRow
+
+#: Largest payload of one link packet, and the largest packet there is.
+_MDU_BYTES: Final = 431
+_PACKET_BYTES_MAX: Final = 500
+#: Header, initialisation vector and HMAC of a link packet; the payload is padded to whole blocks.
+_LINK_OVERHEAD_BYTES: Final = 67
+_BLOCK_BYTES: Final = 16
+#: The answer to a request: 16 bytes that name it, and a small number.
+_ANSWER_BYTES: Final = 99
+#: A Resource: what announces it, what it travels in, and what the other end says to every fourth
+#: part and to the whole.
+_ADVERTISEMENT_BYTES: Final = 211
+_PART_BYTES: Final = 483
+_PART_BODY_BYTES: Final = 464
+_WINDOW_PARTS: Final = 4
+_PARTS_WANTED_BYTES: Final = 131
+_PROOF_BYTES: Final = 115
+#: Who dials: request, round trip, identity; and the end of the link.
+_DIAL: Final = (86, 83, 211, 99)
+#: A comparison of all kinds, as a request.
+_COMPARISON_BYTES: Final = 260
+#: The shortest packet there is, a keepalive: the dearest byte.
+_SHORTEST_BYTES: Final = 20
+#: Parts that are lost go out again; so much more is reserved. What it really was, reports tell.
+_REPEATS: Final = 0.1
+#: What preamble and header of a LoRa frame take, as bytes at the interface's bitrate, from above.
+_FRAME_OVERHEAD_BYTES: Final = 32
+#: SF12 in 125 kHz: whoever does not say how fast it is, is that slow.
+_SLOWEST_BPS: Final = 293
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What one side sends: seconds on air, and bytes as the interface counts them."""
+
+    airtime_s: float
+    size_bytes: int
+
+    def __add__(self, other: Sent) -> Sent:
+        return Sent(self.airtime_s + other.airtime_s, self.size_bytes + other.size_bytes)
+
+
+NOTHING: Final = Sent(0.0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class OnAir:
+    """Prices of one interface.
+
+    Args:
+        lora: None when only `bitrate_bps` is known.
+    """
+
+    lora: LoraSettings | None
+    bitrate_bps: float
+
+    def packet_s(self, size_bytes: int) -> float:
+        """Time on air of one packet."""
+        if self.lora is not None:
+            return self.lora.packet_s(size_bytes)
+        frames = math.ceil(size_bytes / (FRAME_BYTES_MAX - HEADER_BYTES))
+        return 8 * (size_bytes + frames * _FRAME_OVERHEAD_BYTES) / self.bitrate_bps
+
+    @property
+    def byte_s(self) -> float:
+        """The dearest byte there is. A count of bytes does not say in how many packets they went,
+        so what an interface counts is taken at this price: never too little, twice it at most.
+        """
+        return self.packet_s(_SHORTEST_BYTES) / _SHORTEST_BYTES
+
+    def counted_s(self, size_bytes: int) -> float:
+        """Seconds on air that so many counted bytes were, at most."""
+        return size_bytes * self.byte_s
+
+    @property
+    def frame_s(self) -> float:
+        """The longest single frame: what a limit of dwell is about."""
+        if self.lora is not None:
+            return self.lora.frame_s(FRAME_BYTES_MAX)
+        return self.packet_s(FRAME_BYTES_MAX - HEADER_BYTES)
+
+    def packets(self, *sizes: int) -> Sent:
+        """Some packets."""
+        return Sent(math.fsum(map(self.packet_s, sizes)), sum(sizes))
+
+    def frame(self, frame: bytes) -> Sent:
+        """A frame as `transport.carriers` sends it: the part of the side that sends it."""
+        if carriers.fits_request(len(frame), _MDU_BYTES):
+            return self.packets(_link_packet(carriers.REQUEST_OVERHEAD_BYTES + len(frame)))
+        size_bytes = len(frame)
+        if carriers.is_worth_compressing(frame):
+            size_bytes = min(size_bytes, len(bz2.compress(frame)))
+        return self.packets(_ADVERTISEMENT_BYTES, *_parts(size_bytes))
+
+    def dial(self) -> Sent:
+        """A link, from its request to its end: the part of the side that dials."""
+        return self.packets(*_DIAL)
+
+    def comparison(self) -> Sent:
+        """Comparing views: the part of the side that asks."""
+        return self.packets(_link_packet(carriers.REQUEST_OVERHEAD_BYTES + _COMPARISON_BYTES))
+
+    def exchange(self) -> Sent:
+        """What follows a comparison besides records: a sketch or what is wanted, a word after each
+        batch, the closing comparison, answers to requests, and the parts asked for of one batch.
+        """
+        asked = self.packets(*(_PARTS_WANTED_BYTES,) * 2, _PROOF_BYTES, *(_ANSWER_BYTES,) * 2)
+        return self.comparison() + self.packets(163, 83) + asked
+
+    def cost(self) -> Cost:
+        """What a batch of records takes, for the planner: dialling and comparing first."""
+        setup = self.dial() + self.comparison() + self.packets(_ADVERTISEMENT_BYTES)
+        byte_s = self.packet_s(_PART_BYTES) / _PART_BODY_BYTES
+        # The last part is a packet of its own, however short, and each part begins anew.
+        rounding_s = self.packet_s(_PART_BYTES - _PART_BODY_BYTES + 4 * _BLOCK_BYTES)
+        return Cost(setup.airtime_s + rounding_s, byte_s * (1 + _REPEATS), self.frame_s)
+
+
+def on_air(row: InterfaceRow) -> OnAir:
+    """The prices of an interface. Settings that LoRa does not have count as not known."""
+    bitrate_bps = row.bitrate_bps if row.bitrate_bps else _SLOWEST_BPS
+    if row.lora is None:
+        return OnAir(None, bitrate_bps)
+    try:
+        lora = LoraSettings(row.lora.frequency_hz, row.lora.bandwidth_hz, row.lora.sf, row.lora.cr)
+    except ValueError:
+        return OnAir(None, bitrate_bps)
+    return OnAir(lora, lora.bitrate_bps)
+
+
+def _link_packet(payload_bytes: int) -> int:
+    """Size of a link packet: a payload is padded by 1 to 16 bytes."""
+    size = _LINK_OVERHEAD_BYTES + (payload_bytes // _BLOCK_BYTES + 1) * _BLOCK_BYTES
+    return min(size, _PACKET_BYTES_MAX)
+
+
+def _parts(size_bytes: int) -> list[int]:
+    """Packets of a Resource of that size: it is encrypted as a whole, which adds 64 bytes."""
+    whole, rest = divmod(size_bytes + 4 * _BLOCK_BYTES, _PART_BODY_BYTES)
+    head = _PART_BYTES - _PART_BODY_BYTES
+    return [_PART_BYTES] * whole + ([rest + head] if rest else [])

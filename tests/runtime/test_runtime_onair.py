@@ -1,0 +1,87 @@
+"""What bytes cost on a radio: the measured tables, and never less than what is really sent."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ciris_mesh.protocol.handover import HANDED_S_MAX
+from ciris_mesh.radio.airtime import LoraSettings
+from ciris_mesh.runtime.onair import OnAir, Sent, on_air
+from ciris_mesh.transport.base import InterfaceRow, LoraRow
+
+SF8 = LoraSettings(868_100_000, 125_000, 8, 5)
+KNOWN = OnAir(SF8, SF8.bitrate_bps)
+UNKNOWN = OnAir(None, SF8.bitrate_bps)
+
+
+def row(bitrate_bps: int | None, lora: LoraRow | None) -> InterfaceRow:
+    return InterfaceRow("r", "radio", True, bitrate_bps, 0, 0, lora)
+
+
+@pytest.mark.parametrize(
+    ("frame_bytes", "packet_bytes"), [(1, 115), (16, 115), (17, 131), (400, 499)]
+)
+def test_a_small_frame_is_one_packet(frame_bytes: int, packet_bytes: int) -> None:
+    """Measured: 12 bytes in a link packet of 83, 431 in one of 499; a request adds 31 to them."""
+    sent = KNOWN.frame(bytes(frame_bytes))
+    assert sent.size_bytes == packet_bytes
+    assert sent.airtime_s == pytest.approx(SF8.packet_s(packet_bytes))
+
+
+def test_a_record_costs_what_was_measured() -> None:
+    """A Resource of 3,440 bytes: 211, seven times 483, 275 are the sender's part."""
+    sent = KNOWN.frame(random.Random(1).randbytes(3_440))
+    measured = 211 + 7 * 483 + 275
+    assert measured <= sent.size_bytes <= 1.02 * measured
+    assert 10 < sent.airtime_s < 11.5
+
+
+def test_what_shrinks_on_the_way_is_cheaper() -> None:
+    assert KNOWN.frame(b"a" * 5_000).size_bytes < 600
+
+
+@given(st.integers(1, 500))
+def test_not_knowing_the_settings_never_makes_it_cheaper(size_bytes: int) -> None:
+    assert UNKNOWN.packet_s(size_bytes) >= KNOWN.packet_s(size_bytes)
+
+
+@given(
+    st.sampled_from(range(7, 13)),
+    st.lists(st.integers(20, 500), min_size=1, max_size=20),
+)
+def test_counted_bytes_are_never_less_than_the_packets_they_were(sf: int, sizes: list[int]) -> None:
+    lora = LoraSettings(868_100_000, 125_000, sf, 5)
+    price = OnAir(lora, lora.bitrate_bps)
+    true_s = sum(map(lora.packet_s, sizes))
+    assert price.counted_s(sum(sizes)) >= true_s - 1e-9
+    assert price.counted_s(sum(sizes)) <= 1e-9 + sum(map(price.counted_s, sizes))
+
+
+@given(st.integers(401, 60_000), st.sampled_from(range(7, 11)))
+def test_a_batch_is_reserved_at_no_less_than_it_takes(size_bytes: int, sf: int) -> None:
+    lora = LoraSettings(868_100_000, 125_000, sf, 5)
+    price = OnAir(lora, lora.bitrate_bps)
+    took = price.frame(random.Random(size_bytes).randbytes(size_bytes))
+    took += price.dial() + price.comparison()
+    assert price.cost().batch_s(size_bytes) >= took.airtime_s
+
+
+def test_one_hybrid_record_fits_what_may_be_handed_over_at_sf8() -> None:
+    assert KNOWN.cost().batch_s(3_450) < HANDED_S_MAX
+
+
+def test_rows_say_what_is_known() -> None:
+    assert on_air(row(3_125, LoraRow(868_100_000, 125_000, 8, 5))) == KNOWN
+    assert on_air(row(1_200, None)) == OnAir(None, 1_200)
+    assert on_air(row(1_200, LoraRow(868_100_000, 123, 8, 5))) == OnAir(None, 1_200)
+    assert on_air(row(None, None)).packet_s(100) > 3, "as slow as LoRa gets"
+
+
+def test_parts_add_up() -> None:
+    assert Sent(1.0, 10) + Sent(0.5, 5) == Sent(1.5, 15)
+    assert KNOWN.frame_s == pytest.approx(SF8.frame_s(255))
+    assert UNKNOWN.frame_s > KNOWN.frame_s

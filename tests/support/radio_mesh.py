@@ -1,0 +1,147 @@
+"""Nodes on a loopback that calls itself a radio, hours that pass when told, and a judge of the air.
+
+The judge looks at the frames that leave and at nothing else: it knows no ledger and no prices.
+"""
+
+from __future__ import annotations
+
+import bz2
+from typing import Any
+
+from ciris_mesh.protocol.duty import parse_rule
+from ciris_mesh.protocol.radioplan import POLICY
+from ciris_mesh.radio.airtime import LoraSettings
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.bindings import BindingStore
+from ciris_mesh.runtime.budget import BudgetStatus
+from ciris_mesh.runtime.handshake import CAPABILITIES
+from ciris_mesh.runtime.node import Node
+from ciris_mesh.runtime.radiosettings import RadioSettings
+from ciris_mesh.runtime.runtime import RuntimeConfig
+from ciris_mesh.transport.base import LinkId
+from ciris_mesh.wire.frame import AnyMessage, try_unwrap
+from support.airworld import Radio
+from support.mesh import Mesh, address, settle
+from support.waiting import wait_until
+
+SF8 = LoraSettings(868_300_000, 125_000, 8, 5)
+#: Twice the node's own tick: what is due is done within one step or the next.
+STEP_S = 60.0
+Name = tuple[str, AnyMessage]
+
+
+def settings(duty: str = "1%", **changes: Any) -> RadioSettings:
+    given: dict[str, Any] = {
+        "duty": parse_rule(duty),
+        "duty_of": {},
+        "quiet": None,
+        "policy": POLICY,
+        "share": 0.8,
+        "peer_share": 0.5,
+        "removal_share": 0.1,
+    }
+    return RadioSettings(**{**given, **changes})
+
+
+class RadioMesh(Mesh):
+    """Nodes that know each other's keys and bindings already.
+
+    Attributes:
+        radios: by name, what left each node, at the time of the mesh's clock.
+        said: (name, message) of every frame, in order.
+    """
+
+    def __init__(self, *names: str, medium: str = "radio", **config: Any) -> None:
+        super().__init__(medium=medium)
+        self.radios: dict[str, Radio] = {}
+        self.said: list[Name] = []
+        for name in names:
+            self.add(name, names, **config)
+        self.befriend(*names)
+
+    def add(self, name: str, others: tuple[str, ...], **config: Any) -> Node:
+        """A node, or the same one again after a restart; not started."""
+        bindings = BindingStore()
+        for other in others:
+            bindings.put(address(other), self.binding(other))
+        radio = config.pop("radio", None) or settings()
+        directory = config.pop("directory", None)
+        capabilities = config.pop("capabilities", CAPABILITIES)
+        node = self.node(
+            name,
+            bindings=bindings,
+            config=RuntimeConfig(radio=radio, **config),
+            directory=directory,
+            capabilities=capabilities,
+        )
+        for other in others:
+            node.runtime.admit_imported([(EnvelopeKind.KEY, self.key_record(other))])
+        self._listen(name, node)
+        return node
+
+    def _listen(self, name: str, node: Node) -> None:
+        radio, transport = self.radios.setdefault(name, Radio()), node.runtime.transport
+        send = transport.send
+
+        def spy(link: LinkId, frame: bytes) -> None:
+            radio.send(name, self.clock(), airtime_s(frame))
+            unwrapped = try_unwrap(frame)
+            assert unwrapped is not None
+            self.said.append((name, unwrapped.message))
+            send(link, frame)
+
+        transport.send = spy  # type: ignore[method-assign]
+
+    def start(self) -> None:
+        for node in self.nodes.values():
+            node.start()
+        self.calm()
+
+    def calm(self) -> None:
+        """Wait until nothing is under way: all that can happen at this time has happened."""
+        for _ in range(2):
+            for node in self.nodes.values():
+                settle(node)
+            wait_until(self._is_calm, "nothing under way")
+
+    def _is_calm(self) -> bool:
+        return all(
+            peer.round is None and not peer.check_out and not peer.dialing
+            for node in self.nodes.values()
+            for peer in node.runtime.peers.all()
+        )
+
+    def let_pass(self, seconds: float) -> None:
+        """Let time pass in steps."""
+        for _ in range(round(seconds / STEP_S)):
+            self.clock.leap(STEP_S)
+            self.calm()
+
+    def let_pass_until(self, condition: Any, hours: float, what: str) -> None:
+        """Let time pass until the condition is true; so many hours at most."""
+        for _ in range(round(3_600 * hours / STEP_S)):
+            if condition():
+                return
+            self.let_pass(STEP_S)
+        shown = [self.budget(name) for name in self.nodes]
+        raise AssertionError(f"not within {hours:g} h: {what}; {shown}")
+
+    def budget(self, name: str) -> BudgetStatus:
+        runtime = self.nodes[name].runtime
+        assert runtime.budget is not None
+        return runtime.budget.status(runtime.interfaces(), {}, self.clock())
+
+    def owed(self, name: str) -> int:
+        return sum(row.records for row in self.budget(name).owed)
+
+    def has(self, name: str, kind: EnvelopeKind, envelope_id: bytes) -> bool:
+        return self.nodes[name].directory.get(kind, envelope_id) is not None
+
+
+def airtime_s(frame: bytes) -> float:
+    """Of the packets that must carry it, at least: nothing is repeated, nothing asked for."""
+    if len(frame) <= 400:
+        return SF8.packet_s(len(frame) + 67)
+    size_bytes = min(len(frame), len(bz2.compress(frame)))  # Reticulum does so on slow links
+    whole, rest = divmod(size_bytes, 464)
+    return whole * SF8.packet_s(483) + (SF8.packet_s(rest + 19) if rest else 0.0)
