@@ -427,7 +427,9 @@ class Reconciling:
         self._finish(peer, round_)
         for kind in differ:
             now = generation(kind)
-            peer.note_round(kind, moved=round_.admitted(kind) > 0, generation=now)
+            # A radio round may end early, with more to say at once; what was sent is moving.
+            moves = round_.admitted(kind) > 0 or bool(round_.sent and self._radio.covers(state))
+            peer.note_round(kind, moved=moves, generation=now)
         is_news = any(generation(kind) != round_.generations.get(kind) for kind in differ)
         found = round_.sent or round_.tallies or round_.withheld or round_.withdrawn
         if not differ:
