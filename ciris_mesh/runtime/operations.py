@@ -20,7 +20,6 @@ from ciris_mesh.runtime.peerbook import Peer as BookPeer
 from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.peers import PeerConfig
 from ciris_mesh.runtime.reporting import node_status, peer_status
-from ciris_mesh.runtime.resolving import answer, confirmations
 from ciris_mesh.transport.base import Address
 
 #: Rows in one answer; a page of records is asked for by position.
@@ -169,6 +168,9 @@ class Operations:
         return {**row_fields(row), "envelope": row.envelope.decode()}
 
     def _resolve(self, arguments: Arguments) -> object:
+        # Loaded when first asked: 1.3 MB that most nodes never need.
+        from ciris_mesh.runtime.resolving import answer, confirmations
+
         runtime = self.node.runtime
         at = arguments.get("at")
         return answer(
