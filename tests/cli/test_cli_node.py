@@ -9,12 +9,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,6 +21,7 @@ from ciris_mesh.runtime.localnodes import free_port, reticulum_config
 from ciris_mesh.runtime.setup import new_node, node_identity
 from ciris_mesh.runtime.status import NodeStatus
 from support.cli import Shell, shell
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.rns
 
@@ -44,13 +43,6 @@ class Running:
         return self.process.wait(DEADLINE_S)
 
 
-def eventually(condition: Callable[[], Any]) -> None:
-    deadline_s = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
-
-
 @contextmanager
 def running(root: Path, name: str, port: int, *, listens: bool) -> Iterator[Running]:
     home = Home(root / name)
@@ -67,7 +59,7 @@ def running(root: Path, name: str, port: int, *, listens: bool) -> Iterator[Runn
         )
     sh = Shell(home)
     try:
-        eventually(lambda: process.poll() is not None or sh.json("status")["running"])
+        wait_until(lambda: process.poll() is not None or sh.json("status")["running"])
         yield Running(sh, process, output)
     finally:
         process.kill()
@@ -92,7 +84,7 @@ def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_node_says_it_is_ready_and_ends_with_0(root: Path, number: signal.Signals) -> None:
     with running(root, "alice", free_port(), listens=True) as node:
         key_id = node_identity(node.sh.home).key_id
-        eventually(lambda: f"ready {key_id}" in node.output.read_text())
+        wait_until(lambda: f"ready {key_id}" in node.output.read_text())
         assert node.end(number) == 0
     assert node.sh.json("status")["running"] is False
     assert "Traceback" not in node.output.read_text()

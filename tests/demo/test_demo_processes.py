@@ -9,8 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from ciris_mesh.demo.fleet import Fleet
 from ciris_mesh.errors import NodeNotRunning, OperatorError
 from ciris_mesh.runtime.config import load_config
 from ciris_mesh.runtime.peerbook import PeerBook
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.rns
 
@@ -46,13 +46,6 @@ def processes_naming(path: Path) -> list[int]:
             except OSError:
                 continue  # it ended meanwhile
     return found
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -93,7 +86,7 @@ def test_a_demo_that_is_ended_leaves_nothing(short: Path, number: signal.Signals
         env=environment(short),
     ) as running:
         try:
-            eventually(lambda: len(processes_naming(short)) >= 1)
+            wait_until(lambda: len(processes_naming(short)) >= 1)
             running.send_signal(number)
             out, err = running.communicate(timeout=DEADLINE_S)
         finally:

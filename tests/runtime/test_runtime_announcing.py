@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,20 +14,6 @@ from ciris_mesh.wire.announce import ANNOUNCE_BYTES, decode_announce, encode_ann
 from support.keys import key
 from support.mesh import Mesh
 from support.waiting import DEADLINE_S, wait_until
-
-
-@pytest.fixture
-def mesh() -> Iterator[Mesh]:
-    made = Mesh()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def alice(mesh: Mesh) -> Node:
-    node = mesh.node("alice")
-    node.start()
-    return node
 
 
 class Heard:

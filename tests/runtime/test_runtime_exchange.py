@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from ciris_mesh.directory.base import Source
@@ -25,20 +23,6 @@ from support.waiting import wait_until
 
 KEY, FAMILY = EnvelopeKind.KEY, EnvelopeKind.FAMILY
 ATTESTATION = EnvelopeKind.ATTESTATION
-
-
-@pytest.fixture
-def mesh() -> Iterator[Mesh]:
-    made = Mesh()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def alice(mesh: Mesh) -> Node:
-    node = mesh.node("alice")
-    node.start()
-    return node
 
 
 @pytest.fixture

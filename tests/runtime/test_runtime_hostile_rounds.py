@@ -5,7 +5,6 @@ Whatever it does stays between the two, and costs no more than its allowance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import cast
 
 import pytest
@@ -39,20 +38,6 @@ from support.scripted_rounds import (
 from support.waiting import wait_until
 
 FAMILY = EnvelopeKind.FAMILY
-
-
-@pytest.fixture
-def mesh() -> Iterator[Mesh]:
-    made = Mesh()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def alice(mesh: Mesh) -> Node:
-    node = mesh.node("alice")
-    node.start()
-    return node
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -27,21 +26,6 @@ from support.records import sample
 from support.waiting import DEADLINE_S, wait_until
 
 KEY = EnvelopeKind.KEY
-
-
-@pytest.fixture
-def mesh() -> Iterator[Mesh]:
-    made = Mesh()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def alice(mesh: Mesh) -> Node:
-    """A running node without peers."""
-    node = mesh.node("alice")
-    node.start()
-    return node
 
 
 def drops(node: Node, reason: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,13 +23,6 @@ from support.mesh import NOW_MS, Mesh
 from support.records import columns, sample
 
 KEY, FAMILY = EnvelopeKind.KEY, EnvelopeKind.FAMILY
-
-
-@pytest.fixture
-def mesh() -> Iterator[Mesh]:
-    made = Mesh()
-    yield made
-    made.stop()
 
 
 def test_the_example_in_the_docstring_is_true() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from ciris_mesh.protocol.limits import CADENCE_S, NO_PROGRESS_TIMEOUT_S
@@ -46,20 +44,6 @@ from support.scripted_rounds import (
 from support.waiting import wait_until
 
 KEY, FAMILY = EnvelopeKind.KEY, EnvelopeKind.FAMILY
-
-
-@pytest.fixture
-def mesh() -> Iterator[Mesh]:
-    made = Mesh()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def alice(mesh: Mesh) -> Node:
-    node = mesh.node("alice")
-    node.start()
-    return node
 
 
 @pytest.fixture

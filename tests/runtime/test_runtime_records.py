@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from ciris_mesh.protocol.limits import CADENCE_S
@@ -23,13 +21,6 @@ from support.records import sample
 from support.waiting import wait_until
 
 KEY, FAMILY = EnvelopeKind.KEY, EnvelopeKind.FAMILY
-
-
-@pytest.fixture
-def mesh() -> Iterator[Mesh]:
-    made = Mesh()
-    yield made
-    made.stop()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 import pytest
@@ -22,13 +21,6 @@ from support.mesh import Mesh, address
 from support.waiting import wait_until
 
 KEY, FAMILY = EnvelopeKind.KEY, EnvelopeKind.FAMILY
-
-
-@pytest.fixture
-def mesh() -> Iterator[Mesh]:
-    made = Mesh()
-    yield made
-    made.stop()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,13 +27,6 @@ from support.mesh import Mesh, address, collect, held, settle
 from support.waiting import wait_until
 
 KEY, FAMILY = EnvelopeKind.KEY, EnvelopeKind.FAMILY
-
-
-@pytest.fixture
-def mesh() -> Iterator[Mesh]:
-    made = Mesh()
-    yield made
-    made.stop()
 
 
 def ours() -> set[str]:
