@@ -23,9 +23,6 @@ from ciris_mesh.cli.signing import this_signer
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.records.kinds import EnvelopeKind
 
-#: As `records.rules.delegations.SCOPE_MEMBER`, which loads all rules; a test compares them.
-SCOPE_MEMBER: Final = "delegated_scope"
-
 _yes_option = click.option("-y", "--yes", is_flag=True, help="Sign without asking.")
 _json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the outcome as JSON; does not ask."
@@ -128,6 +125,10 @@ def delegate(
     With agency:act_on_behalf it may withdraw what is said about this node, and say where this node
     is. `ciris-mesh withdraw` takes the power back.
     """
+    # Loaded here, for help needs none of it.
+    from ciris_mesh.records.authoring import signed_set
+    from ciris_mesh.records.rules.delegations import SCOPE_MEMBER
+
     me = this_signer(app)
     ensure_future("--expires", expires, me.at_ms)
     about = find_key(app, key_id, me.key_id, unknown=unknown)
@@ -135,7 +136,7 @@ def delegate(
         "attested_key_id": about.key_id,
         "attestation_type": "delegates_to",
         "expires_at": expires,
-        "attestation_envelope": {SCOPE_MEMBER: _as_set(scopes)},
+        "attestation_envelope": {SCOPE_MEMBER: signed_set(scopes)},
     }
     manner = Manner(yes=yes or as_json, as_json=as_json)
     publish(app, me, EnvelopeKind.ATTESTATION, columns, manner, about=about)
@@ -177,11 +178,6 @@ def revoke(
     columns = {"revoked_key_id": about.key_id, "reason": reason, "effective_at": effective}
     manner = Manner(yes=yes or as_json, as_json=as_json)
     publish(app, me, EnvelopeKind.REVOCATION, columns, manner, about=about)
-
-
-def _as_set(words: tuple[str, ...]) -> list[str]:
-    """Each once, in the order a signed set has: by UTF-16 code units."""
-    return sorted(set(words), key=lambda word: word.encode("utf-16-be", "surrogatepass"))
 
 
 def _shortest(number: float) -> int | float:

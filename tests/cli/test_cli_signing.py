@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from ciris_mesh.cli import sign
 from ciris_mesh.records.checks import verify_bytes
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
@@ -291,7 +290,6 @@ def test_powers_are_given_as_a_set(node: TakingNode) -> None:
     assert (record["attestation_type"], record["attested_key_id"]) == ("delegates_to", BOB)
     signed = record["attestation_envelope"]
     assert signed[SCOPE_MEMBER] == ["agency:act_on_behalf", "infra:store"]
-    assert sign.SCOPE_MEMBER == SCOPE_MEMBER
 
 
 def test_what_is_no_power_is_not_given(node: TakingNode) -> None:
