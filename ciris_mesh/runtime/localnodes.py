@@ -12,6 +12,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -67,7 +68,21 @@ class LocalNode:
         )
 
     def start(self) -> None:
-        """Start the process. It ignores the terminal's Ctrl-C: whoever started it ends it."""
+        """Start the process. It ignores the terminal's Ctrl-C: whoever started it ends it.
+
+        A signal's exception can be raised within `Popen`, behind the fork: then there is a process
+        and nobody who knows it. It is raised on the main thread only, so another one starts it.
+        """
+        starting = threading.Thread(target=self._spawn, name="ciris-start")
+        starting.start()
+        try:
+            starting.join()
+        finally:
+            starting.join()
+        if self.process is None:
+            raise OperatorError(f"node {self.name} could not be started; see the traceback above")
+
+    def _spawn(self) -> None:
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from configobj import ConfigObj
@@ -42,6 +46,31 @@ def test_a_node_that_ends_says_why(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match=r"alice ended with code 1: .*pinned"):
         node.is_ready()
     stop_nodes([node])
+
+
+def test_a_signal_behind_the_fork_loses_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    def interrupted(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        process: subprocess.Popen[bytes] = start(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return process
+
+    start = subprocess.Popen
+    node = local_node(tmp_path)
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            node.start()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert node.process is not None
+    stop_nodes([node])
+    assert node.process.poll() is not None
 
 
 def test_ending_what_never_started_does_nothing(tmp_path: Path) -> None:
