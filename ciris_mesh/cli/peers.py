@@ -186,4 +186,6 @@ def _row(peer: Peer) -> dict[str, Any]:
         "missing": None,
         "rounds": {},
         "kinds": [],
+        "lacks": [],
+        "skew_days": None,
     }
