@@ -279,6 +279,7 @@ NODE_GROUPS: Final = (
         "node_not_running": "No node answers. | ciris-mesh run.",
         "already_running": "Another process holds this home.",
         "invite_error": "The text is no invite that can be used.",
+        "backup_error": "A backup, or what was written on paper, cannot be made or used.",
         "lifecycle_error": "The node is starting or stopping. | try again.",
         "malformed_record": "The bytes are no record of the kind they claim.",
     }),

@@ -53,8 +53,9 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
 def enum_names() -> Iterator[tuple[str, str]]:
     for name, tree in modules():
         for node in tree.body:
-            is_enum = isinstance(node, ast.ClassDef) and "StrEnum" in map(ast.unparse, node.bases)
-            if is_enum and node.name not in NOT_REASONS:
+            if not isinstance(node, ast.ClassDef) or node.name in NOT_REASONS:
+                continue
+            if "StrEnum" in map(ast.unparse, node.bases):
                 made = getattr(importlib.import_module(name), node.name)
                 assert issubclass(made, StrEnum)
                 yield from ((member.value, f"{name}.{node.name}") for member in made if member)
