@@ -54,6 +54,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
         "interfaces",
         "Show interface profiles; check Reticulum's configuration.",
     ),
+    "schema": (f"{_CLI}.schema", "schema", "Print what --json prints, as JSON Schema."),
     "bench": (f"{_CLI}.bench", "bench", "Measure what things cost on this machine."),
     "frame": (f"{_CLI}.frame", "frame", "Filter: decode or encode replication frames."),
     "record": (f"{_CLI}.record", "record", "Filter: hash, canonicalize or verify records."),

@@ -11,6 +11,7 @@ import click
 from ciris_mesh.cli.app import App, Failure, print_json
 from ciris_mesh.cli.lookup import find_peer_row
 from ciris_mesh.cli.node import ask, locked_home
+from ciris_mesh.cli.remote import takes_remote
 from ciris_mesh.cli.signing import confirm
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.errors import NodeNotRunning
@@ -125,6 +126,7 @@ def list_(ctx: click.Context, *, as_json: bool) -> None:
 @click.command(cls=Verb)
 @_json_option
 @click.argument("name", required=False, metavar="[PEER]")
+@takes_remote
 @click.pass_obj
 def peers(app: App, *, as_json: bool, name: str | None = None) -> None:
     """Show peers and how fresh this node is against each; with PEER, kind by kind."""
@@ -133,9 +135,9 @@ def peers(app: App, *, as_json: bool, name: str | None = None) -> None:
         rows = [find_peer_row(rows, name)]
     if as_json:
         print_json(rows)
-    elif rows:
-        _show(rows, in_detail=name is not None)
     else:
+        _show(rows, in_detail=name is not None)
+    if not rows:
         app.talk("No peers yet. Add one with its invite: ciris-mesh peer add INVITE")
 
 
@@ -143,11 +145,15 @@ def _show(rows: list[dict[str, Any]], *, in_detail: bool) -> None:
     from ciris_mesh.cli.plain import load
     from ciris_mesh.runtime.status import PeerStatus
     from ciris_mesh.ui.console import make_console
+    from ciris_mesh.ui.health import peers_health
     from ciris_mesh.ui.tables import freshness_table, peers_table
 
     parsed = [load(PeerStatus, row, strict=False) for row in rows]
     console = make_console()
-    console.print(peers_table(parsed))
+    console.print(peers_health(parsed))
+    if parsed:
+        console.print()
+        console.print(peers_table(parsed))
     if in_detail:
         console.print()
         console.print(freshness_table(parsed[0]))

@@ -126,7 +126,8 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except Failure as exc:
-            raise Failure(ctx.ensure_object(App).hinted(exc.message)) from exc
+            text = ctx.ensure_object(App).hinted(exc.message)
+            raise Failure(text, exc.exit_code) from exc
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:

@@ -29,6 +29,7 @@ from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.operations import READ_OPS, Operations, peer_config
 from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
+from ciris_mesh.runtime.remote import RemoteControl
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
 from ciris_mesh.runtime.trusting import trust_of
@@ -126,4 +127,13 @@ def _build(
     for peer in book.peers():
         node.add_peer(peer_config(peer))
     budget = node.runtime.budget or RadioBudget(config.radio)
-    return node, Operations(node, book, clock, clock.monotonic_s(), budget, trust)
+    operations = Operations(node, book, clock, clock.monotonic_s(), budget, trust)
+    remote = RemoteControl(
+        operations.table(),
+        readers=config.control.remote_allowed,
+        actors=config.control.remote_acting,
+        drops=node.runtime.drops,
+    )
+    if remote.operators():
+        transport.serve_operators(remote.answer, remote.operators())
+    return node, operations

@@ -27,6 +27,8 @@ from ciris_mesh.runtime.radiosettings import (
     read_quiet,
 )
 
+#: Of a Reticulum identity's hash.
+ADDRESS_BYTES: Final = 16
 #: As many signatures as one envelope may carry (`records.envelope`, which loads cryptography).
 PARTNER_STEWARDS_MAX: Final = 16
 #: Reticulum's own levels: 0 critical, 3 notice, 4 info, 5 verbose, 6 debug, 7 everything.
@@ -141,6 +143,13 @@ def _pins(words: tuple[str, ...]) -> Mapping[str, bytes]:
     return MappingProxyType(pins)
 
 
+def _addresses(words: tuple[str, ...]) -> frozenset[bytes]:
+    found = frozenset(bytes.fromhex(word) for word in words)
+    if any(len(each) != ADDRESS_BYTES for each in found):
+        raise ValueError("no identity hash")
+    return found
+
+
 def _key_ids(words: tuple[str, ...]) -> frozenset[str]:
     if not all(map(is_key_id, words)):
         raise ValueError("no key id")
@@ -152,6 +161,7 @@ _PINS_ALLOWED: Final = (
     "entries of a key id, a space and 64 hex digits, separated by commas, one key for an id; empty"
 )
 _KEY_IDS_ALLOWED: Final = "key ids, separated by commas; empty for none"
+_ADDRESSES_ALLOWED: Final = "identity hashes of 32 hex digits, separated by commas; empty for none"
 _USERS_ALLOWED: Final = "names of this system, separated by commas; empty for none"
 
 OPTIONS: Final = (
@@ -281,6 +291,15 @@ OPTIONS: Final = (
     Option(
         "control", "acting_users", _texts, "", _USERS_ALLOWED,
         "Members of that group who may also act: sync, attest, revoke, add peers.",
+    ),
+    Option(
+        "control", "remote_allowed", _addresses, "", _ADDRESSES_ALLOWED,
+        "Identities that may ask this node over Reticulum (status, peers, budget, records), as "
+        "rnid and `ciris-mesh status -R` show them. To all others it is silent.",
+    ),
+    Option(
+        "control", "remote_acting", _addresses, "", _ADDRESSES_ALLOWED,
+        "Identities that may also ask it over Reticulum to sync.",
     ),
 )  # fmt: skip
 

@@ -1,13 +1,15 @@
-"""The one module that touches Reticulum's API, which carries no types.
+"""The module that touches Reticulum's API, which carries no types.
 
 Everything else in this package sees Reticulum through the Protocols and functions here. They add
-types and names, no policy. None of these functions may be called with one of our locks held:
-Reticulum may call back from inside them. Written against rns 1.5.7.
+types and names, no policy (`rns_seam_control` does the same for operators' requests). None of these
+functions may be called with one of our locks held: Reticulum may call back from inside them.
+Written against rns 1.5.7.
 """
 
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -360,6 +362,18 @@ def attach(link: Any, events: LinkEvents) -> None:
             lambda _link, identity: events.identified(Address(identity.hash))
         )
     link.set_resource_strategy(RNS.Link.ACCEPT_APP)
+
+
+def transfers(link: Any) -> list[tuple[bool, int, int, float]]:
+    """Resources under way: (inbound, bytes done, bytes in all, seconds since the first moved)."""
+    found = []
+    for inbound, resources in ((True, link.incoming_resources), (False, link.outgoing_resources)):
+        for resource in list(resources):
+            total, begun_s = int(resource.total_size or 0), resource.started_transferring
+            if begun_s is not None and total:
+                done = round(total * resource.get_progress())
+                found.append((inbound, done, total, max(0.0, time.time() - begun_s)))
+    return found
 
 
 def has_arrived(resource: Resource) -> bool:

@@ -33,6 +33,7 @@ PREFIXES: Final[Mapping[str, str]] = {
     "penalty_": "A peer has to wait longer for its turn on the radio",
     "reconcile_": "An exchange of sketches with a peer went no further",
     "refused_": "The peer closed the link and said why",
+    "remote_": "An operator's request over Reticulum was turned away",
     "round_": "What a peer said in a round could not be used",
     "unserved_": "A peer asked for something this node did not send",
     "withheld_": "A peer asked for a record this node did not send",
