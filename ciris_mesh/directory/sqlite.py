@@ -30,7 +30,14 @@ from ciris_mesh.directory.dbfile import (
 )
 from ciris_mesh.directory.pools import PoolLimits
 from ciris_mesh.directory.schema import check_tables, migrate
-from ciris_mesh.directory.sqlite_references import ROW, References, Sql, stored_row, strings
+from ciris_mesh.directory.sqlite_references import (
+    ROW,
+    VALUES_MAX,
+    References,
+    Sql,
+    stored_row,
+    strings,
+)
 from ciris_mesh.directory.store import PooledEntry, SavedBuckets, fair_share
 from ciris_mesh.errors import DirectoryError, LifecycleError
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
@@ -42,9 +49,6 @@ READERS_MAX: Final = 4
 
 #: A read takes milliseconds; half a minute means the disk is gone, and that must be said.
 READER_WAIT_S: Final = 30.0
-
-#: SQLite's oldest supported limit is 999 variables in a statement.
-_IDS_PER_STATEMENT: Final = 900
 
 #: Few sign much: most rows have signers that were just looked at.
 _SIGNERS_REMEMBERED: Final = 256
@@ -407,5 +411,5 @@ def _open_writer(path: Path) -> sqlite3.Connection:
 
 def _parts(ids: Iterable[bytes]) -> Iterator[list[bytes]]:
     remaining = iter(ids)
-    while part := list(islice(remaining, _IDS_PER_STATEMENT)):
+    while part := list(islice(remaining, VALUES_MAX)):
         yield part

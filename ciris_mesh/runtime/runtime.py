@@ -22,6 +22,7 @@ from ciris_mesh.protocol.limits import DELIVER_BUDGET_BYTES, TAU_PARTIAL_S
 from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
+from ciris_mesh.records.scope import ALL, Scope
 from ciris_mesh.runtime.air import TICK_S, Air
 from ciris_mesh.runtime.airfile import AirFile
 from ciris_mesh.runtime.bindings import BindingStore
@@ -56,6 +57,7 @@ class RuntimeConfig:
     """What a person may set. Defaults are for TCP.
 
     Attributes:
+        scope: what this node wants of the federation.
         radio: what may be sent by radio; None for no account and no limit.
         air_file: where the last hour of the radios is kept over a restart; None to forget it.
     """
@@ -64,6 +66,7 @@ class RuntimeConfig:
     tau_partial_s: float = TAU_PARTIAL_S
     pinned: frozenset[str] = frozenset()
     worker_threads: int = WORKER_THREADS
+    scope: Scope = ALL
     radio: RadioSettings | None = None
     air_file: Path | None = None
 
@@ -91,7 +94,8 @@ class ReplicationRuntime:
     ) -> None:
         self.config = config or RuntimeConfig()
         self.key_id = own.binding.key_id
-        own = replace(own, kinds=_served(own.kinds, directory))
+        own = replace(own, scope=self.config.scope)
+        own = replace(own, kinds=_served(own, directory))
         self.kinds = frozenset(own.kinds)
         self.directory = directory
         self.transport = transport
@@ -104,7 +108,7 @@ class ReplicationRuntime:
         self._passed_on: tuple[frozenset[str], frozenset[str], frozenset[str]] | None = None
         directory.favour(self._friends)
         self.bridge = FederationDirectoryReplicationBridge(
-            directory, self._trusted, unwanted=directory.closed(), clock=clock
+            directory, self._trusted, unwanted=directory.closed(), scope=own.scope, clock=clock
         )
         self.registry = ReplicationRegistry(self._make_responder)
         self._pool = WorkerPool(self.config.worker_threads)
@@ -243,6 +247,7 @@ class ReplicationRuntime:
         self.scheduler.forget(key_id)
         self.board.forget(key_id)
         self.events.forget(key_id)
+        self.bridge.forget(key_id)
         if self._air is not None:
             self._air.forget(key_id)
         if self._started and not self._stopped:
@@ -373,12 +378,14 @@ class ReplicationRuntime:
         return self.transport.progress_s(peer.link.link)
 
 
-def _served(
-    kinds: Sequence[EnvelopeKind], directory: ReplicationDirectory
-) -> tuple[EnvelopeKind, ...]:
-    """Those of which there is or can come something here: of the others nothing is to be sent."""
+def _served(own: OwnSelf, directory: ReplicationDirectory) -> tuple[EnvelopeKind, ...]:
+    """Those wanted of which there is or can come something here: nothing of others is sent."""
     closed = directory.closed()
-    return tuple(kind for kind in kinds if kind not in closed or directory.digest(kind).count)
+    return tuple(
+        kind
+        for kind in own.kinds
+        if kind in own.scope.kinds and (kind not in closed or directory.digest(kind).count)
+    )
 
 
 class ReplicationHandle:
