@@ -95,8 +95,7 @@ class ReplicationRuntime:
     ) -> None:
         self.config = config or RuntimeConfig()
         self.key_id = own.binding.key_id
-        own = replace(own, scope=self.config.scope)
-        own = replace(own, kinds=_served(own, directory))
+        own = _limited(own, self.config.scope, directory)
         self.kinds = frozenset(own.kinds)
         self.directory = directory
         self.transport = transport
@@ -133,17 +132,7 @@ class ReplicationRuntime:
             air=self._air,
         )
         self._exchange = Exchange(parts)
-        self.scheduler = ReplicationScheduler(
-            pool=self._pool,
-            timer=self._timer,
-            events=self.events,
-            clock=clock,
-            rng=self._rng,
-            config=self.config.rounds,
-            check=self._exchange.check,
-            on_stalled=self._exchange.give_up,
-            progress_s=self._progress_s,
-        )
+        self.scheduler = self._make_scheduler()
         self._exchange.join(self.scheduler)
         known, ids = bindings or BindingStore(), self.peers.key_ids
         off = self._air.off if self._air is not None else None
@@ -288,6 +277,19 @@ class ReplicationRuntime:
 
     # -- inside ----------------------------------------------------------------------------
 
+    def _make_scheduler(self) -> ReplicationScheduler:
+        return ReplicationScheduler(
+            pool=self._pool,
+            timer=self._timer,
+            events=self.events,
+            clock=self.clock,
+            rng=self._rng,
+            config=self.config.rounds,
+            check=self._exchange.check,
+            on_stalled=self._exchange.give_up,
+            progress_s=self._progress_s,
+        )
+
     def _make_air(self, radio: RadioSettings | None) -> tuple[RadioBudget | None, Air | None]:
         if radio is None:
             return None, None
@@ -383,14 +385,15 @@ class ReplicationRuntime:
         return self.transport.progress_s(peer.link.link)
 
 
-def _served(own: OwnSelf, directory: ReplicationDirectory) -> tuple[EnvelopeKind, ...]:
-    """Those wanted of which there is or can come something here: nothing of others is sent."""
+def _limited(own: OwnSelf, scope: Scope, directory: ReplicationDirectory) -> OwnSelf:
+    """With the kinds it wants of which there is or can be something: nothing of others is sent."""
     closed = directory.closed()
-    return tuple(
+    kinds = tuple(
         kind
         for kind in own.kinds
-        if kind in own.scope.kinds and (kind not in closed or directory.digest(kind).count)
+        if kind in scope.kinds and (kind not in closed or directory.digest(kind).count)
     )
+    return replace(own, kinds=kinds, scope=scope)
 
 
 class ReplicationHandle:
