@@ -60,7 +60,7 @@ class LxmfMailbox:
     ) -> None:
         self._inbox: queue.Queue[Message] = queue.Queue(INBOX_MAX)
         self._lock = threading.Lock()  # guards what waits for a key
-        self._count = count
+        self._drop = count
         self._unknown: list[tuple[float, bytes, bytes]] = []
         self._stopped = False
         self._identity = RNS.Identity.from_file(str(identity_file))
@@ -148,7 +148,7 @@ class LxmfMailbox:
             if self._has_propagation and method != LXMF.LXMessage.PROPAGATED:
                 self._dispatch(to, public_key, text, fields, done, LXMF.LXMessage.PROPAGATED)
                 return
-            self._count("message_undelivered")
+            self._drop("message_undelivered")
             if done is not None:
                 done(False)  # noqa: FBT003 (the callback's only argument)
 
@@ -165,12 +165,12 @@ class LxmfMailbox:
         elif message.unverified_reason == LXMF.LXMessage.SOURCE_UNKNOWN and message.packed:
             self._ask_for_key(bytes(message.source_hash), bytes(message.packed))
         else:
-            self._count("message_bad_signature")
+            self._drop("message_bad_signature")
 
     def _keep(self, message: Any) -> None:
         identity = RNS.Identity.recall(message.source_hash)
         if identity is None:
-            self._count("message_unknown_sender")
+            self._drop("message_unknown_sender")
             return
         content = bytes(message.content)[:TEXT_BYTES_MAX]
         kept = Message(
@@ -183,7 +183,7 @@ class LxmfMailbox:
         try:
             self._inbox.put_nowait(kept)
         except queue.Full:
-            self._count("message_inbox_full")
+            self._drop("message_inbox_full")
 
     def _ask_for_key(self, source: bytes, packed: bytes) -> None:
         with self._lock:
@@ -191,7 +191,7 @@ class LxmfMailbox:
             if has_room:
                 self._unknown.append((time.monotonic() + _UNKNOWN_S, source, packed))
         if not has_room:
-            self._count("message_unknown_sender")
+            self._drop("message_unknown_sender")
             return
         RNS.Transport.request_path(source)
 
@@ -209,14 +209,14 @@ class LxmfMailbox:
                 with self._lock:
                     self._unknown.append((until_s, source, packed))
             else:
-                self._count("message_unknown_sender")
+                self._drop("message_unknown_sender")
 
     def _again(self, packed: bytes) -> None:
         message = LXMF.LXMessage.unpack_from_bytes(packed)
         if message.signature_validated:
             self._keep(message)
         else:
-            self._count("message_bad_signature")
+            self._drop("message_bad_signature")
 
 
 class PageHost:
@@ -240,7 +240,7 @@ class PageHost:
         count: Callable[[str], None],
     ) -> None:
         self._name = name
-        self._count = count
+        self._drop = count
         self._allowed = allowed
         self._render = render
         self._lock = threading.Lock()  # guards the page
@@ -282,7 +282,7 @@ class PageHost:
         """Reticulum tells handlers apart by how many arguments they have, so all are here."""
         who = bytes(remote_identity.hash) if remote_identity is not None else None
         if self._allowed is not None and who not in self._allowed:
-            self._count("page_denied")
+            self._drop("page_denied")
             return DENIED.encode()
         try:
             return self._fresh_page()

@@ -111,7 +111,7 @@ class OperatorDesk:
         self._results: queue.SimpleQueue[tuple[str, bool]] = queue.SimpleQueue()
         self._answered: dict[str, deque[float]] = {}
         self._strangers: deque[float] = deque()
-        self._count = count
+        self._drop = count
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ciris-operator", daemon=True)
 
@@ -157,7 +157,7 @@ class OperatorDesk:
         if known.public_key != message.public_key.hex() or now_s - known.seen_s > _HOUR_S:
             known = self._book.knock(address, message.public_key.hex(), now_s=now_s)
         if not self._may_answer(address):
-            self._count("operator_asks_too_often")
+            self._drop("operator_asks_too_often")
             return
         if asks_for_telemetry(message.fields):
             fields = telemetry_fields(self._around.readings())
@@ -195,18 +195,18 @@ class OperatorDesk:
     def _refusal(self, known: Operator, sent_s: float) -> str:
         """Why an acting message does not count; "" when it does."""
         if not known.may_act:
-            self._count("operator_may_not_act")
+            self._drop("operator_may_not_act")
             return "you may ask, not act; on the node: ciris-mesh operator allow ADDRESS act"
         if sent_s <= known.last_act_s:
-            self._count("operator_replay")
+            self._drop("operator_replay")
             return "not done: sent before your last command; send it again"
         if self._around.clock_trusted() and sent_s > self._around.wall_s() + AHEAD_S:
-            self._count("operator_clock_ahead")
+            self._drop("operator_clock_ahead")
             return "not done: your clock is ahead of this node's; set it and send again"
         return ""
 
     def _turn_away(self, message: Message, known: Operator | None) -> None:
-        self._count("operator_stranger")
+        self._drop("operator_stranger")
         now_s = self._around.clock()
         _forget(self._strangers, now_s)
         if known is not None or len(self._strangers) >= STRANGERS_MAX:
@@ -248,13 +248,13 @@ class OperatorDesk:
             if not one.accepted or not one.public_key:
                 continue
             if one.muted_until_s > wall_s:
-                self._count("alert_muted")
+                self._drop("alert_muted")
                 continue
             outbox = self._outboxes.setdefault(one.address, _Outbox())
             outbox.waiting.append((now_s, notice.text))
             while len(outbox.waiting) > WAITING_MAX + outbox.sending:
                 del outbox.waiting[outbox.sending]
-                self._count("alert_lost")
+                self._drop("alert_lost")
 
     def deliver(self) -> None:
         """Send what waits, one message an operator at a time, and look what became of the last."""
@@ -264,7 +264,7 @@ class OperatorDesk:
         for address, outbox in list(self._outboxes.items()):
             while outbox.waiting and not outbox.sending and now_s - outbox.waiting[0][0] > _KEPT_S:
                 outbox.waiting.popleft()
-                self._count("alert_lost")
+                self._drop("alert_lost")
             known = self._book.get(address)
             if known is None or not known.accepted or not outbox.waiting:
                 del self._outboxes[address]

@@ -16,7 +16,6 @@ from ciris_mesh.errors import OperatorError
 from ciris_mesh.notify.alerts import LASTS_S
 from ciris_mesh.notify.texts import budget_text, peers_text, status_text
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.runtime import watching
 from ciris_mesh.runtime.budget import BudgetStatus, InterfaceBudget, RadioBudget
 from ciris_mesh.runtime.clock import SystemClock
 from ciris_mesh.runtime.config import load_config
@@ -113,7 +112,7 @@ def test_a_disk_that_is_full_or_gone(
     assert names(status, budget, tmp_path / "not there") == ["disk_read_only"]
     usage = shutil.disk_usage(tmp_path)
     little = usage._replace(free=DISK_FREE_BYTES_MIN - 1)
-    monkeypatch.setattr(watching.shutil, "disk_usage", lambda _: little)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: little)
     assert names(status, budget, tmp_path) == ["disk_full"]
 
 
