@@ -11,7 +11,7 @@ from rich.text import Text
 from ciris_mesh.runtime.budget import BudgetStatus, InterfaceBudget, PeerOwed
 from ciris_mesh.ui.health import health_block
 from ciris_mesh.ui.tables import grid
-from ciris_mesh.ui.words import age, count, cut, plain, size
+from ciris_mesh.ui.words import age, count, cut, plain, printable, size
 
 _NAME_CHARS = 20
 _NUMBERS = ("used s", "of s", "own", "others", "owed", "sent in")
@@ -70,7 +70,7 @@ def owed_table(owed: Sequence[PeerOwed]) -> Table:
     table = grid("owed to", "kind", "records", "size", "never fits", right=("records", "size"))
     for row in owed:
         table.add_row(
-            plain(row.alias or row.peer),
+            printable(row.alias or row.peer),
             plain(row.kind),
             str(row.records),
             size(row.size_bytes),

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from ciris_mesh.runtime.ailing import NOT_RUNNING, peer_problems
 from ciris_mesh.runtime.status import PeerStatus
-from ciris_mesh.ui.words import count, plain
+from ciris_mesh.ui.words import count, printable
 
 
 def health_block(problems: Sequence[str], fine: str) -> Text:
@@ -20,7 +20,7 @@ def health_block(problems: Sequence[str], fine: str) -> Text:
     block = Text("# Health\n", "head")
     if not problems:
         return block.append(f"+ healthy: {fine}", "good")
-    lines = (f"! {plain(line)}" for line in problems)
+    lines = (f"! {printable(line)}" for line in problems)
     return block.append("\n".join(lines), "bad")
 
 

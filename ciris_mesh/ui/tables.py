@@ -18,7 +18,7 @@ from ciris_mesh.runtime.status import (
     TransferStatus,
 )
 from ciris_mesh.ui.health import health_block
-from ciris_mesh.ui.words import age, count, cut, instant, plain, short_id, size
+from ciris_mesh.ui.words import age, count, cut, instant, plain, printable, short_id, size
 
 #: KindFreshness.staleness when nothing is missing on either side.
 _IN_SYNC: Final = "in_sync"
@@ -114,7 +114,7 @@ def transfers_table(transfers: Iterable[TransferStatus]) -> Table:
         done = round(_BAR_CHARS * min(1.0, share))
         arrow = "from" if row.direction == "in" else "to"
         table.add_row(
-            f"{arrow} {cut(plain(row.peer), _PEER_CHARS)}",
+            f"{arrow} {cut(printable(row.peer), _PEER_CHARS)}",
             f"[{'#' * done}{'.' * (_BAR_CHARS - done)}]",
             f"{size(row.done_bytes)} of {size(row.total_bytes)}",
             f"{size(round(row.rate_bytes_s))}/s",
@@ -129,7 +129,7 @@ def peers_table(peers: Iterable[PeerStatus]) -> Table:
     for peer in peers:
         state = f"{peer.state}: {peer.reason}" if peer.reason else peer.state
         table.add_row(
-            plain(peer.alias or peer.key_id),
+            printable(peer.alias or peer.key_id),
             plain(state),
             peer.medium,
             age(peer.last_heard_s),

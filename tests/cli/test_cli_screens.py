@@ -15,9 +15,9 @@ from support.doctoring import BUDGET, PEER, STATUS
 
 TROUBLED: dict[str, Any] = {
     **STATUS,
-    "health": ["interface RNodeInterface[r\u00f6\u00f6f] is down; records wait until it is back"],
+    "health": ["interface RNodeInterface[roof] is down; records wait until it is back"],
     "peers": [
-        {**PEER, "alias": "\u0431ob-with-a-very-long-name-" + "x" * 60, "fresh": False},
+        {**PEER, "alias": "bob-with-a-very-long-name-" + "x" * 60, "fresh": False},
         {**PEER, "alias": "", "state": "unreachable", "reason": "refused_not_a_peer"},
     ],
     "drops": {"frame_unattributed": 12},
