@@ -18,7 +18,7 @@ from typing import Any, Final
 from ciris_mesh.errors import ConfigError
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.files import UNALTERED, TooLarge, UnsafeMode, read_bounded, why
-from ciris_mesh.runtime.options import OPTIONS, SECTION_HELP, Option
+from ciris_mesh.runtime.options import OPTIONS, SECTION_HELP, Option, RegistryPin
 from ciris_mesh.runtime.radiosettings import RadioSettings
 
 #: The example with every pin a registry could have is well below this.
@@ -77,6 +77,14 @@ class TrustSettings:
     partner_stewards: frozenset[str]
     partner_threshold: int
     hardware_types: tuple[str, ...]
+    registries: tuple[RegistryPin, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """[registry]. `edge`: whether registry nodes can link to this one."""
+
+    edge: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +109,7 @@ class Config:
     trust: TrustSettings
     control: ControlSettings
     radio: RadioSettings
+    registry: EdgeSettings = EdgeSettings()
     warnings: tuple[str, ...] = ()
 
 
@@ -146,6 +155,7 @@ def parse_config(data: bytes, label: str = "config") -> Config:
         TrustSettings(**values["trust"]),
         ControlSettings(**values["control"]),
         RadioSettings(**values["radio"]),
+        EdgeSettings(**values["registry"]),
         tuple(warnings),
     )
 

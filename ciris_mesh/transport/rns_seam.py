@@ -21,6 +21,7 @@ from ciris_mesh.transport.rns_early import Early
 
 APP_NAME: Final = "ciris"
 MESH_ASPECTS: Final = ("mesh",)
+EDGE_ASPECTS: Final = ("edge",)
 
 #: Request paths are carried as a 16-byte hash, so the sequence number of a small frame travels in
 #: the path at no cost. One frame is under way at a time, so 8 values leave room for a duplicate
@@ -271,6 +272,17 @@ def create_destination(
     return destination
 
 
+def set_app_data(destination: Any, app_data: bytes) -> None:
+    """What Reticulum announces it with by itself, when somebody asks for a path."""
+    destination.set_default_app_data(app_data)
+
+
+def recall_app_data(destination: bytes) -> bytes | None:
+    """What a destination announced last; None when that is not known."""
+    app_data = RNS.Identity.recall_app_data(destination)
+    return app_data if isinstance(app_data, bytes) else None
+
+
 def remove_destination(destination: Any) -> None:
     """Stop listening on it."""
     destination.accepts_links(accepts=False)
@@ -360,6 +372,39 @@ def attach(link: Any, events: LinkEvents) -> None:
             lambda _link, identity: events.identified(Address(identity.hash))
         )
     link.set_resource_strategy(RNS.Link.ACCEPT_APP)
+
+
+class _ChannelFrame(RNS.MessageBase):  # type: ignore[misc]
+    """A frame of a registry node that came as a Channel message."""
+
+    MSGTYPE = 0x0000
+
+    def __init__(self) -> None:
+        self.frame = b""
+
+    def pack(self) -> bytes:
+        """We send none: our own frames go as Resources."""
+        return self.frame
+
+    def unpack(self, raw: bytes) -> None:
+        """Reticulum took the header off."""
+        self.frame = raw
+
+
+def open_channel(link: Any, received: Callable[[bytes], None]) -> None:
+    """Take Channel messages of type 0 on an established link.
+
+    Without an open channel Reticulum proves none, and a registry node closes the link. To be
+    called right when the link is established: before that it has no round trip to go by.
+    """
+    channel = link.get_channel()
+    channel.register_message_type(_ChannelFrame)
+
+    def take(message: _ChannelFrame) -> bool:
+        received(message.frame)
+        return True
+
+    channel.add_message_handler(take)
 
 
 def has_arrived(resource: Resource) -> bool:
