@@ -36,6 +36,7 @@ from ciris_mesh.transport.limits import (
 )
 from ciris_mesh.transport.medium import medium_of
 from ciris_mesh.transport.reasons import DialReason, DownReason, DropReason
+from ciris_mesh.transport.rns_announce import ANNOUNCE_SPACING_S
 from ciris_mesh.transport.rns_dial import Dialer, Dialled
 from ciris_mesh.transport.rns_edge_link import EdgeLink
 from ciris_mesh.transport.rns_halfopen import HalfOpenLinks
@@ -56,9 +57,6 @@ ATTEMPTS_MAX: Final = 3
 
 #: A registry node forgets us when it restarts, and without our announce turns our links away.
 ANNOUNCE_AGAIN_S: Final = 600.0
-
-#: Between announces on interfaces that came up; see `rns_announce.ANNOUNCE_SPACING_S`.
-ANNOUNCE_SPACING_S: Final = 1.1
 
 
 @dataclass(eq=False, slots=True)
@@ -108,7 +106,6 @@ class RnsEdge:
         self._destination: Any = None
         self._app_data: bytes | None = None
         self._announced_on: set[int] = set()
-        self._next_announce_s = 0.0
         self._all_again_s = 0.0
         self._permitted: frozenset[Address] = frozenset()
         self._links: list[EdgeLink] = []
@@ -423,7 +420,7 @@ class RnsEdge:
         """One announce at a time on each interface that has not got it. No lock held."""
         with self._host.lock:
             app_data = self._app_data
-            if app_data is None or now < self._next_announce_s:
+            if app_data is None or now < self._host.next_announce_s:
                 return
         if seam.is_shared_client() and has_radio():
             # The rnsd would send it by radio, and only it could be told not to.
@@ -440,7 +437,7 @@ class RnsEdge:
             fresh = [key for key in online if key not in self._announced_on]
             self._announced_on.update(fresh)
             if fresh:
-                self._next_announce_s = now + ANNOUNCE_SPACING_S
+                self._host.next_announce_s = now + ANNOUNCE_SPACING_S
         seam.set_app_data(self._destination, app_data)
         for key in fresh:
             interface = online[key]
