@@ -67,6 +67,7 @@ class EdgePeer:
         self.stats = {"reverse": 0, "channel": 0, "dialled": 0, "closed": 0, "frames": 0}
         self.due: list[EnvelopeKind] = []
         self.rounds = 0
+        self.announced = b""
         self.destination = RNS.Destination(
             self.identity, RNS.Destination.IN, RNS.Destination.SINGLE, "ciris", "edge"
         )
@@ -186,7 +187,8 @@ class EdgePeer:
         signature = self.key.sign(message(key_id, self.identity.get_public_key(), epoch))
         name = key_id.encode()
         data = bytes((1, len(name))) + name + public + struct.pack(">Q", epoch) + signature
-        self.destination.announce(app_data=bytes.fromhex(lies.get("raw", "")) or data)
+        self.announced = bytes.fromhex(lies.get("raw", "")) or data
+        self.destination.announce(app_data=self.announced)
 
     def run_rounds(self) -> None:
         """A round of every kind with every peer."""
@@ -203,12 +205,14 @@ class EdgePeer:
                 return self.model.publish(EnvelopeKind(command["kind"]), envelope).hex()
             case "announce":
                 self.announce(**command)
-            case "announce_empty":
-                self.destination.announce()
+            case "announced":
+                return {"app_data": self.announced.hex(), "public": self.public.hex()}
             case "rounds":
                 self.run_rounds()
             case "hold_link":
                 self.dial_only(bytes.fromhex(command["address"]), **command)
+            case "flood":
+                self.flood(bytes.fromhex(command["address"]), command["count"])
             case "state":
                 return self.state()
             case other:
@@ -235,6 +239,14 @@ class EdgePeer:
             link.identify(self.identity)
         if size:
             RNS.Resource(bytes(size), link)
+
+    def flood(self, address: bytes, count: int) -> None:
+        """Link requests, one after the other, whatever becomes of them."""
+        identity = RNS.Identity.recall(RNS.Destination.hash(address, "ciris", "edge"))
+        remote = RNS.Destination(
+            identity, RNS.Destination.OUT, RNS.Destination.SINGLE, "ciris", "edge"
+        )
+        self.flooding = [RNS.Link(remote) for _ in range(count)]
 
     def state(self) -> dict[str, Any]:
         model = self.model

@@ -70,8 +70,10 @@ class EdgeProcess:
         return state
 
     def stop(self) -> None:
-        """End it."""
+        """End it. Idempotent."""
         assert self.process.stdin is not None
+        if self.process.stdin.closed:
+            return
         self.process.stdin.close()
         try:
             self.process.wait(PATIENCE_S)
