@@ -64,7 +64,6 @@ BRIDGEABLE: Final = frozenset(
         Reason.GROUP_ID_NOT_SELF_CERTIFYING,
         Reason.DIMENSION_MISSING,
         Reason.ATTESTATION_TYPE_UNKNOWN,
-        Reason.SET_UNSORTED,
     }
 )
 

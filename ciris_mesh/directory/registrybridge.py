@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -30,7 +30,7 @@ from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge, Se
 from ciris_mesh.directory.peermemory import NO_ROOM
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.meshmembers import for_registries
-from ciris_mesh.records.outcome import Outcome, Verdict
+from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.wire.messages import EnvelopeRef
 
 #: Refs in one Summary. A frame to a registry node is one Resource segment, 1 MiB, and a ref up to
@@ -77,6 +77,7 @@ class _Memory:
     asked: dict[EnvelopeKind, dict[bytes, float]] = field(default_factory=dict)
     aliases: OrderedDict[tuple[EnvelopeKind, bytes], bytes] = field(default_factory=OrderedDict)
     seen: OrderedDict[bytes, Verdict] = field(default_factory=OrderedDict)
+    outcomes: Counter[tuple[Outcome, Reason]] = field(default_factory=Counter)
     switched: int = 0
 
 
@@ -117,6 +118,14 @@ class RegistryBridge:
         with self._lock:
             memory = self._memory(peer)
             return memory.basis, memory.by, memory.switched
+
+    def outcomes(self, peer: str) -> dict[tuple[Outcome, Reason], int]:
+        """What became of the envelopes it delivered, each counted once, since start.
+
+        ADMITTED with a reason: bridged, and what is lacking.
+        """
+        with self._lock:
+            return dict(self._memory(peer).outcomes)
 
     def left(self, peer: str, kind: EnvelopeKind) -> int:
         """How many more ids were worth asking for in the last comparison than one Diff names."""
@@ -216,6 +225,7 @@ class RegistryBridge:
         with self._lock:
             memory = self._memory(peer)
             for digest, verdict in fresh.items():
+                memory.outcomes[verdict.outcome, verdict.reason] += 1
                 if verdict.reason not in NO_ROOM:
                     _put(memory.seen, digest, verdict, SEEN_MAX)
             news = [digest in fresh for digest in digests]

@@ -112,8 +112,7 @@ class ReplicationRuntime:
         self.clock = clock
         self.wall_ms = wall_ms
         self.peers, self.hearing = PeerTable(clock), Hearing(clock)
-        self.events = EventHub()
-        self.drops = DropCounter()
+        self.events, self.drops = EventHub(), DropCounter()
         self.board = StalenessBoard(clock, tau_partial_s=self.config.tau_partial_s)
         self._passed_on: tuple[frozenset[str], frozenset[str], frozenset[str]] | None = None
         directory.favour(self._friends)
@@ -154,14 +153,13 @@ class ReplicationRuntime:
             progress_s=self._progress_s,
         )
         self._exchange.join(self.scheduler)
-        known, ids = bindings or BindingStore(), self.peers.key_ids
         off = self._air.off if self._air is not None else None
-        greeter = Greeter(own, known, directory, wall_ms=wall_ms, peers=ids, off=off)
+        bindings, ids = bindings or BindingStore(), self.peers.key_ids
+        greeter = Greeter(own, bindings, directory, wall_ms=wall_ms, peers=ids, off=off)
         self._links = Links(parts, greeter, self._exchange, self.scheduler)
         self.registries = self._make_registries(edge)
         self._lock = threading.Lock()  # guards the two flags
-        self._started = False
-        self._stopped = False
+        self._started = self._stopped = False
 
     # -- life ------------------------------------------------------------------------------
 

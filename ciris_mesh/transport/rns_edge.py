@@ -37,6 +37,7 @@ from ciris_mesh.transport.limits import (
 from ciris_mesh.transport.medium import medium_of
 from ciris_mesh.transport.reasons import DialReason, DownReason, DropReason
 from ciris_mesh.transport.rns_announce import ANNOUNCE_SPACING_S
+from ciris_mesh.transport.rns_channel import open_channel
 from ciris_mesh.transport.rns_dial import Dialer, Dialled
 from ciris_mesh.transport.rns_edge_link import EdgeLink
 from ciris_mesh.transport.rns_halfopen import HalfOpenLinks
@@ -336,7 +337,7 @@ class RnsEdge:
     def _dialled(self, link: Dialled) -> None:
         """No lock held; right when the link is set up."""
         assert isinstance(link, EdgeLink)
-        seam.open_channel(link.rns, at_border(link.channel_message))
+        open_channel(link.rns, at_border(link.channel_message))
 
     def _dial_failed(self, address: Address, reason: DialReason) -> None:
         queue = self._queues.get(address)
@@ -357,7 +358,7 @@ class RnsEdge:
                 return
             link = self.add_link(rns, None)
         seam.attach(rns, link)
-        seam.open_channel(rns, at_border(link.channel_message))
+        open_channel(rns, at_border(link.channel_message))
         way = link_way(rns, None)
         with self._host.lock:
             link.bring_up(*way)

@@ -41,6 +41,9 @@ RESOURCE_REJECTED: Final[int] = RNS.Resource.REJECTED
 #: one, sets the state of a complete Resource back to "transferring" while its callback runs.
 _NOT_ARRIVED: Final = (RNS.Resource.FAILED, RNS.Resource.CORRUPT, RNS.Resource.REJECTED)
 
+#: What a message of a Channel is made of; see rns_channel.
+ChannelMessage: Final = RNS.MessageBase
+
 #: A Resource above this size is sent as several, one after the other.
 SEGMENT_BYTES_MAX: Final[int] = RNS.Resource.MAX_EFFICIENT_SIZE
 
@@ -372,39 +375,6 @@ def attach(link: Any, events: LinkEvents) -> None:
             lambda _link, identity: events.identified(Address(identity.hash))
         )
     link.set_resource_strategy(RNS.Link.ACCEPT_APP)
-
-
-class _ChannelFrame(RNS.MessageBase):  # type: ignore[misc]
-    """A frame of a registry node that came as a Channel message."""
-
-    MSGTYPE = 0x0000
-
-    def __init__(self) -> None:
-        self.frame = b""
-
-    def pack(self) -> bytes:
-        """We send none: our own frames go as Resources."""
-        return self.frame
-
-    def unpack(self, raw: bytes) -> None:
-        """Reticulum took the header off."""
-        self.frame = raw
-
-
-def open_channel(link: Any, received: Callable[[bytes], None]) -> None:
-    """Take Channel messages of type 0 on an established link.
-
-    Without an open channel Reticulum proves none, and a registry node closes the link. To be
-    called right when the link is established: before that it has no round trip to go by.
-    """
-    channel = link.get_channel()
-    channel.register_message_type(_ChannelFrame)
-
-    def take(message: _ChannelFrame) -> bool:
-        received(message.frame)
-        return True
-
-    channel.add_message_handler(take)
 
 
 def has_arrived(resource: Resource) -> bool:
