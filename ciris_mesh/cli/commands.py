@@ -15,6 +15,7 @@ _CLI: Final = "ciris_mesh.cli"
 #: Command -> where it lives and its line in the list.
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "init": (f"{_CLI}.init", "init", "Create this node's keys, configuration and store."),
+    "setup": (f"{_CLI}.setup", "setup", "Set up a node for a role, by a few questions."),
     "run": (f"{_CLI}.run", "run", "Run the node in the foreground."),
     "id": (f"{_CLI}.identity", "show_id", "Show who this node is."),
     "invite": (f"{_CLI}.identity", "invite", "Print the line another node adds as a peer."),
