@@ -17,6 +17,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "init": (f"{_CLI}.init", "init", "Create this node's keys, configuration and store."),
     "setup": (f"{_CLI}.setup", "setup", "Set up a node for a role, by a few questions."),
     "run": (f"{_CLI}.run", "run", "Run the node in the foreground."),
+    "service": (f"{_CLI}.service", "service", "Let systemd start and watch this node."),
     "id": (f"{_CLI}.identity", "show_id", "Show who this node is."),
     "invite": (f"{_CLI}.identity", "invite", "Print the line another node adds as a peer."),
     "peer": (f"{_CLI}.peers", "peer", "Add, remove or list peers."),

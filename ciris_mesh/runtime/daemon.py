@@ -30,10 +30,12 @@ from ciris_mesh.runtime.operations import READ_OPS, Operations, peer_config
 from ciris_mesh.runtime.operatorparts import People
 from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
+from ciris_mesh.runtime.pulse import pulse_of
 from ciris_mesh.runtime.registries import registry_settings
 from ciris_mesh.runtime.remote import RemoteControl
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
+from ciris_mesh.runtime.systemd import Watchdog, notify, watchdog_s
 from ciris_mesh.runtime.trusting import trust_of
 from ciris_mesh.transport.rns_config import reticulum_errors
 from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum, start_reticulum
@@ -90,10 +92,15 @@ def run(home: Home, options: RunOptions | None = None) -> int:
         announcer.start()
         stack.callback(announcer.stop)
         people.start()
+        watchdog = Watchdog(pulse_of(node.runtime).is_well, watchdog_s())
+        watchdog.start()
+        stack.callback(watchdog.stop)
         logger.info("node.ready key_id=%s", node.key_id)
+        notify(f"READY=1\nSTATUS={node.key_id}")
         print(f"ready {node.key_id}", file=sys.stderr, flush=True)  # noqa: T201 (for whoever waits)
         ending.wait()
         logger.info("node.stopping")
+        notify("STOPPING=1")
     shutdown_reticulum()
     return 0
 
