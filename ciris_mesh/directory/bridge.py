@@ -5,6 +5,9 @@ Holdings are not the offer. What this node *has* decides what it asks for; whose
 peer's offer without offering it itself still belongs to the set the two compare, or two nodes
 with different friends would never agree that they are done.
 
+Ids here are copy ids (`records.cosigning`), so that a signature more is a difference; with registry
+nodes, which know nothing of signers, they are envelope ids.
+
 Everything remembered here is per (peer, id) and bounded. It only saves questions: losing it costs
 a repeated one, never a record.
 """
@@ -20,6 +23,7 @@ from itertools import islice
 from typing import Final
 
 from ciris_mesh.directory.base import (
+    Evicted,
     ReplicationDirectory,
     SetDigest,
     Shelf,
@@ -28,14 +32,13 @@ from ciris_mesh.directory.base import (
     StoredRow,
 )
 from ciris_mesh.directory.buckets import digest_of
-from ciris_mesh.directory.peermemory import Offer, PeerMemory, View, is_known, remember, sent_memory
+from ciris_mesh.directory.offers import OFFER_REFS_MAX, Offer, Offers
+from ciris_mesh.directory.peermemory import PeerMemory, View, is_known, remember, sent_memory
 from ciris_mesh.directory.quotas import is_ours
+from ciris_mesh.records.cosigning import is_cosigned
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
 from ciris_mesh.wire.messages import EnvelopeRef
-
-#: A v1 Summary spells a ref in up to 160 bytes of JSON, so this is just under a frame of 8 MiB.
-OFFER_REFS_MAX: Final = 50_000
 
 #: Peers something is remembered about. More than a node ever has; the longest silent goes first.
 PEERS_MAX: Final = 256
@@ -74,6 +77,7 @@ class FederationDirectoryReplicationBridge:
             Called once per question, so a change takes effect with the next one.
         unwanted: kinds never asked for, because nothing of them could be admitted here. What peers
             offer of them counts as known.
+        is_registry: true of peers with whom envelope ids are compared.
         clock: monotonic seconds, for back-off.
     """
 
@@ -83,14 +87,16 @@ class FederationDirectoryReplicationBridge:
         trusted: Callable[[], frozenset[str]],
         *,
         unwanted: frozenset[EnvelopeKind] = frozenset(),
+        is_registry: Callable[[str], bool] = lambda _peer: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
         self._trusted = trusted
         self._unwanted = unwanted
+        self._is_registry = is_registry
         self._clock = clock
+        self._offers = Offers(directory, trusted)
         self._lock = threading.Lock()  # guards all below; never held while calling the directory
-        self._offers: dict[EnvelopeKind, Offer] = {}
         self._peers: OrderedDict[str, PeerMemory] = OrderedDict()
         self._counts: Counter[tuple[str, str]] = Counter()
 
@@ -101,15 +107,22 @@ class FederationDirectoryReplicationBridge:
 
         Over that, each signer gets as many as any other, so that one's flood hides nobody's.
         """
-        return self._offer(kind).refs
+        return self._offer(peer, kind).refs
 
     def truncated(self, peer: str, kind: EnvelopeKind) -> int:
         """How many more rows `peer` might be offered, were an offer not limited."""
-        return self._offer(kind).left_out
+        return self._offer(peer, kind).left_out
 
     def may_serve(self, peer: str, kind: EnvelopeKind, row: StoredRow) -> bool:
         """The one predicate of list and fetch: may this row go to this peer?"""
         return row.kind is kind and _may_pass_on(row, self._trusted())
+
+    def row(self, peer: str, kind: EnvelopeKind, one: bytes) -> StoredRow | None:
+        """The record behind an id: of a copy, with all who signed it by now."""
+        if self._by_copy(peer, kind):
+            held = self._directory.copies(kind, (one,)).get(one)
+            return self._directory.get(kind, held.envelope_id) if held is not None else None
+        return self._directory.get(kind, one)
 
     def serve(
         self, peer: str, kind: EnvelopeKind, want: Sequence[bytes], *, budget_bytes: int
@@ -126,7 +139,7 @@ class FederationDirectoryReplicationBridge:
             if left_bytes < 0:
                 unserved.append((envelope_id, "over_budget"))
                 continue
-            row = self._directory.get(kind, envelope_id)
+            row = self.row(peer, kind, envelope_id)
             if row is None:
                 unserved.append((envelope_id, "not_held"))
             elif not _may_pass_on(row, trusted):
@@ -160,7 +173,7 @@ class FederationDirectoryReplicationBridge:
             self._count("not_asked", "unwanted", len(refs))
             return []
         ids = list(dict.fromkeys(ref.envelope_hash for ref in reversed(refs)))
-        standing = self._directory.standing(kind, ids)
+        standing = self._standing(peer, kind, ids)
         now_s = self._clock()
         wanted: list[bytes] = []
         with self._lock:
@@ -183,7 +196,7 @@ class FederationDirectoryReplicationBridge:
 
         Of more than fits into its share, the newest.
         """
-        ours = self._offer(kind).ids
+        ours = self._offer(peer, kind).ids
         offered = dict.fromkeys(ref.envelope_hash for ref in refs[:OFFER_REFS_MAX])
         with self._lock:
             memory = self._memory(peer)
@@ -191,7 +204,7 @@ class FederationDirectoryReplicationBridge:
             beyond = frozenset(islice((one for one in offered if one not in ours), room))
             if memory.noted.get(kind, frozenset()) == beyond:
                 return
-            memory.noted[kind] = beyond
+            memory.note(kind, beyond)
             memory.version += 1
 
     def apply(
@@ -204,17 +217,18 @@ class FederationDirectoryReplicationBridge:
         with self._lock:
             memory = self._memory(peer)
             memory.version += 1
-            ids = {verdict.envelope_id for verdict in verdicts if verdict.envelope_id}
+            came = [(one, it) for it in verdicts if (one := self.id_of(peer, it)) is not None]
+            ids = {one for one, _ in came}
             self._note_offered(peer, kind, ids)  # whether or not a Summary named it before
-            for verdict in verdicts:
-                if verdict.envelope_id is not None:
-                    remember(memory, (kind, verdict.envelope_id), verdict, now_s)
+            for one, verdict in came:
+                remember(memory, (kind, one), verdict, now_s)
             for entry in evicted:
-                theirs = self._memory(entry.peer)
-                theirs.version += 1
-                theirs.deferred.pop((entry.kind, entry.envelope_id), None)
-                theirs.note_unserved((entry.kind, entry.envelope_id), now_s)
+                self._note_evicted(entry, now_s)
         return verdicts
+
+    def id_of(self, peer: str, verdict: Verdict) -> bytes | None:
+        """What `peer` calls the record that this was said of; None when it could not be read."""
+        return verdict.envelope_id if self._is_registry(peer) else verdict.copy_id
 
     def owing(self, peer: str, kind: EnvelopeKind, refs: Iterable[EnvelopeRef]) -> int:
         """How many of these are on no shelf here, refused and unwanted ones aside.
@@ -224,7 +238,7 @@ class FederationDirectoryReplicationBridge:
         if kind in self._unwanted:
             return 0
         ids = {ref.envelope_hash for ref in refs}
-        standing = self._directory.standing(kind, ids)
+        standing = self._standing(peer, kind, ids)
         shelved = (Standing.HELD, Standing.BRIDGED)
         now_s = self._clock()
         with self._lock:
@@ -239,7 +253,7 @@ class FederationDirectoryReplicationBridge:
         """How many records `peer` offers wait in a pool here: known, compared, and not held."""
         with self._lock:
             noted = self._memory(peer).noted.get(kind, frozenset())
-        standing = self._directory.standing(kind, noted) if noted else {}
+        standing = self._standing(peer, kind, noted)
         return sum(found is Standing.DEFERRED for found in standing.values())
 
     def served_nothing(self, peer: str, kind: EnvelopeKind, ids: Iterable[bytes]) -> None:
@@ -272,11 +286,8 @@ class FederationDirectoryReplicationBridge:
         kind's table when there is such a record, and not more than `at_most`.
         """
         view = self._view(peer, kind)
-        beside = self._directory.digest(kind).count - len(view.offer.ids)
-        if not 0 < beside <= at_most:
-            return frozenset()
-        held = {ref.envelope_hash for ref in self._directory.holdings(kind)}
-        return frozenset(held - view.offer.ids - view.known)
+        by_copy = self._by_copy(peer, kind)
+        return self._offers.beside(kind, view.offer, at_most=at_most, by_copy=by_copy) - view.known
 
     def note_met(self, peer: str, kind: EnvelopeKind, ids: Collection[bytes]) -> None:
         """`peer` has these in its view."""
@@ -293,7 +304,7 @@ class FederationDirectoryReplicationBridge:
             The ids, oldest first for the reason `lacking` gives, and how many wait: the peer took
             them a moment ago and did not come to know them.
         """
-        offered = [ref.envelope_hash for ref in reversed(self._offer(kind).refs)]
+        offered = [ref.envelope_hash for ref in reversed(self._offer(peer, kind).refs)]
         if ids is not None:
             offered = [one for one in offered if one in ids]
         now_s = self._clock()
@@ -331,7 +342,7 @@ class FederationDirectoryReplicationBridge:
             noted = memory.noted.get(kind, frozenset())
             left = noted.difference(ids)
             if len(left) < len(noted):
-                memory.noted[kind] = left
+                memory.note(kind, left)
                 memory.version += 1
         return len(noted) - len(left)
 
@@ -349,7 +360,7 @@ class FederationDirectoryReplicationBridge:
     # -- inside ------------------------------------------------------------------------------
 
     def _view(self, peer: str, kind: EnvelopeKind) -> View:
-        offer = self._offer(kind)
+        offer = self._offer(peer, kind)
         now_s = self._clock()
         with self._lock:
             memory = self._memory(peer)
@@ -357,10 +368,15 @@ class FederationDirectoryReplicationBridge:
             is_same = view is not None and view.offer is offer and view.version == version
             if view is not None and is_same and now_s < view.until_s:
                 return view
+        outgrown = self._outgrown(peer, kind, view.offer, offer) if view is not None else {}
+        with self._lock:
+            memory = self._memory(peer)
+            self._note_offered(peer, kind, outgrown)
+            memory.note_judged(kind, outgrown)
             noted = memory.noted.get(kind, frozenset())
             beyond = noted - offer.ids
             if len(beyond) < len(noted):
-                memory.noted[kind] = beyond  # what we offer ourselves needs no note
+                memory.note(kind, beyond)  # what we offer ourselves needs no note
         known = self._known(peer, kind, beyond)
         digest = digest_of(offer.ids | known) if known else offer.digest
         view = View(offer, version, now_s + VIEW_REUSE_S, digest, known)
@@ -371,7 +387,7 @@ class FederationDirectoryReplicationBridge:
     def _known(self, peer: str, kind: EnvelopeKind, beyond: frozenset[bytes]) -> frozenset[bytes]:
         if not beyond or kind in self._unwanted:
             return beyond
-        standing = self._directory.standing(kind, beyond)
+        standing = self._standing(peer, kind, beyond)
         now_s = self._clock()
         with self._lock:
             memory = self._memory(peer)
@@ -379,33 +395,38 @@ class FederationDirectoryReplicationBridge:
                 one for one in beyond if is_known(memory, (kind, one), standing.get(one), now_s)
             )
 
-    def _offer(self, kind: EnvelopeKind) -> Offer:
-        trusted = self._trusted()
-        generation = self._directory.generation(kind)
+    def _outgrown(
+        self, peer: str, kind: EnvelopeKind, before: Offer, offer: Offer
+    ) -> dict[bytes, bytes]:
+        """Copies we offered until somebody more had signed, and the records they are of.
+
+        The peer may have them still. When it does not, that is seen, and they are forgotten; else
+        they would be sent here for nothing.
+        """
+        if before is offer or not self._by_copy(peer, kind):
+            return {}
+        held = self._directory.copies(kind, before.ids - offer.ids)
+        return {one: it.envelope_id for one, it in held.items() if it.copy_id != one}
+
+    def _by_copy(self, peer: str, kind: EnvelopeKind) -> bool:
+        return is_cosigned(kind) and not self._is_registry(peer)
+
+    def _standing(
+        self, peer: str, kind: EnvelopeKind, ids: Collection[bytes]
+    ) -> dict[bytes, Standing]:
+        """How well each of these is known. A copy is held as it is, or was seen and made use of."""
+        if not ids or not self._by_copy(peer, kind):
+            return self._directory.standing(kind, ids) if ids else {}
         with self._lock:
-            cached = self._offers.get(kind)
-        if cached is not None and (cached.generation, cached.trusted) == (generation, trusted):
-            return cached
+            judged = self._memory(peer).judged.get(kind, {})
+            seen = {one: judged[one] for one in ids if one in judged}
+        held = self._directory.copies(kind, [one for one in ids if one not in seen])
+        found = {one: Standing.HELD for one, it in held.items() if it.copy_id == one}
+        records = self._directory.standing(kind, set(seen.values()))
+        return found | {one: records[it] for one, it in seen.items() if it in records}
 
-        def charged(signers: tuple[str, ...]) -> tuple[str, ...]:
-            if not is_ours(kind, signers, trusted.__contains__):
-                return ()
-            return tuple(name for name in signers if name in trusted)
-
-        newest, left_out = self._directory.newest(kind, charged, limit=OFFER_REFS_MAX)
-        refs = tuple(newest)
-        ids = frozenset(ref.envelope_hash for ref in refs)
-        offer = Offer(generation, trusted, refs, ids, self._digest(kind, generation, ids), left_out)
-        with self._lock:
-            self._offers[kind] = offer
-        return offer
-
-    def _digest(self, kind: EnvelopeKind, generation: int, ids: frozenset[bytes]) -> SetDigest:
-        """The kept digest when everything held is offered, else one computed for the offer."""
-        whole = self._directory.digest(kind)
-        if whole.count == len(ids) and self._directory.generation(kind) == generation:
-            return whole
-        return digest_of(ids)
+    def _offer(self, peer: str, kind: EnvelopeKind) -> Offer:
+        return self._offers.of(kind, by_copy=self._by_copy(peer, kind))
 
     def _memory(self, peer: str) -> PeerMemory:
         assert self._lock.locked(), "memories are read and written under the lock"
@@ -423,6 +444,15 @@ class FederationDirectoryReplicationBridge:
         room = self._room_for_noted(peer, kind) - len(noted)
         if new := frozenset(islice((one for one in ids if one not in noted), max(0, room))):
             memory.noted[kind] = noted | new
+
+    def _note_evicted(self, entry: Evicted, now_s: float) -> None:
+        """Who delivered it is asked again later; it is known of nobody's any more."""
+        one = entry.envelope_id if self._is_registry(entry.peer) else entry.copy_id
+        key = entry.kind, one
+        self._memory(entry.peer).note_unserved(key, now_s)
+        self._memory(entry.peer).version += 1
+        for memory in self._peers.values():
+            memory.version += memory.forget_judged(key)
 
     def _room_for_noted(self, peer: str, kind: EnvelopeKind) -> int:
         """How many ids of an offer of this kind may be noted. Nobody else's make room."""

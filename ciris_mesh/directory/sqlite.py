@@ -13,7 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -33,6 +33,7 @@ from ciris_mesh.directory.schema import check_tables, migrate
 from ciris_mesh.directory.sqlite_references import ROW, References, Sql, stored_row, strings
 from ciris_mesh.directory.store import PooledEntry, SavedBuckets, fair_share
 from ciris_mesh.errors import DirectoryError, LifecycleError
+from ciris_mesh.records.cosigning import copy_id, is_cosigned
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.wire.messages import EnvelopeRef
@@ -45,6 +46,8 @@ READER_WAIT_S: Final = 30.0
 
 #: SQLite's oldest supported limit is 999 variables in a statement.
 _IDS_PER_STATEMENT: Final = 900
+
+_ID_BYTES: Final = 32
 
 #: Few sign much: most rows have signers that were just looked at.
 _SIGNERS_REMEMBERED: Final = 256
@@ -152,9 +155,11 @@ class SqliteStore(References):
         charged: Callable[[tuple[str, ...]], tuple[str, ...]],
         *,
         limit: int,
+        by_copy: bool,
     ) -> tuple[list[EnvelopeRef], int]:
         """See Store."""
         charged_text = lru_cache(_SIGNERS_REMEMBERED)(lambda text: charged(strings(text)))
+        name = partial(_copy_id, kind) if by_copy else lambda envelope_id, _signers: envelope_id
         with translated(self._path), self._readers.borrow() as reader:
             rows = reader.execute(
                 "SELECT envelope_id, seq, signers, introduced FROM record "
@@ -163,7 +168,7 @@ class SqliteStore(References):
             )
             with closing(rows):
                 passing = (
-                    (EnvelopeRef(id_, seq), who)
+                    (EnvelopeRef(name(id_, text), seq), who)
                     for id_, seq, text, introduced in rows
                     if (who := charged_text(text) or (introduced and strings(text)))
                 )
@@ -181,15 +186,20 @@ class SqliteStore(References):
             for envelope_id, text in rows
         }
 
-    def bucket_ids(self, kind: EnvelopeKind, bucket: int) -> list[bytes]:
+    def bucket_copies(self, kind: EnvelopeKind, bucket: int) -> list[bytes]:
         """See Store."""
-        first = bytes([bucket])
-        rows = self._read(
-            "SELECT envelope_id FROM record "
-            "WHERE kind = ? AND envelope_id BETWEEN ? AND ? AND shelf = ?",
-            (KINDS[kind].number, first, first + b"\xff" * 31, Shelf.FEDERATION),
-        )
-        return [envelope_id for (envelope_id,) in rows]
+        rows = self._beginning(kind, bytes([bucket]))
+        return [_copy_id(kind, envelope_id, signers) for envelope_id, signers in rows]
+
+    def alike(
+        self, kind: EnvelopeKind, heads: Iterable[bytes]
+    ) -> list[tuple[bytes, tuple[str, ...]]]:
+        """See Store."""
+        return [
+            (envelope_id, _signers(text))
+            for head in heads
+            for envelope_id, text in self._beginning(kind, head)
+        ]
 
     def key_row(self, key_id: str) -> StoredRow | None:
         """See Store."""
@@ -335,6 +345,15 @@ class SqliteStore(References):
             self._writer.close()
             self._lock.release()
 
+    def _beginning(self, kind: EnvelopeKind, head: bytes) -> list[Sql]:
+        """Id and signers of federation-shelf rows whose ids begin so."""
+        last = head + b"\xff" * (_ID_BYTES - len(head))
+        return self._read(
+            "SELECT envelope_id, signers FROM record "
+            "WHERE kind = ? AND envelope_id BETWEEN ? AND ? AND shelf = ?",
+            (KINDS[kind].number, head, last, Shelf.FEDERATION),
+        )
+
     def _set_synchronous(self, *, full: bool) -> None:
         if full is not self._is_full:
             self._writer.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
@@ -403,6 +422,15 @@ def _open_writer(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+@lru_cache(_SIGNERS_REMEMBERED)
+def _signers(text: str) -> tuple[str, ...]:
+    return strings(text)
+
+
+def _copy_id(kind: EnvelopeKind, envelope_id: bytes, signers: str) -> bytes:
+    return copy_id(kind, envelope_id, _signers(signers)) if is_cosigned(kind) else envelope_id
 
 
 def _parts(ids: Iterable[bytes]) -> Iterator[list[bytes]]:
