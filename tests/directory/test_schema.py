@@ -11,6 +11,7 @@ import pytest
 
 from ciris_mesh.directory import schema, sqlite
 from ciris_mesh.directory.base import Source
+from ciris_mesh.directory.buckets import bucket_digest, digest_of
 from ciris_mesh.directory.dbfile import APPLICATION_ID, connect
 from ciris_mesh.directory.schema import BACKUPS_KEPT, MIGRATIONS, Migration, back_up, migrate
 from ciris_mesh.directory.sqlite import SqliteDirectory
@@ -19,6 +20,7 @@ from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.names import ALL_REVOCATIONS, name
 from ciris_mesh.records.tokens import key_token
+from support.copies import copies_held
 from support.keys import alice, bob
 from support.records import AT_MS, sample
 
@@ -120,6 +122,26 @@ def test_what_was_held_in_version_4_is_found_by_who_said_it(path: Path) -> None:
         (row,) = directory.named_rows(by_alice, limit=9)
         assert row.kind is K.REVOCATION
         assert len(directory.named_rows(ALL_REVOCATIONS, limit=9)) == 1, "each once"
+    finally:
+        directory.close()
+
+
+def test_digests_of_version_5_are_counted_again_with_who_signed(path: Path) -> None:
+    directory = SqliteDirectory(path)
+    for kind, raw in ((K.KEY, sample(K.KEY, alice())), (K.FAMILY, sample(K.FAMILY, alice()))):
+        directory.admit(kind, raw, PEER, now_ms=AT_MS)
+    (family,) = directory.holdings(K.FAMILY)
+    whole = directory.digest(K.FAMILY)
+    directory.close()
+    connection = connect(path, read_only=False)
+    old = bucket_digest([family.envelope_hash])
+    connection.execute("UPDATE bucket SET digest = ? WHERE kind = 5", (old.digest,))
+    connection.execute("DELETE FROM migration WHERE version >= 6")
+    connection.execute("PRAGMA user_version = 5")
+    connection.close()
+    directory = SqliteDirectory(path)
+    try:
+        assert directory.digest(K.FAMILY) == whole == digest_of(copies_held(directory, K.FAMILY))
     finally:
         directory.close()
 
