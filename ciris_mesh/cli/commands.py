@@ -21,6 +21,8 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "peer": (f"{_CLI}.peers", "peer", "Add, remove or list peers."),
     "peers": (f"{_CLI}.peers", "peers", "Show peers and how fresh this node is against each."),
     "status": (f"{_CLI}.status", "status", "Show how the running node is doing."),
+    "doctor": (f"{_CLI}.doctor", "doctor", "Look for what is wrong, and say what helps."),
+    "explain": (f"{_CLI}.explain", "explain", "Say what a name in a log or on a screen means."),
     "budget": (f"{_CLI}.budget", "budget", "Show airtime used and allowed, and what waits."),
     "wait": (f"{_CLI}.wait", "wait", "Wait until this node and its peers agree."),
     "sync": (f"{_CLI}.wait", "sync", "Ask the running node for a round with one peer now."),
