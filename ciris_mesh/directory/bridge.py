@@ -38,6 +38,7 @@ from ciris_mesh.directory.quotas import is_ours
 from ciris_mesh.records.cosigning import is_cosigned
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
+from ciris_mesh.records.scope import ALL, Scope, Terms
 from ciris_mesh.wire.messages import EnvelopeRef
 
 #: Peers something is remembered about. More than a node ever has; the longest silent goes first.
@@ -88,6 +89,7 @@ class FederationDirectoryReplicationBridge:
         *,
         unwanted: frozenset[EnvelopeKind] = frozenset(),
         is_registry: Callable[[str], bool] = lambda _peer: False,
+        scope: Scope = ALL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
@@ -95,10 +97,23 @@ class FederationDirectoryReplicationBridge:
         self._unwanted = unwanted
         self._is_registry = is_registry
         self._clock = clock
-        self._offers = Offers(directory, trusted)
+        self._all_offers = Offers(directory, trusted)
+        self._own_terms = Terms(frozenset({scope} - {ALL}))
         self._lock = threading.Lock()  # guards all below; never held while calling the directory
+        self._terms: dict[str, Terms] = {}
         self._peers: OrderedDict[str, PeerMemory] = OrderedDict()
         self._counts: Counter[tuple[str, str]] = Counter()
+
+    def agree(self, peer: str, terms: Terms) -> None:
+        """From now on this is compared with a configured peer, and offered to it."""
+        with self._lock:
+            self._terms[peer] = terms
+
+    def forget(self, peer: str) -> None:
+        """It is no peer any more."""
+        with self._lock:
+            self._terms.pop(peer, None)
+            self._peers.pop(peer, None)
 
     # -- sending -----------------------------------------------------------------------------
 
@@ -115,7 +130,7 @@ class FederationDirectoryReplicationBridge:
 
     def may_serve(self, peer: str, kind: EnvelopeKind, row: StoredRow) -> bool:
         """The one predicate of list and fetch: may this row go to this peer?"""
-        return row.kind is kind and _may_pass_on(row, self._trusted())
+        return row.kind is kind and self._may_go(peer, row)
 
     def row(self, peer: str, kind: EnvelopeKind, one: bytes) -> StoredRow | None:
         """The record behind an id: of a copy, with all who signed it by now."""
@@ -131,7 +146,6 @@ class FederationDirectoryReplicationBridge:
 
         What does not fit is left for the peer to ask again; it knows what it still lacks.
         """
-        trusted = self._trusted()
         sent: dict[bytes, bytes] = {}
         unserved: list[tuple[bytes, str]] = []
         left_bytes = budget_bytes
@@ -142,7 +156,7 @@ class FederationDirectoryReplicationBridge:
             row = self.row(peer, kind, envelope_id)
             if row is None:
                 unserved.append((envelope_id, "not_held"))
-            elif not _may_pass_on(row, trusted):
+            elif not self._may_go(peer, row):
                 unserved.append((envelope_id, "not_offered"))
             elif sent and len(row.envelope) > left_bytes:
                 unserved.append((envelope_id, "over_budget"))
@@ -287,7 +301,10 @@ class FederationDirectoryReplicationBridge:
         """
         view = self._view(peer, kind)
         by_copy = self._by_copy(peer, kind)
-        return self._offers.beside(kind, view.offer, at_most=at_most, by_copy=by_copy) - view.known
+        held = self._all_offers.beside(
+            kind, self._agreed(peer), view.offer, at_most=at_most, by_copy=by_copy
+        )
+        return held - view.known
 
     def note_met(self, peer: str, kind: EnvelopeKind, ids: Collection[bytes]) -> None:
         """`peer` has these in its view."""
@@ -426,7 +443,19 @@ class FederationDirectoryReplicationBridge:
         return found | {one: records[it] for one, it in seen.items() if it in records}
 
     def _offer(self, peer: str, kind: EnvelopeKind) -> Offer:
-        return self._offers.of(kind, by_copy=self._by_copy(peer, kind))
+        return self._all_offers.of(kind, self._agreed(peer), by_copy=self._by_copy(peer, kind))
+
+    def _agreed(self, peer: str) -> Terms:
+        with self._lock:
+            return self._terms.get(peer, self._own_terms)
+
+    def _may_go(self, peer: str, row: StoredRow) -> bool:
+        """The offer decides what a scope holds; ours or not is looked at now."""
+        if row.shelf is not Shelf.FEDERATION:
+            return False
+        terms = self._agreed(peer)
+        is_said = row.introduced or is_ours(row.kind, row.signers, self._trusted().__contains__)
+        return is_said and self._all_offers.holds(terms, row)
 
     def _memory(self, peer: str) -> PeerMemory:
         assert self._lock.locked(), "memories are read and written under the lock"
@@ -468,9 +497,3 @@ class FederationDirectoryReplicationBridge:
     def _count(self, what: str, reason: str, number: int = 1) -> None:
         with self._lock:
             self._counts[what, reason] += number
-
-
-def _may_pass_on(row: StoredRow, trusted: frozenset[str]) -> bool:
-    """Federation shelf, and said by one of ours, or what that relies on."""
-    is_said = row.introduced or is_ours(row.kind, row.signers, trusted.__contains__)
-    return row.shelf is Shelf.FEDERATION and is_said
