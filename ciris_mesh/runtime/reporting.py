@@ -13,6 +13,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.handshake import WIRE_VERSIONS
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.peers import Peer
+from ciris_mesh.runtime.registryreport import registry_health, registry_rows
 from ciris_mesh.runtime.status import (
     STATUS_SCHEMA,
     CandidateStatus,
@@ -56,6 +57,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
     now_s = runtime.clock()
     runtime.hearing.look(stats.interfaces)
     peers = tuple(peer_status(node, peer) for peer in runtime.peers.all())
+    registries = registry_rows(runtime)
     return NodeStatus(
         schema=STATUS_SCHEMA,
         version=__version__,
@@ -64,7 +66,11 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
         fingerprint=node.fingerprint.hex(),
         uptime_s=round(uptime_s, 1),
         clock=clock,
-        health=(*_health(peers, stats, clock), *_truncated(node, counts)),
+        health=(
+            *_health(peers, stats, clock),
+            *_truncated(node, counts),
+            *registry_health(registries),
+        ),
         peers=peers,
         candidates=tuple(
             CandidateStatus(
@@ -97,6 +103,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
         ),
         drops={**stats.dropped, **runtime.drops.snapshot(), **_withheld(node)},
         rss_bytes=rss_bytes(),
+        registries=registries,
         clock_source=clock_source,
         written_bytes=written_bytes(),
     )
