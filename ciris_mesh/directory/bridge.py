@@ -5,8 +5,7 @@ Holdings are not the offer. What this node *has* decides what it asks for; whose
 peer's offer without offering it itself still belongs to the set the two compare, or two nodes
 with different friends would never agree that they are done.
 
-Ids here are copy ids (`records.cosigning`), so that a signature more is a difference; with registry
-nodes, which know nothing of signers, they are envelope ids.
+Ids here are those that `naming` says: of copies, or with registry nodes of records.
 
 Everything remembered here is per (peer, id) and bounded. It only saves questions: losing it costs
 a repeated one, never a record.
@@ -32,10 +31,10 @@ from ciris_mesh.directory.base import (
     StoredRow,
 )
 from ciris_mesh.directory.buckets import digest_of
+from ciris_mesh.directory.naming import Naming
 from ciris_mesh.directory.offers import OFFER_REFS_MAX, Offer, Offers
 from ciris_mesh.directory.peermemory import PeerMemory, View, is_known, remember, sent_memory
 from ciris_mesh.directory.quotas import is_ours
-from ciris_mesh.records.cosigning import is_cosigned
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
 from ciris_mesh.records.scope import ALL, Scope, Terms
@@ -78,7 +77,6 @@ class FederationDirectoryReplicationBridge:
             Called once per question, so a change takes effect with the next one.
         unwanted: kinds never asked for, because nothing of them could be admitted here. What peers
             offer of them counts as known.
-        is_registry: true of peers with whom envelope ids are compared.
         clock: monotonic seconds, for back-off.
     """
 
@@ -88,15 +86,14 @@ class FederationDirectoryReplicationBridge:
         trusted: Callable[[], frozenset[str]],
         *,
         unwanted: frozenset[EnvelopeKind] = frozenset(),
-        is_registry: Callable[[str], bool] = lambda _peer: False,
         scope: Scope = ALL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
         self._trusted = trusted
         self._unwanted = unwanted
-        self._is_registry = is_registry
         self._clock = clock
+        self.naming = Naming(directory)
         self._all_offers = Offers(directory, trusted)
         self._own_terms = Terms(frozenset({scope} - {ALL}))
         self._lock = threading.Lock()  # guards all below; never held while calling the directory
@@ -133,11 +130,8 @@ class FederationDirectoryReplicationBridge:
         return row.kind is kind and self._may_go(peer, row)
 
     def row(self, peer: str, kind: EnvelopeKind, one: bytes) -> StoredRow | None:
-        """The record behind an id: of a copy, with all who signed it by now."""
-        if self._by_copy(peer, kind):
-            held = self._directory.copies(kind, (one,)).get(one)
-            return self._directory.get(kind, held.envelope_id) if held is not None else None
-        return self._directory.get(kind, one)
+        """The record behind an id, as it is held by now."""
+        return self.naming.row(peer, kind, one)
 
     def serve(
         self, peer: str, kind: EnvelopeKind, want: Sequence[bytes], *, budget_bytes: int
@@ -252,7 +246,7 @@ class FederationDirectoryReplicationBridge:
 
     def id_of(self, peer: str, verdict: Verdict) -> bytes | None:
         """What `peer` calls the record that this was said of; None when it could not be read."""
-        return verdict.envelope_id if self._is_registry(peer) else verdict.copy_id
+        return self.naming.of_verdict(peer, verdict)
 
     def owing(self, peer: str, kind: EnvelopeKind, refs: Iterable[EnvelopeRef]) -> int:
         """How many of these are on no shelf here, refused and unwanted ones aside.
@@ -318,7 +312,7 @@ class FederationDirectoryReplicationBridge:
         kind's table when there is such a record, and not more than `at_most`.
         """
         view = self._view(peer, kind)
-        by_copy = self._by_copy(peer, kind)
+        by_copy = self.naming.is_by_copy(peer, kind)
         held = self._all_offers.beside(
             kind, self._agreed(peer), view.offer, at_most=at_most, by_copy=by_copy
         )
@@ -403,7 +397,10 @@ class FederationDirectoryReplicationBridge:
             is_same = view is not None and view.offer is offer and view.version == version
             if view is not None and is_same and now_s < view.until_s:
                 return view
-        outgrown = self._outgrown(peer, kind, view.offer, offer) if view is not None else {}
+        # The peer may have what we offered till now, and if not, that is seen. Forgotten, it would
+        # be sent here for nothing.
+        gone = view.offer.ids - offer.ids if view is not None else ()
+        outgrown = self.naming.outgrown(peer, kind, gone)
         with self._lock:
             memory = self._memory(peer)
             self._note_offered(peer, kind, outgrown)
@@ -430,38 +427,17 @@ class FederationDirectoryReplicationBridge:
                 one for one in beyond if is_known(memory, (kind, one), standing.get(one), now_s)
             )
 
-    def _outgrown(
-        self, peer: str, kind: EnvelopeKind, before: Offer, offer: Offer
-    ) -> dict[bytes, bytes]:
-        """Copies we offered until somebody more had signed, and the records they are of.
-
-        The peer may have them still. When it does not, that is seen, and they are forgotten; else
-        they would be sent here for nothing.
-        """
-        if before is offer or not self._by_copy(peer, kind):
-            return {}
-        held = self._directory.copies(kind, before.ids - offer.ids)
-        return {one: it.envelope_id for one, it in held.items() if it.copy_id != one}
-
-    def _by_copy(self, peer: str, kind: EnvelopeKind) -> bool:
-        return is_cosigned(kind) and not self._is_registry(peer)
-
     def _standing(
         self, peer: str, kind: EnvelopeKind, ids: Collection[bytes]
     ) -> dict[bytes, Standing]:
-        """How well each of these is known. A copy is held as it is, or was seen and made use of."""
-        if not ids or not self._by_copy(peer, kind):
-            return self._directory.standing(kind, ids) if ids else {}
         with self._lock:
-            judged = self._memory(peer).judged.get(kind, {})
-            seen = {one: judged[one] for one in ids if one in judged}
-        held = self._directory.copies(kind, [one for one in ids if one not in seen])
-        found = {one: Standing.HELD for one, it in held.items() if it.copy_id == one}
-        records = self._directory.standing(kind, set(seen.values()))
-        return found | {one: records[it] for one, it in seen.items() if it in records}
+            judged = dict(self._memory(peer).judged.get(kind, {}))
+        return self.naming.standing(peer, kind, ids, judged)
 
     def _offer(self, peer: str, kind: EnvelopeKind) -> Offer:
-        return self._all_offers.of(kind, self._agreed(peer), by_copy=self._by_copy(peer, kind))
+        return self._all_offers.of(
+            kind, self._agreed(peer), by_copy=self.naming.is_by_copy(peer, kind)
+        )
 
     def _agreed(self, peer: str) -> Terms:
         with self._lock:
@@ -494,7 +470,8 @@ class FederationDirectoryReplicationBridge:
 
     def _note_evicted(self, entry: Evicted, now_s: float) -> None:
         """Who delivered it is asked again later; it is known of nobody's any more."""
-        one = entry.envelope_id if self._is_registry(entry.peer) else entry.copy_id
+        one = self.naming.of(entry.peer, entry.envelope_id, entry.copy_id)
+        assert one is not None, "it was read"
         key = entry.kind, one
         self._memory(entry.peer).note_unserved(key, now_s)
         self._memory(entry.peer).version += 1

@@ -51,9 +51,9 @@ class World:
         self.bridge = FederationDirectoryReplicationBridge(
             directory,
             lambda: frozenset({alice().key_id}),
-            is_registry=lambda peer: peer == REGISTRY,
             clock=lambda: self.now_s,
         )
+        self.bridge.naming.by_record(REGISTRY)
         for name in known:
             self.admits(K.KEY, sample(K.KEY, key(name)))
 
