@@ -50,6 +50,9 @@ NOTED_SHARES: Final = 8
 VIEW_REUSE_S: Final = 60.0
 
 
+_NOTHING: Final = Offer(-1, frozenset(), (), frozenset(), digest_of(()), 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """The answer to a Diff or Fetch.
@@ -74,6 +77,7 @@ class FederationDirectoryReplicationBridge:
             Called once per question, so a change takes effect with the next one.
         unwanted: kinds never asked for, because nothing of them could be admitted here. What peers
             offer of them counts as known.
+        gives, takes: whether a peer is offered anything, and anything of it taken.
         clock: monotonic seconds, for back-off.
     """
 
@@ -83,11 +87,15 @@ class FederationDirectoryReplicationBridge:
         trusted: Callable[[], frozenset[str]],
         *,
         unwanted: frozenset[EnvelopeKind] = frozenset(),
+        gives: Callable[[str], bool] = lambda _peer: True,
+        takes: Callable[[str], bool] = lambda _peer: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
         self._trusted = trusted
         self._unwanted = unwanted
+        self._gives = gives
+        self._takes = takes
         self._clock = clock
         self._lock = threading.Lock()  # guards all below; never held while calling the directory
         self._offers: dict[EnvelopeKind, Offer] = {}
@@ -101,15 +109,15 @@ class FederationDirectoryReplicationBridge:
 
         Over that, each signer gets as many as any other, so that one's flood hides nobody's.
         """
-        return self._offer(kind).refs
+        return self._offer_to(peer, kind).refs
 
     def truncated(self, peer: str, kind: EnvelopeKind) -> int:
         """How many more rows `peer` might be offered, were an offer not limited."""
-        return self._offer(kind).left_out
+        return self._offer_to(peer, kind).left_out
 
     def may_serve(self, peer: str, kind: EnvelopeKind, row: StoredRow) -> bool:
         """The one predicate of list and fetch: may this row go to this peer?"""
-        return row.kind is kind and _may_pass_on(row, self._trusted())
+        return self._gives(peer) and row.kind is kind and _may_pass_on(row, self._trusted())
 
     def serve(
         self, peer: str, kind: EnvelopeKind, want: Sequence[bytes], *, budget_bytes: int
@@ -118,7 +126,7 @@ class FederationDirectoryReplicationBridge:
 
         What does not fit is left for the peer to ask again; it knows what it still lacks.
         """
-        trusted = self._trusted()
+        trusted, gives = self._trusted(), self._gives(peer)
         sent: dict[bytes, bytes] = {}
         unserved: list[tuple[bytes, str]] = []
         left_bytes = budget_bytes
@@ -129,7 +137,7 @@ class FederationDirectoryReplicationBridge:
             row = self._directory.get(kind, envelope_id)
             if row is None:
                 unserved.append((envelope_id, "not_held"))
-            elif not _may_pass_on(row, trusted):
+            elif not (gives and _may_pass_on(row, trusted)):
                 unserved.append((envelope_id, "not_offered"))
             elif sent and len(row.envelope) > left_bytes:
                 unserved.append((envelope_id, "over_budget"))
@@ -156,7 +164,7 @@ class FederationDirectoryReplicationBridge:
         peer's bytes, and what it failed to deliver a moment ago. An id that is only bridged is
         asked for: the peer's copy may carry the signature ours lacks.
         """
-        if kind in self._unwanted:
+        if self._is_unwanted(peer, kind):
             self._count("not_asked", "unwanted", len(refs))
             return []
         ids = list(dict.fromkeys(ref.envelope_hash for ref in reversed(refs)))
@@ -183,7 +191,7 @@ class FederationDirectoryReplicationBridge:
 
         Of more than fits into its share, the newest.
         """
-        ours = self._offer(kind).ids
+        ours = self._offer_to(peer, kind).ids
         offered = dict.fromkeys(ref.envelope_hash for ref in refs[:OFFER_REFS_MAX])
         with self._lock:
             memory = self._memory(peer)
@@ -221,7 +229,7 @@ class FederationDirectoryReplicationBridge:
 
         More than `lacking` asks for: what waits in a pool, or for its back-off, is not here either.
         """
-        if kind in self._unwanted:
+        if self._is_unwanted(peer, kind):
             return 0
         ids = {ref.envelope_hash for ref in refs}
         standing = self._directory.standing(kind, ids)
@@ -293,7 +301,7 @@ class FederationDirectoryReplicationBridge:
             The ids, oldest first for the reason `lacking` gives, and how many wait: the peer took
             them a moment ago and did not come to know them.
         """
-        offered = [ref.envelope_hash for ref in reversed(self._offer(kind).refs)]
+        offered = [ref.envelope_hash for ref in reversed(self._offer_to(peer, kind).refs)]
         if ids is not None:
             offered = [one for one in offered if one in ids]
         now_s = self._clock()
@@ -349,7 +357,7 @@ class FederationDirectoryReplicationBridge:
     # -- inside ------------------------------------------------------------------------------
 
     def _view(self, peer: str, kind: EnvelopeKind) -> View:
-        offer = self._offer(kind)
+        offer = self._offer_to(peer, kind)
         now_s = self._clock()
         with self._lock:
             memory = self._memory(peer)
@@ -369,7 +377,7 @@ class FederationDirectoryReplicationBridge:
         return view
 
     def _known(self, peer: str, kind: EnvelopeKind, beyond: frozenset[bytes]) -> frozenset[bytes]:
-        if not beyond or kind in self._unwanted:
+        if not beyond or self._is_unwanted(peer, kind):
             return beyond
         standing = self._directory.standing(kind, beyond)
         now_s = self._clock()
@@ -378,6 +386,12 @@ class FederationDirectoryReplicationBridge:
             return frozenset(
                 one for one in beyond if is_known(memory, (kind, one), standing.get(one), now_s)
             )
+
+    def _is_unwanted(self, peer: str, kind: EnvelopeKind) -> bool:
+        return kind in self._unwanted or not self._takes(peer)
+
+    def _offer_to(self, peer: str, kind: EnvelopeKind) -> Offer:
+        return self._offer(kind) if self._gives(peer) else _NOTHING
 
     def _offer(self, kind: EnvelopeKind) -> Offer:
         trusted = self._trusted()

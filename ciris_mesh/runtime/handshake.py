@@ -125,6 +125,7 @@ class Greeter:
     Args:
         peers: key ids whose bindings are kept whoever else comes.
         off: kinds that are not exchanged on a link, whatever this node serves elsewhere.
+        without: capability bits that are not stated on a link.
     """
 
     def __init__(
@@ -136,10 +137,12 @@ class Greeter:
         wall_ms: Callable[[], int],
         peers: Callable[[], frozenset[str]] = frozenset,
         off: Callable[[LinkState], frozenset[EnvelopeKind]] | None = None,
+        without: Callable[[LinkState], int] = lambda _state: 0,
     ) -> None:
         self._own = own
         self._peers = peers
         self._off = off
+        self._without = without
         self._bindings = bindings
         self._directory = directory
         self._wall_ms = wall_ms
@@ -149,7 +152,7 @@ class Greeter:
         state.hello_sent = True
         return Hello(
             wire_versions=WIRE_VERSIONS,
-            capabilities=self._own.capabilities,
+            capabilities=self._capabilities(state),
             kinds=self._kinds(state),
             scope_hash=SCOPE_ALL,
             nonce=state.nonce,
@@ -188,7 +191,7 @@ class Greeter:
             return [Refusal("out_of_turn")]
         state.hello = hello
         state.kinds = frozenset(hello.kinds) & frozenset(self._kinds(state))
-        state.capabilities = hello.capabilities & self._own.capabilities
+        state.capabilities = hello.capabilities & self._capabilities(state)
         replies: list[MeshMessage] = [] if state.hello_sent else [self.hello(state)]
         if not set(hello.wire_versions) & set(WIRE_VERSIONS):
             return [*replies, Refusal("no_common_version")]
@@ -198,6 +201,9 @@ class Greeter:
             return replies
         state.binding_wanted = True
         return [*replies, BindingWanted()]
+
+    def _capabilities(self, state: LinkState) -> int:
+        return self._own.capabilities & ~self._without(state)
 
     def _kinds(self, state: LinkState) -> tuple[EnvelopeKind, ...]:
         off = frozenset() if self._off is None else self._off(state)

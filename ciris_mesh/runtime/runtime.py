@@ -30,9 +30,11 @@ from ciris_mesh.runtime.bundle import Answer, Offered, admit_mixed
 from ciris_mesh.runtime.clock import local_minute
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator, RoundKey
 from ciris_mesh.runtime.counters import DropCounter
+from ciris_mesh.runtime.direction import Direction
+from ciris_mesh.runtime.door import Door
 from ciris_mesh.runtime.events import EventHub, EventSink, log_sink
 from ciris_mesh.runtime.exchange import Exchange
-from ciris_mesh.runtime.handshake import Greeter, OwnSelf
+from ciris_mesh.runtime.handshake import Greeter, LinkState, OwnSelf
 from ciris_mesh.runtime.links import Links
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer, PeerConfig, PeerTable
@@ -41,7 +43,8 @@ from ciris_mesh.runtime.registry import ReplicationRegistry
 from ciris_mesh.runtime.scheduler import ReplicationScheduler, SchedulerConfig
 from ciris_mesh.runtime.staleness import StalenessBoard
 from ciris_mesh.runtime.worker import Timer, WorkerPool
-from ciris_mesh.transport.base import InterfaceRow, Transport
+from ciris_mesh.transport.base import Address, InterfaceRow, Transport
+from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
 
 #: How often an idle node looks whether a record dated ahead of its clock is due.
 RETRY_DUE_S = 60.0
@@ -57,6 +60,7 @@ class RuntimeConfig:
 
     Attributes:
         radio: what may be sent by radio; None for no account and no limit.
+        door: which strangers may knock.
         air_file: where the last hour of the radios is kept over a restart; None to forget it.
     """
 
@@ -65,6 +69,7 @@ class RuntimeConfig:
     pinned: frozenset[str] = frozenset()
     worker_threads: int = WORKER_THREADS
     radio: RadioSettings | None = None
+    door: Door = field(default_factory=Door)
     air_file: Path | None = None
 
 
@@ -103,9 +108,7 @@ class ReplicationRuntime:
         self.board = StalenessBoard(clock, tau_partial_s=self.config.tau_partial_s)
         self._passed_on: tuple[frozenset[str], frozenset[str], frozenset[str]] | None = None
         directory.favour(self._friends)
-        self.bridge = FederationDirectoryReplicationBridge(
-            directory, self._trusted, unwanted=directory.closed(), clock=clock
-        )
+        self.bridge = self._make_bridge()
         self.registry = ReplicationRegistry(self._make_responder)
         self._pool = WorkerPool(self.config.worker_threads)
         self._timer = Timer(clock)
@@ -126,6 +129,7 @@ class ReplicationRuntime:
             wall_ms=wall_ms,
             rng=self._rng,
             air=self._air,
+            door=self.config.door,
         )
         self._exchange = Exchange(parts)
         self.scheduler = ReplicationScheduler(
@@ -140,9 +144,7 @@ class ReplicationRuntime:
             progress_s=self._progress_s,
         )
         self._exchange.join(self.scheduler)
-        known, ids = bindings or BindingStore(), self.peers.key_ids
-        off = self._air.off if self._air is not None else None
-        greeter = Greeter(own, known, directory, wall_ms=wall_ms, peers=ids, off=off)
+        greeter = self._make_greeter(own, bindings or BindingStore())
         self._links = Links(parts, greeter, self._exchange, self.scheduler)
         self._lock = threading.Lock()  # guards the two flags
         self._started = False
@@ -225,7 +227,7 @@ class ReplicationRuntime:
                 coordinator = self._make(key)
                 self.registry.register(coordinator)
                 self.scheduler.add_initiator(coordinator)
-        if (before.address, before.fingerprint) != (config.address, config.fingerprint):
+        if _of_link(before) != _of_link(config):
             peer.dialing = False  # a dial to the old address will never be answered here
             self._hang_up(peer)
         if self._started and not self._stopped:
@@ -260,6 +262,11 @@ class ReplicationRuntime:
             if known is None or known.config != config:
                 self.register_peer(config)
 
+    def meet(self, address: Address) -> None:
+        """Call a stranger to learn who it is: `PeerTable.candidate` will say so, or why not."""
+        self.peers.note_unreached(address, "")
+        self.transport.dial(address)
+
     # -- records -----------------------------------------------------------------------------
 
     def admit_own(self, kind: EnvelopeKind, envelope: bytes) -> Verdict:
@@ -281,6 +288,37 @@ class ReplicationRuntime:
         return self.transport.stats().interfaces if self._air is None else self._air.look()
 
     # -- inside ----------------------------------------------------------------------------
+
+    def _direction(self, key_id: str) -> Direction:
+        peer = self.peers.get(key_id)
+        return Direction.BOTH if peer is None else peer.config.direction
+
+    def _unstated(self, state: LinkState) -> int:
+        """What is asked for can be left alone; in a reconciled round records come unasked."""
+        peer = self.peers.at(state.address)
+        takes = peer is None or peer.config.direction.takes
+        return 0 if takes else CAPABILITY_RECONCILE
+
+    def _make_bridge(self) -> FederationDirectoryReplicationBridge:
+        return FederationDirectoryReplicationBridge(
+            self.directory,
+            self._trusted,
+            unwanted=self.directory.closed(),
+            gives=lambda key_id: self._direction(key_id).gives,
+            takes=lambda key_id: self._direction(key_id).takes,
+            clock=self.clock,
+        )
+
+    def _make_greeter(self, own: OwnSelf, bindings: BindingStore) -> Greeter:
+        return Greeter(
+            own,
+            bindings,
+            self.directory,
+            wall_ms=self._wall_ms,
+            peers=self.peers.key_ids,
+            off=self._air.off if self._air is not None else None,
+            without=self._unstated,
+        )
 
     def _make_air(self, radio: RadioSettings | None) -> tuple[RadioBudget | None, Air | None]:
         if radio is None:
@@ -371,6 +409,11 @@ class ReplicationRuntime:
         if peer is None or peer.link is None:
             return None
         return self.transport.progress_s(peer.link.link)
+
+
+def _of_link(config: PeerConfig) -> tuple[object, ...]:
+    """What a link was made and greeted for."""
+    return config.address, config.fingerprint, config.direction
 
 
 def _served(
