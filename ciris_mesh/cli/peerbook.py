@@ -41,21 +41,25 @@ def peer_rows(app: App) -> list[dict[str, Any]]:
 
 def book_row(peer: Peer) -> dict[str, Any]:
     """A peer of a node that is not running, in the shape of PeerStatus."""
-    return {
-        "key_id": peer.key_id,
-        "alias": peer.alias,
-        "address": peer.address.hex(),
-        "state": "not running",
-        "medium": "unknown",
-        "reason": "",
-        "last_heard_s": None,
-        "fresh": False,
-        "missing": None,
-        "rounds": {},
-        "kinds": [],
-        "reach": [],
-        "direction": peer.direction.value,
-        "note": peer.note,
-        "bootstrap": peer.bootstrap,
-        "blackholed": False,
-    }
+    from ciris_mesh.cli.plain import dump
+    from ciris_mesh.runtime.status import PeerStatus
+
+    row: dict[str, Any] = dump(
+        PeerStatus(
+            key_id=peer.key_id,
+            alias=peer.alias,
+            address=peer.address.hex(),
+            state="not running",
+            medium="unknown",
+            reason="",
+            last_heard_s=None,
+            fresh=False,
+            missing=None,
+            rounds={},
+            kinds=(),
+            direction=peer.direction.value,
+            note=peer.note,
+            bootstrap=peer.bootstrap,
+        )
+    )
+    return row

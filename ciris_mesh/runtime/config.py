@@ -37,6 +37,7 @@ class NodeSettings:
     kinds: frozenset[EnvelopeKind]
     announce_interval_h: float
     log_level: int
+    clock: str
 
     @property
     def logging_level(self) -> int:
@@ -168,7 +169,9 @@ def example_config(given: Mapping[tuple[str, str], str] = MappingProxyType({})) 
 
 
 def _comment(text: str) -> list[str]:
-    return textwrap.wrap(text, 78, initial_indent="# ", subsequent_indent="# ")
+    return textwrap.wrap(
+        text, 78, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+    )
 
 
 def _sections(data: bytes, label: str) -> dict[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from ciris_mesh.runtime.access import access_from
 from ciris_mesh.runtime.announcing import Announcer
 from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.budget import RadioBudget
-from ciris_mesh.runtime.clock import SystemClock
+from ciris_mesh.runtime.clock import clock_of
 from ciris_mesh.runtime.config import Config, load_config
 from ciris_mesh.runtime.control import ControlServer
 from ciris_mesh.runtime.door import Door
@@ -96,7 +96,7 @@ def run(home: Home, options: RunOptions | None = None) -> int:
 def _build(
     home: Home, config: Config, options: RunOptions, stack: ExitStack
 ) -> tuple[Node, Operations]:
-    clock, rounds = SystemClock(), config.rounds
+    clock, rounds = clock_of(home, keeps=True), config.rounds
     key = read_key_file(home.federation_key).key()
     trust = trust_of(config.trust)
     directory = SqliteDirectory(home.database, trust=trust)

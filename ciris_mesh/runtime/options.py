@@ -87,6 +87,13 @@ def _frame(words: tuple[str, ...]) -> int:
     return int(word, 16)
 
 
+def _clock(words: tuple[str, ...]) -> str:
+    word = _one(words)
+    if word not in ("system", "assume-trusted"):
+        raise ValueError("no such clock")
+    return word
+
+
 def _name(words: tuple[str, ...]) -> str:
     text = _one(words)
     if text and not is_name(text):
@@ -165,6 +172,12 @@ OPTIONS: Final = (
         "node", "log_level", _whole_number(0, LOG_LEVEL_MAX), "4", f"0 to {LOG_LEVEL_MAX}",
         "How much is logged: 0 critical, 1 errors, 2 warnings, 3 notices, 4 information, "
         "5 to 7 more and more detail.",
+    ),
+    Option(
+        "node", "clock", _clock, "system", "system or assume-trusted",
+        "When the clock may date signatures. system: while NTP, GPS or a battery-backed clock "
+        "vouches for it, as the system says. assume-trusted: always after the build date; for a "
+        "node whose clock you set by hand, and for containers.",
     ),
     Option(
         "reticulum", "config_dir", _directory, "", "an absolute path; empty",

@@ -46,6 +46,8 @@ class PeerStatus:
         note: what people here wrote down of it; like the alias it is no attestation.
         bootstrap: it is not removed by accident.
         blackholed: Reticulum on this machine ignores it.
+        lacks: what this node speaks and the peer's last hello did not state; empty without a link.
+        skew_days: how far its clock's day is ahead of this node's; None when not known.
     """
 
     key_id: str
@@ -64,6 +66,8 @@ class PeerStatus:
     note: str = ""
     bootstrap: bool = False
     blackholed: bool = False
+    lacks: tuple[str, ...] = ()
+    skew_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,11 @@ class OutcomeCount:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceStatus:
-    """One Reticulum interface."""
+    """One Reticulum interface.
+
+    Attributes:
+        silent_s: seconds since anything came in on it, by what this node saw; None when unknown.
+    """
 
     name: str
     medium: str
@@ -96,6 +104,7 @@ class InterfaceStatus:
     bitrate_bps: int | None
     rx_bytes: int
     tx_bytes: int
+    silent_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +153,8 @@ class NodeStatus:
     Attributes:
         health: one sentence per problem, each saying what to do; empty when healthy.
         drops: stable reason -> count of everything this node dropped or turned away.
+        clock_source: who vouches for the clock: "ntp", "rtc", "held", "assumed"; empty for nobody.
+        written_bytes: what this process gave to disks since it started; None when not counted.
     """
 
     schema: int
@@ -164,3 +175,5 @@ class NodeStatus:
     interfaces: tuple[InterfaceStatus, ...]
     drops: dict[str, int]
     rss_bytes: int
+    clock_source: str = ""
+    written_bytes: int | None = None

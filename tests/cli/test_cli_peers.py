@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,24 +71,7 @@ def test_peer_add_json_is_the_row_and_the_words(sh: Shell, other: NodeIdentity) 
     assert [answer] == sh.json("peers")
 
 
-PEER_MEMBERS = [
-    "address",
-    "alias",
-    "blackholed",
-    "bootstrap",
-    "direction",
-    "fresh",
-    "key_id",
-    "kinds",
-    "last_heard_s",
-    "medium",
-    "missing",
-    "note",
-    "reach",
-    "reason",
-    "rounds",
-    "state",
-]
+PEER_MEMBERS = sorted(each.name for each in fields(PeerStatus))
 
 
 def test_peers_without_a_node_have_the_same_members(sh: Shell, other: NodeIdentity) -> None:
