@@ -127,6 +127,7 @@ def _build(
             tau_partial_s=rounds.tau_partial_s,
             pinned=frozenset(config.trust.pinned),
             door=Door.load(home.path),
+            scope=rounds.scope,
             radio=config.radio,
             air_file=home.storage / "airtime.json",
         ),
