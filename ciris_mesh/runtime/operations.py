@@ -17,6 +17,7 @@ from ciris_mesh.runtime.clock import Clock, untrusted
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.peeroperations import PeerOperations, text_of
+from ciris_mesh.runtime.registryreport import registry_rows
 from ciris_mesh.runtime.reporting import node_status, peer_status
 
 #: Rows in one answer; a page of records is asked for by position.
@@ -27,7 +28,7 @@ Arguments = dict[str, Any]
 #: What members of the configured group may ask; the rest changes something.
 READ_OPS: Final = frozenset(
     {
-        *("status", "budget", "peers", "candidates", "converged"),
+        *("status", "budget", "peers", "candidates", "registries", "converged"),
         *("ids", "records", "record", "resolve", "events"),
     }
 )
@@ -58,6 +59,7 @@ class Operations:
             "import_batch": self._import_batch,
             "export_page": self._export_page,
             "peers": self._peers,
+            "registries": lambda _: registry_rows(self.node.runtime),
             **PeerOperations(self.node, self.book, self.clock).table(),
             "sync": self._sync,
             "converged": self._converged,

@@ -14,6 +14,7 @@ from ciris_mesh.runtime.door import ALLOWED, IGNORED
 from ciris_mesh.runtime.handshake import WIRE_VERSIONS
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.peers import Peer
+from ciris_mesh.runtime.registryreport import registry_health, registry_rows
 from ciris_mesh.runtime.status import (
     STATUS_SCHEMA,
     CandidateStatus,
@@ -57,6 +58,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
     counts = directory.counts()
     runtime.hearing.look(stats.interfaces)
     peers = tuple(peer_status(node, each, stats.blackholed) for each in runtime.peers.all())
+    registries = registry_rows(runtime)
     return NodeStatus(
         schema=STATUS_SCHEMA,
         version=__version__,
@@ -65,7 +67,11 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
         fingerprint=node.fingerprint.hex(),
         uptime_s=round(uptime_s, 1),
         clock=clock,
-        health=(*_health(peers, stats, clock), *_truncated(node, counts)),
+        health=(
+            *_health(peers, stats, clock),
+            *_truncated(node, counts),
+            *registry_health(registries),
+        ),
         peers=peers,
         candidates=_candidates(node, stats.blackholed),
         kinds=_kind_counts(counts),
@@ -90,6 +96,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
         ),
         drops={**stats.dropped, **runtime.drops.snapshot(), **_withheld(node)},
         rss_bytes=rss_bytes(),
+        registries=registries,
         clock_source=clock_source,
         written_bytes=written_bytes(),
     )
