@@ -32,7 +32,7 @@ from ciris_mesh.directory.base import (
 )
 from ciris_mesh.directory.buckets import digest_of
 from ciris_mesh.directory.naming import Naming
-from ciris_mesh.directory.offers import OFFER_REFS_MAX, Offer, Offers
+from ciris_mesh.directory.offers import NO_OFFER, OFFER_REFS_MAX, Offer, Offers
 from ciris_mesh.directory.peermemory import PeerMemory, View, is_known, remember, sent_memory
 from ciris_mesh.directory.quotas import is_ours
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -77,6 +77,7 @@ class FederationDirectoryReplicationBridge:
             Called once per question, so a change takes effect with the next one.
         unwanted: kinds never asked for, because nothing of them could be admitted here. What peers
             offer of them counts as known.
+        gives, takes: whether a peer is offered anything, and anything of it taken.
         clock: monotonic seconds, for back-off.
     """
 
@@ -87,11 +88,15 @@ class FederationDirectoryReplicationBridge:
         *,
         unwanted: frozenset[EnvelopeKind] = frozenset(),
         scope: Scope = ALL,
+        gives: Callable[[str], bool] = lambda _peer: True,
+        takes: Callable[[str], bool] = lambda _peer: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
         self._trusted = trusted
         self._unwanted = unwanted
+        self._gives = gives
+        self._takes = takes
         self._clock = clock
         self.naming = Naming(directory)
         self._all_offers = Offers(directory, trusted)
@@ -129,10 +134,6 @@ class FederationDirectoryReplicationBridge:
         """The one predicate of list and fetch: may this row go to this peer?"""
         return row.kind is kind and self._may_go(peer, row)
 
-    def row(self, peer: str, kind: EnvelopeKind, one: bytes) -> StoredRow | None:
-        """The record behind an id, as it is held by now."""
-        return self.naming.row(peer, kind, one)
-
     def serve(
         self, peer: str, kind: EnvelopeKind, want: Sequence[bytes], *, budget_bytes: int
     ) -> Served:
@@ -147,7 +148,7 @@ class FederationDirectoryReplicationBridge:
             if left_bytes < 0:
                 unserved.append((envelope_id, "over_budget"))
                 continue
-            row = self.row(peer, kind, envelope_id)
+            row = self.naming.row(peer, kind, envelope_id)
             if row is None:
                 unserved.append((envelope_id, "not_held"))
             elif not self._may_go(peer, row):
@@ -177,7 +178,7 @@ class FederationDirectoryReplicationBridge:
         peer's bytes, and what it failed to deliver a moment ago. An id that is only bridged is
         asked for: the peer's copy may carry the signature ours lacks.
         """
-        if kind in self._unwanted:
+        if self._is_unwanted(peer, kind):
             self._count("not_asked", "unwanted", len(refs))
             return []
         ids = list(dict.fromkeys(ref.envelope_hash for ref in reversed(refs)))
@@ -253,7 +254,7 @@ class FederationDirectoryReplicationBridge:
 
         More than `lacking` asks for: what waits in a pool, or for its back-off, is not here either.
         """
-        if kind in self._unwanted:
+        if self._is_unwanted(peer, kind):
             return 0
         ids = {ref.envelope_hash for ref in refs}
         standing = self._standing(peer, kind, ids)
@@ -397,8 +398,7 @@ class FederationDirectoryReplicationBridge:
             is_same = view is not None and view.offer is offer and view.version == version
             if view is not None and is_same and now_s < view.until_s:
                 return view
-        # The peer may have what we offered till now, and if not, that is seen. Forgotten, it would
-        # be sent here for nothing.
+        # The peer may have what we offered till now; forgotten, it would be sent here for nothing.
         gone = view.offer.ids - offer.ids if view is not None else ()
         outgrown = self.naming.outgrown(peer, kind, gone)
         with self._lock:
@@ -417,7 +417,7 @@ class FederationDirectoryReplicationBridge:
         return view
 
     def _known(self, peer: str, kind: EnvelopeKind, beyond: frozenset[bytes]) -> frozenset[bytes]:
-        if not beyond or kind in self._unwanted:
+        if not beyond or self._is_unwanted(peer, kind):
             return beyond
         standing = self._standing(peer, kind, beyond)
         now_s = self._clock()
@@ -434,7 +434,12 @@ class FederationDirectoryReplicationBridge:
             judged = dict(self._memory(peer).judged.get(kind, {}))
         return self.naming.standing(peer, kind, ids, judged)
 
+    def _is_unwanted(self, peer: str, kind: EnvelopeKind) -> bool:
+        return kind in self._unwanted or not self._takes(peer)
+
     def _offer(self, peer: str, kind: EnvelopeKind) -> Offer:
+        if not self._gives(peer):
+            return NO_OFFER
         return self._all_offers.of(
             kind, self._agreed(peer), by_copy=self.naming.is_by_copy(peer, kind)
         )
@@ -445,7 +450,7 @@ class FederationDirectoryReplicationBridge:
 
     def _may_go(self, peer: str, row: StoredRow) -> bool:
         """The offer decides what a scope holds; ours or not is looked at now."""
-        if row.shelf is not Shelf.FEDERATION:
+        if row.shelf is not Shelf.FEDERATION or not self._gives(peer):
             return False
         terms = self._agreed(peer)
         is_said = row.introduced or is_ours(row.kind, row.signers, self._trusted().__contains__)

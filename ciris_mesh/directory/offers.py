@@ -81,7 +81,7 @@ class Offers:
             by_copy: under copy ids, otherwise under envelope ids.
         """
         if kind not in terms.kinds:
-            return _NOTHING
+            return NO_OFFER
         if terms.takes_whole(kind):
             whole = self._of_all(kind, by_copy=by_copy)
             if not terms.first_day:
@@ -244,4 +244,4 @@ def _name(head: RowHead, *, by_copy: bool) -> bytes:
     return head.copy_id if by_copy else head.envelope_id
 
 
-_NOTHING: Final = Offer(0, frozenset(), (), frozenset(), digest_of(()), 0)
+NO_OFFER: Final = Offer(0, frozenset(), (), frozenset(), digest_of(()), 0)

@@ -110,7 +110,7 @@ class RadioSending:
 
     def _item(self, key_id: str, kind: EnvelopeKind, envelope_id: bytes) -> Item | None:
         """A record as the planner sees it: the size it has when it is coded alone, and its time."""
-        row = self._parts.bridge.row(key_id, kind, envelope_id)
+        row = self._parts.bridge.naming.row(key_id, kind, envelope_id)
         if row is None:
             return None
         size_bytes = len(batch_of([(kind, row.envelope)], is_slow=True))

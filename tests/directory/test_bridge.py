@@ -123,7 +123,7 @@ def test_listed_is_served_under_the_same_id_and_nothing_else_is(
     assert [copy_of(kind, raw) for raw in served.envelopes] == offered == list(served.sent_ids)
     assert served.unserved == tuple((one, "not_offered") for one in theirs)
     for one in (*offered, *theirs):
-        row = mesh.bridge.row(HUB, kind, one)
+        row = mesh.bridge.naming.row(HUB, kind, one)
         assert row is not None
         assert mesh.bridge.may_serve(HUB, kind, row) is (one in offered)
 

@@ -238,7 +238,7 @@ def assert_ends_in_one_view(mesh: SimExchange) -> None:
 def assert_signatures_spread(mine: SimNode, theirs: SimNode) -> None:
     """What one passes on of a record that the other holds, too, is as signed there as here."""
     for ref in mine.bridge.offer(theirs.name, K.FAMILY):
-        row = mine.bridge.row(theirs.name, K.FAMILY, ref.envelope_hash)
+        row = mine.bridge.naming.row(theirs.name, K.FAMILY, ref.envelope_hash)
         assert row is not None
         other = theirs.directory.get(K.FAMILY, row.envelope_id)
         if other is not None and other.shelf is Shelf.FEDERATION:
