@@ -178,7 +178,12 @@ class TransferRow:
 
 @dataclass(frozen=True, slots=True)
 class TransportStats:
-    """Counters since start. `dropped` maps a `reasons.DropReason` to a count: no drop is silent."""
+    """Counters since start.
+
+    Attributes:
+        dropped: a `reasons.DropReason` -> a count: no drop is silent.
+        blackholed: identities that Reticulum on this machine hears nothing of, by somebody's word.
+    """
 
     rx_bytes: int
     tx_bytes: int
@@ -186,6 +191,7 @@ class TransportStats:
     interfaces: tuple[InterfaceRow, ...]
     dropped: dict[str, int]
     transfers: tuple[TransferRow, ...] = ()
+    blackholed: frozenset[Address] = frozenset()
 
 
 class Transport(Protocol):

@@ -53,6 +53,7 @@ from ciris_mesh.transport.rns_edge import RnsEdge
 from ciris_mesh.transport.rns_host import Host, at_border
 from ciris_mesh.transport.rns_link import MeshLink
 from ciris_mesh.transport.rns_media import (
+    blackholed,
     interface_rows,
     link_way,
     reticulum_stats,
@@ -296,7 +297,9 @@ class RnsTransport:
         if rns.get("rxqdd"):
             dropped[DropReason.RNS_INBOUND] = int(rns["rxqdd"])
         rows = interface_rows(rns, self._configured)
-        return TransportStats(rx_bytes, tx_bytes, links, rows, dropped, transfer_rows(up))
+        ignored = blackholed() if self._started else frozenset()
+        moving = transfer_rows(up)
+        return TransportStats(rx_bytes, tx_bytes, links, rows, dropped, moving, ignored)
 
     # What links, dialer and Reticulum's callbacks ask of the transport.
 

@@ -9,7 +9,6 @@ Written against rns 1.5.7.
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -266,6 +265,12 @@ def interface_stats() -> dict[str, Any]:
     return stats if isinstance(stats, dict) else {}
 
 
+def blackholed() -> list[bytes]:
+    """Identity hashes that this machine's Reticulum was told to ignore."""
+    found = RNS.Reticulum.get_instance().get_blackholed_identities()
+    return list(found) if isinstance(found, dict) else []
+
+
 def create_destination(
     identity: Identity, aspects: tuple[str, ...], *, handler: RequestHandler
 ) -> Any:
@@ -377,18 +382,6 @@ def attach(link: Any, events: LinkEvents) -> None:
             lambda _link, identity: events.identified(Address(identity.hash))
         )
     link.set_resource_strategy(RNS.Link.ACCEPT_APP)
-
-
-def transfers(link: Any) -> list[tuple[bool, int, int, float]]:
-    """Resources under way: (inbound, bytes done, bytes in all, seconds since the first moved)."""
-    found = []
-    for inbound, resources in ((True, link.incoming_resources), (False, link.outgoing_resources)):
-        for resource in list(resources):
-            total, begun_s = int(resource.total_size or 0), resource.started_transferring
-            if begun_s is not None and total:
-                done = round(total * resource.get_progress())
-                found.append((inbound, done, total, max(0.0, time.time() - begun_s)))
-    return found
 
 
 def has_arrived(resource: Resource) -> bool:

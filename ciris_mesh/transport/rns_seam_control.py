@@ -1,7 +1,8 @@
-"""What operators' requests need of Reticulum's API; see `rns_seam`. Written against rns 1.5.7."""
+"""What operators see and ask, by Reticulum's API; see `rns_seam`. Written against rns 1.5.7."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -74,3 +75,15 @@ def send_question(
         max_response_size=RESPONSE_BYTES_MAX,
     )
     return receipt is not False
+
+
+def transfers(link: Any) -> list[tuple[bool, int, int, float]]:
+    """Resources under way: (inbound, bytes done, bytes in all, seconds since the first moved)."""
+    found = []
+    for inbound, resources in ((True, link.incoming_resources), (False, link.outgoing_resources)):
+        for resource in list(resources):
+            total, begun_s = int(resource.total_size or 0), resource.started_transferring
+            if begun_s is not None and total:
+                done = round(total * resource.get_progress())
+                found.append((inbound, done, total, max(0.0, time.time() - begun_s)))
+    return found
