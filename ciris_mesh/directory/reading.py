@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-from ciris_mesh.directory.base import ReplicationDirectory, Shelf, StoredRow
+from ciris_mesh.directory.base import (
+    HeldCopy,
+    ReplicationDirectory,
+    RowHead,
+    Shelf,
+    StoredRow,
+)
 from ciris_mesh.directory.store import Store
+from ciris_mesh.records.cosigning import COPY_HEAD_BYTES, copy_id
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.names import end_name
 from ciris_mesh.wire.messages import EnvelopeRef
 
 
@@ -33,9 +41,20 @@ class StoreReading(ReplicationDirectory):
         charged: Callable[[tuple[str, ...]], tuple[str, ...]],
         *,
         limit: int,
+        by_copy: bool = False,
     ) -> tuple[list[EnvelopeRef], int]:
         """A fair share of the rows charged to anybody, and how many it leaves out."""
-        return self._store.newest(kind, charged, limit=limit)
+        return self._store.newest(kind, charged, limit=limit, by_copy=by_copy)
+
+    def copies(self, kind: EnvelopeKind, names: Iterable[bytes]) -> dict[bytes, HeldCopy]:
+        """What is on the federation shelf of the records that these are copies of."""
+        names = list(names)
+        by_head: dict[bytes, list[HeldCopy]] = {name[:COPY_HEAD_BYTES]: [] for name in names}
+        for envelope_id, signers in self._store.alike(kind, by_head):
+            held = HeldCopy(envelope_id, copy_id(kind, envelope_id, signers))
+            by_head[envelope_id[:COPY_HEAD_BYTES]].append(held)
+        found = ((name, _meant(name, by_head[name[:COPY_HEAD_BYTES]])) for name in names)
+        return {name: held for name, held in found if held is not None}
 
     def rows(
         self, kind: EnvelopeKind | None = None, *, limit: int, after: int = 0
@@ -47,6 +66,31 @@ class StoreReading(ReplicationDirectory):
         """Rows, on any shelf, that answer to a name or a token; at most `limit`."""
         return [row for _, row in self._store.named(name, limit=limit, after=0)]
 
+    def heads(self, kind: EnvelopeKind) -> list[RowHead]:
+        """Every federation-shelf row of a kind, in no order."""
+        return self._store.heads(kind)
+
+    def heads_named(self, names: Sequence[str]) -> list[RowHead]:
+        """Federation-shelf rows that answer to any of these names, each once."""
+        return self._store.heads_named(names)
+
+    def heads_relied(self, heads: Sequence[RowHead]) -> list[RowHead]:
+        """Federation-shelf rows without which these could not have been admitted, each once."""
+        return self._store.heads_relied([(head.kind, head.envelope_id) for head in heads])
+
+    def ended(
+        self, kind: EnvelopeKind, first_day: int, kinds: Collection[EnvelopeKind]
+    ) -> frozenset[bytes]:
+        """Ids of rows that ended before that day and on which no row of `kinds` relied."""
+        first, end = end_name(kind, 0), end_name(kind, first_day)
+        return frozenset(self._store.idle_ids(first, end, kinds)) if first_day else frozenset()
+
     def counts(self) -> dict[tuple[EnvelopeKind, Shelf], int]:
         """Rows per kind and shelf; zero rows are left out."""
         return self._store.counts()
+
+
+def _meant(name: bytes, alike: Sequence[HeldCopy]) -> HeldCopy | None:
+    """Whose ids begin alike can be made at will: then only the exact name will do."""
+    exact = (held for held in alike if name in (held.copy_id, held.envelope_id))
+    return next(exact, alike[0] if len(alike) == 1 else None)

@@ -17,8 +17,9 @@ from typing import Any, Final
 
 from ciris_mesh.errors import ConfigError
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.scope import Scope
 from ciris_mesh.runtime.files import UNALTERED, TooLarge, UnsafeMode, read_bounded, why
-from ciris_mesh.runtime.options import OPTIONS, SECTION_HELP, Option
+from ciris_mesh.runtime.options import OPTIONS, SECTION_HELP, Option, RegistryPin
 from ciris_mesh.runtime.radiosettings import RadioSettings
 
 #: The example with every pin a registry could have is well below this.
@@ -60,12 +61,13 @@ class ReticulumSettings:
 
 @dataclass(frozen=True, slots=True)
 class RoundSettings:
-    """[rounds]. `frame`: version byte, 0x81 or 0x01."""
+    """[rounds]. `frame`: version byte, 0x81 or 0x01. `scope`: what the node wants."""
 
     cadence_s: float
     no_progress_timeout_s: float
     tau_partial_s: float
     frame: int
+    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,14 @@ class TrustSettings:
     partner_stewards: frozenset[str]
     partner_threshold: int
     hardware_types: tuple[str, ...]
+    registries: tuple[RegistryPin, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """[registry]. `edge`: whether registry nodes can link to this one."""
+
+    edge: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +145,7 @@ class Config:
     operator: OperatorSettings
     page: PageSettings
     web: WebSettings
+    registry: EdgeSettings = EdgeSettings()
     warnings: tuple[str, ...] = ()
 
 
@@ -183,6 +194,7 @@ def parse_config(data: bytes, label: str = "config") -> Config:
         OperatorSettings(**values["operator"]),
         PageSettings(**values["page"]),
         WebSettings(**values["web"]),
+        EdgeSettings(**values["registry"]),
         tuple(warnings),
     )
 

@@ -118,6 +118,10 @@ NODE_GROUPS: Final = (
         "side that refuses runs: ciris-mesh peer add INVITE.",
         "out_of_turn": "A message of the handshake at the wrong time. | " + _PEERS_FAULT,
         "no_common_version": "No frame version both speak. | update the older node.",
+        "ignored": "This node does not listen to that one: it is on the list of the ignored. | "
+        "see who is: ciris-mesh peers --candidates.",
+        "not_allowed": "Only strangers on the list of the allowed may knock here. | to let it: "
+        "ciris-mesh peer allow ADDRESS.",
         "not_identified": "A binding came before the link's identity.",
         "binding_malformed": "A binding that is none. | " + _PEERS_FAULT,
         "binding_of_another": "A binding of another address than the link's. | somebody shows a "
@@ -126,6 +130,8 @@ NODE_GROUPS: Final = (
         "an old backup, or its clock is wrong; start it once with a clock that is right.",
         "binding_invalid": "A binding whose signature does not stand or whose time is over. | look "
         "at both clocks; the peer signs a new one when its clock is right.",
+        "scope_malformed": "The peer spelled a scope that is none. | " + _PEERS_FAULT,
+        "scope_mismatch": "The peer spelled another scope than its hello named. | " + _PEERS_FAULT,
         "fingerprint_mismatch": "At the peer's address answers a key with another fingerprint than "
         "the invite had. | ask for the invite again and compare the five words by voice.",
         "sent_garbage": "The peer sent bytes that are no frame. | " + _PEERS_FAULT,
@@ -162,6 +168,8 @@ NODE_GROUPS: Final = (
         "batches_for_nothing": "A peer that sends batches nothing of which is of use.",
         "kind_not_served": "A kind this node or the peer does not keep. | nothing: see `kinds` in "
         "[node].",
+        "record_not_taken": "A record of a peer of which nothing is taken. | nothing: see the "
+        "direction in `peers PEER`.",
         "kind_refused_too_often": "A kind the peer does not serve, asked for again and again.",
         "no_coordinator": "A message for which there is no round any more. | nothing.",
         "no_peer": "The peer was removed meanwhile. | nothing.",

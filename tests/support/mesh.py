@@ -6,7 +6,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -18,10 +18,11 @@ from ciris_mesh.records.authoring import author_key
 from ciris_mesh.records.binding import Binding, sign_binding
 from ciris_mesh.records.hybrid import FederationKey
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.scope import ALL
 from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.comparison import salted
 from ciris_mesh.runtime.events import RoundEvent
-from ciris_mesh.runtime.handshake import CAPABILITIES, SCOPE_ALL, WIRE_VERSIONS
+from ciris_mesh.runtime.handshake import CAPABILITIES, WIRE_VERSIONS
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.peers import Peer, PeerConfig
 from ciris_mesh.runtime.runtime import RuntimeConfig
@@ -37,6 +38,7 @@ from ciris_mesh.transport.base import (
 from ciris_mesh.transport.loopback import LoopbackNetwork, LoopbackTransport
 from ciris_mesh.wire.frame import AnyMessage, try_unwrap, wrap
 from ciris_mesh.wire.mesh import BindingOffer, BindingWanted, Digests, Hello, KindDigest
+from support.copies import copies_held
 from support.keys import NAMES, key
 from support.records import AT_MS, sample, trust_in
 from support.virtual_time import LeapClock
@@ -174,6 +176,11 @@ def held(node: Node) -> dict[EnvelopeKind, frozenset[bytes]]:
     }
 
 
+def compared(node: Node) -> dict[EnvelopeKind, frozenset[bytes]]:
+    """The same under the names that nodes compare."""
+    return {kind: copies_held(node.directory, kind) for kind in EnvelopeKind}
+
+
 def settle(node: Node) -> None:
     """Wait until all that was due has been done: pass once through the timer and every strand."""
     pool, timer = node.runtime._pool, node.runtime._timer
@@ -275,7 +282,7 @@ class ScriptedPeer:
             wire_versions=WIRE_VERSIONS,
             capabilities=self.capabilities,
             kinds=tuple(EnvelopeKind),
-            scope_hash=SCOPE_ALL,
+            scope_hash=ALL.hash8,
             nonce=self.nonce,
             day=0,
             view_digest=bytes(8),
@@ -303,7 +310,7 @@ class ScriptedPeer:
 
     def digests(
         self,
-        held: dict[EnvelopeKind, Iterable[bytes]] | None = None,
+        held: Mapping[EnvelopeKind, Iterable[bytes]] | None = None,
         *,
         reply: bool,
         kinds: Iterable[EnvelopeKind] = EnvelopeKind,
