@@ -13,10 +13,10 @@ The checks run in a fixed order, cheap ones first, and stop at the first that fa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.envelope import (
@@ -95,6 +95,15 @@ class Check:
     detail: str = ""
 
 
+class _Finding(NamedTuple):
+    """A check's result; a reason other than NONE ends the verification."""
+
+    name: str
+    reason: Reason = Reason.NONE
+    detail: str = ""
+    waits_for: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Verification:
     """The verdict, what led to it in order, and whose signatures were verified.
@@ -103,18 +112,15 @@ class Verification:
     """
 
     verdict: Verdict
-    checks: tuple[Check, ...]
+    findings: tuple[_Finding, ...]
     signers: tuple[str, ...]
 
-
-@dataclass(frozen=True, slots=True)
-class _Finding:
-    """A check's result; a reason other than NONE ends the verification."""
-
-    name: str
-    reason: Reason = Reason.NONE
-    detail: str = ""
-    waits_for: tuple[str, ...] = ()
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """What was looked at, in order. Written out for who reads it; admission does not."""
+        return tuple(
+            Check(one.name, one.reason is Reason.NONE, one.detail) for one in self.findings
+        )
 
 
 @dataclass(frozen=True)
@@ -180,14 +186,14 @@ def verify_bytes(
     except MalformedRecord as error:
         finding = _Finding("structure", Reason(error.reason), error.detail)
         return _conclude(kind, None, iter([finding]))
-    passed = [Check("structure", ok=True)]
+    passed = [_Finding("structure")]
     problem = one_spelling_problem(envelope)
     if problem is not None:
         finding = _Finding("one_spelling", Reason.NOT_ONE_SPELLING, problem)
         return _conclude(kind, envelope, iter([finding]), passed)
-    passed.append(Check("one_spelling", ok=True))
+    passed.append(_Finding("one_spelling"))
     result = verify(envelope, keys, policy=policy, pinned=pinned)
-    return Verification(result.verdict, (*passed, *result.checks), result.signers)
+    return Verification(result.verdict, (*passed, *result.findings), result.signers)
 
 
 def public_key_of(envelope: Envelope) -> HybridPublicKey | None:
@@ -223,12 +229,12 @@ def _conclude(
     kind: EnvelopeKind,
     envelope: Envelope | None,
     findings: Iterator[_Finding],
-    passed: list[Check] | None = None,
+    passed: Sequence[_Finding] = (),
 ) -> Verification:
-    checks = list(passed or ())
+    found = list(passed)
     last = _Finding("")
     for last in findings:
-        checks.append(Check(last.name, last.reason is Reason.NONE, last.detail))
+        found.append(last)
         if last.reason is not Reason.NONE:
             break
     failed = last.reason is not Reason.NONE
@@ -241,7 +247,7 @@ def _conclude(
         last.waits_for,
     )
     signers = envelope.signers if envelope is not None and not failed else ()
-    return Verification(verdict, tuple(checks), signers)
+    return Verification(verdict, tuple(found), signers)
 
 
 def _findings(question: _Question) -> Iterator[_Finding]:
