@@ -26,7 +26,8 @@
         ├── AlreadyRunning
         ├── NodeNotRunning
         ├── ControlError
-        └── InviteError
+        ├── InviteError
+        └── BackupError
 
 The branch says who must act, the leaf says what happened, the attributes carry the numbers.
 """
@@ -243,3 +244,7 @@ class InviteError(OperatorError):
     def __init__(self, text: str, reason: str) -> None:
         super().__init__(text)
         self.reason = reason
+
+
+class BackupError(OperatorError):
+    """A backup, or what was written on paper, cannot be made or cannot be used."""

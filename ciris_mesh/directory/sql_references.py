@@ -1,14 +1,14 @@
 """What records have to do with each other, as SQL: tokens, strangers' shares, what relies on what.
 
-A part of `SqliteStore`, apart because it is another subject than rows and pools.
+A part of every SQL store, apart because it is another subject than rows and pools.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from ciris_mesh.directory.base import Shelf, StoredRow
@@ -29,25 +29,34 @@ Sql = tuple[Any, ...]
 
 
 class References(ABC):
-    """Needs `_write` and `_read` of the store."""
+    """What an engine has to add, and the operations of `Store` on references."""
 
     @abstractmethod
-    def _write(self, sql: str, values: Sql) -> sqlite3.Cursor: ...
+    def _write(self, sql: str, values: Sql) -> None:
+        """Inside the running transaction."""
 
     @abstractmethod
-    def _read(self, sql: str, values: Sql = ()) -> list[Sql]: ...
+    def _write_many(self, sql: str, rows: Iterable[Sql]) -> None:
+        """As `_write`, once for each of `rows`, in order."""
+
+    @abstractmethod
+    def _read(self, sql: str, values: Sql = ()) -> list[Sql]:
+        """Inside the running transaction when this thread has one."""
+
+    @abstractmethod
+    def _stream(self, sql: str, values: Sql = ()) -> AbstractContextManager[Iterator[Sql]]:
+        """Committed rows one by one, so that memory does not depend on how many there are."""
 
     def _count(self, sql: str, values: Sql) -> int:
         return int(self._read(f"SELECT count(*) FROM ({sql})", values)[0][0])
 
     def publish(self, row: StoredRow, tokens: Sequence[str]) -> None:
         """See Store."""
-        for token in tokens:
-            self._write(
-                "INSERT OR IGNORE INTO answer SELECT ?, position FROM record "
-                "WHERE kind = ? AND envelope_id = ?",
-                (token, KINDS[row.kind].number, row.envelope_id),
-            )
+        self._write_many(
+            "INSERT INTO answer SELECT ?, position FROM record "
+            "WHERE kind = ? AND envelope_id = ? ON CONFLICT DO NOTHING",
+            [(token, KINDS[row.kind].number, row.envelope_id) for token in tokens],
+        )
 
     def named(self, token: str, *, limit: int, after: int) -> list[tuple[int, StoredRow]]:
         """See Store."""
@@ -78,8 +87,8 @@ class References(ABC):
     def note_stranger(self, row: StoredRow, peer: str, signer: str) -> None:
         """See Store."""
         self._write(
-            "INSERT OR IGNORE INTO stranger SELECT position, ?, ? FROM record "
-            "WHERE kind = ? AND envelope_id = ?",
+            "INSERT INTO stranger SELECT position, ?, ? FROM record "
+            "WHERE kind = ? AND envelope_id = ? ON CONFLICT DO NOTHING",
             (peer, signer, KINDS[row.kind].number, row.envelope_id),
         )
 
@@ -118,11 +127,10 @@ class References(ABC):
 
     def rely(self, name: Name, on: Sequence[Name]) -> None:
         """See Store."""
-        for other in on:
-            self._write(
-                f"INSERT OR IGNORE INTO relied VALUES ({_POSITION}, {_POSITION})",
-                (*_values(name), *_values(other)),
-            )
+        self._write_many(
+            f"INSERT INTO relied VALUES ({_POSITION}, {_POSITION}) ON CONFLICT DO NOTHING",
+            [(*_values(name), *_values(other)) for other in on],
+        )
 
     def not_introduced(self, name: Name) -> list[Name]:
         """See Store."""
