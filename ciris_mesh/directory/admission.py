@@ -17,6 +17,7 @@ out by `core`, which looks at equality again under the write lock.
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -31,7 +32,7 @@ from ciris_mesh.directory.judgement import (
     ShelfFacts,
     is_attributed,
 )
-from ciris_mesh.directory.store import PooledEntry
+from ciris_mesh.directory.store import Name, PooledEntry
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.checks import KeyLookup, outcome_of, public_key_of, verify
 from ciris_mesh.records.cosigning import is_cosigned, only_signed_by
@@ -70,24 +71,35 @@ class Admission:
         self._known = known
         self._trust = trust
 
-    def judge(self, what: Candidate, now_ms: int) -> Judgement:
-        """Decide. Never raises because of what the bytes hold."""
+    def judge_all(self, asked: Sequence[Candidate], now_ms: int) -> list[Judgement]:
+        """Decide on each, in order. Never raises because of what the bytes hold."""
         mark = self._known.published_mark()
-        return replace(self._judge(what, now_ms), mark=mark)
+        read = [self._read(what, now_ms) for what in asked]
+        names = [(one.kind, one.envelope_id) for one in read if isinstance(one, Envelope)]
+        held = self._known.on_federation_shelf(names)
+        judged = [
+            self._judge(what, one, held, now_ms) if isinstance(one, Envelope) else one
+            for what, one in zip(asked, read, strict=True)
+        ]
+        return [replace(one, mark=mark) if one.entry is not None else one for one in judged]
 
-    def _judge(self, what: Candidate, now_ms: int) -> Judgement:
+    def _read(self, what: Candidate, now_ms: int) -> Envelope | Judgement:
         remembered = self._known.remembered_refusal(what.digest, now_ms)
         if remembered is not None and what.source.path != "registry":  # may bring more
-            return Judgement(what, self._duplicate(what, remembered.envelope_id) or remembered)
+            return Judgement(what, self._refused_before(what, remembered))
         try:
-            envelope = parse_envelope(what.kind, what.raw)
+            return parse_envelope(what.kind, what.raw)
         except MalformedRecord as error:
             verdict = Verdict(
                 Outcome.MALFORMED, Reason(error.reason), what.kind, None, error.detail
             )
             return self._refuse(what, verdict, now_ms)
-        duplicate = self._duplicate(what, envelope.envelope_id)
-        if duplicate is not None:
+
+    def _judge(
+        self, what: Candidate, envelope: Envelope, held: Container[Name], now_ms: int
+    ) -> Judgement:
+        if (what.kind, envelope.envelope_id) in held:
+            duplicate = _verdict(envelope, Outcome.DUPLICATE)
             if is_cosigned(what.kind) and is_attributed(what.source):
                 return self._judge_copy(what, envelope, duplicate, now_ms)
             return Judgement(what, duplicate)
@@ -97,12 +109,14 @@ class Admission:
             return Judgement(what, _refused(envelope, Reason.LOCAL_TIER))
         return self._judge_known(what, envelope, now_ms)
 
-    def _duplicate(self, what: Candidate, envelope_id: bytes | None) -> Verdict | None:
-        if envelope_id is None:
-            return None
-        if self._known.shelf_of(what.kind, envelope_id) is not Shelf.FEDERATION:
-            return None
-        return Verdict(Outcome.DUPLICATE, Reason.NONE, what.kind, envelope_id)
+    def _refused_before(self, what: Candidate, remembered: Verdict) -> Verdict:
+        """That refusal again, unless the record came in as other bytes since."""
+        if remembered.envelope_id is None:
+            return remembered
+        name = what.kind, remembered.envelope_id
+        if name not in self._known.on_federation_shelf([name]):
+            return remembered
+        return Verdict(Outcome.DUPLICATE, Reason.NONE, *name)
 
     def _judge_copy(
         self, what: Candidate, envelope: Envelope, duplicate: Verdict, now_ms: int

@@ -30,7 +30,6 @@ from ciris_mesh.directory.buckets import BucketDigests
 from ciris_mesh.directory.commit import GroupCommit
 from ciris_mesh.directory.introducing import Introductions
 from ciris_mesh.directory.judgement import DEFERRED, FIRST_CONTACT, Candidate, Judgement, candidate
-from ciris_mesh.directory.judging import judge_all
 from ciris_mesh.directory.keycache import KeyCache, public_key_in
 from ciris_mesh.directory.placing import Placed, Placing
 from ciris_mesh.directory.pools import (
@@ -44,7 +43,7 @@ from ciris_mesh.directory.pools import (
 from ciris_mesh.directory.quotas import Quotas
 from ciris_mesh.directory.reading import StoreReading
 from ciris_mesh.directory.rooting import Rooting
-from ciris_mesh.directory.store import Name, PooledEntry, Store
+from ciris_mesh.directory.store import Name, PooledEntry, Store, shelves_of
 from ciris_mesh.directory.views import Views
 from ciris_mesh.records.envelope import Envelope, parse_envelope
 from ciris_mesh.records.hybrid import HybridPublicKey
@@ -161,7 +160,7 @@ class DirectoryCore(StoreReading):
         friends = self._friends()
         room = RELEASES_MAX
         while pending:
-            judged = judge_all(lambda what: self._admission.judge(what, now_ms), pending)
+            judged = self._admission.judge_all(pending, now_ms)
             placed = self._place(judged, friends, durable=durable)
             with self._state:
                 self._take_note(placed, verdicts)
@@ -235,9 +234,10 @@ class DirectoryCore(StoreReading):
 
     # -- what admission asks (admission.Known) -------------------------------------------------
 
-    def shelf_of(self, kind: EnvelopeKind, envelope_id: bytes) -> Shelf | None:
-        """Where the row with this id stands, None without one."""
-        return self._store.shelves(kind, [envelope_id]).get(envelope_id)
+    def on_federation_shelf(self, names: Sequence[Name]) -> frozenset[Name]:
+        """Those of `names` that have a row on the federation shelf."""
+        found = shelves_of(self._store, names)
+        return frozenset(name for name, shelf in found.items() if shelf is Shelf.FEDERATION)
 
     def is_trusted(self, key_id: str) -> bool:
         """Does this node pass on what this key signed?"""

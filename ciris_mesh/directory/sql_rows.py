@@ -14,7 +14,13 @@ from typing import Final
 
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.buckets import BucketDigest
-from ciris_mesh.directory.sql_references import ROW, References, stored_row, strings
+from ciris_mesh.directory.sql_references import (
+    INSERT_RECORD,
+    ROW,
+    References,
+    stored_row,
+    strings,
+)
 from ciris_mesh.directory.store import PooledEntry, SavedBuckets, fair_share
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.wire.messages import EnvelopeRef
@@ -131,23 +137,13 @@ class SqlRows(References):
     def insert(self, row: StoredRow) -> None:
         """See Store."""
         name = KINDS[row.kind].number, row.envelope_id
-        self._write(
-            "INSERT INTO record "
-            "(kind, envelope_id, shelf, seq, subject, signers, admitted_at_ms) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                *name,
-                row.shelf,
-                row.seq,
-                row.subject,
-                json.dumps(row.signers),
-                row.admitted_at_ms,
-            ),
-        )
-        self._write(
+        signers = json.dumps(row.signers)
+        values = (*name, row.shelf, row.seq, row.subject, signers, row.admitted_at_ms)
+        self._insert(INSERT_RECORD, [values])
+        self._insert(
             "INSERT INTO envelope SELECT position, ? FROM record "
             "WHERE kind = ? AND envelope_id = ?",
-            (row.envelope, *name),
+            [(row.envelope, *name)],
         )
 
     def raise_shelf(self, row: StoredRow) -> None:
