@@ -17,7 +17,7 @@ out by `core`, which looks at equality again under the write lock.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -33,17 +33,24 @@ from ciris_mesh.directory.judgement import (
     is_attributed,
 )
 from ciris_mesh.directory.store import Name, PooledEntry
+from ciris_mesh.directory.verifying import BATCH_MIN, Signed, Verifiers
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.checks import KeyLookup, outcome_of, public_key_of, verify
 from ciris_mesh.records.cosigning import is_cosigned, only_signed_by
 from ciris_mesh.records.envelope import Envelope, one_spelling_problem, parse_envelope
-from ciris_mesh.records.hybrid import HybridPolicy
+from ciris_mesh.records.hybrid import (
+    HybridPolicy,
+    HybridPublicKey,
+    HybridSignature,
+    verify_hybrid,
+)
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, EnvelopeKind
 from ciris_mesh.records.names import names_of
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rules.base import Finding, Trust, text
 from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.table import judge_content, judge_standing
+from ciris_mesh.records.signing import signed_message
 from ciris_mesh.records.timestamps import to_unix_ms
 from ciris_mesh.records.tokens import key_token, published_by, tokens_of
 
@@ -65,11 +72,19 @@ BRIDGEABLE: Final = frozenset(
 
 
 class Admission:
-    """Judges candidates. Stateless but for what `known` answers."""
+    """Judges candidates. Stateless but for what `known` answers.
 
-    def __init__(self, known: Known, trust: Trust) -> None:
+    Attributes:
+        verifiers: who may check the signatures of a batch ahead, if anybody.
+    """
+
+    def __init__(
+        self, known: Known, trust: Trust, checked: Mapping[Signed, Reason] | None = None
+    ) -> None:
         self._known = known
         self._trust = trust
+        self._checked = checked or {}
+        self.verifiers: Verifiers | None = None
 
     def judge_all(self, asked: Sequence[Candidate], now_ms: int) -> list[Judgement]:
         """Decide on each, in order. Never raises because of what the bytes hold."""
@@ -77,8 +92,9 @@ class Admission:
         read = [self._read(what, now_ms) for what in asked]
         names = [(one.kind, one.envelope_id) for one in read if isinstance(one, Envelope)]
         held = self._known.on_federation_shelf(names)
+        ahead = self._ahead(asked, read, held)
         judged = [
-            self._judge(what, one, held, now_ms) if isinstance(one, Envelope) else one
+            ahead._judge(what, one, held, now_ms) if isinstance(one, Envelope) else one
             for what, one in zip(asked, read, strict=True)
         ]
         return [replace(one, mark=mark) if one.entry is not None else one for one in judged]
@@ -94,6 +110,48 @@ class Admission:
                 Outcome.MALFORMED, Reason(error.reason), what.kind, None, error.detail
             )
             return self._refuse(what, verdict, now_ms)
+
+    def _ahead(
+        self,
+        asked: Sequence[Candidate],
+        read: Sequence[Envelope | Judgement],
+        held: Container[Name],
+    ) -> Admission:
+        """The same, who knows of the signatures of these whether they stand."""
+        if self.verifiers is None or len(asked) < BATCH_MIN:
+            return self
+        fresh = (
+            envelope
+            for what, envelope in zip(asked, read, strict=True)
+            if isinstance(envelope, Envelope)
+            and not what.proven
+            and (what.kind, envelope.envelope_id) not in held
+        )
+        signed = [one for envelope in fresh for one in self._signed(envelope)]
+        return Admission(self._known, self._trust, self.verifiers.verify(signed))
+
+    def _signed(self, envelope: Envelope) -> Iterator[Signed]:
+        """Signatures of both halves by keys that are here."""
+        own = public_key_of(envelope)
+        try:
+            message = signed_message(envelope.kind, envelope.record, envelope.row_hash)
+        except MalformedRecord:
+            return
+        for claim in envelope.claims:
+            is_own = own is not None and claim.key_id == envelope.record["key_id"]
+            public = own if is_own else self._known.federation_key(claim.key_id)
+            if public is not None and claim.signature.mldsa65 is not None:
+                yield Signed(public, message, claim.signature)
+
+    def _check(
+        self,
+        public: HybridPublicKey,
+        message: bytes,
+        signature: HybridSignature,
+        policy: HybridPolicy,
+    ) -> Reason:
+        known = self._checked.get(Signed(public, message, signature))
+        return verify_hybrid(public, message, signature, policy) if known is None else known
 
     def _judge(
         self, what: Candidate, envelope: Envelope, held: Container[Name], now_ms: int
@@ -314,6 +372,7 @@ class Admission:
             policy=policy,
             pinned=self._trust.pinned,
             proven=proven,
+            check=self._check if self._checked else None,
         )
         return verification.verdict, verification.signers
 

@@ -44,6 +44,7 @@ from ciris_mesh.directory.quotas import Quotas
 from ciris_mesh.directory.reading import StoreReading
 from ciris_mesh.directory.rooting import Rooting
 from ciris_mesh.directory.store import Name, PooledEntry, Store, shelves_of
+from ciris_mesh.directory.verifying import Verifiers
 from ciris_mesh.directory.views import Views
 from ciris_mesh.records.envelope import Envelope, parse_envelope
 from ciris_mesh.records.hybrid import HybridPublicKey
@@ -139,6 +140,8 @@ class DirectoryCore(StoreReading):
 
     def retry_due(self, now_ms: int) -> list[Verdict]:
         """Look again at what was dated ahead of us and is not any more, and at what is overdue."""
+        if self._admission.verifiers is not None:
+            self._admission.verifiers.reap()
         due = self._due(now_ms, overdue=RELEASES_MAX)
         return list(self._settle(due, now_ms, durable=False).values())
 
@@ -331,6 +334,10 @@ class DirectoryCore(StoreReading):
     def favour(self, friends: Callable[[], frozenset[str]]) -> None:
         """Ask `friends`, besides the rooted, whose records may be brought without limit."""
         self._friends = friends
+
+    def employ(self, verifiers: Verifiers) -> None:
+        """Let them check the signatures of large batches. Their owner stops them."""
+        self._admission.verifiers = verifiers
 
     def public_key(self, key_id: str) -> HybridPublicKey | None:
         """The verified key behind `key_id`, federation shelf or first contact."""

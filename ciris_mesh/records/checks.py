@@ -30,6 +30,7 @@ from ciris_mesh.records.envelope import (
 from ciris_mesh.records.hybrid import (
     HybridPolicy,
     HybridPublicKey,
+    HybridSignature,
     is_self_certifying,
     verify_hybrid,
 )
@@ -42,6 +43,11 @@ from ciris_mesh.records.tokens import key_token
 
 #: Key id -> the verified key behind it, or None.
 KeyLookup: TypeAlias = Callable[[str], HybridPublicKey | None]
+
+#: `verify_hybrid`, or what knows the answer already.
+SignatureCheck: TypeAlias = Callable[
+    [HybridPublicKey, bytes, HybridSignature, HybridPolicy], Reason
+]
 
 #: Columns that name who speaks; they must name the signer, or anyone could speak for anyone.
 _SPEAKER_COLUMNS: Final[Mapping[EnvelopeKind, str]] = {
@@ -130,6 +136,7 @@ class _Question:
     policy: HybridPolicy
     pinned: Mapping[str, bytes]
     proven: Collection[str]
+    check: SignatureCheck | None
 
     @cached_property
     def message(self) -> bytes:
@@ -154,6 +161,7 @@ def verify(
     policy: HybridPolicy = HybridPolicy.REQUIRE_HYBRID,
     pinned: Mapping[str, bytes] | None = None,
     proven: Collection[str] = (),
+    check: SignatureCheck | None = None,
 ) -> Verification:
     """Judge a parsed envelope. Spelling is not looked at: see `one_spelling_problem`.
 
@@ -163,12 +171,13 @@ def verify(
             else needs both halves whatever is asked for.
         pinned: key id -> 32-byte fingerprint, for ids that don't certify themselves.
         proven: signers whose signatures in this very envelope were verified before, as strictly.
+        check: used for `verify_hybrid`, whose answers it gives.
 
     Returns:
         ADMITTED, REFUSED, DEFERRED (with `waits_for`) or MALFORMED. Never raises.
     """
     effective = policy if envelope.tier_local else HybridPolicy.REQUIRE_HYBRID
-    question = _Question(envelope, keys, effective, pinned or {}, proven)
+    question = _Question(envelope, keys, effective, pinned or {}, proven, check)
     return _conclude(envelope.kind, envelope, _findings(question))
 
 
@@ -354,4 +363,5 @@ def _signature_reason(question: _Question, claim: Claim, message: bytes) -> Reas
     public = _signer_key(question, claim.key_id)
     if public is None:
         return Reason.SIGNER_UNKNOWN
-    return verify_hybrid(public, message, claim.signature, question.policy)
+    check = question.check or verify_hybrid
+    return check(public, message, claim.signature, question.policy)
