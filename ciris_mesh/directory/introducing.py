@@ -53,12 +53,20 @@ class Introductions:
         if is_ours:
             self.introduce_below(name)
 
+    def know(self, key_id: str, name: Name) -> None:
+        """The first record of this key was written."""
+        if len(self._key_names) >= KEY_NAMES_MAX:
+            self._key_names.clear()
+        self._key_names[key_id] = name
+
+    def forget(self, key_id: str) -> None:
+        """Look again, which record of this key is the first."""
+        self._key_names.pop(key_id, None)
+
     def _key_name(self, key_id: str) -> Name | None:
-        name = self._key_names.get(key_id) or self._store.key_name(key_id)
-        if name is not None:
-            if len(self._key_names) >= KEY_NAMES_MAX:
-                self._key_names.clear()
-            self._key_names[key_id] = name
+        name = self._key_names.get(key_id)
+        if name is None and (name := self._store.key_name(key_id)) is not None:
+            self.know(key_id, name)
         return name
 
     def befriend(self, friends: frozenset[str]) -> bool:

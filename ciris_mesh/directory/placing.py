@@ -80,7 +80,10 @@ class Placing:
         self._introductions = introductions
         self._log = log
         self._publishing = publishing
-        self._stands: dict[Name, Shelf] = {}  # of the rows of the running call
+        # Of the rows of the running call: where they stand, and what key ids stand for. An id
+        # keeps the first public key it stood for, whatever comes later.
+        self._stands: dict[Name, Shelf] = {}
+        self._stood_for: dict[str, HybridPublicKey | None] = {}
 
     def is_settled(self, judged: Sequence[Judgement]) -> bool:
         """True when there is nothing to write for any of them."""
@@ -96,8 +99,11 @@ class Placing:
             friends: whose records no quota counts.
         """
         placed = Placed()
-        rows = (one.row for one in judged if one.row is not None)
+        rows = [one.row for one in judged if one.row is not None]
         self._stands = shelves_of(self._store, [(row.kind, row.envelope_id) for row in rows])
+        self._stood_for = {
+            row.subject: self._read_key(row.subject) for row in filter(_is_key, rows)
+        }
         for judgement in judged:
             if judgement.row is not None:
                 if self._is_outdated(judgement.row, judgement.joins):
@@ -133,7 +139,7 @@ class Placing:
     ) -> Verdict:
         self._leave_pool(judgement.candidate.digest)
         stands = self._stands.get((row.kind, row.envelope_id))
-        known = self._known_key(row)
+        known = self._stood_for.get(row.subject) if _is_key(row) else None
         verdict = judgement.verdict
         if judgement.joins is not None:
             self._write(row, placed, is_new=False)
@@ -168,11 +174,6 @@ class Placing:
                 is_ours=self._quotas.is_ours(row, friends),
             )
 
-    def _known_key(self, row: StoredRow) -> HybridPublicKey | None:
-        """What the id of a key record stands for: its first public key, whatever comes later."""
-        is_key = row.kind is EnvelopeKind.KEY and row.shelf is Shelf.FEDERATION
-        return self._read_key(row.subject) if is_key else None
-
     def _publish(
         self, judgement: Judgement, row: StoredRow, placed: Placed, *, is_first_key: bool
     ) -> None:
@@ -185,9 +186,12 @@ class Placing:
             signer, is_root = row.signers[0], judgement.is_root
             published += self._rooting.add(row.subject, signer, judgement.tokens, is_root=is_root)
             if is_first_key:
+                self._stood_for[row.subject] = judgement.public
+                self._introductions.know(row.subject, (row.kind, row.envelope_id))
                 strangers = self._strangers.take(row.subject)
                 self._store.pool_drop(FIRST_CONTACT, [entry.digest for entry in strangers])
             else:
+                self._introductions.forget(row.subject)  # which is the first may be another now
                 published.remove(key_token(row.subject))
         self._publishing.update(published)
         placed.published += published
@@ -259,3 +263,7 @@ class Placing:
         if self._deferred.get(digest) is not None:
             self._deferred.remove(digest)
             self._store.pool_drop(DEFERRED, [digest])
+
+
+def _is_key(row: StoredRow) -> bool:
+    return row.kind is EnvelopeKind.KEY and row.shelf is Shelf.FEDERATION

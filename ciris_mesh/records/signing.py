@@ -117,10 +117,19 @@ def _mirror_problems(
     if not inner.keys().isdisjoint(_NEVER_SIGNED[kind]):
         for name in sorted(inner.keys() & _NEVER_SIGNED[kind]):
             yield f"{name} cannot be part of what is signed"
-    row = as_persisted(kind, record) if row is None else row
+    yield from _column_problems(spec, as_persisted(kind, record) if row is None else row, inner)
+
+
+def _column_problems(
+    spec: KindSpec, row: dict[str, JsonValue], inner: dict[str, JsonValue]
+) -> Iterator[str]:
     for column in mirrored_columns(spec):
-        if column.type is FieldType.STRING and row.get(column.name, 0) == inner.get(column.name, 1):
-            continue  # as most are
+        name = column.name
+        if name in row:
+            if column.type is FieldType.STRING and inner.get(name) == row[name]:
+                continue  # as most are
+        elif name not in inner:
+            continue
         problem = _column_problem(column, row, inner)
         if problem is not None:
             yield problem

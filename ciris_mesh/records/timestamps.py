@@ -45,7 +45,7 @@ def normalize(text: str) -> str:
 
 
 def _normalize(text: str) -> str:
-    seconds, fraction_ns, is_leap = _parse(text)
+    seconds, fraction_ns, is_leap = _read(text)
     return _date_and_clock(seconds, is_leap=is_leap) + _shortest_fraction(fraction_ns) + "Z"
 
 
@@ -67,15 +67,8 @@ def to_unix_ns(text: str) -> int:
     Raises:
         ValueError: as `normalize`.
     """
-    return _to_unix_ns_again(text) if len(text) <= _REMEMBERED_CHARS_MAX else _to_unix_ns(text)
-
-
-def _to_unix_ns(text: str) -> int:
-    seconds, fraction_ns, is_leap = _parse(text)
+    seconds, fraction_ns, is_leap = _read(text)
     return (seconds + is_leap) * _NS_PER_S + fraction_ns
-
-
-_to_unix_ns_again = lru_cache(maxsize=_REMEMBERED)(_to_unix_ns)
 
 
 def to_unix_ms(text: str) -> int:
@@ -124,6 +117,13 @@ def _parse(text: str) -> tuple[int, int, bool]:
     if not _FIRST_S <= seconds <= _LAST_S:
         raise ValueError("time outside the years 0000 to 9999")
     return seconds, int(((found[7] or "") + "000000000")[:9]), is_leap
+
+
+def _read(text: str) -> tuple[int, int, bool]:
+    return _parse_again(text) if len(text) <= _REMEMBERED_CHARS_MAX else _parse(text)
+
+
+_parse_again = lru_cache(maxsize=_REMEMBERED)(_parse)
 
 
 def _is_clock(hour: int, minute: int, second: int) -> bool:
