@@ -37,6 +37,7 @@ class NodeSettings:
     kinds: frozenset[EnvelopeKind]
     announce_interval_h: float
     log_level: int
+    clock: str
 
     @property
     def logging_level(self) -> int:
@@ -88,6 +89,24 @@ class ControlSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorSettings:
+    """[operator]. `propagation_node`: 16 bytes. `alerts`: of `notify.alerts.LASTS_S`."""
+
+    enabled: bool
+    propagation_node: bytes | None
+    stale_h: float
+    alerts: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PageSettings:
+    """[page]. `allowed`: identity hashes, 16 bytes each; None for everybody."""
+
+    enabled: bool
+    allowed: frozenset[bytes] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings, every one within its range.
 
@@ -101,6 +120,8 @@ class Config:
     trust: TrustSettings
     control: ControlSettings
     radio: RadioSettings
+    operator: OperatorSettings
+    page: PageSettings
     warnings: tuple[str, ...] = ()
 
 
@@ -146,6 +167,8 @@ def parse_config(data: bytes, label: str = "config") -> Config:
         TrustSettings(**values["trust"]),
         ControlSettings(**values["control"]),
         RadioSettings(**values["radio"]),
+        OperatorSettings(**values["operator"]),
+        PageSettings(**values["page"]),
         tuple(warnings),
     )
 
@@ -168,7 +191,9 @@ def example_config(given: Mapping[tuple[str, str], str] = MappingProxyType({})) 
 
 
 def _comment(text: str) -> list[str]:
-    return textwrap.wrap(text, 78, initial_indent="# ", subsequent_indent="# ")
+    return textwrap.wrap(
+        text, 78, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+    )
 
 
 def _sections(data: bytes, label: str) -> dict[str, dict[str, Any]]:

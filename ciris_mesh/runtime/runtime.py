@@ -33,6 +33,7 @@ from ciris_mesh.runtime.counters import DropCounter
 from ciris_mesh.runtime.events import EventHub, EventSink, log_sink
 from ciris_mesh.runtime.exchange import Exchange
 from ciris_mesh.runtime.handshake import Greeter, OwnSelf
+from ciris_mesh.runtime.hearing import Hearing
 from ciris_mesh.runtime.links import Links
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer, PeerConfig, PeerTable
@@ -96,8 +97,8 @@ class ReplicationRuntime:
         self.directory = directory
         self.transport = transport
         self.clock = clock
-        self._wall_ms = wall_ms
-        self.peers = PeerTable(clock)
+        self.wall_ms = wall_ms
+        self.peers, self.hearing = PeerTable(clock), Hearing(clock)
         self.events = EventHub()
         self.drops = DropCounter()
         self.board = StalenessBoard(clock, tau_partial_s=self.config.tau_partial_s)
@@ -264,14 +265,14 @@ class ReplicationRuntime:
 
     def admit_own(self, kind: EnvelopeKind, envelope: bytes) -> Verdict:
         """Admit a record made here; peers are told at once, not at their cadence."""
-        verdict = self.directory.admit(kind, envelope, OWN, now_ms=self._wall_ms())
+        verdict = self.directory.admit(kind, envelope, OWN, now_ms=self.wall_ms())
         if verdict.outcome.is_change:
             self._exchange.spread()
         return verdict
 
     def admit_imported(self, offered: Sequence[Offered]) -> list[Answer]:
         """Admit records of mixed kinds from a bundle; peers are told as of own ones."""
-        answers = admit_mixed(self.directory, offered, now_ms=self._wall_ms())
+        answers = admit_mixed(self.directory, offered, now_ms=self.wall_ms())
         if any(outcome.is_change for outcome, _ in answers):
             self._exchange.spread()
         return answers
@@ -290,7 +291,7 @@ class ReplicationRuntime:
             budget,
             rows=lambda: self.transport.stats().interfaces,
             clock=self.clock,
-            minute=lambda: local_minute(self._wall_ms()),
+            minute=lambda: local_minute(self.wall_ms()),
             file=None if path is None else AirFile(path),
         )
         # On the peer's strand, like all that concerns it; parts and exchange exist by then.
@@ -303,14 +304,18 @@ class ReplicationRuntime:
         """Look at the radios, on a strand of their own: an rnsd may take its time to answer."""
         if self._air is not None:
             with contextlib.suppress(LifecycleError):  # stopping, or still at it
-                self._pool.submit("air", self._air.tick)
+                self._pool.submit("air", self._look_at_air)
             self._timer.after(TICK_S, self._tick_air)
+
+    def _look_at_air(self) -> None:
+        assert self._air is not None
+        self.hearing.look(self._air.tick())
 
     def _retry_due(self) -> None:
         """Look again at records that were dated ahead of our clock; admits do so as well."""
 
         def look() -> None:
-            verdicts = self.directory.retry_due(self._wall_ms())
+            verdicts = self.directory.retry_due(self.wall_ms())
             if any(verdict.outcome.is_change for verdict in verdicts):
                 self._exchange.spread()
 
@@ -355,7 +360,7 @@ class ReplicationRuntime:
             key,
             bridge=self.bridge,
             send=lambda message: self._exchange.tell(key.peer, message),
-            wall_ms=self._wall_ms,
+            wall_ms=self.wall_ms,
             room=lambda: self._room(key.peer),
         )
 
