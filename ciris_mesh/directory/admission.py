@@ -18,6 +18,7 @@ out by `core`, which looks at equality again under the write lock.
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -78,12 +79,11 @@ class Admission:
         verifiers: who may check the signatures of a batch ahead, if anybody.
     """
 
-    def __init__(
-        self, known: Known, trust: Trust, checked: Mapping[Signed, Reason] | None = None
-    ) -> None:
+    def __init__(self, known: Known, trust: Trust) -> None:
         self._known = known
         self._trust = trust
-        self._checked = checked or {}
+        self._checked: Mapping[Signed, Reason] = {}
+        self._messages: Mapping[bytes, bytes] = {}  # by the bytes of the envelope
         self.verifiers: Verifiers | None = None
 
     def judge_all(self, asked: Sequence[Candidate], now_ms: int) -> list[Judgement]:
@@ -127,16 +127,20 @@ class Admission:
             and not what.proven
             and (what.kind, envelope.envelope_id) not in held
         )
-        signed = [one for envelope in fresh for one in self._signed(envelope)]
-        return Admission(self._known, self._trust, self.verifiers.verify(signed))
+        messages: dict[bytes, bytes] = {}
+        signed: list[Signed] = []
+        for envelope in fresh:
+            with suppress(MalformedRecord):  # judging says of what
+                message = signed_message(envelope.kind, envelope.record, envelope.row_hash)
+                messages[envelope.raw] = message
+                signed += self._signed(envelope, message)
+        ahead = Admission(self._known, self._trust)
+        ahead._messages, ahead._checked = messages, self.verifiers.verify(signed)
+        return ahead
 
-    def _signed(self, envelope: Envelope) -> Iterator[Signed]:
+    def _signed(self, envelope: Envelope, message: bytes) -> Iterator[Signed]:
         """Signatures of both halves by keys that are here."""
         own = public_key_of(envelope)
-        try:
-            message = signed_message(envelope.kind, envelope.record, envelope.row_hash)
-        except MalformedRecord:
-            return
         for claim in envelope.claims:
             is_own = own is not None and claim.key_id == envelope.record["key_id"]
             public = own if is_own else self._known.federation_key(claim.key_id)
@@ -373,6 +377,7 @@ class Admission:
             pinned=self._trust.pinned,
             proven=proven,
             check=self._check if self._checked else None,
+            message=self._messages.get(envelope.raw),
         )
         return verification.verdict, verification.signers
 

@@ -109,6 +109,7 @@ class DirectoryCore(StoreReading):
         self._touched: set[tuple[EnvelopeKind, int]] = set()
         self._published = PublishedLog(PUBLISHED_MAX)
         self._publishing: set[str] = set()
+        self._learned: dict[str, HybridPublicKey] = {}
         self._views = Views(store)
         self._evicted: deque[Evicted] = deque(maxlen=EVICTED_MAX)
         self._load()
@@ -388,6 +389,7 @@ class DirectoryCore(StoreReading):
             Introductions(self._store, self._touched, self._rooting.keys),
             self._published,
             self._publishing,
+            self._learned,
         )
         # A crash between a commit and what it releases leaves entries that wait for what is here,
         # and the configuration may trust somebody it did not.
@@ -424,6 +426,8 @@ class DirectoryCore(StoreReading):
             for kind in {kind for kind, _ in self._touched}:
                 self._generations[kind] += 1
             self._touched.clear()
+            self._keys.keep(self._learned)
+            self._learned.clear()
             self._stewards = self._rooting.stewards.ids()
             if self._publishing:
                 self._published.add(self._publishing)
@@ -432,6 +436,7 @@ class DirectoryCore(StoreReading):
     def _rolled_back(self) -> None:
         with self._state:
             self._touched.clear()
+            self._learned.clear()
             self._publishing.clear()
             self._load()
 

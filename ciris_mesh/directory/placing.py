@@ -55,6 +55,7 @@ class Placing:
         introductions: is told of every row that does, and what it relied on.
         log: what was published by commits.
         publishing: gets the tokens this transaction publishes.
+        learned: gets the keys it brings.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Placing:
         introductions: Introductions,
         log: PublishedLog,
         publishing: set[str],
+        learned: dict[str, HybridPublicKey],
     ) -> None:
         self._store = store
         self._deferred = deferred
@@ -80,6 +82,7 @@ class Placing:
         self._introductions = introductions
         self._log = log
         self._publishing = publishing
+        self._learned = learned
         # Of the rows of the running call: where they stand, and what key ids stand for. An id
         # keeps the first public key it stood for, whatever comes later.
         self._stands: dict[Name, Shelf] = {}
@@ -186,7 +189,8 @@ class Placing:
             signer, is_root = row.signers[0], judgement.is_root
             published += self._rooting.add(row.subject, signer, judgement.tokens, is_root=is_root)
             if is_first_key:
-                self._stood_for[row.subject] = judgement.public
+                assert judgement.public is not None, "on this shelf a key has both halves"
+                self._stood_for[row.subject] = self._learned[row.subject] = judgement.public
                 self._introductions.know(row.subject, (row.kind, row.envelope_id))
                 strangers = self._strangers.take(row.subject)
                 self._store.pool_drop(FIRST_CONTACT, [entry.digest for entry in strangers])

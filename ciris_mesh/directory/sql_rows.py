@@ -210,10 +210,9 @@ class SqlRows(References):
 
     def pool_drop(self, pool: str, digests: Iterable[bytes]) -> None:
         """See Store."""
-        self._write_many(
-            "DELETE FROM pooled WHERE pool = ? AND digest = ?",
-            [(pool, digest) for digest in digests],
-        )
+        rows = [(pool, digest) for digest in digests]
+        if rows:  # else what waits to be inserted may wait on
+            self._write_many("DELETE FROM pooled WHERE pool = ? AND digest = ?", rows)
 
     def saved_buckets(self, kind: EnvelopeKind) -> SavedBuckets:
         """See Store."""

@@ -74,7 +74,10 @@ def jcs_number(number: JsonNumber) -> str:
     Raises:
         MalformedRecord: `value_not_allowed` for a number no double can hold.
     """
-    return jcs(number).decode("ascii")
+    try:
+        return _jcs_plain(number.token)
+    except _NotPlainError:
+        return jcs(number).decode("ascii")
 
 
 def v1python_number(token: str) -> str:

@@ -137,10 +137,13 @@ class _Question:
     pinned: Mapping[str, bytes]
     proven: Collection[str]
     check: SignatureCheck | None
+    known_message: bytes | None
 
     @cached_property
     def message(self) -> bytes:
         """What the signatures are taken over; of kinds 1 to 3 the content hash is too."""
+        if self.known_message is not None:
+            return self.known_message
         envelope = self.envelope
         return signed_message(envelope.kind, envelope.record, envelope.row_hash)
 
@@ -162,6 +165,7 @@ def verify(
     pinned: Mapping[str, bytes] | None = None,
     proven: Collection[str] = (),
     check: SignatureCheck | None = None,
+    message: bytes | None = None,
 ) -> Verification:
     """Judge a parsed envelope. Spelling is not looked at: see `one_spelling_problem`.
 
@@ -172,12 +176,13 @@ def verify(
         pinned: key id -> 32-byte fingerprint, for ids that don't certify themselves.
         proven: signers whose signatures in this very envelope were verified before, as strictly.
         check: used for `verify_hybrid`, whose answers it gives.
+        message: `signed_message` of the envelope, from whoever has it.
 
     Returns:
         ADMITTED, REFUSED, DEFERRED (with `waits_for`) or MALFORMED. Never raises.
     """
     effective = policy if envelope.tier_local else HybridPolicy.REQUIRE_HYBRID
-    question = _Question(envelope, keys, effective, pinned or {}, proven, check)
+    question = _Question(envelope, keys, effective, pinned or {}, proven, check, message)
     return _conclude(envelope.kind, envelope, _findings(question))
 
 

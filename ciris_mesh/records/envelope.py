@@ -66,8 +66,8 @@ _INTEGER: Final = re.compile(r"0|[1-9][0-9]{0,19}")
 _SHORT_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,14}")
 _HEX32: Final = re.compile(r"[0-9a-f]{64}")
 
-#: Columns of these types hold no number that could be spelled in another way.
-_NUMBERLESS: Final = frozenset(
+#: Columns of these types have one spelling, by their type or in the row (`_row_problems`).
+_ONE_SPELLING: Final = frozenset(
     {FieldType.STRING, FieldType.TIMESTAMP, FieldType.HEX32, FieldType.BOOLEAN, FieldType.FLOAT}
 )
 
@@ -271,6 +271,10 @@ _COLUMNS: Final[dict[EnvelopeKind, tuple[_Column, ...]]] = {
     kind: tuple((column.name, column, _IS_OF_TYPE[column.type]) for column in spec.fields)
     for kind, spec in KINDS.items()
 }
+_SPELLED_COLUMNS: Final[dict[EnvelopeKind, tuple[_Column, ...]]] = {
+    kind: tuple(it for it in columns if it[1].type not in _ONE_SPELLING)
+    for kind, columns in _COLUMNS.items()
+}
 
 
 def _text(members: dict[str, JsonValue], name: str) -> str:
@@ -339,16 +343,16 @@ def _spelling_problems(envelope: Envelope) -> Iterator[str]:
     spec = KINDS[envelope.kind]
     yield from _wrapper_problems(spec, envelope)
     yield from _row_problems(spec, envelope)
-    for column in spec.fields:
-        value = envelope.record.get(column.name)
+    for name, column, _ in _SPELLED_COLUMNS[spec.kind]:
+        value = envelope.record.get(name)
         if column.type is FieldType.BASE64 and isinstance(value, str):
             if not _is_canonical_base64(value):
-                yield f"{column.name} is not canonical base64"
+                yield f"{name} is not canonical base64"
         elif column.type is FieldType.STRING_LIST and isinstance(value, list):
             if not _is_sorted_set(value):
-                yield f"{column.name} must be sorted, each value once"
-        elif column.type not in _NUMBERLESS:
-            problem = _number_problem(value, column.name)
+                yield f"{name} must be sorted, each value once"
+        else:
+            problem = _number_problem(value, name)
             if problem is not None:
                 yield problem
 
@@ -442,6 +446,8 @@ def _is_canonical_base64(text: str) -> bool:
 
 def _is_sorted_set(values: list[JsonValue] | list[str]) -> bool:
     """Ascending by UTF-16 code units, each once (CEG section 0.9.2.1)."""
+    if len(values) < 2:
+        return True
     units = [value.encode("utf-16-be") for value in values if isinstance(value, str)]
     return all(one < other for one, other in pairwise(units))
 
