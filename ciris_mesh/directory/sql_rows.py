@@ -17,6 +17,7 @@ from ciris_mesh.directory.buckets import BucketDigest
 from ciris_mesh.directory.sql_references import (
     INSERT_RECORD,
     ROW,
+    VALUES_MAX,
     References,
     stored_row,
     strings,
@@ -24,9 +25,6 @@ from ciris_mesh.directory.sql_references import (
 from ciris_mesh.directory.store import PooledEntry, SavedBuckets, fair_share
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.wire.messages import EnvelopeRef
-
-#: SQLite's oldest supported limit is 999 variables in a statement.
-_IDS_PER_STATEMENT: Final = 900
 
 #: Few sign much: most rows have signers that were just looked at.
 _SIGNERS_REMEMBERED: Final = 256
@@ -245,5 +243,5 @@ class SqlRows(References):
 
 def _parts(ids: Iterable[bytes]) -> Iterator[list[bytes]]:
     remaining = iter(ids)
-    while part := list(islice(remaining, _IDS_PER_STATEMENT)):
+    while part := list(islice(remaining, VALUES_MAX)):
         yield part

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from ciris_mesh.errors import ConfigError
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.scope import Scope
 from ciris_mesh.runtime.files import UNALTERED, TooLarge, UnsafeMode, read_bounded, why
 from ciris_mesh.runtime.options import OPTIONS, SECTION_HELP, Option
 from ciris_mesh.runtime.radiosettings import RadioSettings
@@ -60,12 +61,13 @@ class ReticulumSettings:
 
 @dataclass(frozen=True, slots=True)
 class RoundSettings:
-    """[rounds]. `frame`: version byte, 0x81 or 0x01."""
+    """[rounds]. `frame`: version byte, 0x81 or 0x01. `scope`: what the node wants."""
 
     cadence_s: float
     no_progress_timeout_s: float
     tau_partial_s: float
     frame: int
+    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)

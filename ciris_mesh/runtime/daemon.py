@@ -128,6 +128,7 @@ def _build(
             rounds=SchedulerConfig(rounds.cadence_s, rounds.no_progress_timeout_s),
             tau_partial_s=rounds.tau_partial_s,
             pinned=frozenset(config.trust.pinned),
+            scope=rounds.scope,
             radio=config.radio,
             air_file=home.storage / "airtime.json",
         ),

@@ -10,6 +10,7 @@ from typing import Final
 
 from ciris_mesh.notify.alerts import LASTS_S
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.scope import ALL, COMMUNITIES_MAX, TRUST, Scope, communities
 from ciris_mesh.runtime.keyids import (
     FINGERPRINT_BYTES,
     NAME_RULE,
@@ -89,6 +90,12 @@ def _frame(words: tuple[str, ...]) -> int:
     if word not in ("81", "01"):
         raise ValueError("no frame version")
     return int(word, 16)
+
+
+def _scope(words: tuple[str, ...]) -> Scope:
+    if len(words) == 1 and words[0] in (ALL.word, TRUST.word):
+        return Scope(words[0])
+    return communities(words)
 
 
 def _clock(words: tuple[str, ...]) -> str:
@@ -188,6 +195,7 @@ _PINS_ALLOWED: Final = (
     "entries of a key id, a space and 64 hex digits, separated by commas, one key for an id; empty"
 )
 _KEY_IDS_ALLOWED: Final = "key ids, separated by commas; empty for none"
+_SCOPE_ALLOWED: Final = f"all, trust, or 1 to {COMMUNITIES_MAX} community ids, separated by commas"
 _ALERTS_ALLOWED: Final = "all, or of " + ", ".join(LASTS_S)
 _USERS_ALLOWED: Final = "names of this system, separated by commas; empty for none"
 
@@ -242,6 +250,13 @@ OPTIONS: Final = (
         "rounds", "frame", _frame, "81", "81 or 01",
         "How records travel between nodes of this project. 81: as compact as they get; 01: as "
         "JSON, several times longer, which other nodes speak in any case.",
+    ),
+    Option(
+        "rounds", "scope", _scope, "all", _SCOPE_ALLOWED,
+        "What this node wants of the federation. trust: keys, occurrences, revocations, removals, "
+        "and the rosters removals rely on. Communities: these, their members, and what records "
+        "about them rely on. Nothing else is asked for, taken or offered, its own included. "
+        "Example: scope = riverside-2abc...",
     ),
     Option(
         "radio", "duty", read_duty, "1%", DUTY_ALLOWED,

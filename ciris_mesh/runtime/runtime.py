@@ -22,6 +22,7 @@ from ciris_mesh.protocol.limits import DELIVER_BUDGET_BYTES, TAU_PARTIAL_S
 from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
+from ciris_mesh.records.scope import ALL, Scope
 from ciris_mesh.runtime.air import TICK_S, Air
 from ciris_mesh.runtime.airfile import AirFile
 from ciris_mesh.runtime.bindings import BindingStore
@@ -57,6 +58,7 @@ class RuntimeConfig:
     """What a person may set. Defaults are for TCP.
 
     Attributes:
+        scope: what this node wants of the federation.
         radio: what may be sent by radio; None for no account and no limit.
         air_file: where the last hour of the radios is kept over a restart; None to forget it.
     """
@@ -65,6 +67,7 @@ class RuntimeConfig:
     tau_partial_s: float = TAU_PARTIAL_S
     pinned: frozenset[str] = frozenset()
     worker_threads: int = WORKER_THREADS
+    scope: Scope = ALL
     radio: RadioSettings | None = None
     air_file: Path | None = None
 
@@ -92,7 +95,7 @@ class ReplicationRuntime:
     ) -> None:
         self.config = config or RuntimeConfig()
         self.key_id = own.binding.key_id
-        own = replace(own, kinds=_served(own.kinds, directory))
+        own = _limited(own, self.config.scope, directory)
         self.kinds = frozenset(own.kinds)
         self.directory = directory
         self.transport = transport
@@ -105,7 +108,7 @@ class ReplicationRuntime:
         self._passed_on: tuple[frozenset[str], frozenset[str], frozenset[str]] | None = None
         directory.favour(self._friends)
         self.bridge = FederationDirectoryReplicationBridge(
-            directory, self._trusted, unwanted=directory.closed(), clock=clock
+            directory, self._trusted, unwanted=directory.closed(), scope=own.scope, clock=clock
         )
         self.registry = ReplicationRegistry(self._make_responder)
         self._pool = WorkerPool(self.config.worker_threads)
@@ -129,17 +132,7 @@ class ReplicationRuntime:
             air=self._air,
         )
         self._exchange = Exchange(parts)
-        self.scheduler = ReplicationScheduler(
-            pool=self._pool,
-            timer=self._timer,
-            events=self.events,
-            clock=clock,
-            rng=self._rng,
-            config=self.config.rounds,
-            check=self._exchange.check,
-            on_stalled=self._exchange.give_up,
-            progress_s=self._progress_s,
-        )
+        self.scheduler = self._make_scheduler()
         self._exchange.join(self.scheduler)
         known, ids = bindings or BindingStore(), self.peers.key_ids
         off = self._air.off if self._air is not None else None
@@ -244,6 +237,7 @@ class ReplicationRuntime:
         self.scheduler.forget(key_id)
         self.board.forget(key_id)
         self.events.forget(key_id)
+        self.bridge.forget(key_id)
         if self._air is not None:
             self._air.forget(key_id)
         if self._started and not self._stopped:
@@ -282,6 +276,19 @@ class ReplicationRuntime:
         return self.transport.stats().interfaces if self._air is None else self._air.look()
 
     # -- inside ----------------------------------------------------------------------------
+
+    def _make_scheduler(self) -> ReplicationScheduler:
+        return ReplicationScheduler(
+            pool=self._pool,
+            timer=self._timer,
+            events=self.events,
+            clock=self.clock,
+            rng=self._rng,
+            config=self.config.rounds,
+            check=self._exchange.check,
+            on_stalled=self._exchange.give_up,
+            progress_s=self._progress_s,
+        )
 
     def _make_air(self, radio: RadioSettings | None) -> tuple[RadioBudget | None, Air | None]:
         if radio is None:
@@ -378,12 +385,15 @@ class ReplicationRuntime:
         return self.transport.progress_s(peer.link.link)
 
 
-def _served(
-    kinds: Sequence[EnvelopeKind], directory: ReplicationDirectory
-) -> tuple[EnvelopeKind, ...]:
-    """Those of which there is or can come something here: of the others nothing is to be sent."""
+def _limited(own: OwnSelf, scope: Scope, directory: ReplicationDirectory) -> OwnSelf:
+    """With the kinds it wants of which there is or can be something: nothing of others is sent."""
     closed = directory.closed()
-    return tuple(kind for kind in kinds if kind not in closed or directory.digest(kind).count)
+    kinds = tuple(
+        kind
+        for kind in own.kinds
+        if kind in scope.kinds and (kind not in closed or directory.digest(kind).count)
+    )
+    return replace(own, kinds=kinds, scope=scope)
 
 
 class ReplicationHandle:

@@ -126,6 +126,8 @@ NODE_GROUPS: Final = (
         "an old backup, or its clock is wrong; start it once with a clock that is right.",
         "binding_invalid": "A binding whose signature does not stand or whose time is over. | look "
         "at both clocks; the peer signs a new one when its clock is right.",
+        "scope_malformed": "The peer spelled a scope that is none. | " + _PEERS_FAULT,
+        "scope_mismatch": "The peer spelled another scope than its hello named. | " + _PEERS_FAULT,
         "fingerprint_mismatch": "At the peer's address answers a key with another fingerprint than "
         "the invite had. | ask for the invite again and compare the five words by voice.",
         "sent_garbage": "The peer sent bytes that are no frame. | " + _PEERS_FAULT,
