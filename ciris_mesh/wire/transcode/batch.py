@@ -51,7 +51,7 @@ def encode_batch(items: Sequence[Item], *, limits: BatchLimits = LIMITS) -> byte
 
 
 def plain_batch(items: Sequence[Item], *, limits: BatchLimits = LIMITS) -> bytes:
-    """A batch of envelopes as they are: nearly no time, and a quarter more bytes than `encode_batch`.
+    """A batch of envelopes as they are: a quarter more bytes than coded, for a tenth of the time.
 
     For links on which a byte costs less than the time to code it away. A byte costs Reticulum
     0.1 us on a PC, at both ends together, and letters that say six bits do well with six.
