@@ -37,7 +37,7 @@ from ciris_mesh.directory.store import Name, PooledEntry
 from ciris_mesh.directory.verifying import BATCH_MIN, Signed, Verifiers
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.checks import KeyLookup, outcome_of, public_key_of, verify
-from ciris_mesh.records.cosigning import is_cosigned, only_signed_by
+from ciris_mesh.records.cosigning import copy_id, is_cosigned, only_signed_by
 from ciris_mesh.records.envelope import Envelope, one_spelling_problem, parse_envelope
 from ciris_mesh.records.hybrid import (
     HybridPolicy,
@@ -102,12 +102,13 @@ class Admission:
             ahead._judge(what, one, held, now_ms) if isinstance(one, Envelope) else one
             for what, one in zip(asked, read, strict=True)
         ]
-        return [replace(one, mark=mark) if one.entry is not None else one for one in judged]
+        return [_marked(one, mark) for one in judged]
 
     def _read(self, what: Candidate, now_ms: int) -> Envelope | Judgement:
         remembered = self._known.remembered_refusal(what.digest, now_ms)
         if remembered is not None and what.source.path != "registry":  # may bring more
-            return Judgement(what, self._refused_before(what, remembered))
+            verdict = self._refused_before(what, remembered)
+            return Judgement(replace(what, copy_id=remembered.copy_id), verdict)
         try:
             return parse_envelope(what.kind, what.raw)
         except MalformedRecord as error:
@@ -165,6 +166,8 @@ class Admission:
     def _judge(
         self, what: Candidate, envelope: Envelope, held: Container[Name], now_ms: int
     ) -> Judgement:
+        name = copy_id(what.kind, envelope.envelope_id, envelope.signers)
+        what = replace(what, copy_id=name)
         if (what.kind, envelope.envelope_id) in held:
             duplicate = _verdict(envelope, Outcome.DUPLICATE)
             if is_cosigned(what.kind) and is_attributed(what.source):
@@ -392,8 +395,15 @@ class Admission:
 
     def _refuse(self, what: Candidate, verdict: Verdict, now_ms: int) -> Judgement:
         """Bytes judged for good. Only verdicts that no path or later arrival could change."""
+        verdict = replace(verdict, copy_id=what.copy_id)
         self._known.remember_refusal(what.digest, verdict, now_ms)
         return Judgement(what, verdict)
+
+
+def _marked(judgement: Judgement, mark: int) -> Judgement:
+    """With what was published when judging began, and the copy that was judged."""
+    name = judgement.candidate.copy_id or judgement.verdict.copy_id
+    return replace(judgement, mark=mark, verdict=replace(judgement.verdict, copy_id=name))
 
 
 def _keys_relied_on(
