@@ -11,6 +11,7 @@ a generation first and rows second never takes rows older than that generation.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,6 +47,7 @@ from ciris_mesh.directory.rooting import Rooting
 from ciris_mesh.directory.store import Name, PooledEntry, Store, shelves_of
 from ciris_mesh.directory.verifying import Verifiers
 from ciris_mesh.directory.views import Views
+from ciris_mesh.errors import DirectoryError
 from ciris_mesh.records.envelope import Envelope, parse_envelope
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -54,6 +56,8 @@ from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.operations import closed_kinds
 from ciris_mesh.records.tokens import self_key_token
+
+logger = logging.getLogger(__name__)
 
 #: Evictions kept until somebody asks: one batch evicts at most what one Deliver holds.
 EVICTED_MAX: Final = 8192
@@ -451,5 +455,7 @@ class DirectoryCore(StoreReading):
         try:
             with self._state, self._store.transaction(durable=True):
                 self._save_digests()
+        except DirectoryError as error:  # a full disk: they are made again, as after a power cut
+            logger.warning("store.digests_not_kept error=%s", error)
         finally:
             self._store.close()
