@@ -105,6 +105,8 @@ class DirectoryCore(StoreReading):
         self._commit = GroupCommit(store, self._committed, self._rolled_back)
         self._trust = trust
         self._friends: Callable[[], frozenset[str]] = frozenset
+        self._doubts_clock: Callable[[], bool] = lambda: False
+        self._floor_ms = 0
         self._admission = Admission(self, trust)
         self._refusals = RefusalMemory(self._limits)
         self._outcomes: Counter[tuple[str, str, str]] = Counter()
@@ -128,6 +130,7 @@ class DirectoryCore(StoreReading):
         self, kind: EnvelopeKind, envelopes: Sequence[bytes], source: Source, *, now_ms: int
     ) -> list[Verdict]:
         """As `admit`, one verdict each in order, with one commit for the batch."""
+        now_ms = self._plausible(now_ms)
         asked = [candidate(kind, envelope, source) for envelope in envelopes]
         digests = {what.digest for what in asked}
         due = [
@@ -145,6 +148,7 @@ class DirectoryCore(StoreReading):
 
     def retry_due(self, now_ms: int) -> list[Verdict]:
         """Look again at what was dated ahead of us and is not any more, and at what is overdue."""
+        now_ms = self._plausible(now_ms)
         if self._admission.verifiers is not None:
             self._admission.verifiers.reap()
         due = self._due(now_ms, overdue=RELEASES_MAX)
@@ -346,6 +350,27 @@ class DirectoryCore(StoreReading):
     def favour(self, friends: Callable[[], frozenset[str]]) -> None:
         """Ask `friends`, besides the rooted, whose records may be brought without limit."""
         self._friends = friends
+
+    def doubt_clock(self, is_doubted: Callable[[], bool]) -> None:
+        """Ask `is_doubted` whether nobody vouches for the clock.
+
+        Then, and only then, two rooted keys that signed later times show that it is behind, and
+        records are judged as of what those times leave no doubt of. Nothing is signed by that.
+        """
+        self._doubts_clock = is_doubted
+
+    def not_before_ms(self) -> int:
+        """A time that has passed, as two rooted keys show; 0 when nothing shows one."""
+        with self._state:
+            return self._floor_ms
+
+    def _plausible(self, now_ms: int) -> int:
+        if not self._doubts_clock():
+            return now_ms
+        with self._state:
+            shown_ms = self._deferred.attested_ms(self._rooting.keys.ids())
+            self._floor_ms = max(self._floor_ms, shown_ms)
+            return max(now_ms, self._floor_ms)
 
     def employ(self, verifiers: Verifiers) -> None:
         """Let them check the signatures of large batches. Their owner stops them."""

@@ -141,6 +141,7 @@ def _build(
     trust = trust_of(config.trust)
     directory = SqliteDirectory(home.database, trust=trust)
     stack.callback(directory.close)
+    directory.doubt_clock(lambda: not clock.source())
     verifiers = HelperProcesses()
     stack.callback(verifiers.stop)
     directory.employ(verifiers)
@@ -176,7 +177,9 @@ def _build(
     for peer in book.peers():
         node.add_peer(peer_config(peer))
     budget = node.runtime.budget or RadioBudget(config.radio)
-    operations = Operations(node, book, clock, clock.monotonic_s(), budget, trust)
+    operations = Operations(
+        node, book, clock, clock.monotonic_s(), budget, trust, directory.not_before_ms
+    )
     remote = RemoteControl(
         operations.table(),
         readers=config.control.remote_allowed,
