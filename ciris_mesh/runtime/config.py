@@ -85,9 +85,14 @@ class TrustSettings:
 
 @dataclass(frozen=True, slots=True)
 class EdgeSettings:
-    """[registry]. `edge`: whether registry nodes can link to this one."""
+    """[registry]. `edge`: whether registry nodes can link to this one; `accept`: host and port."""
 
     edge: bool = False
+    accept: tuple[str, int] | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    client_ca: Path | None = None
+    server_ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

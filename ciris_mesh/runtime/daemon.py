@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +25,14 @@ from ciris_mesh.runtime.control import ControlServer
 from ciris_mesh.runtime.ending import EndSignals
 from ciris_mesh.runtime.handshake import CAPABILITIES
 from ciris_mesh.runtime.home import Home, HomeLock
+from ciris_mesh.runtime.httpsettings import http_server, registry_settings
+from ciris_mesh.runtime.inbound import HttpInbound, InboundServer, Listen
 from ciris_mesh.runtime.keyfiles import read_key_file
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.operations import READ_OPS, Operations, peer_config
 from ciris_mesh.runtime.operatorparts import People
 from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
-from ciris_mesh.runtime.registries import registry_settings
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
 from ciris_mesh.runtime.trusting import trust_of
@@ -46,10 +48,11 @@ STOP_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What the command line adds to the configuration file."""
+    """What the command line adds to the configuration file. `http` makes what accepts frames."""
 
     rns_config_dir: Path | None = None
     verbosity: int = 0
+    http: Callable[[HttpInbound, Listen], InboundServer] | None = None
 
 
 def run(home: Home, options: RunOptions | None = None) -> int:
@@ -85,6 +88,10 @@ def run(home: Home, options: RunOptions | None = None) -> int:
         stack.callback(control.stop)
         node.start()
         stack.callback(node.stop, STOP_TIMEOUT_S)
+        if config.registry.accept is not None:
+            server = http_server(home, config.registry, node.runtime, options.http)
+            server.start()
+            stack.callback(server.stop)
         announcer = Announcer(node, interval_s=config.node.announce_interval_s(radio=False))
         announcer.start()
         stack.callback(announcer.stop)
@@ -129,7 +136,7 @@ def _build(
             scope=rounds.scope,
             radio=config.radio,
             air_file=home.storage / "airtime.json",
-            registries=registry_settings(config.trust.registries, home.storage / "registries"),
+            registries=registry_settings(config, home),
         ),
         edge=transport.edge,
     )

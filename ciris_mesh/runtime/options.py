@@ -205,8 +205,11 @@ class RegistryPin:
 def _registries(words: tuple[str, ...]) -> tuple[RegistryPin, ...]:
     pins: dict[str, RegistryPin] = {}
     for word in words:
-        key_id, digits, *basis = word.split()
-        pin = RegistryPin(key_id, bytes.fromhex(digits), *basis)
+        parts = word.split()
+        if len(parts) not in (2, 3):
+            raise ValueError("no registry")
+        key_id, digits, basis = (*parts, "")[:3]
+        pin = RegistryPin(key_id, bytes.fromhex(digits), basis)
         if len(pin.ed25519) != ED25519_BYTES or not is_key_id(key_id):
             raise ValueError("no registry")
         if pin.basis not in ("", "row", "bytes") or key_id in pins:
@@ -215,6 +218,19 @@ def _registries(words: tuple[str, ...]) -> tuple[RegistryPin, ...]:
     if len(pins) > REGISTRIES_MAX:
         raise ValueError("too many")
     return tuple(pins.values())
+
+
+def _listen(words: tuple[str, ...]) -> tuple[str, int] | None:
+    text = _one(words)
+    if not text:
+        return None
+    host, _, port = text.rpartition(":")
+    if not host or not 0 <= int(port) <= 65535:
+        raise ValueError("no address and port")
+    return host.strip("[]"), int(port)
+
+
+_file = _directory
 
 
 def _yes_or_no(words: tuple[str, ...]) -> bool:
@@ -379,6 +395,30 @@ OPTIONS: Final = (
         "registry", "edge", _yes_or_no, "no", "yes or no",
         "Be there for registry nodes, at the destination ciris.edge. For gateways and nodes on "
         "the internet; never announced on radio.",
+    ),
+    Option(
+        "registry", "accept", _listen, "", "ADDRESS:PORT; empty",
+        "Where registry nodes may post frames over HTTP, for those that cannot use Reticulum; "
+        "needs ciris-mesh[web]. Who may is in the file http-credentials beside this one. An "
+        "address other than 127.0.0.1 needs a certificate.",
+    ),
+    Option(
+        "registry", "tls_cert", _file, "", "an absolute path; empty",
+        "The certificate to answer with, PEM.",
+    ),
+    Option(
+        "registry", "tls_key", _file, "", "an absolute path; empty",
+        "Its private key, PEM, readable by this user alone.",
+    ),
+    Option(
+        "registry", "client_ca", _file, "", "an absolute path; empty",
+        "Certificates by which those of clients are checked, PEM; a client's own, if it signed "
+        "itself. Empty: none are asked for, tokens only.",
+    ),
+    Option(
+        "registry", "server_ca", _file, "", "an absolute path; empty",
+        "Certificates by which those of registries are checked when frames are posted to them. "
+        "Empty: the system's.",
     ),
     Option(
         "control", "group", _group, "", "the name of a group; empty",

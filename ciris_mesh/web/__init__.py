@@ -1,0 +1,1 @@
+"""What answers over HTTP: optional, off by default, on this machine unless told otherwise."""
