@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 import click
 
-from ciris_mesh.cli.app import App
+from ciris_mesh.cli.app import App, Failure
 from ciris_mesh.cli.verbs import Verb
 
 if TYPE_CHECKING:
-    from ciris_mesh.runtime.inbound import HttpInbound, InboundServer, Listen
+    from ciris_mesh.runtime.config import Config
+    from ciris_mesh.runtime.daemon import Service
+    from ciris_mesh.runtime.operations import Operations
 
 
 @click.command(cls=Verb)
@@ -29,17 +32,34 @@ def run(ctx: click.Context) -> None:
     app: App = ctx.obj
     set_up_logging(app.verbosity)
     home = find_home(app.config_dir)
-    ctx.exit(run_node(home, RunOptions(app.rns_config_dir, app.verbosity, _http_server)))
+    ctx.exit(run_node(home, RunOptions(app.rns_config_dir, app.verbosity), [_web, _inbound]))
 
 
-def _http_server(inbound: HttpInbound, listen: Listen) -> InboundServer:
-    """Loaded when the configuration asks for it: the packages it needs are optional."""
-    from ciris_mesh.errors import ConfigError
-
+def _web(config: Config, operations: Operations) -> Service | None:
+    """The page in the browser, found by name: it is beside these commands, not below them."""
+    if not config.web.enabled:
+        return None
     try:
-        from ciris_mesh.web.inbound import Server
-    except ImportError:
-        raise ConfigError(
-            "[registry] accept needs another package: pip install 'ciris-mesh[web]'"
+        module = importlib.import_module("ciris_mesh.web.service")
+    except ImportError as error:
+        raise Failure(
+            f"the web page needs {error.name}: pip install 'ciris-mesh[web,metrics]', or write "
+            "enabled = no under [web]"
         ) from None
-    return Server(inbound, listen)
+    service: Service = module.web_service(config, operations)
+    return service
+
+
+def _inbound(config: Config, operations: Operations) -> Service | None:
+    """What registry nodes post frames to, found in the same way."""
+    if config.registry.accept is None:
+        return None
+    try:
+        module = importlib.import_module("ciris_mesh.web.inbound")
+    except ImportError as error:
+        raise Failure(
+            f"accept in [registry] needs {error.name}: pip install 'ciris-mesh[web]', or leave it "
+            "empty"
+        ) from None
+    service: Service = module.inbound_service(config.registry, operations.node.runtime)
+    return service

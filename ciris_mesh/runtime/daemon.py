@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ciris_mesh.directory.sqlite import SqliteDirectory
+from ciris_mesh.directory.verifying import HelperProcesses
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.access import access_from
 from ciris_mesh.runtime.announcing import Announcer
@@ -22,17 +24,18 @@ from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.clock import clock_of
 from ciris_mesh.runtime.config import Config, load_config
 from ciris_mesh.runtime.control import ControlServer
+from ciris_mesh.runtime.door import Door
 from ciris_mesh.runtime.ending import EndSignals
 from ciris_mesh.runtime.handshake import CAPABILITIES
 from ciris_mesh.runtime.home import Home, HomeLock
-from ciris_mesh.runtime.httpsettings import http_server, registry_settings
-from ciris_mesh.runtime.inbound import HttpInbound, InboundServer, Listen
+from ciris_mesh.runtime.httpsettings import registry_settings
 from ciris_mesh.runtime.keyfiles import read_key_file
 from ciris_mesh.runtime.node import Node
-from ciris_mesh.runtime.operations import READ_OPS, Operations, peer_config
+from ciris_mesh.runtime.operations import READ_OPS, Operations
 from ciris_mesh.runtime.operatorparts import People
 from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
+from ciris_mesh.runtime.peeroperations import peer_config
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
 from ciris_mesh.runtime.trusting import trust_of
@@ -48,15 +51,33 @@ STOP_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What the command line adds to the configuration file. `http` makes what accepts frames."""
+    """What the command line adds to the configuration file."""
 
     rns_config_dir: Path | None = None
     verbosity: int = 0
-    http: Callable[[HttpInbound, Listen], InboundServer] | None = None
 
 
-def run(home: Home, options: RunOptions | None = None) -> int:
+class Service(Protocol):
+    """Something that runs beside the node and asks it, such as its page in the browser."""
+
+    def start(self) -> None:
+        """Begin."""
+        ...
+
+    def stop(self) -> None:
+        """End. Idempotent."""
+        ...
+
+
+#: Makes a service; None when the configuration asks for none.
+MakeService = Callable[[Config, Operations], Service | None]
+
+
+def run(home: Home, options: RunOptions | None = None, services: Sequence[MakeService] = ()) -> int:
     """Run the node of `home` until SIGINT or SIGTERM. Main thread only. Returns the exit code.
+
+    Args:
+        services: made before anything is started, so that what is wrong shows at once.
 
     Raises:
         OperatorError: something a person must put right; nothing was left half done.
@@ -71,6 +92,7 @@ def run(home: Home, options: RunOptions | None = None) -> int:
     with ExitStack() as stack:
         stack.enter_context(HomeLock(home))
         node, operations = _build(home, config, options, stack)
+        beside = [made for make in services if (made := make(config, operations)) is not None]
         rns_config_dir = options.rns_config_dir or config.reticulum.config_dir
         with reticulum_errors(rns_config_dir):
             start_reticulum(rns_config_dir)
@@ -88,14 +110,13 @@ def run(home: Home, options: RunOptions | None = None) -> int:
         stack.callback(control.stop)
         node.start()
         stack.callback(node.stop, STOP_TIMEOUT_S)
-        if config.registry.accept is not None:
-            server = http_server(home, config.registry, node.runtime, options.http)
-            server.start()
-            stack.callback(server.stop)
         announcer = Announcer(node, interval_s=config.node.announce_interval_s(radio=False))
         announcer.start()
         stack.callback(announcer.stop)
         people.start()
+        for service in beside:
+            stack.callback(service.stop)
+            service.start()
         logger.info("node.ready key_id=%s", node.key_id)
         print(f"ready {node.key_id}", file=sys.stderr, flush=True)  # noqa: T201 (for whoever waits)
         ending.wait()
@@ -112,6 +133,9 @@ def _build(
     trust = trust_of(config.trust)
     directory = SqliteDirectory(home.database, trust=trust)
     stack.callback(directory.close)
+    verifiers = HelperProcesses()
+    stack.callback(verifiers.stop)
+    directory.employ(verifiers)
     book = PeerBook.load(home.peers)
     transport = RnsTransport(
         options.rns_config_dir or config.reticulum.config_dir,
@@ -133,6 +157,7 @@ def _build(
             rounds=SchedulerConfig(rounds.cadence_s, rounds.no_progress_timeout_s),
             tau_partial_s=rounds.tau_partial_s,
             pinned=frozenset(config.trust.pinned),
+            door=Door.load(home.path),
             scope=rounds.scope,
             radio=config.radio,
             air_file=home.storage / "airtime.json",

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ciris_mesh.directory.registrybridge import IdBasis
 from ciris_mesh.errors import ConfigError
 from ciris_mesh.runtime.config import Config, EdgeSettings
 from ciris_mesh.runtime.home import Home
 from ciris_mesh.runtime.httpcredentials import load_credentials
-from ciris_mesh.runtime.inbound import HttpInbound, InboundServer, Listen
+from ciris_mesh.runtime.inbound import Listen
 from ciris_mesh.runtime.registries import RegistryConfig, RegistrySettings
-from ciris_mesh.runtime.runtime import ReplicationRuntime
 from ciris_mesh.transport.http_post import Target
 
 #: The file of who may post here, and where this node posts.
@@ -42,30 +39,20 @@ def registry_settings(config: Config, home: Home) -> RegistrySettings:
         key_id: Target(each.url, each.token, each.cert, each.cert_key, config.registry.server_ca)
         for key_id, each in credentials.targets.items()
     }
-    return RegistrySettings(peers, home.storage / "registries", targets)
+    return RegistrySettings(peers, home.storage / "registries", targets, credentials)
 
 
-def http_server(
-    home: Home,
-    settings: EdgeSettings,
-    runtime: ReplicationRuntime,
-    make: Callable[[HttpInbound, Listen], InboundServer] | None,
-) -> InboundServer:
-    """What accepts frames over HTTP, not started.
+def listen_of(settings: EdgeSettings) -> Listen:
+    """Where to accept frames over HTTP, as `accept` in [registry] says.
 
     Raises:
-        ConfigError: it cannot be, and what to change.
+        ConfigError: it would be open to the network without a certificate.
     """
     assert settings.accept is not None, "asked for only where it is configured"
-    if make is None:
-        raise ConfigError("[registry] accept needs another package: pip install 'ciris-mesh[web]'")
     host, port = settings.accept
     if host not in _HERE and settings.tls_cert is None:
         raise ConfigError(
             f"[registry] accept = {host}:{port} is open to the network; set tls_cert and tls_key, "
             "or listen on 127.0.0.1 behind a proxy that has them"
         )
-    inbound = HttpInbound(runtime, load_credentials(home.path / CREDENTIALS))
-    return make(
-        inbound, Listen(host, port, settings.tls_cert, settings.tls_key, settings.client_ca)
-    )
+    return Listen(host, port, settings.tls_cert, settings.tls_key, settings.client_ca)

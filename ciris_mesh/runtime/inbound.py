@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from ciris_mesh.directory.base import UNATTRIBUTED
 from ciris_mesh.errors import RemoteProtocolError
@@ -41,18 +41,6 @@ class Listen:
     cert: Path | None = None
     cert_key: Path | None = None
     client_ca: Path | None = None
-
-
-class InboundServer(Protocol):
-    """What listens; see `web.inbound`."""
-
-    def start(self) -> None:
-        """Accept from now on."""
-        ...
-
-    def stop(self, timeout_s: float = 5.0) -> None:
-        """End. Idempotent."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

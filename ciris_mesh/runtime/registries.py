@@ -29,6 +29,7 @@ from ciris_mesh.protocol.report import RoundReport, SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator, RoundKey
 from ciris_mesh.runtime.edgebindings import EdgeBindings
+from ciris_mesh.runtime.httpcredentials import Credentials
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.registry import ReplicationRegistry, Routed
 from ciris_mesh.runtime.scheduler import ReplicationScheduler, SchedulerConfig
@@ -78,11 +79,13 @@ class RegistrySettings:
     Attributes:
         path: keeps where they were found.
         targets: key id -> where its frames are posted instead of sent over Reticulum.
+        credentials: whose frames are taken over HTTP.
     """
 
     peers: tuple[RegistryConfig, ...] = ()
     path: Path | None = None
     targets: Mapping[str, Target] = field(default_factory=dict)
+    credentials: Credentials = field(default_factory=Credentials)
 
 
 @dataclass(slots=True)

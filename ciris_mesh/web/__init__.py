@@ -1,1 +1,1 @@
-"""What answers over HTTP: optional, off by default, on this machine unless told otherwise."""
+"""A node in the browser: read only, loopback unless told otherwise, nothing from elsewhere."""

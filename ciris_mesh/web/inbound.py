@@ -24,7 +24,10 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ciris_mesh.errors import ConfigError, ShutdownTimeout
+from ciris_mesh.runtime.config import EdgeSettings
+from ciris_mesh.runtime.httpsettings import listen_of
 from ciris_mesh.runtime.inbound import HttpInbound, Listen, Sender
+from ciris_mesh.runtime.runtime import ReplicationRuntime
 
 PATH: Final = "/edge/inbound"
 
@@ -194,6 +197,12 @@ class Server:
 
     def _run(self) -> None:
         self._server.run(sockets=[self._socket])
+
+
+def inbound_service(settings: EdgeSettings, runtime: ReplicationRuntime) -> Server:
+    """What `ciris-mesh run` starts beside the node. Raises as Server, and as `listen_of`."""
+    credentials = runtime.config.registries.credentials
+    return Server(HttpInbound(runtime, credentials), listen_of(settings))
 
 
 def _bind(listen: Listen) -> socket.socket:

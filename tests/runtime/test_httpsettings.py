@@ -9,11 +9,8 @@ import pytest
 from ciris_mesh.errors import ConfigError
 from ciris_mesh.runtime.config import EdgeSettings, parse_config
 from ciris_mesh.runtime.home import Home
-from ciris_mesh.runtime.httpsettings import CREDENTIALS, http_server, registry_settings
-from ciris_mesh.runtime.inbound import HttpInbound, InboundServer, Listen
-from ciris_mesh.runtime.node import Node
-from ciris_mesh.transport.loopback import LoopbackNetwork, LoopbackTransport
-from support.keys import alice
+from ciris_mesh.runtime.httpsettings import CREDENTIALS, listen_of, registry_settings
+from ciris_mesh.runtime.inbound import Listen
 
 TOKEN = "t" * 32
 CONFIG = parse_config(
@@ -56,36 +53,12 @@ def test_who_is_no_registry_has_no_credential(home: Home, line: str) -> None:
         registry_settings(CONFIG, home)
 
 
-class Standing:
-    """What listens."""
-
-    def __init__(self, inbound: HttpInbound, listen: Listen) -> None:
-        self.listen = listen
-
-    def start(self) -> None:
-        raise AssertionError("not here")
-
-    def stop(self, timeout_s: float = 5.0) -> None:
-        raise AssertionError("not here")
-
-
-def test_what_is_open_to_the_network_needs_a_certificate(home: Home) -> None:
-    runtime = Node(alice(), LoopbackTransport(LoopbackNetwork(), "alice")).runtime
-
-    def make(settings: EdgeSettings) -> InboundServer:
-        return http_server(home, settings, runtime, Standing)
-
-    here = make(EdgeSettings(accept=("127.0.0.1", 1)))
-    assert isinstance(here, Standing)
-    assert here.listen == Listen("127.0.0.1", 1)
+def test_what_is_open_to_the_network_needs_a_certificate() -> None:
+    assert listen_of(EdgeSettings(accept=("127.0.0.1", 1))) == Listen("127.0.0.1", 1)
     with pytest.raises(ConfigError, match="tls_cert"):
-        make(EdgeSettings(accept=("0.0.0.0", 1)))
+        listen_of(EdgeSettings(accept=("0.0.0.0", 1)))
     cert = Path("/etc/cert.pem")
-    there = make(EdgeSettings(accept=("0.0.0.0", 1), tls_cert=cert))
-    assert isinstance(there, Standing)
-    assert there.listen.cert == cert
-    with pytest.raises(ConfigError, match="pip install"):
-        http_server(home, EdgeSettings(accept=("127.0.0.1", 1)), runtime, None)
+    assert listen_of(EdgeSettings(accept=("0.0.0.0", 1), tls_cert=cert)).cert == cert
 
 
 @pytest.mark.parametrize(
