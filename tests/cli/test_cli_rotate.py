@@ -21,6 +21,7 @@ from ciris_mesh.runtime.keyfiles import read_key_file
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.operations import Operations
 from ciris_mesh.runtime.peerbook import PeerBook
+from ciris_mesh.runtime.peeroperations import peer_config
 from ciris_mesh.runtime.setup import node_identity
 from ciris_mesh.transport.loopback import LoopbackNetwork, LoopbackTransport
 from support.cli import Shell, answering, shell
@@ -132,6 +133,8 @@ def running(sh: Shell) -> Iterator[Operations]:
     node = Node(
         node_identity(sh.home).key, LoopbackTransport(LoopbackNetwork(), "b"), directory=directory
     )
+    for peer in book.peers():
+        node.add_peer(peer_config(peer))
     budget = RadioBudget(load_config(sh.home.config).radio)
     operations = Operations(node, book, clock, clock.monotonic_s(), budget, former=sh.home.former)
     with node, answering(sh.home, operations.table()):
