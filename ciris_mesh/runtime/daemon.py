@@ -26,6 +26,7 @@ from ciris_mesh.runtime.config import Config, load_config
 from ciris_mesh.runtime.control import ControlServer
 from ciris_mesh.runtime.door import Door
 from ciris_mesh.runtime.ending import EndSignals
+from ciris_mesh.runtime.former import read_former
 from ciris_mesh.runtime.handshake import CAPABILITIES
 from ciris_mesh.runtime.home import Home, HomeLock
 from ciris_mesh.runtime.httpsettings import registry_settings
@@ -164,7 +165,7 @@ def _build(
         config=RuntimeConfig(
             rounds=SchedulerConfig(rounds.cadence_s, rounds.no_progress_timeout_s),
             tau_partial_s=rounds.tau_partial_s,
-            pinned=frozenset(config.trust.pinned),
+            pinned=frozenset(config.trust.pinned) | read_former(home.former),
             door=Door.load(home.path),
             scope=rounds.scope,
             radio=config.radio,
@@ -176,7 +177,9 @@ def _build(
     for peer in book.peers():
         node.add_peer(peer_config(peer))
     budget = node.runtime.budget or RadioBudget(config.radio)
-    operations = Operations(node, book, clock, clock.monotonic_s(), budget, trust)
+    operations = Operations(
+        node, book, clock, clock.monotonic_s(), budget, trust, former=home.former
+    )
     remote = RemoteControl(
         operations.table(),
         readers=config.control.remote_allowed,
