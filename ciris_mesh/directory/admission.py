@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from ciris_mesh.directory.base import Shelf, StoredRow
+from ciris_mesh.directory.base import OWN, Shelf, Source, StoredRow
 from ciris_mesh.directory.joining import Joining
 from ciris_mesh.directory.judgement import (
     DEFERRED,
@@ -29,6 +29,7 @@ from ciris_mesh.directory.judgement import (
     Judgement,
     Known,
     ShelfFacts,
+    candidate,
     is_attributed,
 )
 from ciris_mesh.directory.store import PooledEntry
@@ -63,6 +64,14 @@ BRIDGEABLE: Final = frozenset(
 )
 
 
+#: By which path a row could have come to its shelf, at another node of the same operator.
+_COULD_COME_FROM: Final = {
+    Shelf.LOCAL: OWN,
+    Shelf.BRIDGED: Source("registry", "registry"),
+    Shelf.FEDERATION: Source("import"),
+}
+
+
 class Admission:
     """Judges candidates. Stateless but for what `known` answers."""
 
@@ -74,6 +83,32 @@ class Admission:
         """Decide. Never raises because of what the bytes hold."""
         mark = self._known.published_mark()
         return replace(self._judge(what, now_ms), mark=mark)
+
+    def judge_again(self, row: StoredRow, now_ms: int) -> Judgement:
+        """Would a row that somebody else wrote into our store come in here, as it stands there?
+
+        Returns:
+            A judgement with that row when it would; else one with the verdict and no row.
+        """
+        what = candidate(row.kind, row.envelope, _COULD_COME_FROM[row.shelf])
+        try:
+            envelope = parse_envelope(row.kind, row.envelope)
+        except MalformedRecord as error:
+            verdict = Verdict(
+                Outcome.MALFORMED, Reason(error.reason), row.kind, row.envelope_id, error.detail
+            )
+            return Judgement(what, verdict)
+        judgement = self._judge_known(what, envelope, now_ms)
+        ours = judgement.row
+        if ours is None:
+            return replace(judgement, entry=None)
+        known = replace(row, admitted_at_ms=ours.admitted_at_ms, introduced=ours.introduced)
+        if row.shelf is Shelf.BRIDGED:  # what it lacked may have come since
+            known = replace(known, shelf=ours.shelf, signers=ours.signers)
+        if known != ours:
+            verdict = _verdict(envelope, Outcome.REFUSED, Reason.ROW_DIFFERS)
+            return Judgement(what, verdict)
+        return replace(judgement, row=row, entry=None)
 
     def _judge(self, what: Candidate, now_ms: int) -> Judgement:
         remembered = self._known.remembered_refusal(what.digest, now_ms)

@@ -153,6 +153,28 @@ class DirectoryCore(StoreReading):
             return None
         return self._settle(candidates, now_ms, durable=True).get(waiting[0].digest)
 
+    def take_over(self, judged: Sequence[Judgement], note: Callable[[], None]) -> None:
+        """Follow rows that another node wrote into the same store, and this one judged.
+
+        What waited here for them is judged with what is admitted next.
+
+        Args:
+            note: writes down how far was looked, in the same transaction.
+        """
+
+        def job() -> Placed:
+            note()
+            with self._state:
+                placed = self._placing.follow(judged)
+                self._save_digests()
+            return placed
+
+        placed = self._commit.run(job, durable=False)
+        with self._state:
+            siblings = [entry for entry in map(self._deferred.get, placed.siblings) if entry]
+            self._deferred.postpone(siblings)
+            self._deferred.postpone(self._deferred.release(dict.fromkeys(placed.published)))
+
     def _settle(
         self, pending: list[Candidate], now_ms: int, *, durable: bool
     ) -> dict[bytes, Verdict]:
@@ -249,6 +271,10 @@ class DirectoryCore(StoreReading):
     def federation_key(self, key_id: str) -> HybridPublicKey | None:
         """The key on the federation shelf."""
         return self._keys.get(key_id)
+
+    def stored_key(self, key_id: str) -> HybridPublicKey | None:
+        """As `federation_key`, read now."""
+        return self._keys.read(key_id)
 
     def named(self, token: str) -> Iterator[Envelope]:
         """Federation-shelf records that answer to this token, the first admitted first."""

@@ -47,6 +47,10 @@ class StoreReading(ReplicationDirectory):
         """Rows, on any shelf, that answer to a name or a token; at most `limit`."""
         return [row for _, row in self._store.named(name, limit=limit, after=0)]
 
+    def troubles(self) -> tuple[str, ...]:
+        """What is wrong with the store itself, a line each: a stable name, a colon, what to do."""
+        return ()
+
     def counts(self) -> dict[tuple[EnvelopeKind, Shelf], int]:
         """Rows per kind and shelf; zero rows are left out."""
         return self._store.counts()

@@ -1,4 +1,4 @@
-"""Both stores, for every test that asks for `directory` or `open_directory`."""
+"""All three stores, for every test that asks for `directory` or `open_directory`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.directory.sqlite import SqliteDirectory
 from support.keys import NAMES, key
+from support.postgres import new_database, open_postgres
 from support.records import trust_in
 
 #: Everybody may do everything, so that tests of other things need no ceremony.
@@ -21,7 +22,7 @@ TRUST = trust_in(*map(key, NAMES))
 OpenDirectory = Callable[..., DirectoryCore]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def open_directory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenDirectory]:
     """A function that opens an empty directory; all are closed after the test."""
     opened: list[DirectoryCore] = []
@@ -31,8 +32,10 @@ def open_directory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[O
         options.setdefault("trust", TRUST)
         if request.param == "memory":
             opened.append(MemoryDirectory(**options))
-        else:
+        elif request.param == "sqlite":
             opened.append(SqliteDirectory(tmp_path / f"records-{next(numbers)}.db", **options))
+        else:
+            opened.append(open_postgres(new_database(), **options))
         return opened[-1]
 
     yield open_one
