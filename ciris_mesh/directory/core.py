@@ -69,6 +69,10 @@ RELEASES_MAX: Final = 256
 #: so nobody notices. `retry_due`, which is nobody's round, takes more.
 OVERDUE_BATCH: Final = 64
 
+#: Times one call judges again what somebody else wrote meanwhile. Each time there is something new to
+#: see; only a node that has a whole shared database to look through sees nothing for long.
+AGAIN_MAX: Final = 16
+
 #: Tokens remembered for judgements under way: more than one commit publishes, and a judgement
 #: rarely outlasts one.
 PUBLISHED_MAX: Final = 4096
@@ -181,7 +185,7 @@ class DirectoryCore(StoreReading):
         """Judge and place until nothing more is released. One verdict per distinct bytes."""
         verdicts: dict[bytes, Verdict] = {}
         friends = self._friends()
-        room = RELEASES_MAX
+        room, again = RELEASES_MAX, 0
         while pending:
             judged = judge_all(lambda what: self._admission.judge(what, now_ms), pending)
             placed = self._place(judged, friends, durable=durable)
@@ -190,7 +194,24 @@ class DirectoryCore(StoreReading):
             released = self._released(placed, room)
             room -= len(released)
             pending = [*(what for what in placed.again if not what.is_waiting), *released]
+            if placed.again:
+                again += 1
+                self._catch_up()
+            if again > AGAIN_MAX:
+                self._call_held(placed.again, verdicts)
+                pending = released
         return verdicts
+
+    def _catch_up(self) -> None:
+        """What is judged again shall see what came meanwhile. Here it does anyway."""
+
+    def _call_held(self, asked: Iterable[Candidate], verdicts: dict[bytes, Verdict]) -> None:
+        """Each of these is here by another way, which this node has yet to look at."""
+        with self._state:
+            for what in asked:
+                envelope_id = parse_envelope(what.kind, what.raw).envelope_id
+                verdict = Verdict(Outcome.DUPLICATE, Reason.NONE, what.kind, envelope_id)
+                self._take_note(Placed(settled=[(what, verdict)]), verdicts)
 
     def _place(self, judged: list[Judgement], friends: frozenset[str], *, durable: bool) -> Placed:
         with self._state:

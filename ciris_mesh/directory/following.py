@@ -40,6 +40,9 @@ FOLLOW_INTERVAL_S: Final = 1.0
 #: Rows judged before what was found is written down: a quarter of a second.
 STEP_ROWS: Final = 256
 
+#: Steps that one who admits waits for.
+STEPS_AT_ONCE: Final = 4
+
 #: Hidden rows looked at again in one step.
 HIDDEN_AGAIN: Final = 32
 
@@ -119,6 +122,13 @@ class PostgresDirectory(DirectoryCore):
             if not found:
                 break
         return looked
+
+    def _catch_up(self) -> None:
+        """Look before judging again, though not through a whole database."""
+        for _ in range(STEPS_AT_ONCE):
+            with self._following:
+                if not self._step():
+                    return
 
     def troubles(self) -> tuple[str, ...]:
         """See ReplicationDirectory."""

@@ -82,10 +82,15 @@ class PostgresStore(SqlRows):
     def __init__(self, url: str, *, node: str, shared: bool = False) -> None:
         self.url = url
         self.reach = Reach()
-        with connect(url) as first, translated(url):
-            self.migrated = migrate(first, url)
-            self.number = register(first, url, node, shared=shared)
-        self._writer: Connection | None = self._new_writer()
+        first = connect(url)
+        try:
+            with translated(url):
+                self.migrated = migrate(first, url)
+                self.number = register(first, url, node, shared=shared)
+            self._writer: Connection | None = self._as_writer(first)
+        except BaseException:
+            first.close()
+            raise
         self._readers = _ReaderPool(self)
         self._bound: dict[int, Connection] = {}  # thread -> the connection its transaction is on
         found = self._read("SELECT EXISTS (SELECT FROM hidden WHERE node = ?)", (self.number,))
@@ -160,12 +165,12 @@ class PostgresStore(SqlRows):
         )
         self.hides = bool(self._read("SELECT FROM hidden WHERE node = ? LIMIT 1", (self.number,)))
 
-    def open_session(self, *, is_writer: bool = False) -> Connection:
+    def open_session(self) -> Connection:
         """A connection that sees what this node may see. The caller closes it."""
         connection = connect(self.url)
         try:
             with translated(self.url):
-                set_up_session(connection, self.number, is_writer=is_writer)
+                set_up_session(connection, self.number, is_writer=False)
         except BaseException:
             connection.close()
             raise
@@ -181,19 +186,18 @@ class PostgresStore(SqlRows):
         finally:
             del self._bound[thread]
 
-    def _new_writer(self) -> Connection:
-        """The writer connection, which also says that this node is here.
+    def _as_writer(self, writer: Connection) -> Connection:
+        """Make this the writer connection, which also says that this node is here.
 
         Raises:
             DirectoryError: another process is here under this name.
         """
-        writer = self.open_session(is_writer=True)
         with translated(self.url):
+            set_up_session(writer, self.number, is_writer=True)
             found = writer.execute(
                 "SELECT pg_try_advisory_lock(%s, %s)", (NODE_LOCK, self.number)
             ).fetchone()
         if found != (True,):
-            writer.close()
             raise DirectoryError(
                 f"{shown(self.url)} is in use by another process of this node; "
                 "stop that one first, or ask it instead"
@@ -216,11 +220,14 @@ class PostgresStore(SqlRows):
         return writer
 
     def _reopen_writer(self) -> Connection:
+        writer = connect(self.url)
         try:
-            return self._new_writer()
+            return self._as_writer(writer)
         except StoreUnreachable:
+            writer.close()
             raise
         except DirectoryError as error:  # the server may not have noticed yet that the old one died
+            writer.close()
             raise StoreUnreachable(str(error)) from error
 
     def _give_up(self, writer: Connection) -> None:

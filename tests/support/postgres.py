@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import atexit
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -45,9 +47,29 @@ def template() -> str:
     return url.rpartition("?")[0].rpartition("/")[2]
 
 
+_FREE: list[str] = []
+
+#: Every table, what holds no record of ours aside.
+_TABLES = "record envelope answer relied stranger pooled bucket hidden node"
+_EMPTY = "; ".join(f"DELETE FROM ciris_mesh.{table}" for table in _TABLES.split())
+
+
 def new_database(*, empty: bool = False) -> str:
     """The URL of a database nobody else has; `empty`: without our tables."""
     return cluster().create() if empty else cluster().create(template())
+
+
+@contextmanager
+def lent_database() -> Iterator[str]:
+    """As `new_database`, emptied and lent to the next afterwards: that takes a tenth of the time."""
+    url = _FREE.pop() if _FREE else new_database()
+    yield url
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"{_EMPTY}; UPDATE ciris_mesh.head SET change = 0")
+        connection.execute("ALTER SEQUENCE ciris_mesh.record_position_seq RESTART")
+    _FREE.append(url)
 
 
 def open_postgres(url: str, node: str = "here", **options: Any) -> PostgresDirectory:
