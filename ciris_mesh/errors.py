@@ -208,7 +208,7 @@ class StoreUnreachable(DirectoryError):
 
 
 class ClockUntrusted(OperatorError):
-    """The clock is before the build date; signing is refused, receiving goes on."""
+    """Nobody vouches for the clock, or it is plainly wrong; signing waits, receiving goes on."""
 
 
 class NodeNotRunning(OperatorError):

@@ -69,8 +69,8 @@ RELEASES_MAX: Final = 256
 #: so nobody notices. `retry_due`, which is nobody's round, takes more.
 OVERDUE_BATCH: Final = 64
 
-#: Times one call judges again what somebody else wrote meanwhile. Each time there is something new to
-#: see; only a node that has a whole shared database to look through sees nothing for long.
+#: Times one call judges again what somebody else wrote meanwhile. Each time there is more to see;
+#: only a node that has a whole shared database to look through sees nothing for long.
 AGAIN_MAX: Final = 16
 
 #: Tokens remembered for judgements under way: more than one commit publishes, and a judgement

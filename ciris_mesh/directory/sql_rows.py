@@ -14,13 +14,16 @@ from typing import Final
 
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.buckets import BucketDigest
-from ciris_mesh.directory.sql_references import ROW, References, stored_row, strings
+from ciris_mesh.directory.sql_references import (
+    ROW,
+    VALUES_MAX,
+    References,
+    stored_row,
+    strings,
+)
 from ciris_mesh.directory.store import PooledEntry, SavedBuckets, fair_share
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.wire.messages import EnvelopeRef
-
-#: SQLite's oldest supported limit is 999 variables in a statement.
-_IDS_PER_STATEMENT: Final = 900
 
 #: Few sign much: most rows have signers that were just looked at.
 _SIGNERS_REMEMBERED: Final = 256
@@ -253,5 +256,5 @@ class SqlRows(References):
 
 def _parts(ids: Iterable[bytes]) -> Iterator[list[bytes]]:
     remaining = iter(ids)
-    while part := list(islice(remaining, _IDS_PER_STATEMENT)):
+    while part := list(islice(remaining, VALUES_MAX)):
         yield part

@@ -13,7 +13,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.bundle import BATCH_RECORDS_MAX, page_of
-from ciris_mesh.runtime.clock import Clock, signing_allowed
+from ciris_mesh.runtime.clock import Clock, untrusted
 from ciris_mesh.runtime.invite import parse_invite
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.peerbook import Peer as BookPeer
@@ -71,9 +71,10 @@ class Operations:
 
     def _status(self, _: Arguments) -> object:
         uptime_s = self.clock.monotonic_s() - self.started_s
-        trusted = signing_allowed(self.clock)
-        word = "trusted" if trusted else "before the build date; set it, nothing is signed"
-        return node_status(self.node, uptime_s=uptime_s, clock=word)
+        word = untrusted(self.clock) or "trusted"
+        return node_status(
+            self.node, uptime_s=uptime_s, clock=word, clock_source=self.clock.source()
+        )
 
     def _budget(self, _: Arguments) -> object:
         runtime = self.node.runtime

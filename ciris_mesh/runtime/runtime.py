@@ -22,6 +22,7 @@ from ciris_mesh.protocol.limits import DELIVER_BUDGET_BYTES, TAU_PARTIAL_S
 from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
+from ciris_mesh.records.scope import ALL, Scope
 from ciris_mesh.runtime.air import TICK_S, Air
 from ciris_mesh.runtime.airfile import AirFile
 from ciris_mesh.runtime.bindings import BindingStore
@@ -33,6 +34,7 @@ from ciris_mesh.runtime.counters import DropCounter
 from ciris_mesh.runtime.events import EventHub, EventSink, log_sink
 from ciris_mesh.runtime.exchange import Exchange
 from ciris_mesh.runtime.handshake import Greeter, OwnSelf
+from ciris_mesh.runtime.hearing import Hearing
 from ciris_mesh.runtime.links import Links
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer, PeerConfig, PeerTable
@@ -56,6 +58,7 @@ class RuntimeConfig:
     """What a person may set. Defaults are for TCP.
 
     Attributes:
+        scope: what this node wants of the federation.
         radio: what may be sent by radio; None for no account and no limit.
         air_file: where the last hour of the radios is kept over a restart; None to forget it.
     """
@@ -64,6 +67,7 @@ class RuntimeConfig:
     tau_partial_s: float = TAU_PARTIAL_S
     pinned: frozenset[str] = frozenset()
     worker_threads: int = WORKER_THREADS
+    scope: Scope = ALL
     radio: RadioSettings | None = None
     air_file: Path | None = None
 
@@ -91,20 +95,20 @@ class ReplicationRuntime:
     ) -> None:
         self.config = config or RuntimeConfig()
         self.key_id = own.binding.key_id
-        own = replace(own, kinds=_served(own.kinds, directory))
+        own = _limited(own, self.config.scope, directory)
         self.kinds = frozenset(own.kinds)
         self.directory = directory
         self.transport = transport
         self.clock = clock
-        self._wall_ms = wall_ms
-        self.peers = PeerTable(clock)
+        self.wall_ms = wall_ms
+        self.peers, self.hearing = PeerTable(clock), Hearing(clock)
         self.events = EventHub()
         self.drops = DropCounter()
         self.board = StalenessBoard(clock, tau_partial_s=self.config.tau_partial_s)
         self._passed_on: tuple[frozenset[str], frozenset[str], frozenset[str]] | None = None
         directory.favour(self._friends)
         self.bridge = FederationDirectoryReplicationBridge(
-            directory, self._trusted, unwanted=directory.closed(), clock=clock
+            directory, self._trusted, unwanted=directory.closed(), scope=own.scope, clock=clock
         )
         self.registry = ReplicationRegistry(self._make_responder)
         self._pool = WorkerPool(self.config.worker_threads)
@@ -128,17 +132,7 @@ class ReplicationRuntime:
             air=self._air,
         )
         self._exchange = Exchange(parts)
-        self.scheduler = ReplicationScheduler(
-            pool=self._pool,
-            timer=self._timer,
-            events=self.events,
-            clock=clock,
-            rng=self._rng,
-            config=self.config.rounds,
-            check=self._exchange.check,
-            on_stalled=self._exchange.give_up,
-            progress_s=self._progress_s,
-        )
+        self.scheduler = self._make_scheduler()
         self._exchange.join(self.scheduler)
         known, ids = bindings or BindingStore(), self.peers.key_ids
         off = self._air.off if self._air is not None else None
@@ -243,6 +237,7 @@ class ReplicationRuntime:
         self.scheduler.forget(key_id)
         self.board.forget(key_id)
         self.events.forget(key_id)
+        self.bridge.forget(key_id)
         if self._air is not None:
             self._air.forget(key_id)
         if self._started and not self._stopped:
@@ -264,14 +259,14 @@ class ReplicationRuntime:
 
     def admit_own(self, kind: EnvelopeKind, envelope: bytes) -> Verdict:
         """Admit a record made here; peers are told at once, not at their cadence."""
-        verdict = self.directory.admit(kind, envelope, OWN, now_ms=self._wall_ms())
+        verdict = self.directory.admit(kind, envelope, OWN, now_ms=self.wall_ms())
         if verdict.outcome.is_change:
             self._exchange.spread()
         return verdict
 
     def admit_imported(self, offered: Sequence[Offered]) -> list[Answer]:
         """Admit records of mixed kinds from a bundle; peers are told as of own ones."""
-        answers = admit_mixed(self.directory, offered, now_ms=self._wall_ms())
+        answers = admit_mixed(self.directory, offered, now_ms=self.wall_ms())
         if any(outcome.is_change for outcome, _ in answers):
             self._exchange.spread()
         return answers
@@ -282,6 +277,19 @@ class ReplicationRuntime:
 
     # -- inside ----------------------------------------------------------------------------
 
+    def _make_scheduler(self) -> ReplicationScheduler:
+        return ReplicationScheduler(
+            pool=self._pool,
+            timer=self._timer,
+            events=self.events,
+            clock=self.clock,
+            rng=self._rng,
+            config=self.config.rounds,
+            check=self._exchange.check,
+            on_stalled=self._exchange.give_up,
+            progress_s=self._progress_s,
+        )
+
     def _make_air(self, radio: RadioSettings | None) -> tuple[RadioBudget | None, Air | None]:
         if radio is None:
             return None, None
@@ -290,7 +298,7 @@ class ReplicationRuntime:
             budget,
             rows=lambda: self.transport.stats().interfaces,
             clock=self.clock,
-            minute=lambda: local_minute(self._wall_ms()),
+            minute=lambda: local_minute(self.wall_ms()),
             file=None if path is None else AirFile(path),
         )
         # On the peer's strand, like all that concerns it; parts and exchange exist by then.
@@ -303,14 +311,18 @@ class ReplicationRuntime:
         """Look at the radios, on a strand of their own: an rnsd may take its time to answer."""
         if self._air is not None:
             with contextlib.suppress(LifecycleError):  # stopping, or still at it
-                self._pool.submit("air", self._air.tick)
+                self._pool.submit("air", self._look_at_air)
             self._timer.after(TICK_S, self._tick_air)
+
+    def _look_at_air(self) -> None:
+        assert self._air is not None
+        self.hearing.look(self._air.tick())
 
     def _retry_due(self) -> None:
         """Look again at records that were dated ahead of our clock; admits do so as well."""
 
         def look() -> None:
-            verdicts = self.directory.retry_due(self._wall_ms())
+            verdicts = self.directory.retry_due(self.wall_ms())
             if any(verdict.outcome.is_change for verdict in verdicts):
                 self._exchange.spread()
 
@@ -355,7 +367,7 @@ class ReplicationRuntime:
             key,
             bridge=self.bridge,
             send=lambda message: self._exchange.tell(key.peer, message),
-            wall_ms=self._wall_ms,
+            wall_ms=self.wall_ms,
             room=lambda: self._room(key.peer),
         )
 
@@ -373,12 +385,15 @@ class ReplicationRuntime:
         return self.transport.progress_s(peer.link.link)
 
 
-def _served(
-    kinds: Sequence[EnvelopeKind], directory: ReplicationDirectory
-) -> tuple[EnvelopeKind, ...]:
-    """Those of which there is or can come something here: of the others nothing is to be sent."""
+def _limited(own: OwnSelf, scope: Scope, directory: ReplicationDirectory) -> OwnSelf:
+    """With the kinds it wants of which there is or can be something: nothing of others is sent."""
     closed = directory.closed()
-    return tuple(kind for kind in kinds if kind not in closed or directory.digest(kind).count)
+    kinds = tuple(
+        kind
+        for kind in own.kinds
+        if kind in scope.kinds and (kind not in closed or directory.digest(kind).count)
+    )
+    return replace(own, kinds=kinds, scope=scope)
 
 
 class ReplicationHandle:

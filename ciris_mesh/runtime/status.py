@@ -39,6 +39,8 @@ class PeerStatus:
         reason: why the last dial or round failed; empty when it did not.
         last_heard_s: seconds since a frame or announce of the peer; None when never.
         rounds: finished rounds by outcome since start.
+        lacks: what this node speaks and the peer's last hello did not state; empty without a link.
+        skew_days: how far its clock's day is ahead of this node's; None when not known.
     """
 
     key_id: str
@@ -52,6 +54,8 @@ class PeerStatus:
     missing: int | None
     rounds: dict[str, int]
     kinds: tuple[KindFreshness, ...]
+    lacks: tuple[str, ...] = ()
+    skew_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,11 @@ class OutcomeCount:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceStatus:
-    """One Reticulum interface."""
+    """One Reticulum interface.
+
+    Attributes:
+        silent_s: seconds since anything came in on it, by what this node saw; None when unknown.
+    """
 
     name: str
     medium: str
@@ -84,6 +92,7 @@ class InterfaceStatus:
     bitrate_bps: int | None
     rx_bytes: int
     tx_bytes: int
+    silent_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,8 @@ class NodeStatus:
     Attributes:
         health: one sentence per problem, each saying what to do; empty when healthy.
         drops: stable reason -> count of everything this node dropped or turned away.
+        clock_source: who vouches for the clock: "ntp", "rtc", "held", "assumed"; empty for nobody.
+        written_bytes: what this process gave to disks since it started; None when not counted.
     """
 
     schema: int
@@ -123,3 +134,5 @@ class NodeStatus:
     interfaces: tuple[InterfaceStatus, ...]
     drops: dict[str, int]
     rss_bytes: int
+    clock_source: str = ""
+    written_bytes: int | None = None

@@ -16,9 +16,12 @@ from ciris_mesh.directory.following import PostgresDirectory
 from ciris_mesh.errors import DirectoryError
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason
-from support.keys import NAMES, alice, bob, key
+from ciris_mesh.records.rules.base import Trust
+from support import rulebook
+from support.keys import NAMES, alice, bob, key, steward
 from support.postgres import lent_database, open_postgres
 from support.records import AT_MS, sample, trust_in
+from support.rulebook import really_signed
 from support.waiting import wait_until
 
 K = EnvelopeKind
@@ -57,7 +60,7 @@ def two(open_node: Open) -> tuple[PostgresDirectory, PostgresDirectory]:
 def sql(url: str, text: str, *values: Any) -> list[tuple[Any, ...]]:
     """What somebody with the database's password does by hand."""
     with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(text, values)  # type: ignore[call-overload]
+        cursor = connection.execute(text, values)
         return list(cursor.fetchall()) if cursor.description else []
 
 
@@ -216,13 +219,14 @@ def test_gaps_in_the_numbers_are_no_harm(
 
 
 def test_a_key_that_comes_by_the_other_roots_what_it_signed(open_node: Open) -> None:
-    trust = trust_in(alice(), roots={alice().key_id: alice().public.fingerprint})
+    trust = Trust(roots={steward().key_id: steward().public.fingerprint})
     one, other = open_node("one", trust=trust), open_node("other", trust=trust)
-    one.admit(K.KEY, sample(K.KEY, alice()), PEER, now_ms=AT_MS)
+    for of, by, identity_type in (("steward", "", "steward"), ("alice", "steward", "agent")):
+        raw = really_signed(rulebook.key_record(of, identity_type, by=by, ref=f"{of} by {by}"))
+        one.admit(K.KEY, raw, PEER, now_ms=AT_MS)
     assert other.rooted() == frozenset()
-    assert other.follow() == 1
-    assert other.troubles() == ()
-    assert other.rooted() == one.rooted() == {alice().key_id}
+    assert other.follow() == 2
+    assert other.rooted() == one.rooted() == {steward().key_id, alice().key_id}
 
 
 # -- what is not as it should be -----------------------------------------------------------------
@@ -326,7 +330,7 @@ def test_a_row_on_a_better_shelf_than_it_earns_is_hidden(open_node: Open, url: s
 def test_another_node_is_refused_unless_both_share(open_node: Open) -> None:
     open_node("one", shared=False).close()
     for shared in (False, True):
-        with pytest.raises(DirectoryError, match="belongs to the node one; .* 'shared = yes'"):
+        with pytest.raises(DirectoryError, match=r"belongs to the node one; .* 'shared = yes'"):
             open_node("other", shared=shared)
     open_node("one", shared=True).close()
     with pytest.raises(DirectoryError, match="belongs to the node one"):

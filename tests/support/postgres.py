@@ -61,7 +61,7 @@ def new_database(*, empty: bool = False) -> str:
 
 @contextmanager
 def lent_database() -> Iterator[str]:
-    """As `new_database`, emptied and lent to the next afterwards: that takes a tenth of the time."""
+    """As `new_database`, emptied and lent to the next afterwards: a tenth of the time."""
     url = _FREE.pop() if _FREE else new_database()
     yield url
     import psycopg
