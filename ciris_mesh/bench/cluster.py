@@ -114,7 +114,7 @@ class Cluster:
             connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
     def start(self) -> None:
-        """Start the server, and wait until it answers.
+        """Start the server, and wait until it answers. It ends with the thread that starts it.
 
         Raises:
             OperatorError: it does not; the text has its last words.

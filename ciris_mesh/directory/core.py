@@ -25,6 +25,7 @@ from ciris_mesh.directory.base import (
     Shelf,
     Source,
     Standing,
+    StoredRow,
 )
 from ciris_mesh.directory.buckets import BucketDigests
 from ciris_mesh.directory.commit import GroupCommit
@@ -178,6 +179,20 @@ class DirectoryCore(StoreReading):
             siblings = [entry for entry in map(self._deferred.get, placed.siblings) if entry]
             self._deferred.postpone(siblings)
             self._deferred.postpone(self._deferred.release(dict.fromkeys(placed.published)))
+
+    def would_admit(self, row: StoredRow, now_ms: int) -> Verdict:
+        """What would be said of this row, which is here, if it came to its shelf today."""
+        judgement = self._admission.judge_again(row, now_ms)
+        if judgement.row is None:
+            return judgement.verdict
+        return Verdict(Outcome.ADMITTED, Reason.NONE, row.kind, row.envelope_id)
+
+    def waiting_envelopes(self) -> Iterator[tuple[PooledEntry, bytes]]:
+        """What waits outside the shelves, oldest first, with its bytes."""
+        for entry in self._store.pool_entries():
+            raw = self._store.pool_envelope(entry.pool, entry.digest)
+            if raw is not None:
+                yield entry, raw
 
     def _settle(
         self, pending: list[Candidate], now_ms: int, *, durable: bool

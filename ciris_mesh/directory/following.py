@@ -230,13 +230,15 @@ class PostgresDirectory(DirectoryCore):
 
     def _finish(self) -> None:
         """See DirectoryCore. Digests are only a cache: a server that is away is not waited for."""
-        if self._commit.is_stale or self._server.reach.trouble is not None:
+        try:
+            if not self._commit.is_stale and self._server.reach.trouble is None:
+                with self._state, self._store.transaction(durable=True):
+                    self._server.saw(self._looked, {}, ())
+                    self._save_digests()
+        except StoreUnreachable as error:
+            logger.debug("digests.unsaved %s", error)
+        finally:
             self._store.close()
-            return
-        with suppress(StoreUnreachable):
-            with self._store.transaction(durable=True):
-                self._server.saw(self._looked, {}, ())
-            super()._finish()
 
 
 def _why(judgement: Judgement) -> str:

@@ -72,7 +72,10 @@ def is_url(text: str) -> bool:
 
 def shown(url: str) -> str:
     """The URL without its password, for people and logs."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return f"{url.partition('://')[0]}://..."
     host = parts.netloc.rpartition("@")
     user = host[0].partition(":")[0]
     query = re.sub(r"(?i)(password=)[^&]*", r"\1...", parts.query)

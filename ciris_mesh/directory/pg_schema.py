@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from ciris_mesh.directory.pg_connect import SCHEMA, bound, short_name, shown, statement
+from ciris_mesh.directory.pg_connect import SCHEMA, bound, connect, short_name, shown, statement
 from ciris_mesh.directory.schema import MIGRATIONS, TABLES, Migrating, Migration
 from ciris_mesh.directory.sql_references import Sql
 from ciris_mesh.errors import DirectoryError
@@ -247,6 +247,16 @@ def _done(connection: Connection, url: str) -> set[int]:
     if "migration" not in tables:
         raise DirectoryError(_damaged(url, "no table migration"))
     return {row[0] for row in connection.execute("SELECT version FROM migration")}
+
+
+def migrations_done(url: str) -> int:
+    """How many migrations a database has had; 0 when our schema is not there."""
+    with connect(url) as connection:
+        found = connection.execute("SELECT to_regclass(%s)", (f"{SCHEMA}.migration",)).fetchone()
+        if found == (None,):
+            return 0
+        row = connection.execute("SELECT count(*) FROM migration").fetchone()
+        return int(row[0]) if row else 0
 
 
 def _refuse_foreign(connection: Connection, url: str) -> None:

@@ -207,7 +207,10 @@ class PostgresStore(SqlRows):
     def _begin(self) -> Connection:
         if self.reach.is_closing and self._writer is None:
             raise closed()
-        if self._writer is None or self._writer.closed:
+        if self._writer is not None and self._writer.closed:
+            self._writer.close()
+            self._writer = None
+        if self._writer is None:
             self._writer = self._reopen_writer()
         writer = self._writer
         try:
@@ -369,12 +372,14 @@ class _ReaderPool:
                 f"{shown(self._store.url)} takes too long to answer; look at its server"
             ) from None
         try:
-            if reader is None or reader.closed:
+            if reader is not None and reader.closed:
+                reader.close()  # the server ended it; ours is to let go
                 reader = None
+            if reader is None:
                 reader = self._store.open_session()
             yield reader
         finally:
-            self._idle.put(reader if reader is not None and not reader.closed else None)
+            self._idle.put(reader)
 
     def close(self) -> None:
         """Wait for readers under way, then close all."""

@@ -13,6 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -212,6 +213,18 @@ MIGRATIONS: Final[tuple[tuple[str, Migration], ...]] = (
 TABLES: Final = frozenset(
     {"migration", "record", "envelope", "bucket", "pooled", "answer", "stranger", "relied"}
 )
+
+
+def version_of(path: Path) -> int:
+    """Which version of the schema a file has; 0 without a file.
+
+    Raises:
+        DirectoryError: another program's database, or a damaged file.
+    """
+    if not path.exists():
+        return 0
+    with translated(path), closing(sqlite3.connect(path)) as connection:
+        return _version(connection, path)
 
 
 def migrate(

@@ -109,6 +109,14 @@ class PageSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """[store]. `url`: of a PostgreSQL database; empty for the file in the home."""
+
+    url: str
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings, every one within its range.
 
@@ -124,6 +132,7 @@ class Config:
     radio: RadioSettings
     operator: OperatorSettings
     page: PageSettings
+    store: StoreSettings
     warnings: tuple[str, ...] = ()
 
 
@@ -171,6 +180,7 @@ def parse_config(data: bytes, label: str = "config") -> Config:
         RadioSettings(**values["radio"]),
         OperatorSettings(**values["operator"]),
         PageSettings(**values["page"]),
+        StoreSettings(**values["store"]),
         tuple(warnings),
     )
 

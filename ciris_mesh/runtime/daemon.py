@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.access import access_from
 from ciris_mesh.runtime.announcing import Announcer
@@ -32,6 +31,7 @@ from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
+from ciris_mesh.runtime.stores import open_home_store
 from ciris_mesh.runtime.trusting import trust_of
 from ciris_mesh.transport.rns_config import reticulum_errors
 from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum, start_reticulum
@@ -102,7 +102,7 @@ def _build(
     clock, rounds = clock_of(home, keeps=True), config.rounds
     key = read_key_file(home.federation_key).key()
     trust = trust_of(config.trust)
-    directory = SqliteDirectory(home.database, trust=trust)
+    directory = open_home_store(home, config, trust=trust)
     stack.callback(directory.close)
     book = PeerBook.load(home.peers)
     transport = RnsTransport(

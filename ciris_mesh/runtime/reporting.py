@@ -6,7 +6,8 @@ import resource
 from pathlib import Path
 
 from ciris_mesh import __version__
-from ciris_mesh.directory.base import Shelf
+from ciris_mesh.directory.base import ReplicationDirectory, Shelf
+from ciris_mesh.errors import StoreUnreachable
 from ciris_mesh.protocol.limits import SUMMARY_REFS_MAX
 from ciris_mesh.protocol.report import BoundedBy, InSync, StalenessSignal
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -52,7 +53,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
     runtime, directory = node.runtime, node.directory
     stats = runtime.transport.stats()
     pools = directory.pools()
-    counts = directory.counts()
+    counts = _counts(directory)
     now_s = runtime.clock()
     runtime.hearing.look(stats.interfaces)
     peers = tuple(peer_status(node, peer) for peer in runtime.peers.all())
@@ -64,7 +65,11 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
         fingerprint=node.fingerprint.hex(),
         uptime_s=round(uptime_s, 1),
         clock=clock,
-        health=(*_health(peers, stats, clock), *_truncated(node, counts)),
+        health=(
+            *directory.troubles(),
+            *_health(peers, stats, clock),
+            *_truncated(node, counts),
+        ),
         peers=peers,
         candidates=tuple(
             CandidateStatus(
@@ -100,6 +105,14 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
         clock_source=clock_source,
         written_bytes=written_bytes(),
     )
+
+
+def _counts(directory: ReplicationDirectory) -> dict[tuple[EnvelopeKind, Shelf], int]:
+    """What is held; nothing while a database's server is away, as `health` then says."""
+    try:
+        return directory.counts()
+    except StoreUnreachable:
+        return {}
 
 
 def peer_status(node: Node, peer: Peer) -> PeerStatus:
