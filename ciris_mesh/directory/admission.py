@@ -35,7 +35,7 @@ from ciris_mesh.directory.judgement import (
 from ciris_mesh.directory.store import PooledEntry
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.checks import KeyLookup, outcome_of, public_key_of, verify
-from ciris_mesh.records.cosigning import is_cosigned, only_signed_by
+from ciris_mesh.records.cosigning import copy_id, is_cosigned, only_signed_by
 from ciris_mesh.records.envelope import Envelope, one_spelling_problem, parse_envelope
 from ciris_mesh.records.hybrid import HybridPolicy
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, EnvelopeKind
@@ -60,6 +60,11 @@ BRIDGEABLE: Final = frozenset(
         Reason.PQC_SIGNATURE_MISSING,
         Reason.KEY_ID_NOT_SELF_CERTIFYING,
         Reason.SIGNER_UNKNOWN,
+        # What other software leaves out of records it makes, or writes otherwise.
+        Reason.FOUNDER_MISSING,
+        Reason.GROUP_ID_NOT_SELF_CERTIFYING,
+        Reason.DIMENSION_MISSING,
+        Reason.ATTESTATION_TYPE_UNKNOWN,
     }
 )
 
@@ -82,7 +87,9 @@ class Admission:
     def judge(self, what: Candidate, now_ms: int) -> Judgement:
         """Decide. Never raises because of what the bytes hold."""
         mark = self._known.published_mark()
-        return replace(self._judge(what, now_ms), mark=mark)
+        judgement = self._judge(what, now_ms)
+        name = judgement.candidate.copy_id or judgement.verdict.copy_id
+        return replace(judgement, mark=mark, verdict=replace(judgement.verdict, copy_id=name))
 
     def judge_again(self, row: StoredRow, now_ms: int) -> Judgement:
         """Would a row that somebody else wrote into our store come in here, as it stands there?
@@ -113,7 +120,8 @@ class Admission:
     def _judge(self, what: Candidate, now_ms: int) -> Judgement:
         remembered = self._known.remembered_refusal(what.digest, now_ms)
         if remembered is not None and what.source.path != "registry":  # may bring more
-            return Judgement(what, self._duplicate(what, remembered.envelope_id) or remembered)
+            duplicate = self._duplicate(what, remembered.envelope_id)
+            return Judgement(replace(what, copy_id=remembered.copy_id), duplicate or remembered)
         try:
             envelope = parse_envelope(what.kind, what.raw)
         except MalformedRecord as error:
@@ -121,6 +129,8 @@ class Admission:
                 Outcome.MALFORMED, Reason(error.reason), what.kind, None, error.detail
             )
             return self._refuse(what, verdict, now_ms)
+        name = copy_id(what.kind, envelope.envelope_id, envelope.signers)
+        what = replace(what, copy_id=name)
         duplicate = self._duplicate(what, envelope.envelope_id)
         if duplicate is not None:
             if is_cosigned(what.kind) and is_attributed(what.source):
@@ -190,7 +200,9 @@ class Admission:
         if may_bridge or verdict.outcome in (Outcome.ADMITTED, Outcome.DEFERRED):
             finding = judge_content(envelope, self._trust)
             if not finding.is_fine:
-                return self._refuse(what, _found(envelope, finding), now_ms)
+                if not is_registry or finding.reason not in BRIDGEABLE:
+                    return self._refuse(what, _found(envelope, finding), now_ms)
+                may_bridge, verdict = True, _found(envelope, finding)
         if verdict.outcome is Outcome.ADMITTED and not envelope.tier_local:
             verdict = _found(envelope, judge_standing(envelope, facts, self._trust))
             may_bridge = is_registry
@@ -207,7 +219,9 @@ class Admission:
         if is_bridged:
             judgement = self._shelve(what, envelope, Shelf.BRIDGED, signers, facts, now_ms)
             waits_for = verdict.waits_for if signers else ()  # unknown signers may stay so for ever
-            return replace(judgement, entry=_beside(what, envelope, waits_for, proven))
+            why = replace(judgement.verdict, reason=verdict.reason, detail=verdict.detail)
+            entry = _beside(what, envelope, waits_for, proven)
+            return replace(judgement, verdict=why, entry=entry)
         return self._shelve_truth(what, envelope, signers, facts, now_ms)
 
     def _shelve_truth(
@@ -340,6 +354,7 @@ class Admission:
 
     def _refuse(self, what: Candidate, verdict: Verdict, now_ms: int) -> Judgement:
         """Bytes judged for good. Only verdicts that no path or later arrival could change."""
+        verdict = replace(verdict, copy_id=what.copy_id)
         self._known.remember_refusal(what.digest, verdict, now_ms)
         return Judgement(what, verdict)
 

@@ -11,9 +11,11 @@ from ciris_mesh.errors import StoreUnreachable
 from ciris_mesh.protocol.limits import SUMMARY_REFS_MAX
 from ciris_mesh.protocol.report import BoundedBy, InSync, StalenessSignal
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.door import ALLOWED, IGNORED
 from ciris_mesh.runtime.handshake import WIRE_VERSIONS
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.peers import Peer
+from ciris_mesh.runtime.registryreport import registry_health, registry_rows
 from ciris_mesh.runtime.status import (
     STATUS_SCHEMA,
     CandidateStatus,
@@ -23,8 +25,9 @@ from ciris_mesh.runtime.status import (
     NodeStatus,
     OutcomeCount,
     PeerStatus,
+    StrangersStatus,
 )
-from ciris_mesh.transport.base import TransportStats
+from ciris_mesh.transport.base import Address, TransportStats
 from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
 
@@ -54,9 +57,9 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
     stats = runtime.transport.stats()
     pools = directory.pools()
     counts = _counts(directory)
-    now_s = runtime.clock()
     runtime.hearing.look(stats.interfaces)
-    peers = tuple(peer_status(node, peer) for peer in runtime.peers.all())
+    peers = tuple(peer_status(node, each, stats.blackholed) for each in runtime.peers.all())
+    registries = registry_rows(runtime)
     return NodeStatus(
         schema=STATUS_SCHEMA,
         version=__version__,
@@ -69,17 +72,10 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
             *directory.troubles(),
             *_health(peers, stats, clock),
             *_truncated(node, counts),
+            *registry_health(registries),
         ),
         peers=peers,
-        candidates=tuple(
-            CandidateStatus(
-                candidate.address.hex(),
-                candidate.key_id,
-                candidate.hops,
-                round(now_s - candidate.heard_s, 1),
-            )
-            for candidate in runtime.peers.candidates()
-        ),
+        candidates=_candidates(node, stats.blackholed),
         kinds=_kind_counts(counts),
         deferred=pools.deferred,
         first_contact=pools.first_contact,
@@ -102,6 +98,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
         ),
         drops={**stats.dropped, **runtime.drops.snapshot(), **_withheld(node)},
         rss_bytes=rss_bytes(),
+        registries=registries,
         clock_source=clock_source,
         written_bytes=written_bytes(),
     )
@@ -115,7 +112,40 @@ def _counts(directory: ReplicationDirectory) -> dict[tuple[EnvelopeKind, Shelf],
         return {}
 
 
-def peer_status(node: Node, peer: Peer) -> PeerStatus:
+def strangers_status(node: Node) -> StrangersStatus:
+    """The answer to `peers --candidates`."""
+    door, blackholed = node.runtime.config.door, node.runtime.transport.stats().blackholed
+    return StrangersStatus(
+        candidates=_candidates(node, blackholed),
+        allowed=door.names(ALLOWED),
+        ignored=door.names(IGNORED),
+        blackholed=tuple(sorted(address.hex() for address in blackholed)),
+    )
+
+
+def _candidates(node: Node, blackholed: frozenset[Address]) -> tuple[CandidateStatus, ...]:
+    now_s = node.runtime.clock()
+    return tuple(
+        CandidateStatus(
+            address=candidate.address.hex(),
+            key_id=candidate.key_id,
+            hops=candidate.hops,
+            last_heard_s=None if (at_s := candidate.heard_s) is None else round(now_s - at_s, 1),
+            fingerprint=_fingerprint(node, candidate.key_id),
+            claimed=candidate.claimed.hex(),
+            reason=candidate.reason,
+            blackholed=candidate.address in blackholed,
+        )
+        for candidate in node.runtime.peers.candidates()
+    )
+
+
+def _fingerprint(node: Node, key_id: str) -> str:
+    public = node.directory.public_key(key_id) if key_id else None
+    return "" if public is None else public.fingerprint.hex()
+
+
+def peer_status(node: Node, peer: Peer, blackholed: frozenset[Address] = frozenset()) -> PeerStatus:
     """One line of `peers`."""
     runtime, key_id = node.runtime, peer.config.key_id
     kinds = tuple(
@@ -137,6 +167,11 @@ def peer_status(node: Node, peer: Peer) -> PeerStatus:
         missing=sum(missing) if missing else None,
         rounds=runtime.events.outcomes(key_id),
         kinds=kinds,
+        reach=peer.reach.rows(runtime.clock()),
+        direction=peer.config.direction.value,
+        note=peer.config.note,
+        bootstrap=peer.config.bootstrap,
+        blackholed=peer.config.address in blackholed,
         lacks=_lacks(node, peer),
         skew_days=_skew_days(node, peer),
     )

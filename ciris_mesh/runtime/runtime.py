@@ -31,19 +31,33 @@ from ciris_mesh.runtime.bundle import Answer, Offered, admit_mixed
 from ciris_mesh.runtime.clock import local_minute
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator, RoundKey
 from ciris_mesh.runtime.counters import DropCounter
-from ciris_mesh.runtime.events import EventHub, EventSink, log_sink
+from ciris_mesh.runtime.direction import Direction
+from ciris_mesh.runtime.door import Door
+from ciris_mesh.runtime.events import EventHub, log_sink
 from ciris_mesh.runtime.exchange import Exchange
-from ciris_mesh.runtime.handshake import Greeter, OwnSelf
+from ciris_mesh.runtime.handle import ReplicationHandle
+from ciris_mesh.runtime.handshake import Greeter, LinkState, OwnSelf
 from ciris_mesh.runtime.hearing import Hearing
 from ciris_mesh.runtime.links import Links
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer, PeerConfig, PeerTable
 from ciris_mesh.runtime.radiosettings import RadioSettings
+from ciris_mesh.runtime.registries import Registries, RegistrySettings
 from ciris_mesh.runtime.registry import ReplicationRegistry
 from ciris_mesh.runtime.scheduler import ReplicationScheduler, SchedulerConfig
 from ciris_mesh.runtime.staleness import StalenessBoard
 from ciris_mesh.runtime.worker import Timer, WorkerPool
-from ciris_mesh.transport.base import InterfaceRow, Transport
+from ciris_mesh.transport.base import (
+    Address,
+    EdgeFrame,
+    EdgeHeard,
+    EdgeLost,
+    EdgePort,
+    InterfaceRow,
+    Transport,
+    TransportEvent,
+)
+from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
 
 #: How often an idle node looks whether a record dated ahead of its clock is due.
 RETRY_DUE_S = 60.0
@@ -60,7 +74,9 @@ class RuntimeConfig:
     Attributes:
         scope: what this node wants of the federation.
         radio: what may be sent by radio; None for no account and no limit.
+        door: which strangers may knock.
         air_file: where the last hour of the radios is kept over a restart; None to forget it.
+        registries: registry nodes this node speaks to; it needs an `EdgePort` for them.
     """
 
     rounds: SchedulerConfig = field(default_factory=SchedulerConfig)
@@ -69,7 +85,9 @@ class RuntimeConfig:
     worker_threads: int = WORKER_THREADS
     scope: Scope = ALL
     radio: RadioSettings | None = None
+    door: Door = field(default_factory=Door)
     air_file: Path | None = None
+    registries: RegistrySettings = field(default_factory=RegistrySettings)
 
 
 class ReplicationRuntime:
@@ -79,6 +97,7 @@ class ReplicationRuntime:
         own: what this node shows on links; `own.binding.key_id` is its key id.
         wall_ms: Unix milliseconds, for admission and hellos. `clock` is monotonic seconds.
         rng: jitter and nonces; seed it in tests.
+        edge: where registry nodes link to; its events come with those of `transport`.
     """
 
     def __init__(
@@ -87,6 +106,7 @@ class ReplicationRuntime:
         directory: ReplicationDirectory,
         transport: Transport,
         own: OwnSelf,
+        edge: EdgePort | None = None,
         bindings: BindingStore | None = None,
         config: RuntimeConfig | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -102,14 +122,11 @@ class ReplicationRuntime:
         self.clock = clock
         self.wall_ms = wall_ms
         self.peers, self.hearing = PeerTable(clock), Hearing(clock)
-        self.events = EventHub()
-        self.drops = DropCounter()
+        self.events, self.drops = EventHub(), DropCounter()
         self.board = StalenessBoard(clock, tau_partial_s=self.config.tau_partial_s)
         self._passed_on: tuple[frozenset[str], frozenset[str], frozenset[str]] | None = None
         directory.favour(self._friends)
-        self.bridge = FederationDirectoryReplicationBridge(
-            directory, self._trusted, unwanted=directory.closed(), scope=own.scope, clock=clock
-        )
+        self.bridge = self._make_bridge(own.scope)
         self.registry = ReplicationRegistry(self._make_responder)
         self._pool = WorkerPool(self.config.worker_threads)
         self._timer = Timer(clock)
@@ -130,17 +147,16 @@ class ReplicationRuntime:
             wall_ms=wall_ms,
             rng=self._rng,
             air=self._air,
+            door=self.config.door,
         )
         self._exchange = Exchange(parts)
         self.scheduler = self._make_scheduler()
         self._exchange.join(self.scheduler)
-        known, ids = bindings or BindingStore(), self.peers.key_ids
-        off = self._air.off if self._air is not None else None
-        greeter = Greeter(own, known, directory, wall_ms=wall_ms, peers=ids, off=off)
+        greeter = self._make_greeter(own, bindings or BindingStore())
         self._links = Links(parts, greeter, self._exchange, self.scheduler)
+        self.registries = self._make_registries(edge)
         self._lock = threading.Lock()  # guards the two flags
-        self._started = False
-        self._stopped = False
+        self._started = self._stopped = False
 
     # -- life ------------------------------------------------------------------------------
 
@@ -164,6 +180,8 @@ class ReplicationRuntime:
             self.shutdown()
             raise
         self.scheduler.start()
+        if self.registries is not None:
+            self.registries.start()
         for peer in self.peers.all():
             self._exchange.dial_soon(peer)
         self._timer.after(RETRY_DUE_S, self._retry_due)
@@ -174,7 +192,13 @@ class ReplicationRuntime:
 
     def install_replication_routing(self) -> None:
         """Let the transport's events reach the registry and the coordinators."""
-        self.transport.start(self._links.handle)
+        self.transport.start(self._handle)
+
+    def _handle(self, event: TransportEvent) -> None:
+        if not isinstance(event, EdgeHeard | EdgeFrame | EdgeLost):
+            self._links.handle(event)
+        elif self.registries is not None:
+            self.registries.handle(event)
 
     def shutdown(self, timeout_s: float = 5.0) -> None:
         """Stop everything this runtime started. Idempotent.
@@ -199,6 +223,8 @@ class ReplicationRuntime:
             if self._air is not None:
                 ends.callback(self._air.stop)
             ends.callback(self.scheduler.stop)
+            if self.registries is not None:
+                ends.callback(self.registries.stop)
 
     # -- peers -----------------------------------------------------------------------------
 
@@ -219,7 +245,7 @@ class ReplicationRuntime:
                 coordinator = self._make(key)
                 self.registry.register(coordinator)
                 self.scheduler.add_initiator(coordinator)
-        if (before.address, before.fingerprint) != (config.address, config.fingerprint):
+        if _of_link(before) != _of_link(config):
             peer.dialing = False  # a dial to the old address will never be answered here
             self._hang_up(peer)
         if self._started and not self._stopped:
@@ -255,6 +281,11 @@ class ReplicationRuntime:
             if known is None or known.config != config:
                 self.register_peer(config)
 
+    def meet(self, address: Address) -> None:
+        """Call a stranger to learn who it is: `PeerTable.candidate` will say so, or why not."""
+        self.peers.note_unreached(address, "")
+        self.transport.dial(address)
+
     # -- records -----------------------------------------------------------------------------
 
     def admit_own(self, kind: EnvelopeKind, envelope: bytes) -> Verdict:
@@ -276,6 +307,37 @@ class ReplicationRuntime:
         return self.transport.stats().interfaces if self._air is None else self._air.look()
 
     # -- inside ----------------------------------------------------------------------------
+
+    def _direction(self, key_id: str) -> Direction:
+        peer = self.peers.get(key_id)
+        return Direction.BOTH if peer is None else peer.config.direction
+
+    def _unstated(self, state: LinkState) -> int:
+        """What is asked for can be left alone; in a reconciled round records come unasked."""
+        peer = self.peers.at(state.address)
+        return 0 if peer is None or peer.config.direction.takes else CAPABILITY_RECONCILE
+
+    def _make_bridge(self, scope: Scope) -> FederationDirectoryReplicationBridge:
+        return FederationDirectoryReplicationBridge(
+            self.directory,
+            self._trusted,
+            unwanted=self.directory.closed(),
+            scope=scope,
+            gives=lambda key_id: self._direction(key_id).gives,
+            takes=lambda key_id: self._direction(key_id).takes,
+            clock=self.clock,
+        )
+
+    def _make_greeter(self, own: OwnSelf, bindings: BindingStore) -> Greeter:
+        return Greeter(
+            own,
+            bindings,
+            self.directory,
+            wall_ms=self.wall_ms,
+            peers=self.peers.key_ids,
+            off=self._air.off if self._air is not None else None,
+            without=self._unstated,
+        )
 
     def _make_scheduler(self) -> ReplicationScheduler:
         return ReplicationScheduler(
@@ -306,6 +368,18 @@ class ReplicationRuntime:
             key_id, lambda: self._exchange.send_batches(key_id)
         )
         return budget, air
+
+    def _make_registries(self, edge: EdgePort | None) -> Registries | None:
+        if edge is None:
+            return None
+        return Registries(
+            self._parts,
+            edge,
+            self.config.registries,
+            served=self.kinds,
+            rounds=self.config.rounds,
+            spread=self._exchange.spread,
+        )
 
     def _tick_air(self) -> None:
         """Look at the radios, on a strand of their own: an rnsd may take its time to answer."""
@@ -385,6 +459,11 @@ class ReplicationRuntime:
         return self.transport.progress_s(peer.link.link)
 
 
+def _of_link(config: PeerConfig) -> tuple[object, ...]:
+    """What a link was made and greeted for."""
+    return config.address, config.fingerprint, config.direction
+
+
 def _limited(own: OwnSelf, scope: Scope, directory: ReplicationDirectory) -> OwnSelf:
     """With the kinds it wants of which there is or can be something: nothing of others is sent."""
     closed = directory.closed()
@@ -394,63 +473,3 @@ def _limited(own: OwnSelf, scope: Scope, directory: ReplicationDirectory) -> Own
         if kind in scope.kinds and (kind not in closed or directory.digest(kind).count)
     )
     return replace(own, kinds=kinds, scope=scope)
-
-
-class ReplicationHandle:
-    """What a program that embeds a runtime holds on to. Thread-safe."""
-
-    def __init__(self, runtime: ReplicationRuntime) -> None:
-        self._runtime = runtime
-
-    def subscribe(self, sink: EventSink) -> Callable[[], None]:
-        """Get every RoundEvent; the function returned ends it."""
-        return self._runtime.events.subscribe(sink)
-
-    def sync(self, key_id: str | None = None) -> int:
-        """Compare with one peer, or all, now. Returns how many comparisons were queued."""
-        peers = self._runtime.peers
-        targets = [peer.config.key_id for peer in peers.all()]
-        if key_id is not None:
-            targets = [target for target in targets if target == key_id]
-        for target in targets:
-            peer = peers.get(target)
-            if peer is not None:
-                peer.next_check_s = 0.0  # now, on a radio as well, when there is air
-            self._runtime.scheduler.trigger(target)
-        return len(targets)
-
-    def is_fresh(self, kind: EnvelopeKind) -> bool:
-        """True when some peer confirmed `kind` within tau_partial and nothing is missing."""
-        return self._runtime.board.is_fresh(kind)
-
-    def waiting_for(self, within_s: float | None = None) -> list[str]:
-        """Why this node is not converged with all its peers, one phrase each; [] when it is.
-
-        Args:
-            within_s: agreement must have been confirmed in the last so many seconds.
-        """
-        reasons: list[str] = []
-        for peer in self._runtime.peers.all():
-            name = peer.config.alias or peer.config.key_id
-            if peer.link is None:
-                reasons.append(f"{name}: not connected ({peer.reason or peer.state})")
-                continue
-            kinds = self._runtime.kinds & peer.config.kinds & peer.link.kinds
-            behind = [
-                kind.value
-                for kind in EnvelopeKind
-                if kind in kinds and not self._agrees(peer, kind, within_s)
-            ]
-            if behind:
-                reasons.append(f"{name}: not compared equal yet: {', '.join(behind)}")
-        return reasons
-
-    def _agrees(self, peer: Peer, kind: EnvelopeKind, within_s: float | None) -> bool:
-        if peer.agreed.get(kind) != self._runtime.directory.generation(kind):
-            return False
-        age_s = self._runtime.board.age_s(peer.config.key_id, kind)
-        return within_s is None or (age_s is not None and age_s <= within_s)
-
-    def shutdown(self, timeout_s: float = 5.0) -> None:
-        """End the runtime. Idempotent."""
-        self._runtime.shutdown(timeout_s)

@@ -16,6 +16,7 @@ from ciris_mesh.directory.base import OWN, UNATTRIBUTED, Shelf, Source, StoredRo
 from ciris_mesh.directory.buckets import digest_of
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.judgement import FIRST_CONTACT
+from ciris_mesh.records.cosigning import copy_id
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason
 
@@ -118,7 +119,8 @@ def check_store(directory: DirectoryCore, progress: Progress, *, now_ms: int) ->
     report.digests_wrong = tuple(
         kind.value
         for kind in EnvelopeKind
-        if directory.digest(kind) != digest_of(it.envelope_hash for it in directory.holdings(kind))
+        if directory.digest(kind)
+        != digest_of(copy_id(kind, *each) for each in directory.signers(kind).items())
     )
     return report
 

@@ -18,6 +18,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason
 from ciris_mesh.records.rules.base import Trust
 from support import rulebook
+from support.copies import copies_held
 from support.keys import NAMES, alice, bob, key, steward
 from support.postgres import lent_database, open_postgres
 from support.records import AT_MS, sample, trust_in
@@ -76,7 +77,7 @@ def ids(directory: PostgresDirectory, kind: EnvelopeKind = K.FAMILY) -> set[byte
 
 def check_digests(directory: PostgresDirectory) -> None:
     for kind in K:
-        assert directory.digest(kind) == digest_of(ids(directory, kind))
+        assert directory.digest(kind) == digest_of(copies_held(directory, kind))
 
 
 # -- what others wrote ---------------------------------------------------------------------------

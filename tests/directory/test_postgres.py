@@ -22,14 +22,15 @@ from ciris_mesh.directory.schema import MIGRATIONS, Migrating
 from ciris_mesh.errors import DirectoryError, LifecycleError, StoreUnreachable
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
+from support.copies import copies_held
 from support.keys import alice
+from support.killing import names, until_killed
 from support.postgres import cluster, lent_database, new_database, open_postgres
 from support.records import AT_MS, sample
 from support.waiting import wait_until
 
 K = EnvelopeKind
 PEER = Source("peer", "hub")
-TESTS = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def empty() -> Iterator[str]:
 
 def run_sql(url: str, text: str) -> list[tuple[object, ...]]:
     with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(text)  # type: ignore[call-overload]
+        cursor = connection.execute(text)
         return list(cursor.fetchall()) if cursor.description else []
 
 
@@ -246,9 +247,7 @@ def test_a_server_that_restarts_is_waited_for(
             server.start()
             assert admitted.result().outcome is Outcome.ADMITTED
         assert len(directory.holdings(K.FAMILY)) == 6
-        assert directory.digest(K.FAMILY) == digest_of(
-            ref.envelope_hash for ref in directory.holdings(K.FAMILY)
-        )
+        assert directory.digest(K.FAMILY) == digest_of(copies_held(directory, K.FAMILY))
         assert directory.troubles() == ()
     finally:
         directory.close()
@@ -358,8 +357,6 @@ def test_patience_ends_and_trouble_with_the_first_success() -> None:
 
 @pytest.mark.slow
 def test_what_was_acknowledged_survives_kill_9_of_node_and_server(server: Cluster) -> None:
-    from test_crash import names, until_killed
-
     rng = random.Random(20260504)
     url = server.create()
     acknowledged: list[tuple[EnvelopeKind, bytes]] = []
@@ -380,8 +377,7 @@ def test_what_was_acknowledged_survives_kill_9_of_node_and_server(server: Cluste
             for kind, envelope_id in acknowledged:
                 assert directory.unknown(kind, [envelope_id]) == []
             for kind in K:
-                held = [ref.envelope_hash for ref in directory.holdings(kind)]
-                assert directory.digest(kind) == digest_of(held)
+                assert directory.digest(kind) == digest_of(copies_held(directory, kind))
         finally:
             directory.close()
 
