@@ -121,7 +121,7 @@ def copy(ctx: click.Context, *, to: str, as_json: bool) -> None:
     if as_json:
         print_json({"from": _shown(home), "to": _shown_place(to), **asdict(report)})
     else:
-        held = report.outcomes["held"]
+        held = report.outcomes.get("held", 0)
         app.talk(
             f"{count(report.rows, 'row')} read, {held} stand in {_shown_place(to)} as here, "
             f"{report.missing} missing."

@@ -6,7 +6,6 @@ order in which it came in here; afterwards ids and shelves of both are compared.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -29,9 +28,19 @@ SHOWN_MAX: Final = 100
 #: Rounds of looking again at what waited for something that came behind it.
 AGAIN_MAX: Final = 64
 
-#: What bytes themselves show, whatever the configuration.
-BROKEN: Final = frozenset(
-    {Reason.ROW_DIFFERS, Reason.CLASSICAL_SIGNATURE_INVALID, Reason.PQC_SIGNATURE_INVALID}
+#: What depends on the configuration and the clock. A row that fails for anything else is broken.
+CONFIGURED: Final = frozenset(
+    {
+        Reason.ROOT_STEWARDS_UNSET,
+        Reason.PARTNER_STEWARDS_UNSET,
+        Reason.SIGNER_NOT_STEWARD,
+        Reason.STEWARDS_NOT_ENOUGH,
+        Reason.HARDWARE_TYPE_NOT_ACCEPTED,
+        Reason.ACCORD_EVIDENCE_STALE,
+        Reason.NOT_ROOTED,
+        Reason.DELEGATE_TYPE_NOT_ALLOWED,
+        Reason.TIME_AHEAD,
+    }
 )
 
 #: By which path a row of a shelf comes in again.
@@ -60,7 +69,7 @@ class CheckReport:
 
     Attributes:
         rows: looked at.
-        broken: rows whose bytes are not what the row says, or whose signatures fail.
+        broken: rows whose bytes, signatures or prerequisites are not what they must be.
         digests_wrong: kinds whose kept digest is not that of their rows.
         not_today: rows that today's configuration would not let in; they stay.
     """
@@ -90,7 +99,7 @@ class CopyReport:
 
     rows: int = 0
     waiting: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
+    outcomes: dict[str, int] = field(default_factory=dict)
     missing: int = 0
     faults: list[Fault] = field(default_factory=list)
 
@@ -109,11 +118,11 @@ def check_store(directory: DirectoryCore, progress: Progress, *, now_ms: int) ->
             verdict = directory.would_admit(row, now_ms)
             if verdict.outcome is Outcome.ADMITTED:
                 continue
-            if verdict.outcome is Outcome.MALFORMED or verdict.reason in BROKEN:
+            if verdict.reason in CONFIGURED:
+                report.not_today += 1
+            else:
                 report.broken += 1
                 _note(report.faults, row, verdict.reason)
-            else:
-                report.not_today += 1
         report.rows += len(rows)
         progress(report.rows, total)
     report.digests_wrong = tuple(
@@ -153,11 +162,11 @@ def _compare(source: DirectoryCore, target: DirectoryCore, report: CopyReport, n
         for row in rows:
             there = target.get(row.kind, row.envelope_id)
             if there is not None and there.shelf >= row.shelf:
-                report.outcomes["held"] += 1
+                _count(report.outcomes, "held")
                 continue
             verdict = source.would_admit(row, now_ms)
             reason = verdict.reason or Reason.ROW_DIFFERS
-            report.outcomes[f"missing:{reason.value}"] += 1
+            _count(report.outcomes, f"missing:{reason.value}")
             report.missing += 1
             _note(report.faults, row, reason)
 
@@ -172,3 +181,7 @@ def _pages(directory: DirectoryCore) -> Iterator[list[StoredRow]]:
 def _note(faults: list[Fault], row: StoredRow, reason: Reason) -> None:
     if len(faults) < SHOWN_MAX:
         faults.append(Fault(row.kind.value, row.envelope_id.hex(), reason.value))
+
+
+def _count(outcomes: dict[str, int], name: str) -> None:
+    outcomes[name] = outcomes.get(name, 0) + 1
