@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -19,10 +20,12 @@ from typing import Final
 
 from ciris_mesh.bench.cluster import Cluster
 from ciris_mesh.bench.report import Report, Row, median, row
-from ciris_mesh.demo.records import sample_records
 from ciris_mesh.directory.base import OWN
 from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.errors import OperatorError
+from ciris_mesh.records.authoring import author
+from ciris_mesh.records.hybrid import FederationKey
+from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.clock import clock_of
 from ciris_mesh.runtime.config import example_config, load_config
 from ciris_mesh.runtime.files import write_atomic
@@ -155,13 +158,9 @@ def _make_nodes(
         _make_node(root, f"peer-{n}", ports[n % registries], listens=False) for n in range(peers)
     ]
     everybody = [*hubs, *leaves]
-    ids = ", ".join(node.identity.key_id for node in everybody)
     settings = {
         ("node", "clock"): "assume-trusted",  # nothing signed here leaves the directory
         ("rounds", "cadence_s"): _CADENCE_S,
-        ("trust", "root_stewards"): ids,
-        ("trust", "partner_stewards"): ids,
-        ("trust", "partner_threshold"): "1",
         ("trust", "pinned"): ", ".join(
             f"{node.identity.key_id} {node.identity.fingerprint.hex()}" for node in everybody
         ),
@@ -189,9 +188,11 @@ def _make_node(root: Path, name: str, port: int, *, listens: bool) -> LocalNode:
 def _fill(node: LocalNode, records: int) -> None:
     clock, key = clock_of(node.home), node.identity.key
     trust = trust_of(load_config(node.home.config).trust)
-    made = sample_records(
-        key, records, at_ms=clock.wall_ms(), key_envelope=own_key_record(node.home, key, clock)
-    )
+    made = [(EnvelopeKind.KEY, own_key_record(node.home, key, clock))]
+    made += [
+        (EnvelopeKind.ATTESTATION, _score(key, number, clock.wall_ms()))
+        for number in range(1, records)
+    ]
     directory = SqliteDirectory(node.home.database, trust=trust)
     try:
         for kind, envelope in made:
@@ -200,6 +201,19 @@ def _fill(node: LocalNode, records: int) -> None:
                 raise OperatorError(f"a record made here is {verdict.outcome}: {verdict.reason}")
     finally:
         directory.close()
+
+
+def _score(key: FederationKey, number: int, at_ms: int) -> bytes:
+    """What a node says of itself; no two are alike."""
+    columns = {
+        "attestation_id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{key.key_id}-{number}")),
+        "attesting_key_id": key.key_id,
+        "attested_key_id": key.key_id,
+        "attestation_type": "scores",
+        "weight": 1.0,
+        "attestation_envelope": {"dimension": "identity:continuity:v1", "score": number / 1024},
+    }
+    return author(EnvelopeKind.ATTESTATION, columns, key, at_ms=at_ms)
 
 
 def _until_all_hold(

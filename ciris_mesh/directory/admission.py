@@ -17,10 +17,12 @@ out by `core`, which looks at equality again under the write lock.
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from ciris_mesh.directory.base import OWN, Shelf, Source, StoredRow
+from ciris_mesh.directory.base import Shelf, StoredRow
 from ciris_mesh.directory.joining import Joining
 from ciris_mesh.directory.judgement import (
     DEFERRED,
@@ -29,21 +31,27 @@ from ciris_mesh.directory.judgement import (
     Judgement,
     Known,
     ShelfFacts,
-    candidate,
     is_attributed,
 )
-from ciris_mesh.directory.store import PooledEntry
+from ciris_mesh.directory.store import Name, PooledEntry
+from ciris_mesh.directory.verifying import BATCH_MIN, Signed, Verifiers
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.checks import KeyLookup, outcome_of, public_key_of, verify
 from ciris_mesh.records.cosigning import copy_id, is_cosigned, only_signed_by
 from ciris_mesh.records.envelope import Envelope, one_spelling_problem, parse_envelope
-from ciris_mesh.records.hybrid import HybridPolicy
+from ciris_mesh.records.hybrid import (
+    HybridPolicy,
+    HybridPublicKey,
+    HybridSignature,
+    verify_hybrid,
+)
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, EnvelopeKind
 from ciris_mesh.records.names import names_of
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rules.base import Finding, Trust, text
 from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.table import judge_content, judge_standing
+from ciris_mesh.records.signing import signed_message
 from ciris_mesh.records.timestamps import to_unix_ms
 from ciris_mesh.records.tokens import key_token, published_by, tokens_of
 
@@ -69,70 +77,99 @@ BRIDGEABLE: Final = frozenset(
 )
 
 
-#: By which path a row could have come to its shelf, at another node of the same operator.
-_COULD_COME_FROM: Final = {
-    Shelf.LOCAL: OWN,
-    Shelf.BRIDGED: Source("registry", "registry"),
-    Shelf.FEDERATION: Source("import"),
-}
-
-
 class Admission:
-    """Judges candidates. Stateless but for what `known` answers."""
+    """Judges candidates. Stateless but for what `known` answers.
+
+    Attributes:
+        verifiers: who may check the signatures of a batch ahead, if anybody.
+    """
 
     def __init__(self, known: Known, trust: Trust) -> None:
         self._known = known
         self._trust = trust
+        self._checked: Mapping[Signed, Reason] = {}
+        self._messages: Mapping[bytes, bytes] = {}  # by the bytes of the envelope
+        self.verifiers: Verifiers | None = None
 
-    def judge(self, what: Candidate, now_ms: int) -> Judgement:
-        """Decide. Never raises because of what the bytes hold."""
+    def judge_all(self, asked: Sequence[Candidate], now_ms: int) -> list[Judgement]:
+        """Decide on each, in order. Never raises because of what the bytes hold."""
         mark = self._known.published_mark()
-        judgement = self._judge(what, now_ms)
-        name = judgement.candidate.copy_id or judgement.verdict.copy_id
-        return replace(judgement, mark=mark, verdict=replace(judgement.verdict, copy_id=name))
+        read = [self._read(what, now_ms) for what in asked]
+        names = [(one.kind, one.envelope_id) for one in read if isinstance(one, Envelope)]
+        held = self._known.on_federation_shelf(names)
+        ahead = self._ahead(asked, read, held)
+        judged = [
+            ahead._judge(what, one, held, now_ms) if isinstance(one, Envelope) else one
+            for what, one in zip(asked, read, strict=True)
+        ]
+        return [_marked(one, mark) for one in judged]
 
-    def judge_again(self, row: StoredRow, now_ms: int) -> Judgement:
-        """Would a row that somebody else wrote into our store come in here, as it stands there?
-
-        Returns:
-            A judgement with that row when it would; else one with the verdict and no row.
-        """
-        what = candidate(row.kind, row.envelope, _COULD_COME_FROM[row.shelf])
-        try:
-            envelope = parse_envelope(row.kind, row.envelope)
-        except MalformedRecord as error:
-            verdict = Verdict(
-                Outcome.MALFORMED, Reason(error.reason), row.kind, row.envelope_id, error.detail
-            )
-            return Judgement(what, verdict)
-        judgement = self._judge_known(what, envelope, now_ms)
-        ours = judgement.row
-        if ours is None:
-            return replace(judgement, entry=None)
-        known = replace(row, admitted_at_ms=ours.admitted_at_ms, introduced=ours.introduced)
-        if row.shelf is Shelf.BRIDGED:  # what it lacked may have come since
-            known = replace(known, shelf=ours.shelf, signers=ours.signers)
-        if known != ours:
-            verdict = _verdict(envelope, Outcome.REFUSED, Reason.ROW_DIFFERS)
-            return Judgement(what, verdict)
-        return replace(judgement, row=row, entry=None)
-
-    def _judge(self, what: Candidate, now_ms: int) -> Judgement:
+    def _read(self, what: Candidate, now_ms: int) -> Envelope | Judgement:
         remembered = self._known.remembered_refusal(what.digest, now_ms)
         if remembered is not None and what.source.path != "registry":  # may bring more
-            duplicate = self._duplicate(what, remembered.envelope_id)
-            return Judgement(replace(what, copy_id=remembered.copy_id), duplicate or remembered)
+            verdict = self._refused_before(what, remembered)
+            return Judgement(replace(what, copy_id=remembered.copy_id), verdict)
         try:
-            envelope = parse_envelope(what.kind, what.raw)
+            return parse_envelope(what.kind, what.raw)
         except MalformedRecord as error:
             verdict = Verdict(
                 Outcome.MALFORMED, Reason(error.reason), what.kind, None, error.detail
             )
             return self._refuse(what, verdict, now_ms)
+
+    def _ahead(
+        self,
+        asked: Sequence[Candidate],
+        read: Sequence[Envelope | Judgement],
+        held: Container[Name],
+    ) -> Admission:
+        """The same, who knows of the signatures of these whether they stand."""
+        if self.verifiers is None or len(asked) < BATCH_MIN:
+            return self
+        fresh = (
+            envelope
+            for what, envelope in zip(asked, read, strict=True)
+            if isinstance(envelope, Envelope)
+            and not what.proven
+            and (what.kind, envelope.envelope_id) not in held
+        )
+        messages: dict[bytes, bytes] = {}
+        signed: list[Signed] = []
+        for envelope in fresh:
+            with suppress(MalformedRecord):  # judging says of what
+                message = signed_message(envelope.kind, envelope.record, envelope.row_hash)
+                messages[envelope.raw] = message
+                signed += self._signed(envelope, message)
+        ahead = Admission(self._known, self._trust)
+        ahead._messages, ahead._checked = messages, self.verifiers.verify(signed)
+        return ahead
+
+    def _signed(self, envelope: Envelope, message: bytes) -> Iterator[Signed]:
+        """Signatures of both halves by keys that are here."""
+        own = public_key_of(envelope)
+        for claim in envelope.claims:
+            is_own = own is not None and claim.key_id == envelope.record["key_id"]
+            public = own if is_own else self._known.federation_key(claim.key_id)
+            if public is not None and claim.signature.mldsa65 is not None:
+                yield Signed(public, message, claim.signature)
+
+    def _check(
+        self,
+        public: HybridPublicKey,
+        message: bytes,
+        signature: HybridSignature,
+        policy: HybridPolicy,
+    ) -> Reason:
+        known = self._checked.get(Signed(public, message, signature))
+        return verify_hybrid(public, message, signature, policy) if known is None else known
+
+    def _judge(
+        self, what: Candidate, envelope: Envelope, held: Container[Name], now_ms: int
+    ) -> Judgement:
         name = copy_id(what.kind, envelope.envelope_id, envelope.signers)
         what = replace(what, copy_id=name)
-        duplicate = self._duplicate(what, envelope.envelope_id)
-        if duplicate is not None:
+        if (what.kind, envelope.envelope_id) in held:
+            duplicate = _verdict(envelope, Outcome.DUPLICATE)
             if is_cosigned(what.kind) and is_attributed(what.source):
                 return self._judge_copy(what, envelope, duplicate, now_ms)
             return Judgement(what, duplicate)
@@ -140,14 +177,16 @@ class Admission:
             return self._judge_stranger(what, envelope, now_ms)
         if envelope.tier_local and what.source.path != "own":
             return Judgement(what, _refused(envelope, Reason.LOCAL_TIER))
-        return self._judge_known(what, envelope, now_ms)
+        return self.judge_known(what, envelope, now_ms)
 
-    def _duplicate(self, what: Candidate, envelope_id: bytes | None) -> Verdict | None:
-        if envelope_id is None:
-            return None
-        if self._known.shelf_of(what.kind, envelope_id) is not Shelf.FEDERATION:
-            return None
-        return Verdict(Outcome.DUPLICATE, Reason.NONE, what.kind, envelope_id)
+    def _refused_before(self, what: Candidate, remembered: Verdict) -> Verdict:
+        """That refusal again, unless the record came in as other bytes since."""
+        if remembered.envelope_id is None:
+            return remembered
+        name = what.kind, remembered.envelope_id
+        if name not in self._known.on_federation_shelf([name]):
+            return remembered
+        return Verdict(Outcome.DUPLICATE, Reason.NONE, *name)
 
     def _judge_copy(
         self, what: Candidate, envelope: Envelope, duplicate: Verdict, now_ms: int
@@ -158,7 +197,8 @@ class Admission:
         signature out.
         """
         held = self._known.get(what.kind, envelope.envelope_id)
-        assert held is not None, "a row is never taken away"
+        if held is None:  # another node changed it a moment ago; this one has yet to look
+            return Judgement(what, duplicate)
         if set(held.signers).issuperset(envelope.signers):
             return Judgement(what, duplicate)
         problem = one_spelling_problem(envelope)
@@ -192,7 +232,8 @@ class Admission:
             relied_on=facts.relied_on,
         )
 
-    def _judge_known(self, what: Candidate, envelope: Envelope, now_ms: int) -> Judgement:
+    def judge_known(self, what: Candidate, envelope: Envelope, now_ms: int) -> Judgement:
+        """Decide on what is attributed and stands on no shelf, as far as this judgement goes."""
         verdict, signers = self._verify(envelope, what.proven)
         proven, facts = what.proven.union(signers), ShelfFacts(self._known)
         is_registry = what.source.path == "registry"
@@ -349,6 +390,8 @@ class Admission:
             policy=policy,
             pinned=self._trust.pinned,
             proven=proven,
+            check=self._check if self._checked else None,
+            message=self._messages.get(envelope.raw),
         )
         return verification.verdict, verification.signers
 
@@ -357,6 +400,12 @@ class Admission:
         verdict = replace(verdict, copy_id=what.copy_id)
         self._known.remember_refusal(what.digest, verdict, now_ms)
         return Judgement(what, verdict)
+
+
+def _marked(judgement: Judgement, mark: int) -> Judgement:
+    """With what was published when judging began, and the copy that was judged."""
+    name = judgement.candidate.copy_id or judgement.verdict.copy_id
+    return replace(judgement, mark=mark, verdict=replace(judgement.verdict, copy_id=name))
 
 
 def _keys_relied_on(

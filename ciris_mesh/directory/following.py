@@ -13,17 +13,19 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, TypeVar
 
 from ciris_mesh.directory.admission import Admission
-from ciris_mesh.directory.base import Shelf, StoredRow
+from ciris_mesh.directory.base import StoredRow
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.judgement import Judgement
 from ciris_mesh.directory.pg_connect import shown
+from ciris_mesh.directory.placing import Placed
 from ciris_mesh.directory.pools import PoolLimits
 from ciris_mesh.directory.postgres import Looking, PostgresStore
+from ciris_mesh.directory.rejudging import judge_again
 from ciris_mesh.directory.store import Name
 from ciris_mesh.errors import DirectoryError, LifecycleError, StoreUnreachable
 from ciris_mesh.records.envelope import Envelope
@@ -154,6 +156,28 @@ class PostgresDirectory(DirectoryCore):
             self._thread.join(STOP_TIMEOUT_S)
         super().close()
 
+    def _take_over(self, judged: Sequence[Judgement], note: Callable[[], None]) -> None:
+        """Follow rows that another node wrote into the same store, and this one judged.
+
+        What waited here for them is judged with what is admitted next.
+
+        Args:
+            note: writes down how far was looked, in the same transaction.
+        """
+
+        def job() -> Placed:
+            note()
+            with self._state:
+                placed = self._placing.follow(judged)
+                self._save_digests()
+            return placed
+
+        placed = self._commit.run(job, durable=False)
+        with self._state:
+            siblings = [entry for entry in map(self._deferred.get, placed.siblings) if entry]
+            self._deferred.postpone(siblings)
+            self._deferred.postpone(self._deferred.release(dict.fromkeys(placed.published)))
+
     # -- looking -------------------------------------------------------------------------------
 
     def _keep_following(self, interval_s: float) -> None:
@@ -182,7 +206,7 @@ class PostgresDirectory(DirectoryCore):
             again = self._judge_hidden(look, upto, set(hide)) if self._hidden and is_news else {}
         self._looked_hidden = True
         if others or again:
-            self.take_over(
+            self._take_over(
                 [*taken, *again.values()],
                 lambda: self._server.saw(upto if others else 0, hide, again),
             )
@@ -203,7 +227,7 @@ class PostgresDirectory(DirectoryCore):
             rows = {position: row for _, position, row in group}
             while True:
                 judged = {
-                    at: self._judge.judge_again(row, self._wall_ms()) for at, row in rows.items()
+                    at: judge_again(self._judge, row, self._wall_ms()) for at, row in rows.items()
                 }
                 bad = {at: _why(it) for at, it in judged.items() if it.row is None}
                 if not bad:
@@ -222,7 +246,7 @@ class PostgresDirectory(DirectoryCore):
         self._hidden_from = found[-1][0] if len(found) == HIDDEN_AGAIN else 0
         again: dict[int, Judgement] = {}
         for position, row in found:
-            judgement = self._judge.judge_again(row, self._wall_ms())
+            judgement = judge_again(self._judge, row, self._wall_ms())
             if position not in new and judgement.row is not None:
                 look.show(position)
                 again[position] = judgement
@@ -252,9 +276,9 @@ class _Afresh:
     def __init__(self, directory: PostgresDirectory) -> None:
         self._directory = directory
 
-    def shelf_of(self, kind: EnvelopeKind, envelope_id: bytes) -> Shelf | None:
+    def on_federation_shelf(self, names: Sequence[Name]) -> Container[Name]:
         """See judgement.Known."""
-        return self._directory.shelf_of(kind, envelope_id)
+        return self._directory.on_federation_shelf(names)
 
     def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
         """See judgement.Known."""

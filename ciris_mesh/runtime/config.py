@@ -125,6 +125,18 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WebSettings:
+    """[web]. `listen`: address and port; 0 is any free one."""
+
+    enabled: bool
+    listen: tuple[str, int]
+    names: tuple[str, ...]
+    token_file: Path | None
+    tls_certificate: Path | None
+    tls_key: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings, every one within its range.
 
@@ -140,7 +152,8 @@ class Config:
     radio: RadioSettings
     operator: OperatorSettings
     page: PageSettings
-    store: StoreSettings = StoreSettings(url="", shared=False)
+    store: StoreSettings
+    web: WebSettings
     registry: EdgeSettings = EdgeSettings()
     warnings: tuple[str, ...] = ()
 
@@ -190,6 +203,7 @@ def parse_config(data: bytes, label: str = "config") -> Config:
         OperatorSettings(**values["operator"]),
         PageSettings(**values["page"]),
         StoreSettings(**values["store"]),
+        WebSettings(**values["web"]),
         EdgeSettings(**values["registry"]),
         tuple(warnings),
     )
