@@ -100,6 +100,7 @@ NODE_GROUPS: Final = (
         "too_many_links": "More links than one identity, or all of them, may hold.",
         "stopped": "The node was stopped.",
         "closed": "This side hung up.",
+        "handed_over": "An operator asks over this link; it is no link of the mesh. | nothing.",
         "peer_closed": "The other side hung up.",
         "stalled": "A frame made no progress.",
         "refused": "A frame was more than the other side lets this node send. | ask its operator "
@@ -268,6 +269,8 @@ NODE_GROUPS: Final = (
         "internal": "A fault of the node's own. | report it, with the log.",
         "idle": "A client sent nothing for long.",
         "client_gone": "A client went away before its answer. | nothing.",
+        "busy": "It answers as many others as it does at a time. | try again.",
+        "replayed": "A request that acts came twice: the second was not obeyed. | nothing.",
         "no_resources": "The system had no threads or descriptors left. | look at what uses them: "
         "top.",
     }),
@@ -300,6 +303,10 @@ NODE_GROUPS: Final = (
         "| they announce, then write again.",
         "message_inbox_full": "More than 64 messages at once; the newest were not read.",
         "message_undelivered": "An answer or alert did not arrive. Alerts are tried again.",
+        "web_wrong_host": "A browser asked for the page under a name that is not this node's. | if "
+        "the name is yours: `names` in [web].",
+        "web_no_token": "Somebody asked for the page without its token.",
+        "web_too_many_pages": "More than eight pages were open at once.",
         "page_denied": "Somebody who is not on the list asked for the status page. | to let them: "
         "`allowed` in [page].",
     }),
