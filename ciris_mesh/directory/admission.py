@@ -17,8 +17,8 @@ out by `core`, which looks at equality again under the write lock.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Final
 
@@ -34,7 +34,7 @@ from ciris_mesh.directory.judgement import (
     is_attributed,
 )
 from ciris_mesh.directory.store import Name, PooledEntry
-from ciris_mesh.directory.verifying import BATCH_MIN, Signed, Verifiers
+from ciris_mesh.directory.verifying import Checking, Signed, Verifiers
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.checks import KeyLookup, outcome_of, public_key_of, verify
 from ciris_mesh.records.cosigning import copy_id, is_cosigned, only_signed_by
@@ -57,6 +57,9 @@ from ciris_mesh.records.tokens import key_token, published_by, tokens_of
 
 #: CEG 0.7: what is dated more than five minutes ahead of the receiver's clock does not count yet.
 SKEW_MS: Final = 300_000
+
+#: Envelopes read before their signatures are handed over: a millisecond or two.
+READ_AT_ONCE: Final = 16
 
 #: What a registry's record may lack and still stand on the bridged shelf. A closed list: what is
 #: present and wrong (a failing signature, another content hash) is refused from everyone.
@@ -87,21 +90,21 @@ class Admission:
     def __init__(self, known: Known, trust: Trust) -> None:
         self._known = known
         self._trust = trust
-        self._checked: Mapping[Signed, Reason] = {}
-        self._messages: Mapping[bytes, bytes] = {}  # by the bytes of the envelope
+        self._checking: Checking | None = None
+        self._messages: dict[bytes, bytes] = {}  # by the bytes of the envelope
         self.verifiers: Verifiers | None = None
 
     def judge_all(self, asked: Sequence[Candidate], now_ms: int) -> list[Judgement]:
         """Decide on each, in order. Never raises because of what the bytes hold."""
         mark = self._known.published_mark()
-        read = [self._read(what, now_ms) for what in asked]
-        names = [(one.kind, one.envelope_id) for one in read if isinstance(one, Envelope)]
-        held = self._known.on_federation_shelf(names)
-        ahead = self._ahead(asked, read, held)
-        judged = [
-            ahead._judge(what, one, held, now_ms) if isinstance(one, Envelope) else one
-            for what, one in zip(asked, read, strict=True)
-        ]
+        checking = self.verifiers.open(len(asked)) if self.verifiers is not None else None
+        if checking is None:
+            judged = self._judge_batch(asked, now_ms, at_once=len(asked))
+        else:
+            with closing(checking):
+                ahead = Admission(self._known, self._trust)
+                ahead._checking = checking
+                judged = ahead._judge_batch(asked, now_ms, at_once=READ_AT_ONCE)
         return [_marked(one, mark) for one in judged]
 
     def _read(self, what: Candidate, now_ms: int) -> Envelope | Judgement:
@@ -117,32 +120,40 @@ class Admission:
             )
             return self._refuse(what, verdict, now_ms)
 
-    def _ahead(
+    def _judge_batch(
+        self, asked: Sequence[Candidate], now_ms: int, *, at_once: int
+    ) -> list[Judgement]:
+        read: list[Envelope | Judgement] = []
+        held: set[Name] = set()
+        for at in range(0, len(asked), max(1, at_once)):
+            part = asked[at : at + at_once]
+            new = [self._read(what, now_ms) for what in part]
+            names = [(one.kind, one.envelope_id) for one in new if isinstance(one, Envelope)]
+            held.update(self._known.on_federation_shelf(names))
+            read += new
+            if self._checking is not None:
+                self._hand(self._checking, zip(part, new, strict=True), held)
+        return [
+            self._judge(what, one, held, now_ms) if isinstance(one, Envelope) else one
+            for what, one in zip(asked, read, strict=True)
+        ]
+
+    def _hand(
         self,
-        asked: Sequence[Candidate],
-        read: Sequence[Envelope | Judgement],
+        checking: Checking,
+        read: Iterable[tuple[Candidate, Envelope | Judgement]],
         held: Container[Name],
-    ) -> Admission:
-        """The same, who knows of the signatures of these whether they stand."""
-        if self.verifiers is None or len(asked) < BATCH_MIN:
-            return self
-        fresh = (
-            envelope
-            for what, envelope in zip(asked, read, strict=True)
-            if isinstance(envelope, Envelope)
-            and not what.proven
-            and (what.kind, envelope.envelope_id) not in held
-        )
-        messages: dict[bytes, bytes] = {}
+    ) -> None:
+        """Have the signatures of what is new checked while the rest is read."""
         signed: list[Signed] = []
-        for envelope in fresh:
+        for what, one in read:
+            if not isinstance(one, Envelope) or what.proven or (one.kind, one.envelope_id) in held:
+                continue
             with suppress(MalformedRecord):  # judging says of what
-                message = signed_message(envelope.kind, envelope.record, envelope.row_hash)
-                messages[envelope.raw] = message
-                signed += self._signed(envelope, message)
-        ahead = Admission(self._known, self._trust)
-        ahead._messages, ahead._checked = messages, self.verifiers.verify(signed)
-        return ahead
+                message = signed_message(one.kind, one.record, one.row_hash)
+                self._messages[one.raw] = message
+                signed += self._signed(one, message)
+        checking.hand(signed)
 
     def _signed(self, envelope: Envelope, message: bytes) -> Iterator[Signed]:
         """Signatures of both halves by keys that are here."""
@@ -160,7 +171,8 @@ class Admission:
         signature: HybridSignature,
         policy: HybridPolicy,
     ) -> Reason:
-        known = self._checked.get(Signed(public, message, signature))
+        assert self._checking is not None, "else `verify` checks itself"
+        known = self._checking.reason(Signed(public, message, signature))
         return verify_hybrid(public, message, signature, policy) if known is None else known
 
     def _judge(
@@ -388,7 +400,7 @@ class Admission:
             policy=policy,
             pinned=self._trust.pinned,
             proven=proven,
-            check=self._check if self._checked else None,
+            check=self._check if self._checking is not None else None,
             message=self._messages.get(envelope.raw),
         )
         return verification.verdict, verification.signers
