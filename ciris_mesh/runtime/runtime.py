@@ -124,6 +124,7 @@ class ReplicationRuntime:
         self.peers, self.hearing = PeerTable(clock), Hearing(clock)
         self.events, self.drops = EventHub(), DropCounter()
         self.board = StalenessBoard(clock, tau_partial_s=self.config.tau_partial_s)
+        self._pinned = self.config.pinned
         self._passed_on: tuple[frozenset[str], frozenset[str], frozenset[str]] | None = None
         directory.favour(self._friends)
         self.bridge = self._make_bridge(own.scope)
@@ -271,6 +272,11 @@ class ReplicationRuntime:
         self._hang_up(peer)
         return True
 
+    def pin(self, key_id: str) -> None:
+        """Go on passing on what a key signed; until the end of this runtime."""
+        self._pinned = self._pinned | {key_id}
+        self._exchange.spread()
+
     def set_peers(self, configs: Iterable[PeerConfig]) -> None:
         """Make the set of peers exactly this, touching only what differs."""
         wanted = {config.key_id: config for config in configs}
@@ -305,6 +311,19 @@ class ReplicationRuntime:
     def interfaces(self) -> Sequence[InterfaceRow]:
         """Those of the transport; what radios among them sent is counted first."""
         return self.transport.stats().interfaces if self._air is None else self._air.look()
+
+    def beat(self, done: Callable[[], None]) -> None:
+        """Call `done` by way of the timer and a worker, as everything of a round goes.
+
+        Raises:
+            LifecycleError: stopping, or no room for one more timer.
+        """
+
+        def submit() -> None:
+            with contextlib.suppress(LifecycleError):
+                self._pool.submit("beat", done)
+
+        self._timer.after(0.0, submit)
 
     # -- inside ----------------------------------------------------------------------------
 
@@ -383,14 +402,11 @@ class ReplicationRuntime:
 
     def _tick_air(self) -> None:
         """Look at the radios, on a strand of their own: an rnsd may take its time to answer."""
-        if self._air is not None:
+        air = self._air
+        if air is not None:
             with contextlib.suppress(LifecycleError):  # stopping, or still at it
-                self._pool.submit("air", self._look_at_air)
+                self._pool.submit("air", lambda: self.hearing.look(air.tick()))
             self._timer.after(TICK_S, self._tick_air)
-
-    def _look_at_air(self) -> None:
-        assert self._air is not None
-        self.hearing.look(self._air.tick())
 
     def _retry_due(self) -> None:
         """Look again at records that were dated ahead of our clock; admits do so as well."""
@@ -405,7 +421,7 @@ class ReplicationRuntime:
         self._timer.after(RETRY_DUE_S, self._retry_due)
 
     def _friends(self) -> frozenset[str]:
-        return self.peers.key_ids() | self.config.pinned | {self.key_id}
+        return self.peers.key_ids() | self._pinned | {self.key_id}
 
     def _trusted(self) -> frozenset[str]:
         """Whose records may be offered: this node's, its peers', the pinned and the rooted ones'.
