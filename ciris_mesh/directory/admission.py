@@ -17,11 +17,12 @@ out by `core`, which looks at equality again under the write lock.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Container, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
+from ciris_mesh.directory.ahead import Ahead
 from ciris_mesh.directory.base import Shelf, StoredRow
 from ciris_mesh.directory.joining import Joining
 from ciris_mesh.directory.judgement import (
@@ -34,16 +35,13 @@ from ciris_mesh.directory.judgement import (
     is_attributed,
 )
 from ciris_mesh.directory.store import Name, PooledEntry
-from ciris_mesh.directory.verifying import Checking, Signed, Verifiers
+from ciris_mesh.directory.verifying import Verifiers
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.checks import KeyLookup, outcome_of, public_key_of, verify
 from ciris_mesh.records.cosigning import copy_id, is_cosigned, only_signed_by
 from ciris_mesh.records.envelope import Envelope, one_spelling_problem, parse_envelope
 from ciris_mesh.records.hybrid import (
     HybridPolicy,
-    HybridPublicKey,
-    HybridSignature,
-    verify_hybrid,
 )
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, EnvelopeKind
 from ciris_mesh.records.names import names_of
@@ -51,7 +49,6 @@ from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rules.base import Finding, Trust, text
 from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.table import judge_content, judge_standing
-from ciris_mesh.records.signing import signed_message
 from ciris_mesh.records.timestamps import to_unix_ms
 from ciris_mesh.records.tokens import key_token, published_by, tokens_of
 
@@ -87,11 +84,10 @@ class Admission:
         verifiers: who may check the signatures of a batch ahead, if anybody.
     """
 
-    def __init__(self, known: Known, trust: Trust) -> None:
+    def __init__(self, known: Known, trust: Trust, ahead: Ahead | None = None) -> None:
         self._known = known
         self._trust = trust
-        self._checking: Checking | None = None
-        self._messages: dict[bytes, bytes] = {}  # by the bytes of the envelope
+        self._ahead = ahead
         self.verifiers: Verifiers | None = None
 
     def judge_all(self, asked: Sequence[Candidate], now_ms: int) -> list[Judgement]:
@@ -102,9 +98,9 @@ class Admission:
             judged = self._judge_batch(asked, now_ms, at_once=len(asked))
         else:
             with closing(checking):
-                ahead = Admission(self._known, self._trust)
-                ahead._checking = checking
-                judged = ahead._judge_batch(asked, now_ms, at_once=READ_AT_ONCE)
+                ahead = Ahead(checking, self._known.federation_key)
+                knowing = Admission(self._known, self._trust, ahead)
+                judged = knowing._judge_batch(asked, now_ms, at_once=READ_AT_ONCE)
         return [_marked(one, mark) for one in judged]
 
     def _read(self, what: Candidate, now_ms: int) -> Envelope | Judgement:
@@ -131,49 +127,18 @@ class Admission:
             names = [(one.kind, one.envelope_id) for one in new if isinstance(one, Envelope)]
             held.update(self._known.on_federation_shelf(names))
             read += new
-            if self._checking is not None:
-                self._hand(self._checking, zip(part, new, strict=True), held)
+            if self._ahead is not None:
+                self._ahead.hand(
+                    one
+                    for what, one in zip(part, new, strict=True)
+                    if isinstance(one, Envelope)
+                    and not what.proven
+                    and (one.kind, one.envelope_id) not in held
+                )
         return [
             self._judge(what, one, held, now_ms) if isinstance(one, Envelope) else one
             for what, one in zip(asked, read, strict=True)
         ]
-
-    def _hand(
-        self,
-        checking: Checking,
-        read: Iterable[tuple[Candidate, Envelope | Judgement]],
-        held: Container[Name],
-    ) -> None:
-        """Have the signatures of what is new checked while the rest is read."""
-        signed: list[Signed] = []
-        for what, one in read:
-            if not isinstance(one, Envelope) or what.proven or (one.kind, one.envelope_id) in held:
-                continue
-            with suppress(MalformedRecord):  # judging says of what
-                message = signed_message(one.kind, one.record, one.row_hash)
-                self._messages[one.raw] = message
-                signed += self._signed(one, message)
-        checking.hand(signed)
-
-    def _signed(self, envelope: Envelope, message: bytes) -> Iterator[Signed]:
-        """Signatures of both halves by keys that are here."""
-        own = public_key_of(envelope)
-        for claim in envelope.claims:
-            is_own = own is not None and claim.key_id == envelope.record["key_id"]
-            public = own if is_own else self._known.federation_key(claim.key_id)
-            if public is not None and claim.signature.mldsa65 is not None:
-                yield Signed(public, message, claim.signature)
-
-    def _check(
-        self,
-        public: HybridPublicKey,
-        message: bytes,
-        signature: HybridSignature,
-        policy: HybridPolicy,
-    ) -> Reason:
-        assert self._checking is not None, "else `verify` checks itself"
-        known = self._checking.reason(Signed(public, message, signature))
-        return verify_hybrid(public, message, signature, policy) if known is None else known
 
     def _judge(
         self, what: Candidate, envelope: Envelope, held: Container[Name], now_ms: int
@@ -400,8 +365,8 @@ class Admission:
             policy=policy,
             pinned=self._trust.pinned,
             proven=proven,
-            check=self._check if self._checking is not None else None,
-            message=self._messages.get(envelope.raw),
+            check=self._ahead.check if self._ahead is not None else None,
+            message=self._ahead.message(envelope) if self._ahead is not None else None,
         )
         return verification.verdict, verification.signers
 

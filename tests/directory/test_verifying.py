@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import pytest
 
-from ciris_mesh.directory import admission, verifying
+from ciris_mesh.directory import ahead as ahead_module
+from ciris_mesh.directory import verifying
 from ciris_mesh.directory.base import Source
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.verifying import BATCH_MIN, HelperProcesses, Signed
@@ -224,7 +225,7 @@ def ahead(directory: DirectoryCore, monkeypatch: pytest.MonkeyPatch) -> Ahead:
     """Checks ahead; who asks one by one finds that nothing stands."""
     for one in (alice(), bob()):
         directory.admit(K.KEY, sample(K.KEY, one), PEER, now_ms=AT_MS)
-    for module in (checks, admission):
+    for module in (checks, ahead_module):
         monkeypatch.setattr(module, "verify_hybrid", lambda *_: Reason.PQC_SIGNATURE_INVALID)
     made = Ahead()
     directory.employ(made)
