@@ -29,6 +29,7 @@ from ciris_mesh.runtime.ending import EndSignals
 from ciris_mesh.runtime.former import read_former
 from ciris_mesh.runtime.handshake import CAPABILITIES
 from ciris_mesh.runtime.home import Home, HomeLock
+from ciris_mesh.runtime.httpsettings import registry_settings
 from ciris_mesh.runtime.keyfiles import read_key_file
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.operations import READ_OPS, Operations
@@ -37,7 +38,6 @@ from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.peeroperations import peer_config
 from ciris_mesh.runtime.pulse import pulse_of
-from ciris_mesh.runtime.registries import registry_settings
 from ciris_mesh.runtime.remote import RemoteControl
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
@@ -170,7 +170,7 @@ def _build(
             scope=rounds.scope,
             radio=config.radio,
             air_file=home.storage / "airtime.json",
-            registries=registry_settings(config.trust.registries, home.storage / "registries"),
+            registries=registry_settings(config, home),
         ),
         edge=transport.edge,
     )
