@@ -57,6 +57,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "partner": (f"{_CLI}.partner", "partner", "License a partner, signed by several stewards."),
     "cosign": (f"{_CLI}.cosign", "cosign", "Sign or assemble a record of several signers."),
     "demo": (f"{_CLI}.demo", "demo", "Start real nodes on this machine and watch them agree."),
+    "sim": (f"{_CLI}.sim", "sim", "Simulate a federation of a thousand nodes."),
     "ether": (f"{_CLI}.ether", "ether", "Emulate LoRa radios for Reticulum's own driver."),
     "interfaces": (
         f"{_CLI}.interfaces",
