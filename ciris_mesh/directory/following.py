@@ -13,7 +13,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from typing import Final, TypeVar
 
@@ -276,7 +276,7 @@ class _Afresh:
     def __init__(self, directory: PostgresDirectory) -> None:
         self._directory = directory
 
-    def on_federation_shelf(self, names: Sequence[Name]) -> Container[Name]:
+    def on_federation_shelf(self, names: Sequence[Name]) -> Set[Name]:
         """See judgement.Known."""
         return self._directory.on_federation_shelf(names)
 
