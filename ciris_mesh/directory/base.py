@@ -14,6 +14,7 @@ from typing import Protocol
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
+from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.wire.messages import EnvelopeRef
 
 
@@ -114,6 +115,11 @@ class Evicted:
 
 class ReplicationDirectory(Protocol):
     """A store of verified records. All methods are thread-safe; `close` once."""
+
+    @property
+    def trust(self) -> Trust:
+        """What this node's configuration says of others."""
+        ...
 
     def admit(self, kind: EnvelopeKind, envelope: bytes, source: Source, *, now_ms: int) -> Verdict:
         """Verify, then store. Returns only after the write is durable.

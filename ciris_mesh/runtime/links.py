@@ -17,6 +17,7 @@ from typing import Final
 from ciris_mesh.directory.base import UNATTRIBUTED
 from ciris_mesh.errors import BackPressure, BatchRefused, LifecycleError, RemoteProtocolError
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS
+from ciris_mesh.runtime import previewing
 from ciris_mesh.runtime.exchange import Exchange
 from ciris_mesh.runtime.handshake import Greeter, LinkState
 from ciris_mesh.runtime.parts import Parts
@@ -34,7 +35,7 @@ from ciris_mesh.transport.base import (
     TransportEvent,
 )
 from ciris_mesh.wire.frame import try_unwrap
-from ciris_mesh.wire.mesh import Digests, MeshMessage, NoAir, Refusal
+from ciris_mesh.wire.mesh import Digests, MeshMessage, NoAir, Preview, Refusal
 from ciris_mesh.wire.mesh_reconcile import ReconcileMessage
 from ciris_mesh.wire.mesh_records import Records, Taken
 from ciris_mesh.wire.messages import Deliver, ReplicationMessage
@@ -279,7 +280,7 @@ class Links:
                 self._exchange.compared(state, message)
             case Records():
                 self._records(state, message)
-            case _ if isinstance(message, ReconcileMessage | Taken):
+            case _ if isinstance(message, ReconcileMessage | Taken | Preview):
                 self._reconciled(state, message)
             case _:
                 for reply in self._greeter.received(state, message):
@@ -308,10 +309,12 @@ class Links:
         if not is_of_use:
             peer.waste.spend(peer.waste.work_s() - begun_s)
 
-    def _reconciled(self, state: LinkState, message: ReconcileMessage | Taken) -> None:
+    def _reconciled(self, state: LinkState, message: ReconcileMessage | Taken | Preview) -> None:
         peer = self._parts.peers.get(state.key_id)
         if peer is None:
             self._parts.drops.count("frame_unattributed")
+        elif isinstance(message, Preview):
+            previewing.heard(self._parts, peer, state, message)
         else:
             self._exchange.reconciled(peer, state, message)
 

@@ -17,6 +17,7 @@ from ciris_mesh.runtime.counters import DropCounter
 from ciris_mesh.runtime.events import EventHub
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.peers import Peer, PeerTable
+from ciris_mesh.runtime.previews import Previews
 from ciris_mesh.runtime.registry import ReplicationRegistry
 from ciris_mesh.runtime.staleness import StalenessBoard
 from ciris_mesh.runtime.worker import STRAND_RETRY_S, Timer, WorkerPool
@@ -51,6 +52,7 @@ class Parts:
     wall_ms: Callable[[], int]
     rng: random.Random
     air: Air | None = None
+    previews: Previews | None = None
 
     def submit(self, strand: Hashable, task: Callable[[], None]) -> None:
         """Queue what must not be lost: a full strand tries again shortly instead of dropping."""

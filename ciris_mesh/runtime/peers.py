@@ -11,7 +11,7 @@ from typing import Final
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.allowance import Allowance
 from ciris_mesh.runtime.handshake import LinkState
-from ciris_mesh.runtime.mesh_round import MeshRound
+from ciris_mesh.runtime.mesh_round import MeshRound, Named
 from ciris_mesh.transport.base import Address
 from ciris_mesh.wire.mesh import KindDigest
 
@@ -66,6 +66,7 @@ class Peer:
         hushed_until_s: it said that it has no air until then.
         told_until_s: until then it knows that this node has none.
         needs_s: seconds on air that were lacking when something last could not be said.
+        ahead: removals that were announced to it, the oldest first.
     """
 
     config: PeerConfig
@@ -91,6 +92,7 @@ class Peer:
     hushed_until_s: float = 0.0
     told_until_s: float = 0.0
     needs_s: float = 0.0
+    ahead: dict[Named, None] = field(default_factory=dict)
 
     @property
     def state(self) -> str:

@@ -49,6 +49,7 @@ from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.protocol.shortid import id_of, kind_of
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
+from ciris_mesh.runtime import previewing
 from ciris_mesh.runtime.allowance import OPENING_COST_S
 from ciris_mesh.runtime.events import RoundOutcome
 from ciris_mesh.runtime.handshake import LinkState
@@ -410,6 +411,7 @@ class Reconciling:
             key_id, kind, deliver.envelopes, now_ms=self._parts.wall_ms()
         )
         round_.note_received(kind, verdicts)
+        previewing.settle(self._parts, verdicts)
         return any(one.outcome.is_change or one.outcome is Outcome.DEFERRED for one in verdicts)
 
     # -- ending ------------------------------------------------------------------------------

@@ -22,8 +22,10 @@ from ciris_mesh.runtime.status import (
     NodeStatus,
     OutcomeCount,
     PeerStatus,
+    PendingRemoval,
 )
 from ciris_mesh.transport.base import TransportStats
+from ciris_mesh.wire.mesh import CAPABILITY_PREVIEWS
 from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
 
@@ -38,7 +40,11 @@ ADVICE = {
 
 
 #: Bits of the hello, as people call what they stand for.
-_CAPABILITY_NAMES = {CAPABILITY_RECORDS: "coded records", CAPABILITY_RECONCILE: "sketches"}
+_CAPABILITY_NAMES = {
+    CAPABILITY_RECORDS: "coded records",
+    CAPABILITY_RECONCILE: "sketches",
+    CAPABILITY_PREVIEWS: "previews",
+}
 _DAY_MS = 86_400_000
 
 
@@ -99,6 +105,12 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
         rss_bytes=rss_bytes(),
         clock_source=clock_source,
         written_bytes=written_bytes(),
+        pending_removals=tuple(
+            PendingRemoval(
+                one.half.kind.value, one.about, one.removed, one.half.signers, one.record, one.peer
+            )
+            for one in runtime.previews.pending()
+        ),
     )
 
 

@@ -23,6 +23,7 @@ from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
 from ciris_mesh.records.scope import ALL, Scope
+from ciris_mesh.runtime import previewing
 from ciris_mesh.runtime.air import TICK_S, Air
 from ciris_mesh.runtime.airfile import AirFile
 from ciris_mesh.runtime.bindings import BindingStore
@@ -38,6 +39,7 @@ from ciris_mesh.runtime.hearing import Hearing
 from ciris_mesh.runtime.links import Links
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer, PeerConfig, PeerTable
+from ciris_mesh.runtime.previews import Previews
 from ciris_mesh.runtime.radiosettings import RadioSettings
 from ciris_mesh.runtime.registry import ReplicationRegistry
 from ciris_mesh.runtime.scheduler import ReplicationScheduler, SchedulerConfig
@@ -115,6 +117,7 @@ class ReplicationRuntime:
         self._timer = Timer(clock)
         self._rng = rng or random.SystemRandom()
         self.budget, self._air = self._make_air(self.config.radio)
+        self.previews = Previews(directory, clock=clock, wall_ms=wall_ms)
         self._parts = parts = Parts(
             transport=transport,
             directory=directory,
@@ -130,6 +133,7 @@ class ReplicationRuntime:
             wall_ms=wall_ms,
             rng=self._rng,
             air=self._air,
+            previews=self.previews,
         )
         self._exchange = Exchange(parts)
         self.scheduler = self._make_scheduler()
@@ -325,6 +329,7 @@ class ReplicationRuntime:
             verdicts = self.directory.retry_due(self.wall_ms())
             if any(verdict.outcome.is_change for verdict in verdicts):
                 self._exchange.spread()
+            previewing.lapse(self._parts)
 
         with contextlib.suppress(LifecycleError):  # stopping, or busy: the next time will do
             self._pool.submit("directory", look)
