@@ -91,6 +91,24 @@ class ControlSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorSettings:
+    """[operator]. `propagation_node`: 16 bytes. `alerts`: of `notify.alerts.LASTS_S`."""
+
+    enabled: bool
+    propagation_node: bytes | None
+    stale_h: float
+    alerts: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PageSettings:
+    """[page]. `allowed`: identity hashes, 16 bytes each; None for everybody."""
+
+    enabled: bool
+    allowed: frozenset[bytes] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings, every one within its range.
 
@@ -104,6 +122,8 @@ class Config:
     trust: TrustSettings
     control: ControlSettings
     radio: RadioSettings
+    operator: OperatorSettings
+    page: PageSettings
     warnings: tuple[str, ...] = ()
 
 
@@ -149,6 +169,8 @@ def parse_config(data: bytes, label: str = "config") -> Config:
         TrustSettings(**values["trust"]),
         ControlSettings(**values["control"]),
         RadioSettings(**values["radio"]),
+        OperatorSettings(**values["operator"]),
+        PageSettings(**values["page"]),
         tuple(warnings),
     )
 

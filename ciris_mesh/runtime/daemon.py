@@ -27,6 +27,7 @@ from ciris_mesh.runtime.home import Home, HomeLock
 from ciris_mesh.runtime.keyfiles import read_key_file
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.operations import READ_OPS, Operations, peer_config
+from ciris_mesh.runtime.operatorparts import People
 from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.runtime import RuntimeConfig
@@ -69,11 +70,14 @@ def run(home: Home, options: RunOptions | None = None) -> int:
         rns_config_dir = options.rns_config_dir or config.reticulum.config_dir
         with reticulum_errors(rns_config_dir):
             start_reticulum(rns_config_dir)
+        people = People(home, config, operations)
+        people.open()  # takes signals as Reticulum did, so before ours
+        stack.callback(people.stop)
         ending = stack.enter_context(EndSignals())
         for_group = bool(config.control.group)
         control = ControlServer(
             home.socket_path(for_group=for_group),
-            operations.table(),
+            {**operations.table(), **people.table()},
             access=access_from(config.control, READ_OPS),
         )
         control.start()
@@ -83,6 +87,7 @@ def run(home: Home, options: RunOptions | None = None) -> int:
         announcer = Announcer(node, interval_s=config.node.announce_interval_s(radio=False))
         announcer.start()
         stack.callback(announcer.stop)
+        people.start()
         logger.info("node.ready key_id=%s", node.key_id)
         print(f"ready {node.key_id}", file=sys.stderr, flush=True)  # noqa: T201 (for whoever waits)
         ending.wait()

@@ -4,6 +4,7 @@
     identity          the 64 secret bytes of the node's Reticulum identity
     federation.key    the seeds it signs with
     peers             whom it exchanges with
+    operators         the people who may ask it by message
     storage/          the record store
     logfile, lock, control.sock
 
@@ -67,6 +68,11 @@ class Home:
     def peers(self) -> Path:
         """The peer book."""
         return self.path / "peers"
+
+    @property
+    def operators(self) -> Path:
+        """The people who may ask it by message."""
+        return self.path / "operators"
 
     @property
     def storage(self) -> Path:

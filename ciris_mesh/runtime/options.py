@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from ciris_mesh.notify.alerts import LASTS_S
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.scope import ALL, COMMUNITIES_MAX, TRUST, Scope, communities
 from ciris_mesh.runtime.keyids import (
@@ -32,6 +33,9 @@ from ciris_mesh.runtime.radiosettings import (
 PARTNER_STEWARDS_MAX: Final = 16
 #: Reticulum's own levels: 0 critical, 3 notice, 4 info, 5 verbose, 6 debug, 7 everything.
 LOG_LEVEL_MAX: Final = 7
+
+#: Hashes of identities and destinations in Reticulum.
+_HASH_BYTES: Final = 16
 
 #: A reader takes the words of an option (ConfigObj splits at commas) and returns its value, or
 #: raises ValueError saying what is allowed.
@@ -136,6 +140,38 @@ def _group(words: tuple[str, ...]) -> str:
     return _one(_texts(words))
 
 
+def _yes(words: tuple[str, ...]) -> bool:
+    word = _one(words).lower()
+    if word not in ("yes", "no"):
+        raise ValueError("neither")
+    return word == "yes"
+
+
+def _destination(words: tuple[str, ...]) -> bytes | None:
+    text = _one(words)
+    address = bytes.fromhex(text)
+    if text and len(address) != _HASH_BYTES:
+        raise ValueError("no address")
+    return address or None
+
+
+def _readers(words: tuple[str, ...]) -> frozenset[bytes] | None:
+    if words == ("all",):
+        return None
+    hashes = frozenset(bytes.fromhex(word) for word in words)
+    if any(len(each) != _HASH_BYTES for each in hashes):
+        raise ValueError("no hash")
+    return hashes
+
+
+def _alerts(words: tuple[str, ...]) -> frozenset[str]:
+    if words == ("all",):
+        return frozenset(LASTS_S)
+    if not words or not LASTS_S.keys() >= set(words):
+        raise ValueError("no alert")
+    return frozenset(words)
+
+
 def _pins(words: tuple[str, ...]) -> Mapping[str, bytes]:
     pins: dict[str, bytes] = {}
     for word in words:
@@ -160,6 +196,7 @@ _PINS_ALLOWED: Final = (
 )
 _KEY_IDS_ALLOWED: Final = "key ids, separated by commas; empty for none"
 _SCOPE_ALLOWED: Final = f"all, trust, or 1 to {COMMUNITIES_MAX} community ids, separated by commas"
+_ALERTS_ALLOWED: Final = "all, or of " + ", ".join(LASTS_S)
 _USERS_ALLOWED: Final = "names of this system, separated by commas; empty for none"
 
 OPTIONS: Final = (
@@ -297,6 +334,30 @@ OPTIONS: Final = (
         "control", "acting_users", _texts, "", _USERS_ALLOWED,
         "Members of that group who may also act: sync, attest, revoke, add peers.",
     ),
+    Option(
+        "operator", "enabled", _yes, "no", "yes or no",
+        "Answer people by LXMF message and send them alerts. Who they are: ciris-mesh operator.",
+    ),
+    Option(
+        "operator", "propagation_node", _destination, "", "32 hex digits; empty",
+        "An LXMF propagation node that keeps alerts for people who are off. Empty: direct only.",
+    ),
+    Option(
+        "operator", "stale_h", _number(0.05, 720), "6", "0.05 to 720",
+        "Hours without a word from a peer after which an alert says so.",
+    ),
+    Option(
+        "operator", "alerts", _alerts, "all", _ALERTS_ALLOWED,
+        "Which troubles are told.",
+    ),
+    Option(
+        "page", "enabled", _yes, "no", "yes or no",
+        "Serve a status page to NomadNet and MeshChat, at this node's nomadnetwork.node.",
+    ),
+    Option(
+        "page", "allowed", _readers, "", "all, or identity hashes of 32 hex digits; empty for none",
+        "Who may read the page: the hash of their Reticulum identity, as their app shows it.",
+    ),
 )  # fmt: skip
 
 SECTION_HELP: Final = {
@@ -305,5 +366,7 @@ SECTION_HELP: Final = {
     "rounds": "When it compares with its peers, and how patient it is.",
     "radio": "What it may send by radio. `ciris-mesh budget` shows what is used and what waits.",
     "trust": "Whom it believes. Never learned from the network.",
+    "operator": "Messages to and from the people who look after this node.",
+    "page": "A status page over the mesh.",
     "control": "Who may talk to the running node on this machine.",
 }

@@ -284,6 +284,38 @@ NODE_GROUPS: Final = (
         "no_resources": "The system had no threads or descriptors left. | look at what uses them: "
         "top.",
     }),
+    Group("alerts", "ask the node: status, peers or budget; or run `ciris-mesh doctor` on it.", {
+        "peer_stale": "Nothing was heard of a peer for longer than stale_h in [operator] says.",
+        "key_revoked": "A key this node relies on is revoked. | ask its owner on another way; see "
+        "`ciris-mesh resolve key KEY_ID`, then remove the peer or the pin.",
+        "radio_lost": "A radio is gone for a minute: unplugged, without power, or wedged.",
+        "budget_exhausted": "The radio's hour is used up for a quarter of an hour and records "
+        "wait. | nothing: it goes on by itself; a wider budget or `export` on a stick is faster.",
+        "disk_full": "Under 64 MB are left where records are kept. | make room; nothing is lost.",
+        "disk_read_only": "What is new is not kept. SD cards that fail become read-only. | make a "
+        "backup now: ciris-mesh backup FILE, on another disk; then replace the card.",
+    }),
+    Group("messages to and from people", "see who may do what: ciris-mesh operator list.", {
+        "operator_stranger": "Somebody wrote who is not accepted here. | if you know them: "
+        "ciris-mesh operator accept ADDRESS.",
+        "operator_asks_too_often": "More than 30 questions in an hour; those after it were not "
+        "answered. | nothing: it ends by itself.",
+        "operator_may_not_act": "Somebody who may ask wanted to change something.",
+        "operator_replay": "A command was sent before the last one that counted: it came late, or "
+        "somebody recorded and repeated it. | send it again.",
+        "operator_clock_ahead": "A command says it was sent in the future. | set the phone's "
+        "clock.",
+        "alert_muted": "An alert was not sent to somebody who muted them. | nothing; ask: status.",
+        "alert_lost": "An alert could not be delivered for a day, or newer ones took its place. | "
+        "is the phone on? With propagation_node in [operator] alerts are kept for it.",
+        "message_bad_signature": "A message was not by whom it says.",
+        "message_unknown_sender": "A message by somebody whose key did not arrive in two minutes. "
+        "| they announce, then write again.",
+        "message_inbox_full": "More than 64 messages at once; the newest were not read.",
+        "message_undelivered": "An answer or alert did not arrive. Alerts are tried again.",
+        "page_denied": "Somebody who is not on the list asked for the status page. | to let them: "
+        "`allowed` in [page].",
+    }),
     Group("invites", "ask for the line once more, and paste the whole of it.", {
         "not_an_invite": "The text is no invite.",
         "truncated": "The end is missing.",

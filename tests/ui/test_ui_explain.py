@@ -18,6 +18,7 @@ import ciris_mesh
 from ciris_mesh import errors
 from ciris_mesh.cli.commands import cli
 from ciris_mesh.doctor.checks import CHECKS
+from ciris_mesh.notify.alerts import LASTS_S
 from ciris_mesh.ui.explain import (
     GROUPS,
     PREFIXES,
@@ -39,7 +40,7 @@ NOT_REASONS = {
 }  # fmt: skip
 #: Functions whose literal argument is a name that is counted, shown or kept as a reason.
 NAMING_CALLS = {
-    "count", "abort", "drop_link", "_give_up", "_on_other_link", "_garbage", "Refusal",
+    "count", "_drop", "abort", "drop_link", "_give_up", "_on_other_link", "_garbage", "Refusal",
     "_pause", "penalize", "ControlError", "InviteError", "_turn_away",
 }  # fmt: skip
 
@@ -62,7 +63,7 @@ def enum_names() -> Iterator[tuple[str, str]]:
 
 
 def counted_names() -> Iterator[tuple[str, str]]:
-    layers = ("runtime", "protocol", "directory", "transport")
+    layers = ("runtime", "protocol", "directory", "transport", "notify")
     for name, tree in modules():
         if name.split(".")[1] in layers:
             for node in ast.walk(tree):
@@ -118,6 +119,7 @@ ALL = sorted(
         if SNAKE.fullmatch(name)
     }
     | {(check.name, "doctor") for check in CHECKS}
+    | {(name, "notify.alerts") for name in LASTS_S}
 )
 
 
