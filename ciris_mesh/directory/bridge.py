@@ -29,7 +29,7 @@ from ciris_mesh.directory.base import (
 )
 from ciris_mesh.directory.buckets import digest_of
 from ciris_mesh.directory.offers import OFFER_REFS_MAX, Offer, Offers
-from ciris_mesh.directory.peermemory import PeerMemory, View, is_known, remember, sent_memory
+from ciris_mesh.directory.peermemory import Given, PeerMemory, View, is_known, remember, sent_memory
 from ciris_mesh.directory.quotas import is_ours
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
@@ -56,8 +56,8 @@ class Served:
     Attributes:
         envelopes: stored bytes, verbatim, in the order asked for.
         sent_ids: their ids.
-        unserved: (id, "not_held" | "not_offered" | "over_budget") for the rest; for counters
-            and the next round, never for the peer, who must not learn what is withheld.
+        unserved: (id, "not_held" | "not_offered" | "over_budget" | "too_often") for the rest; for
+            counters and the next round, never for the peer, who must not learn what is withheld.
     """
 
     envelopes: tuple[bytes, ...]
@@ -133,8 +133,11 @@ class FederationDirectoryReplicationBridge:
         """
         sent: dict[bytes, bytes] = {}
         unserved: list[tuple[bytes, str]] = []
-        left_bytes = budget_bytes
+        left_bytes, room = budget_bytes, self._room_to_give(peer, kind)
         for envelope_id in dict.fromkeys(want):
+            if len(sent) >= room:
+                unserved.append((envelope_id, "too_often"))
+                continue
             if left_bytes < 0:
                 unserved.append((envelope_id, "over_budget"))
                 continue
@@ -149,6 +152,9 @@ class FederationDirectoryReplicationBridge:
             else:
                 sent[envelope_id] = row.envelope
                 left_bytes -= len(row.envelope)
+        with self._lock:
+            given = self._memory(peer).given.setdefault(kind, Given(at_s=self._clock()))
+            given.level += len(sent)
         self._count("served", "", len(sent))
         for _, reason in unserved:
             if reason != "over_budget":  # not withheld: it comes with the next asking
@@ -306,6 +312,9 @@ class FederationDirectoryReplicationBridge:
         if ids is not None:
             offered = [one for one in offered if one in ids]
         now_s = self._clock()
+        if offered and not self._room_to_give(peer, kind):
+            self._count("withheld", "too_often", len(offered))
+            return [], len(offered)
         with self._lock:
             memory = self._memory(peer)
             sent = memory.sent.get(kind)
@@ -419,6 +428,14 @@ class FederationDirectoryReplicationBridge:
         room = self._room_for_noted(peer, kind) - len(noted)
         if new := frozenset(islice((one for one in ids if one not in noted), max(0, room))):
             memory.noted[kind] = noted | new
+
+    def _room_to_give(self, peer: str, kind: EnvelopeKind) -> int:
+        """How many records of a kind a peer may take now; whatever it says that it lacks."""
+        offered = len(self._offer(peer, kind).ids)
+        now_s = self._clock()
+        with self._lock:
+            given = self._memory(peer).given.setdefault(kind, Given(at_s=now_s))
+            return given.room(offered, now_s)
 
     def _room_for_noted(self, peer: str, kind: EnvelopeKind) -> int:
         """How many ids of an offer of this kind may be noted. Nobody else's make room."""

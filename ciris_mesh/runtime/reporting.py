@@ -10,6 +10,7 @@ from ciris_mesh.directory.base import Shelf
 from ciris_mesh.protocol.limits import SUMMARY_REFS_MAX
 from ciris_mesh.protocol.report import BoundedBy, InSync, StalenessSignal
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.budget import join_advice
 from ciris_mesh.runtime.handshake import WIRE_VERSIONS
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.peers import Peer
@@ -70,7 +71,11 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
         fingerprint=node.fingerprint.hex(),
         uptime_s=round(uptime_s, 1),
         clock=clock,
-        health=(*_health(peers, stats, clock), *_truncated(node, counts)),
+        health=(
+            *_health(peers, stats, clock),
+            *_long_joins(node),
+            *_truncated(node, counts),
+        ),
         peers=peers,
         candidates=tuple(
             CandidateStatus(
@@ -219,6 +224,15 @@ def _truncated(node: Node, counts: dict[tuple[EnvelopeKind, Shelf], int]) -> tup
                 "name and are offered to nobody; carry them with export and import"
             )
     return tuple(said)
+
+
+def _long_joins(node: Node) -> tuple[str, ...]:
+    """Peers that it takes days to bring up to date by radio."""
+    budget, peers = node.runtime.budget, node.runtime.peers.all()
+    if budget is None:
+        return ()
+    aliases = {peer.config.key_id: peer.config.alias for peer in peers}
+    return tuple(map(join_advice, budget.long_joins(aliases)))
 
 
 def _withheld(node: Node) -> dict[str, int]:

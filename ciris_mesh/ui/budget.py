@@ -83,6 +83,8 @@ def _owed(owed: Sequence[PeerOwed]) -> list[RenderableType]:
 
 def _rest(status: BudgetStatus) -> list[RenderableType]:
     lines = [Text(f"! {printable(line)}", "bad") for line in status.health]
+    if off := [kind for kind, how in status.policy.items() if how == "off"]:
+        lines.append(Text(printable(f"Never by radio, as [radio] says: {', '.join(off)}.")))
     lines += [Text(printable(line)) for line in status.advice]
     if status.counts:
         said = ", ".join(f"{name} {times}" for name, times in sorted(status.counts.items()))
