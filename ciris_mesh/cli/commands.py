@@ -20,6 +20,11 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "invite": (f"{_CLI}.identity", "invite", "Print the line another node adds as a peer."),
     "peer": (f"{_CLI}.peers", "peer", "Add, remove or list peers."),
     "peers": (f"{_CLI}.peers", "peers", "Show peers and how fresh this node is against each."),
+    "registries": (
+        f"{_CLI}.registries",
+        "registries",
+        "Show public registry nodes, and what they brought.",
+    ),
     "status": (f"{_CLI}.status", "status", "Show how the running node is doing."),
     "doctor": (f"{_CLI}.doctor", "doctor", "Look for what is wrong, and say what helps."),
     "explain": (f"{_CLI}.explain", "explain", "Say what a name in a log or on a screen means."),

@@ -213,10 +213,20 @@ class FederationDirectoryReplicationBridge:
             memory.version += 1
 
     def apply(
-        self, peer: str, kind: EnvelopeKind, envelopes: Sequence[bytes], *, now_ms: int
+        self,
+        peer: str,
+        kind: EnvelopeKind,
+        envelopes: Sequence[bytes],
+        *,
+        now_ms: int,
+        path: str = "peer",
     ) -> list[Verdict]:
-        """Admit what `peer` delivered; one verdict each, in order."""
-        verdicts = self._directory.admit_many(kind, envelopes, Source("peer", peer), now_ms=now_ms)
+        """Admit what `peer` delivered; one verdict each, in order.
+
+        Args:
+            path: "registry" for a peer of other software; see `Source`.
+        """
+        verdicts = self._directory.admit_many(kind, envelopes, Source(path, peer), now_ms=now_ms)
         evicted = self._directory.drain_evicted()
         now_s = self._clock()
         with self._lock:
@@ -268,6 +278,14 @@ class FederationDirectoryReplicationBridge:
             for envelope_id in ids:
                 memory.note_unserved((kind, envelope_id), now_s)
                 self._counts["unserved", ""] += 1
+
+    def note_refused(self, peer: str, kind: EnvelopeKind, ids: Iterable[bytes]) -> None:
+        """What `peer` delivers for these ids is nothing we could take."""
+        now_s = self._clock()
+        with self._lock:
+            memory = self._memory(peer)
+            for envelope_id in ids:
+                memory.note_refused((kind, envelope_id), now_s)
 
     # -- comparing ---------------------------------------------------------------------------
 

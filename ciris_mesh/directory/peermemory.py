@@ -36,7 +36,7 @@ GIVEN_MIN: Final = 256
 GIVEN_S: Final = 3_600.0
 
 #: Refusals that say nothing about the bytes: there may be room later.
-_NO_ROOM: Final = frozenset({Reason.POOL_FULL, Reason.SIGNER_QUOTA, Reason.PEER_QUOTA})
+NO_ROOM: Final = frozenset({Reason.POOL_FULL, Reason.SIGNER_QUOTA, Reason.PEER_QUOTA})
 
 Key = tuple[EnvelopeKind, bytes]
 
@@ -178,7 +178,7 @@ def is_known(memory: PeerMemory, key: Key, standing: Standing | None, now_s: flo
 def remember(memory: PeerMemory, key: Key, verdict: Verdict, now_s: float) -> None:
     """Keep what a verdict on this peer's copy means for asking it again."""
     match verdict.outcome:
-        case Outcome.REFUSED if verdict.reason in _NO_ROOM:
+        case Outcome.REFUSED if verdict.reason in NO_ROOM:
             memory.note_unserved(key, now_s)
         case Outcome.REFUSED | Outcome.MALFORMED:
             memory.note_refused(key, now_s)

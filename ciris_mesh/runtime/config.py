@@ -19,7 +19,7 @@ from ciris_mesh.errors import ConfigError
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.scope import Scope
 from ciris_mesh.runtime.files import UNALTERED, TooLarge, UnsafeMode, read_bounded, why
-from ciris_mesh.runtime.options import OPTIONS, SECTION_HELP, Option
+from ciris_mesh.runtime.options import OPTIONS, SECTION_HELP, Option, RegistryPin
 from ciris_mesh.runtime.radiosettings import RadioSettings
 
 #: The example with every pin a registry could have is well below this.
@@ -80,6 +80,14 @@ class TrustSettings:
     partner_stewards: frozenset[str]
     partner_threshold: int
     hardware_types: tuple[str, ...]
+    registries: tuple[RegistryPin, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """[registry]. `edge`: whether registry nodes can link to this one."""
+
+    edge: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +132,7 @@ class Config:
     radio: RadioSettings
     operator: OperatorSettings
     page: PageSettings
+    registry: EdgeSettings = EdgeSettings()
     warnings: tuple[str, ...] = ()
 
 
@@ -171,6 +180,7 @@ def parse_config(data: bytes, label: str = "config") -> Config:
         RadioSettings(**values["radio"]),
         OperatorSettings(**values["operator"]),
         PageSettings(**values["page"]),
+        EdgeSettings(**values["registry"]),
         tuple(warnings),
     )
 

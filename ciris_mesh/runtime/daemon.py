@@ -30,6 +30,7 @@ from ciris_mesh.runtime.operations import READ_OPS, Operations, peer_config
 from ciris_mesh.runtime.operatorparts import People
 from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
+from ciris_mesh.runtime.registries import registry_settings
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
 from ciris_mesh.runtime.trusting import trust_of
@@ -110,6 +111,7 @@ def _build(
         home.identity,
         announce_kinds=config.reticulum.announce_kinds,
         kinds=config.node.kinds,
+        edge=config.registry.edge,
     )
     node = Node(
         key,
@@ -127,7 +129,9 @@ def _build(
             scope=rounds.scope,
             radio=config.radio,
             air_file=home.storage / "airtime.json",
+            registries=registry_settings(config.trust.registries, home.storage / "registries"),
         ),
+        edge=transport.edge,
     )
     for peer in book.peers():
         node.add_peer(peer_config(peer))

@@ -31,8 +31,8 @@ from ciris_mesh.transport.base import (
     LinkId,
     LinkIdentified,
     LinkUp,
+    MeshEvent,
     NodeHeard,
-    TransportEvent,
 )
 from ciris_mesh.wire.frame import try_unwrap
 from ciris_mesh.wire.mesh import Digests, MeshMessage, NoAir, Preview, Refusal
@@ -81,7 +81,7 @@ class Links:
 
     # -- transport threads: note and queue ---------------------------------------------------
 
-    def handle(self, event: TransportEvent) -> None:
+    def handle(self, event: MeshEvent) -> None:
         """Take one transport event. A frame for which there is no room takes its link along."""
         match event:
             case LinkUp():

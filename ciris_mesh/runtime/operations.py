@@ -19,6 +19,7 @@ from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.peerbook import Peer as BookPeer
 from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.peers import PeerConfig
+from ciris_mesh.runtime.registryreport import registry_rows
 from ciris_mesh.runtime.reporting import node_status, peer_status
 from ciris_mesh.transport.base import Address
 
@@ -29,7 +30,18 @@ Arguments = dict[str, Any]
 
 #: What members of the configured group may ask; the rest changes something.
 READ_OPS: Final = frozenset(
-    {"status", "budget", "peers", "converged", "ids", "records", "record", "resolve", "events"}
+    {
+        "status",
+        "budget",
+        "peers",
+        "registries",
+        "converged",
+        "ids",
+        "records",
+        "record",
+        "resolve",
+        "events",
+    }
 )
 
 
@@ -58,6 +70,7 @@ class Operations:
             "import_batch": self._import_batch,
             "export_page": self._export_page,
             "peers": self._peers,
+            "registries": lambda _: registry_rows(self.node.runtime),
             "peer_add": self._peer_add,
             "peer_remove": self._peer_remove,
             "sync": self._sync,

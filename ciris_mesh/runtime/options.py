@@ -31,6 +31,10 @@ from ciris_mesh.runtime.radiosettings import (
 
 #: As many signatures as one envelope may carry (`records.envelope`, which loads cryptography).
 PARTNER_STEWARDS_MAX: Final = 16
+#: An Ed25519 public key.
+ED25519_BYTES: Final = 32
+#: Registry nodes of one node: each may hold four links, and there are 64 in all.
+REGISTRIES_MAX: Final = 16
 #: Reticulum's own levels: 0 critical, 3 notice, 4 info, 5 verbose, 6 debug, 7 everything.
 LOG_LEVEL_MAX: Final = 7
 
@@ -184,6 +188,42 @@ def _pins(words: tuple[str, ...]) -> Mapping[str, bytes]:
     return MappingProxyType(pins)
 
 
+@dataclass(frozen=True, slots=True)
+class RegistryPin:
+    """A registry node of the configuration.
+
+    Attributes:
+        ed25519: the classical half of its federation key, 32 bytes.
+        basis: "row" or "bytes": what its ids are of; "" to find out.
+    """
+
+    key_id: str
+    ed25519: bytes
+    basis: str = ""
+
+
+def _registries(words: tuple[str, ...]) -> tuple[RegistryPin, ...]:
+    pins: dict[str, RegistryPin] = {}
+    for word in words:
+        key_id, digits, *basis = word.split()
+        pin = RegistryPin(key_id, bytes.fromhex(digits), *basis)
+        if len(pin.ed25519) != ED25519_BYTES or not is_key_id(key_id):
+            raise ValueError("no registry")
+        if pin.basis not in ("", "row", "bytes") or key_id in pins:
+            raise ValueError("no basis, or twice")
+        pins[key_id] = pin
+    if len(pins) > REGISTRIES_MAX:
+        raise ValueError("too many")
+    return tuple(pins.values())
+
+
+def _yes_or_no(words: tuple[str, ...]) -> bool:
+    word = _one(words).lower()
+    if word not in ("yes", "no"):
+        raise ValueError("neither")
+    return word == "yes"
+
+
 def _key_ids(words: tuple[str, ...]) -> frozenset[str]:
     if not all(map(is_key_id, words)):
         raise ValueError("no key id")
@@ -193,6 +233,10 @@ def _key_ids(words: tuple[str, ...]) -> frozenset[str]:
 _KINDS_ALLOWED: Final = "all, or of " + ", ".join(kind.value for kind in EnvelopeKind)
 _PINS_ALLOWED: Final = (
     "entries of a key id, a space and 64 hex digits, separated by commas, one key for an id; empty"
+)
+_REGISTRIES_ALLOWED: Final = (
+    "entries of a key id, a space, 64 hex digits and perhaps a space and row or bytes, separated "
+    f"by commas, at most {REGISTRIES_MAX}; empty"
 )
 _KEY_IDS_ALLOWED: Final = "key ids, separated by commas; empty for none"
 _SCOPE_ALLOWED: Final = f"all, trust, or 1 to {COMMUNITIES_MAX} community ids, separated by commas"
@@ -325,6 +369,18 @@ OPTIONS: Final = (
         "accord holder's key is taken.",
     ),
     Option(
+        "trust", "registries", _registries, "", _REGISTRIES_ALLOWED,
+        "Public registry nodes (CIRISEdge) this node exchanges with: key id and Ed25519 key, "
+        "learned by another way than the network. What they deliver without the signatures asked "
+        "for here is only bridged. row: their ids are of rows, before version 14.1; bytes: of "
+        "bytes, from then on; neither: found out.",
+    ),
+    Option(
+        "registry", "edge", _yes_or_no, "no", "yes or no",
+        "Be there for registry nodes, at the destination ciris.edge. For gateways and nodes on "
+        "the internet; never announced on radio.",
+    ),
+    Option(
         "control", "group", _group, "", "the name of a group; empty",
         "Members of this group may ask the running node, and change nothing. Empty: only the "
         "user it runs as. The group must be able to enter this directory: chgrp GROUP and "
@@ -366,6 +422,7 @@ SECTION_HELP: Final = {
     "rounds": "When it compares with its peers, and how patient it is.",
     "radio": "What it may send by radio. `ciris-mesh budget` shows what is used and what waits.",
     "trust": "Whom it believes. Never learned from the network.",
+    "registry": "Public registry nodes. Which ones is in [trust].",
     "operator": "Messages to and from the people who look after this node.",
     "page": "A status page over the mesh.",
     "control": "Who may talk to the running node on this machine.",

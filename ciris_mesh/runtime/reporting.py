@@ -14,6 +14,7 @@ from ciris_mesh.runtime.budget import join_advice
 from ciris_mesh.runtime.handshake import WIRE_VERSIONS
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.peers import Peer
+from ciris_mesh.runtime.registryreport import registry_health, registry_rows
 from ciris_mesh.runtime.status import (
     STATUS_SCHEMA,
     CandidateStatus,
@@ -63,6 +64,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
     now_s = runtime.clock()
     runtime.hearing.look(stats.interfaces)
     peers = tuple(peer_status(node, peer) for peer in runtime.peers.all())
+    registries = registry_rows(runtime)
     return NodeStatus(
         schema=STATUS_SCHEMA,
         version=__version__,
@@ -75,6 +77,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
             *_health(peers, stats, clock),
             *_long_joins(node),
             *_truncated(node, counts),
+            *registry_health(registries),
         ),
         peers=peers,
         candidates=tuple(
@@ -108,6 +111,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
         ),
         drops={**stats.dropped, **runtime.drops.snapshot(), **_withheld(node)},
         rss_bytes=rss_bytes(),
+        registries=registries,
         clock_source=clock_source,
         written_bytes=written_bytes(),
         pending_removals=tuple(

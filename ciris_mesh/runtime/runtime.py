@@ -41,11 +41,20 @@ from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer, PeerConfig, PeerTable
 from ciris_mesh.runtime.previews import Previews
 from ciris_mesh.runtime.radiosettings import RadioSettings
+from ciris_mesh.runtime.registries import Registries, RegistrySettings
 from ciris_mesh.runtime.registry import ReplicationRegistry
 from ciris_mesh.runtime.scheduler import ReplicationScheduler, SchedulerConfig
 from ciris_mesh.runtime.staleness import StalenessBoard
 from ciris_mesh.runtime.worker import Timer, WorkerPool
-from ciris_mesh.transport.base import InterfaceRow, Transport
+from ciris_mesh.transport.base import (
+    EdgeFrame,
+    EdgeHeard,
+    EdgeLost,
+    EdgePort,
+    InterfaceRow,
+    Transport,
+    TransportEvent,
+)
 
 #: How often an idle node looks whether a record dated ahead of its clock is due.
 RETRY_DUE_S = 60.0
@@ -63,6 +72,7 @@ class RuntimeConfig:
         scope: what this node wants of the federation.
         radio: what may be sent by radio; None for no account and no limit.
         air_file: where the last hour of the radios is kept over a restart; None to forget it.
+        registries: registry nodes this node speaks to; it needs an `EdgePort` for them.
     """
 
     rounds: SchedulerConfig = field(default_factory=SchedulerConfig)
@@ -72,6 +82,7 @@ class RuntimeConfig:
     scope: Scope = ALL
     radio: RadioSettings | None = None
     air_file: Path | None = None
+    registries: RegistrySettings = field(default_factory=RegistrySettings)
 
 
 class ReplicationRuntime:
@@ -81,6 +92,7 @@ class ReplicationRuntime:
         own: what this node shows on links; `own.binding.key_id` is its key id.
         wall_ms: Unix milliseconds, for admission and hellos. `clock` is monotonic seconds.
         rng: jitter and nonces; seed it in tests.
+        edge: where registry nodes link to; its events come with those of `transport`.
     """
 
     def __init__(
@@ -89,6 +101,7 @@ class ReplicationRuntime:
         directory: ReplicationDirectory,
         transport: Transport,
         own: OwnSelf,
+        edge: EdgePort | None = None,
         bindings: BindingStore | None = None,
         config: RuntimeConfig | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -104,8 +117,7 @@ class ReplicationRuntime:
         self.clock = clock
         self.wall_ms = wall_ms
         self.peers, self.hearing = PeerTable(clock), Hearing(clock)
-        self.events = EventHub()
-        self.drops = DropCounter()
+        self.events, self.drops = EventHub(), DropCounter()
         self.board = StalenessBoard(clock, tau_partial_s=self.config.tau_partial_s)
         self._passed_on: tuple[frozenset[str], frozenset[str], frozenset[str]] | None = None
         directory.favour(self._friends)
@@ -138,13 +150,13 @@ class ReplicationRuntime:
         self._exchange = Exchange(parts)
         self.scheduler = self._make_scheduler()
         self._exchange.join(self.scheduler)
-        known, ids = bindings or BindingStore(), self.peers.key_ids
         off = self._air.off if self._air is not None else None
-        greeter = Greeter(own, known, directory, wall_ms=wall_ms, peers=ids, off=off)
+        bindings, ids = bindings or BindingStore(), self.peers.key_ids
+        greeter = Greeter(own, bindings, directory, wall_ms=wall_ms, peers=ids, off=off)
         self._links = Links(parts, greeter, self._exchange, self.scheduler)
+        self.registries = self._make_registries(edge)
         self._lock = threading.Lock()  # guards the two flags
-        self._started = False
-        self._stopped = False
+        self._started = self._stopped = False
 
     # -- life ------------------------------------------------------------------------------
 
@@ -168,6 +180,8 @@ class ReplicationRuntime:
             self.shutdown()
             raise
         self.scheduler.start()
+        if self.registries is not None:
+            self.registries.start()
         for peer in self.peers.all():
             self._exchange.dial_soon(peer)
         self._timer.after(RETRY_DUE_S, self._retry_due)
@@ -178,7 +192,13 @@ class ReplicationRuntime:
 
     def install_replication_routing(self) -> None:
         """Let the transport's events reach the registry and the coordinators."""
-        self.transport.start(self._links.handle)
+        self.transport.start(self._handle)
+
+    def _handle(self, event: TransportEvent) -> None:
+        if not isinstance(event, EdgeHeard | EdgeFrame | EdgeLost):
+            self._links.handle(event)
+        elif self.registries is not None:
+            self.registries.handle(event)
 
     def shutdown(self, timeout_s: float = 5.0) -> None:
         """Stop everything this runtime started. Idempotent.
@@ -203,6 +223,8 @@ class ReplicationRuntime:
             if self._air is not None:
                 ends.callback(self._air.stop)
             ends.callback(self.scheduler.stop)
+            if self.registries is not None:
+                ends.callback(self.registries.stop)
 
     # -- peers -----------------------------------------------------------------------------
 
@@ -310,6 +332,18 @@ class ReplicationRuntime:
             key_id, lambda: self._exchange.send_batches(key_id)
         )
         return budget, air
+
+    def _make_registries(self, edge: EdgePort | None) -> Registries | None:
+        if edge is None:
+            return None
+        return Registries(
+            self._parts,
+            edge,
+            self.config.registries,
+            served=self.kinds,
+            rounds=self.config.rounds,
+            spread=self._exchange.spread,
+        )
 
     def _tick_air(self) -> None:
         """Look at the radios, on a strand of their own: an rnsd may take its time to answer."""

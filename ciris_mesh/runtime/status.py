@@ -59,6 +59,44 @@ class PeerStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ReasonCount:
+    """How often something came to the same end, since start."""
+
+    outcome: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryStatus:
+    """One public registry node, as this node sees it now.
+
+    Attributes:
+        address: 32 hex digits; empty while no attested announce of it was heard.
+        state: "connected", "known" or "not heard".
+        reason: why the last announce, dial or round failed; empty when it did not.
+        basis: "row" or "bytes": what its ids are of; `basis_by` how that is known: "assumed",
+            "configured", "announced" or "seen".
+        basis_changes: how often its ids turned out to be of the other.
+        rounds: finished rounds by outcome since start.
+        bridged: records it delivered that only stand on the bridged shelf, by what they lack.
+        refused: those that stand nowhere here, by why.
+    """
+
+    key_id: str
+    address: str
+    state: str
+    reason: str
+    last_heard_s: float | None
+    basis: str
+    basis_by: str
+    basis_changes: int
+    rounds: dict[str, int]
+    bridged: tuple[ReasonCount, ...] = ()
+    refused: tuple[ReasonCount, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class KindCounts:
     """Rows of one kind by shelf."""
 
@@ -157,3 +195,4 @@ class NodeStatus:
     clock_source: str = ""
     written_bytes: int | None = None
     pending_removals: tuple[PendingRemoval, ...] = ()
+    registries: tuple[RegistryStatus, ...] = ()

@@ -15,12 +15,13 @@ from typing import Final
 
 from ciris_mesh.ui.explained_node import NODE_GROUPS
 from ciris_mesh.ui.explained_records import RECORD_GROUPS
+from ciris_mesh.ui.explained_registries import REGISTRY_GROUPS
 from ciris_mesh.ui.explaining import Group
 
 COLUMNS: Final = 80
 _CLOSE_MAX: Final = 3
 
-GROUPS: Final[tuple[Group, ...]] = (*NODE_GROUPS, *RECORD_GROUPS)
+GROUPS: Final[tuple[Group, ...]] = (*NODE_GROUPS, *RECORD_GROUPS, *REGISTRY_GROUPS)
 
 #: What a counter's first word says of the rest, longest first.
 PREFIXES: Final[Mapping[str, str]] = {
@@ -33,6 +34,7 @@ PREFIXES: Final[Mapping[str, str]] = {
     "penalty_": "A peer has to wait longer for its turn on the radio",
     "reconcile_": "An exchange of sketches with a peer went no further",
     "refused_": "The peer closed the link and said why",
+    "registry_": "A frame of a public registry node could not be used",
     "round_": "What a peer said in a round could not be used",
     "unserved_": "A peer asked for something this node did not send",
     "withheld_": "A peer asked for a record this node did not send",

@@ -171,8 +171,8 @@ NODE_GROUPS: Final = (
         "taken_unasked": "A receipt for records that were not sent.",
         "unserved": "A peer asked for a kind that was not offered to it. | nothing.",
         "unwanted": "Offered, and this node keeps none of its kind. | nothing.",
-        "too_often": "The peer took all it is offered twice in an hour, and asks again. | is it restored "
-        "from one backup again and again? it is served after half an hour.",
+        "too_often": "The peer took all it is offered twice in an hour, and asks again. | is it "
+        "restored from one backup again and again? it is served after half an hour.",
         "too_many": "More offered at once than is read. | nothing: the rest comes next time.",
         "pinned": "A record held only because it is pinned is not passed on. | nothing.",
     }),

@@ -28,6 +28,9 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.transport.base import (
     Address,
     DialFailed,
+    EdgeFrame,
+    EdgeHeard,
+    EdgeLost,
     FrameReceived,
     LinkDown,
     LinkId,
@@ -69,6 +72,12 @@ def describe(event: TransportEvent) -> Event:
                 app_data=app_data.hex(),
                 hops=hops,
             )
+        case EdgeHeard(address, _, app_data, _):
+            return _event("edge_heard", address=address.hex(), app_data=app_data.hex())
+        case EdgeFrame(address, frame):
+            return _event("edge_frame", address=address.hex(), frame=frame.hex())
+        case EdgeLost(address, reason):
+            return _event("edge_lost", address=address.hex(), reason=str(reason))
 
 
 def _event(name: str, **fields: Any) -> Event:
