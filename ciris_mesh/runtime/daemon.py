@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ciris_mesh.directory.sqlite import SqliteDirectory
+from ciris_mesh.protocol.sizing import Limits
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.access import access_from
 from ciris_mesh.runtime.announcing import Announcer
@@ -127,6 +128,7 @@ def _build(
             tau_partial_s=rounds.tau_partial_s,
             pinned=frozenset(config.trust.pinned),
             scope=rounds.scope,
+            limits=Limits(symbols_max=rounds.symbols_max),
             radio=config.radio,
             air_file=home.storage / "airtime.json",
             registries=registry_settings(config.trust.registries, home.storage / "registries"),

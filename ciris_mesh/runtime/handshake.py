@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ciris_mesh.directory.base import UNATTRIBUTED, ReplicationDirectory
@@ -66,6 +66,19 @@ class OwnSelf:
     kinds: tuple[EnvelopeKind, ...]
     capabilities: int = CAPABILITIES
     scope: Scope = ALL
+
+    def limited(self, scope: Scope, directory: ReplicationDirectory) -> OwnSelf:
+        """With the kinds of a scope of which there is or can be something here.
+
+        Of the others nothing is to be sent.
+        """
+        closed = directory.closed()
+        kinds = tuple(
+            kind
+            for kind in self.kinds
+            if kind in scope.kinds and (kind not in closed or directory.digest(kind).count)
+        )
+        return replace(self, kinds=kinds, scope=scope)
 
 
 @dataclass(slots=True)

@@ -296,6 +296,11 @@ OPTIONS: Final = (
         "JSON, several times longer, which other nodes speak in any case.",
     ),
     Option(
+        "rounds", "symbols_max", _whole_number(32, 256), "256", "32 to 256",
+        "How long one sketch of differences may get. Reading one takes the square of it: 0.3 s for "
+        "256 on a desk machine. 128 suits a small board.",
+    ),
+    Option(
         "rounds", "scope", _scope, "all", _SCOPE_ALLOWED,
         "What this node wants of the federation. trust: keys, occurrences, revocations, removals, "
         "and the rosters removals rely on. Communities: these, their members, and what records "

@@ -6,12 +6,13 @@ import logging
 import math
 import random
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from ciris_mesh.directory.base import ReplicationDirectory
 from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
 from ciris_mesh.errors import BackPressure, LifecycleError, NoAir, TransportError
+from ciris_mesh.protocol.sizing import Limits
 from ciris_mesh.runtime.air import Air
 from ciris_mesh.runtime.counters import DropCounter
 from ciris_mesh.runtime.events import EventHub
@@ -53,6 +54,7 @@ class Parts:
     rng: random.Random
     air: Air | None = None
     previews: Previews | None = None
+    limits: Limits = field(default_factory=Limits)
 
     def submit(self, strand: Hashable, task: Callable[[], None]) -> None:
         """Queue what must not be lost: a full strand tries again shortly instead of dropping."""

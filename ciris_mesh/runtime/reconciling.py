@@ -253,7 +253,8 @@ class Reconciling:
         kinds = state.compared or tuple(kind for kind in EnvelopeKind if kind in state.kinds)
         generations = {kind: self._parts.directory.generation(kind) for kind in kinds}
         now_s = self._parts.clock()
-        round_ = MeshRound(state, Exchange(state.salt()), role, kinds, differ, generations, now_s)
+        exchange = Exchange(state.salt(), self._parts.limits)
+        round_ = MeshRound(state, exchange, role, kinds, differ, generations, now_s)
         peer.round = round_
         self._parts.when_still(
             state.link,

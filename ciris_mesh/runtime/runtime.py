@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ciris_mesh.directory.base import OWN, ReplicationDirectory
@@ -20,6 +20,7 @@ from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
 from ciris_mesh.errors import LifecycleError
 from ciris_mesh.protocol.limits import DELIVER_BUDGET_BYTES, TAU_PARTIAL_S
 from ciris_mesh.protocol.report import SessionRole
+from ciris_mesh.protocol.sizing import Limits
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
 from ciris_mesh.records.scope import ALL, Scope
@@ -70,6 +71,7 @@ class RuntimeConfig:
 
     Attributes:
         scope: what this node wants of the federation.
+        limits: of what a peer's sketches may take.
         radio: what may be sent by radio; None for no account and no limit.
         air_file: where the last hour of the radios is kept over a restart; None to forget it.
         registries: registry nodes this node speaks to; it needs an `EdgePort` for them.
@@ -80,6 +82,7 @@ class RuntimeConfig:
     pinned: frozenset[str] = frozenset()
     worker_threads: int = WORKER_THREADS
     scope: Scope = ALL
+    limits: Limits = field(default_factory=Limits)
     radio: RadioSettings | None = None
     air_file: Path | None = None
     registries: RegistrySettings = field(default_factory=RegistrySettings)
@@ -110,7 +113,7 @@ class ReplicationRuntime:
     ) -> None:
         self.config = config or RuntimeConfig()
         self.key_id = own.binding.key_id
-        own = _limited(own, self.config.scope, directory)
+        own = own.limited(self.config.scope, directory)
         self.kinds = frozenset(own.kinds)
         self.directory = directory
         self.transport = transport
@@ -146,6 +149,7 @@ class ReplicationRuntime:
             rng=self._rng,
             air=self._air,
             previews=self.previews,
+            limits=self.config.limits,
         )
         self._exchange = Exchange(parts)
         self.scheduler = self._make_scheduler()
@@ -422,17 +426,6 @@ class ReplicationRuntime:
         if peer is None or peer.link is None:
             return None
         return self.transport.progress_s(peer.link.link)
-
-
-def _limited(own: OwnSelf, scope: Scope, directory: ReplicationDirectory) -> OwnSelf:
-    """With the kinds it wants of which there is or can be something: nothing of others is sent."""
-    closed = directory.closed()
-    kinds = tuple(
-        kind
-        for kind in own.kinds
-        if kind in scope.kinds and (kind not in closed or directory.digest(kind).count)
-    )
-    return replace(own, kinds=kinds, scope=scope)
 
 
 class ReplicationHandle:
