@@ -114,12 +114,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
         registries=registries,
         clock_source=clock_source,
         written_bytes=written_bytes(),
-        pending_removals=tuple(
-            PendingRemoval(
-                one.half.kind.value, one.about, one.removed, one.half.signers, one.record, one.peer
-            )
-            for one in runtime.previews.pending()
-        ),
+        pending_removals=_pending_removals(node),
     )
 
 
@@ -237,6 +232,15 @@ def _long_joins(node: Node) -> tuple[str, ...]:
         return ()
     aliases = {peer.config.key_id: peer.config.alias for peer in peers}
     return tuple(map(join_advice, budget.long_joins(aliases)))
+
+
+def _pending_removals(node: Node) -> tuple[PendingRemoval, ...]:
+    return tuple(
+        PendingRemoval(
+            one.half.kind.value, one.about, one.removed, one.half.signers, one.record, one.peer
+        )
+        for one in node.runtime.previews.pending()
+    )
 
 
 def _withheld(node: Node) -> dict[str, int]:
