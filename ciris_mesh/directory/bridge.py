@@ -28,7 +28,7 @@ from ciris_mesh.directory.base import (
     StoredRow,
 )
 from ciris_mesh.directory.buckets import digest_of
-from ciris_mesh.directory.offers import OFFER_REFS_MAX, Offer, Offers
+from ciris_mesh.directory.offers import NO_OFFER, OFFER_REFS_MAX, Offer, Offers
 from ciris_mesh.directory.peermemory import Given, PeerMemory, View, is_known, remember, sent_memory
 from ciris_mesh.directory.quotas import is_ours
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -73,6 +73,7 @@ class FederationDirectoryReplicationBridge:
             Called once per question, so a change takes effect with the next one.
         unwanted: kinds never asked for, because nothing of them could be admitted here. What peers
             offer of them counts as known.
+        gives, takes: whether a peer is offered anything, and anything of it taken.
         clock: monotonic seconds, for back-off.
     """
 
@@ -83,11 +84,15 @@ class FederationDirectoryReplicationBridge:
         *,
         unwanted: frozenset[EnvelopeKind] = frozenset(),
         scope: Scope = ALL,
+        gives: Callable[[str], bool] = lambda _peer: True,
+        takes: Callable[[str], bool] = lambda _peer: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
         self._trusted = trusted
         self._unwanted = unwanted
+        self._gives = gives
+        self._takes = takes
         self._clock = clock
         self._all_offers = Offers(directory, trusted)
         self._own_terms = Terms(frozenset({scope} - {ALL}))
@@ -174,7 +179,7 @@ class FederationDirectoryReplicationBridge:
         peer's bytes, and what it failed to deliver a moment ago. An id that is only bridged is
         asked for: the peer's copy may carry the signature ours lacks.
         """
-        if kind in self._unwanted:
+        if self._is_unwanted(peer, kind):
             self._count("not_asked", "unwanted", len(refs))
             return []
         ids = list(dict.fromkeys(ref.envelope_hash for ref in reversed(refs)))
@@ -249,7 +254,7 @@ class FederationDirectoryReplicationBridge:
 
         More than `lacking` asks for: what waits in a pool, or for its back-off, is not here either.
         """
-        if kind in self._unwanted:
+        if self._is_unwanted(peer, kind):
             return 0
         ids = {ref.envelope_hash for ref in refs}
         standing = self._directory.standing(kind, ids)
@@ -405,7 +410,7 @@ class FederationDirectoryReplicationBridge:
         return view
 
     def _known(self, peer: str, kind: EnvelopeKind, beyond: frozenset[bytes]) -> frozenset[bytes]:
-        if not beyond or kind in self._unwanted:
+        if not beyond or self._is_unwanted(peer, kind):
             return beyond
         standing = self._directory.standing(kind, beyond)
         now_s = self._clock()
@@ -415,7 +420,12 @@ class FederationDirectoryReplicationBridge:
                 one for one in beyond if is_known(memory, (kind, one), standing.get(one), now_s)
             )
 
+    def _is_unwanted(self, peer: str, kind: EnvelopeKind) -> bool:
+        return kind in self._unwanted or not self._takes(peer)
+
     def _offer(self, peer: str, kind: EnvelopeKind) -> Offer:
+        if not self._gives(peer):
+            return NO_OFFER
         return self._all_offers.of(kind, self._agreed(peer))
 
     def _agreed(self, peer: str) -> Terms:
@@ -424,7 +434,7 @@ class FederationDirectoryReplicationBridge:
 
     def _may_go(self, peer: str, row: StoredRow) -> bool:
         """The offer decides what a scope holds; ours or not is looked at now."""
-        if row.shelf is not Shelf.FEDERATION:
+        if row.shelf is not Shelf.FEDERATION or not self._gives(peer):
             return False
         terms = self._agreed(peer)
         is_said = row.introduced or is_ours(row.kind, row.signers, self._trusted().__contains__)

@@ -75,7 +75,7 @@ class Offers:
     def of(self, kind: EnvelopeKind, terms: Terms) -> Offer:
         """What is offered under these terms; the same object while nothing changed."""
         if kind not in terms.kinds:
-            return _NOTHING
+            return NO_OFFER
         if terms.takes_whole(kind):
             whole = self._of_all(kind)
             return self._without_ended(kind, terms, whole) if terms.first_day else whole
@@ -217,4 +217,4 @@ class Offers:
                 self._kept.popitem(last=False)
 
 
-_NOTHING: Final = Offer(0, frozenset(), (), frozenset(), digest_of(()), 0)
+NO_OFFER: Final = Offer(0, frozenset(), (), frozenset(), digest_of(()), 0)

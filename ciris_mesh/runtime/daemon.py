@@ -22,15 +22,17 @@ from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.clock import clock_of
 from ciris_mesh.runtime.config import Config, load_config
 from ciris_mesh.runtime.control import ControlServer
+from ciris_mesh.runtime.door import Door
 from ciris_mesh.runtime.ending import EndSignals
 from ciris_mesh.runtime.handshake import CAPABILITIES
 from ciris_mesh.runtime.home import Home, HomeLock
 from ciris_mesh.runtime.keyfiles import read_key_file
 from ciris_mesh.runtime.node import Node
-from ciris_mesh.runtime.operations import READ_OPS, Operations, peer_config
+from ciris_mesh.runtime.operations import READ_OPS, Operations
 from ciris_mesh.runtime.operatorparts import People
 from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
+from ciris_mesh.runtime.peeroperations import peer_config
 from ciris_mesh.runtime.registries import registry_settings
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
@@ -127,6 +129,7 @@ def _build(
             rounds=SchedulerConfig(rounds.cadence_s, rounds.no_progress_timeout_s),
             tau_partial_s=rounds.tau_partial_s,
             pinned=frozenset(config.trust.pinned),
+            door=Door.load(home.path),
             scope=rounds.scope,
             limits=Limits(symbols_max=rounds.symbols_max),
             radio=config.radio,

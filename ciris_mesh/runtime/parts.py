@@ -15,6 +15,7 @@ from ciris_mesh.errors import BackPressure, LifecycleError, NoAir, TransportErro
 from ciris_mesh.protocol.sizing import Limits
 from ciris_mesh.runtime.air import Air
 from ciris_mesh.runtime.counters import DropCounter
+from ciris_mesh.runtime.door import Door
 from ciris_mesh.runtime.events import EventHub
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.peers import Peer, PeerTable
@@ -55,6 +56,7 @@ class Parts:
     air: Air | None = None
     previews: Previews | None = None
     limits: Limits = field(default_factory=Limits)
+    door: Door = field(default_factory=Door)
 
     def submit(self, strand: Hashable, task: Callable[[], None]) -> None:
         """Queue what must not be lost: a full strand tries again shortly instead of dropping."""

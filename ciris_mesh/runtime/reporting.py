@@ -11,6 +11,7 @@ from ciris_mesh.protocol.limits import SUMMARY_REFS_MAX
 from ciris_mesh.protocol.report import BoundedBy, InSync, StalenessSignal
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.budget import join_advice
+from ciris_mesh.runtime.door import ALLOWED, IGNORED
 from ciris_mesh.runtime.handshake import WIRE_VERSIONS
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.peers import Peer
@@ -25,8 +26,9 @@ from ciris_mesh.runtime.status import (
     OutcomeCount,
     PeerStatus,
     PendingRemoval,
+    StrangersStatus,
 )
-from ciris_mesh.transport.base import TransportStats
+from ciris_mesh.transport.base import Address, TransportStats
 from ciris_mesh.wire.mesh import CAPABILITY_PREVIEWS
 from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
@@ -61,9 +63,8 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
     stats = runtime.transport.stats()
     pools = directory.pools()
     counts = directory.counts()
-    now_s = runtime.clock()
     runtime.hearing.look(stats.interfaces)
-    peers = tuple(peer_status(node, peer) for peer in runtime.peers.all())
+    peers = tuple(peer_status(node, each, stats.blackholed) for each in runtime.peers.all())
     registries = registry_rows(runtime)
     return NodeStatus(
         schema=STATUS_SCHEMA,
@@ -80,15 +81,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
             *registry_health(registries),
         ),
         peers=peers,
-        candidates=tuple(
-            CandidateStatus(
-                candidate.address.hex(),
-                candidate.key_id,
-                candidate.hops,
-                round(now_s - candidate.heard_s, 1),
-            )
-            for candidate in runtime.peers.candidates()
-        ),
+        candidates=_candidates(node, stats.blackholed),
         kinds=_kind_counts(counts),
         deferred=pools.deferred,
         first_contact=pools.first_contact,
@@ -118,7 +111,40 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
     )
 
 
-def peer_status(node: Node, peer: Peer) -> PeerStatus:
+def strangers_status(node: Node) -> StrangersStatus:
+    """The answer to `peers --candidates`."""
+    door, blackholed = node.runtime.config.door, node.runtime.transport.stats().blackholed
+    return StrangersStatus(
+        candidates=_candidates(node, blackholed),
+        allowed=door.names(ALLOWED),
+        ignored=door.names(IGNORED),
+        blackholed=tuple(sorted(address.hex() for address in blackholed)),
+    )
+
+
+def _candidates(node: Node, blackholed: frozenset[Address]) -> tuple[CandidateStatus, ...]:
+    now_s = node.runtime.clock()
+    return tuple(
+        CandidateStatus(
+            address=candidate.address.hex(),
+            key_id=candidate.key_id,
+            hops=candidate.hops,
+            last_heard_s=None if (at_s := candidate.heard_s) is None else round(now_s - at_s, 1),
+            fingerprint=_fingerprint(node, candidate.key_id),
+            claimed=candidate.claimed.hex(),
+            reason=candidate.reason,
+            blackholed=candidate.address in blackholed,
+        )
+        for candidate in node.runtime.peers.candidates()
+    )
+
+
+def _fingerprint(node: Node, key_id: str) -> str:
+    public = node.directory.public_key(key_id) if key_id else None
+    return "" if public is None else public.fingerprint.hex()
+
+
+def peer_status(node: Node, peer: Peer, blackholed: frozenset[Address] = frozenset()) -> PeerStatus:
     """One line of `peers`."""
     runtime, key_id = node.runtime, peer.config.key_id
     kinds = tuple(
@@ -140,6 +166,11 @@ def peer_status(node: Node, peer: Peer) -> PeerStatus:
         missing=sum(missing) if missing else None,
         rounds=runtime.events.outcomes(key_id),
         kinds=kinds,
+        reach=peer.reach.rows(runtime.clock()),
+        direction=peer.config.direction.value,
+        note=peer.config.note,
+        bootstrap=peer.config.bootstrap,
+        blackholed=peer.config.address in blackholed,
         lacks=_lacks(node, peer),
         skew_days=_skew_days(node, peer),
     )

@@ -160,13 +160,19 @@ class InterfaceRow:
 
 @dataclass(frozen=True, slots=True)
 class TransportStats:
-    """Counters since start. `dropped` maps a `reasons.DropReason` to a count: no drop is silent."""
+    """Counters since start.
+
+    Attributes:
+        dropped: a `reasons.DropReason` -> a count: no drop is silent.
+        blackholed: identities that Reticulum on this machine hears nothing of, by somebody's word.
+    """
 
     rx_bytes: int
     tx_bytes: int
     links: int
     interfaces: tuple[InterfaceRow, ...]
     dropped: dict[str, int]
+    blackholed: frozenset[Address] = frozenset()
 
 
 class Transport(Protocol):

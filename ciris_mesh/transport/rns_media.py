@@ -7,13 +7,17 @@ held nor on Reticulum's inbound thread.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 from ciris_mesh.transport import rns_seam as seam
 from ciris_mesh.transport.base import Address, InterfaceRow, LoraRow
 from ciris_mesh.transport.medium import is_local, medium_of
 
 log = logging.getLogger(__name__)
+
+#: Published lists may name any number; more than these nobody reads.
+BLACKHOLED_MAX: Final = 1_000
 
 
 def link_medium(rns: seam.Link, address: Address | None) -> str:
@@ -47,6 +51,15 @@ def reticulum_stats() -> dict[str, Any]:
     except Exception:  # an rnsd that went away; Reticulum has no type for it
         log.warning("Reticulum's interface counters are not available", exc_info=True)
         return {}
+
+
+def blackholed() -> frozenset[Address]:
+    """Identities that Reticulum ignores; none when that cannot be had."""
+    try:
+        return frozenset(Address(each) for each in islice(seam.blackholed(), BLACKHOLED_MAX))
+    except Exception:  # as above
+        log.warning("Reticulum's blackholed identities are not available", exc_info=True)
+        return frozenset()
 
 
 def interface_rows(stats: dict[str, Any], configured: tuple[str, ...]) -> tuple[InterfaceRow, ...]:

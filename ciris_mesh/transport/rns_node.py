@@ -52,7 +52,12 @@ from ciris_mesh.transport.rns_dial import Dialer, Dialled
 from ciris_mesh.transport.rns_edge import RnsEdge
 from ciris_mesh.transport.rns_host import Host, at_border
 from ciris_mesh.transport.rns_link import MeshLink
-from ciris_mesh.transport.rns_media import interface_rows, link_way, reticulum_stats
+from ciris_mesh.transport.rns_media import (
+    blackholed,
+    interface_rows,
+    link_way,
+    reticulum_stats,
+)
 from ciris_mesh.transport.threads import Ticker
 
 rns_log = logging.getLogger("ciris_mesh.rns")
@@ -271,7 +276,8 @@ class RnsTransport:
         if rns.get("rxqdd"):
             dropped[DropReason.RNS_INBOUND] = int(rns["rxqdd"])
         rows = interface_rows(rns, self._configured)
-        return TransportStats(rx_bytes, tx_bytes, links, rows, dropped)
+        ignored = blackholed() if self._started else frozenset()
+        return TransportStats(rx_bytes, tx_bytes, links, rows, dropped, ignored)
 
     # What links, dialer and Reticulum's callbacks ask of the transport.
 

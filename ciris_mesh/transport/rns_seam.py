@@ -264,6 +264,12 @@ def interface_stats() -> dict[str, Any]:
     return stats if isinstance(stats, dict) else {}
 
 
+def blackholed() -> list[bytes]:
+    """Identity hashes that this machine's Reticulum was told to ignore."""
+    found = RNS.Reticulum.get_instance().get_blackholed_identities()
+    return list(found) if isinstance(found, dict) else []
+
+
 def create_destination(
     identity: Identity, aspects: tuple[str, ...], *, handler: RequestHandler
 ) -> Any:

@@ -118,6 +118,10 @@ NODE_GROUPS: Final = (
         "side that refuses runs: ciris-mesh peer add INVITE.",
         "out_of_turn": "A message of the handshake at the wrong time. | " + _PEERS_FAULT,
         "no_common_version": "No frame version both speak. | update the older node.",
+        "ignored": "This node does not listen to that one: it is on the list of the ignored. | "
+        "see who is: ciris-mesh peers --candidates.",
+        "not_allowed": "Only strangers on the list of the allowed may knock here. | to let it: "
+        "ciris-mesh peer allow ADDRESS.",
         "not_identified": "A binding came before the link's identity.",
         "binding_malformed": "A binding that is none. | " + _PEERS_FAULT,
         "binding_of_another": "A binding of another address than the link's. | somebody shows a "
@@ -164,6 +168,8 @@ NODE_GROUPS: Final = (
         "batches_for_nothing": "A peer that sends batches nothing of which is of use.",
         "kind_not_served": "A kind this node or the peer does not keep. | nothing: see `kinds` in "
         "[node].",
+        "record_not_taken": "A record of a peer of which nothing is taken. | nothing: see the "
+        "direction in `peers PEER`.",
         "kind_refused_too_often": "A kind the peer does not serve, asked for again and again.",
         "no_coordinator": "A message for which there is no round any more. | nothing.",
         "no_peer": "The peer was removed meanwhile. | nothing.",

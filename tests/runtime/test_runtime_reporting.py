@@ -73,7 +73,9 @@ def test_pools_and_drops_are_shown(mesh: Mesh, alice: Node) -> None:
     wait_until(lambda: status(alice).drops.get("link_not_a_peer") == 1, "turned away")
     (candidate,) = status(alice).candidates
     assert (candidate.key_id, candidate.address) == (key("eve").key_id, address("eve").hex())
+    assert candidate.last_heard_s is not None
     assert candidate.last_heard_s >= 0.0
+    assert candidate.fingerprint == key("eve").public.fingerprint.hex()
 
 
 def test_a_peer_never_met_is_idle_and_unknown(mesh: Mesh, alice: Node) -> None:

@@ -16,8 +16,9 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.coordinator import RoundKey
 from ciris_mesh.runtime.events import RoundOutcome
+from ciris_mesh.runtime.handle import ReplicationHandle
 from ciris_mesh.runtime.peers import PeerConfig
-from ciris_mesh.runtime.runtime import WORKER_THREADS, ReplicationHandle, RuntimeConfig
+from ciris_mesh.runtime.runtime import WORKER_THREADS, RuntimeConfig
 from ciris_mesh.transport.base import Address
 from ciris_mesh.transport.loopback import LoopbackTransport
 from ciris_mesh.wire.mesh import Digests
