@@ -34,7 +34,7 @@ from ciris_mesh.directory.judgement import (
 from ciris_mesh.directory.store import PooledEntry
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.checks import KeyLookup, outcome_of, public_key_of, verify
-from ciris_mesh.records.cosigning import is_cosigned, only_signed_by
+from ciris_mesh.records.cosigning import copy_id, is_cosigned, only_signed_by
 from ciris_mesh.records.envelope import Envelope, one_spelling_problem, parse_envelope
 from ciris_mesh.records.hybrid import HybridPolicy
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, EnvelopeKind
@@ -78,12 +78,15 @@ class Admission:
     def judge(self, what: Candidate, now_ms: int) -> Judgement:
         """Decide. Never raises because of what the bytes hold."""
         mark = self._known.published_mark()
-        return replace(self._judge(what, now_ms), mark=mark)
+        judgement = self._judge(what, now_ms)
+        name = judgement.candidate.copy_id or judgement.verdict.copy_id
+        return replace(judgement, mark=mark, verdict=replace(judgement.verdict, copy_id=name))
 
     def _judge(self, what: Candidate, now_ms: int) -> Judgement:
         remembered = self._known.remembered_refusal(what.digest, now_ms)
         if remembered is not None and what.source.path != "registry":  # may bring more
-            return Judgement(what, self._duplicate(what, remembered.envelope_id) or remembered)
+            duplicate = self._duplicate(what, remembered.envelope_id)
+            return Judgement(replace(what, copy_id=remembered.copy_id), duplicate or remembered)
         try:
             envelope = parse_envelope(what.kind, what.raw)
         except MalformedRecord as error:
@@ -91,6 +94,8 @@ class Admission:
                 Outcome.MALFORMED, Reason(error.reason), what.kind, None, error.detail
             )
             return self._refuse(what, verdict, now_ms)
+        name = copy_id(what.kind, envelope.envelope_id, envelope.signers)
+        what = replace(what, copy_id=name)
         duplicate = self._duplicate(what, envelope.envelope_id)
         if duplicate is not None:
             if is_cosigned(what.kind) and is_attributed(what.source):
@@ -314,6 +319,7 @@ class Admission:
 
     def _refuse(self, what: Candidate, verdict: Verdict, now_ms: int) -> Judgement:
         """Bytes judged for good. Only verdicts that no path or later arrival could change."""
+        verdict = replace(verdict, copy_id=what.copy_id)
         self._known.remember_refusal(what.digest, verdict, now_ms)
         return Judgement(what, verdict)
 

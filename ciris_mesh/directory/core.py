@@ -138,7 +138,7 @@ class DirectoryCore(StoreReading):
         for what in asked:
             verdict = verdicts[what.digest]
             if what.digest not in digests and verdict.outcome.is_change:
-                verdict = Verdict(Outcome.DUPLICATE, kind=kind, envelope_id=verdict.envelope_id)
+                verdict = replace(verdict, outcome=Outcome.DUPLICATE, detail="")
             digests.discard(what.digest)
             answers.append(verdict)
         return answers
@@ -196,10 +196,17 @@ class DirectoryCore(StoreReading):
             if before is None or not before.outcome.is_change:
                 verdicts[what.digest] = verdict
         for entry in placed.evicted:
-            verdict = Verdict(Outcome.REFUSED, Reason.POOL_FULL, entry.kind, entry.envelope_id)
+            verdict = Verdict(
+                Outcome.REFUSED,
+                Reason.POOL_FULL,
+                entry.kind,
+                entry.envelope_id,
+                copy_id=entry.copy_id,
+            )
             self._outcomes["pool", verdict.outcome.value, verdict.reason.value] += 1
             if entry.source.path == "peer":
-                self._evicted.append(Evicted(entry.source.peer, entry.kind, entry.envelope_id))
+                peer = entry.source.peer
+                self._evicted.append(Evicted(peer, entry.kind, entry.envelope_id, entry.copy_id))
             before = verdicts.get(entry.digest)
             if before is not None and before.outcome is Outcome.DEFERRED:
                 verdicts[entry.digest] = verdict
@@ -402,7 +409,7 @@ class DirectoryCore(StoreReading):
         saved = self._store.saved_buckets(kind)
 
         def read_ids(bucket: int) -> list[bytes]:
-            return self._store.bucket_ids(kind, bucket)
+            return self._store.bucket_copies(kind, bucket)
 
         return BucketDigests(read_ids, saved.clean, saved.dirty)
 

@@ -32,7 +32,8 @@ class Candidate:
     """Bytes that ask to come in. `digest` names them: SHA-256 over kind and bytes.
 
     `proven` are signers whose signatures in them were verified before. `is_waiting` when they come
-    from the deferred pool, so that nobody waits for the answer.
+    from the deferred pool, so that nobody waits for the answer. `copy_id` is known once they were
+    read.
     """
 
     kind: EnvelopeKind
@@ -41,6 +42,7 @@ class Candidate:
     digest: bytes
     proven: frozenset[str] = frozenset()
     is_waiting: bool = False
+    copy_id: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,18 @@ class PageSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WebSettings:
+    """[web]. `listen`: address and port; 0 is any free one."""
+
+    enabled: bool
+    listen: tuple[str, int]
+    names: tuple[str, ...]
+    token_file: Path | None
+    tls_certificate: Path | None
+    tls_key: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings, every one within its range.
 
@@ -137,6 +149,7 @@ class Config:
     radio: RadioSettings
     operator: OperatorSettings
     page: PageSettings
+    web: WebSettings
     registry: EdgeSettings = EdgeSettings()
     warnings: tuple[str, ...] = ()
 
@@ -185,6 +198,7 @@ def parse_config(data: bytes, label: str = "config") -> Config:
         RadioSettings(**values["radio"]),
         OperatorSettings(**values["operator"]),
         PageSettings(**values["page"]),
+        WebSettings(**values["web"]),
         EdgeSettings(**values["registry"]),
         tuple(warnings),
     )

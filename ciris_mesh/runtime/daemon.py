@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.protocol.sizing import Limits
@@ -55,8 +57,27 @@ class RunOptions:
     verbosity: int = 0
 
 
-def run(home: Home, options: RunOptions | None = None) -> int:
+class Service(Protocol):
+    """Something that runs beside the node and asks it, such as its page in the browser."""
+
+    def start(self) -> None:
+        """Begin."""
+        ...
+
+    def stop(self) -> None:
+        """End. Idempotent."""
+        ...
+
+
+#: Makes a service; None when the configuration asks for none.
+MakeService = Callable[[Config, Operations], Service | None]
+
+
+def run(home: Home, options: RunOptions | None = None, services: Sequence[MakeService] = ()) -> int:
     """Run the node of `home` until SIGINT or SIGTERM. Main thread only. Returns the exit code.
+
+    Args:
+        services: made before anything is started, so that what is wrong shows at once.
 
     Raises:
         OperatorError: something a person must put right; nothing was left half done.
@@ -71,6 +92,7 @@ def run(home: Home, options: RunOptions | None = None) -> int:
     with ExitStack() as stack:
         stack.enter_context(HomeLock(home))
         node, operations = _build(home, config, options, stack)
+        beside = [made for make in services if (made := make(config, operations)) is not None]
         rns_config_dir = options.rns_config_dir or config.reticulum.config_dir
         with reticulum_errors(rns_config_dir):
             start_reticulum(rns_config_dir)
@@ -92,6 +114,9 @@ def run(home: Home, options: RunOptions | None = None) -> int:
         announcer.start()
         stack.callback(announcer.stop)
         people.start()
+        for service in beside:
+            stack.callback(service.stop)
+            service.start()
         logger.info("node.ready key_id=%s", node.key_id)
         print(f"ready {node.key_id}", file=sys.stderr, flush=True)  # noqa: T201 (for whoever waits)
         ending.wait()

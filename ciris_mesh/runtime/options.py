@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +158,14 @@ def _destination(words: tuple[str, ...]) -> bytes | None:
     if text and len(address) != _HASH_BYTES:
         raise ValueError("no address")
     return address or None
+
+
+def _listen(words: tuple[str, ...]) -> tuple[str, int]:
+    host, _, port = _one(words).rpartition(":")
+    number = int(port)
+    if not 0 <= number <= 65_535:
+        raise ValueError("no port")
+    return str(ipaddress.ip_address(host.strip("[]"))), number
 
 
 def _readers(words: tuple[str, ...]) -> frozenset[bytes] | None:
@@ -419,6 +428,32 @@ OPTIONS: Final = (
         "page", "allowed", _readers, "", "all, or identity hashes of 32 hex digits; empty for none",
         "Who may read the page: the hash of their Reticulum identity, as their app shows it.",
     ),
+    Option(
+        "web", "enabled", _yes, "no", "yes or no",
+        "Serve a page for a browser: overview, map, airtime, records; /healthz and /metrics. It "
+        "takes: pip install 'ciris-mesh[web,metrics]'.",
+    ),
+    Option(
+        "web", "listen", _listen, "127.0.0.1:8390", "ADDRESS:PORT",
+        "Where. Anything but loopback takes a token, or a certificate. From elsewhere without "
+        "either: ssh -L 8390:127.0.0.1:8390 THIS-MACHINE.",
+    ),
+    Option(
+        "web", "names", _texts, "", "host names, separated by commas; empty",
+        "Names under which browsers ask for it, beside its addresses; any other name is refused.",
+    ),
+    Option(
+        "web", "token_file", _directory, "", "an absolute path; empty",
+        "A file with a token of 20 characters or more, mode 0600; whoever has it may read.",
+    ),
+    Option(
+        "web", "tls_certificate", _directory, "", "an absolute path; empty",
+        "A certificate in PEM.",
+    ),
+    Option(
+        "web", "tls_key", _directory, "", "an absolute path; empty",
+        "Its key in PEM.",
+    ),
 )  # fmt: skip
 
 SECTION_HELP: Final = {
@@ -430,5 +465,6 @@ SECTION_HELP: Final = {
     "registry": "Public registry nodes. Which ones is in [trust].",
     "operator": "Messages to and from the people who look after this node.",
     "page": "A status page over the mesh.",
+    "web": "A page in the browser. Read only.",
     "control": "Who may talk to the running node on this machine.",
 }

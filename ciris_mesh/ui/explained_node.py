@@ -321,6 +321,10 @@ NODE_GROUPS: Final = (
         "| they announce, then write again.",
         "message_inbox_full": "More than 64 messages at once; the newest were not read.",
         "message_undelivered": "An answer or alert did not arrive. Alerts are tried again.",
+        "web_wrong_host": "A browser asked for the page under a name that is not this node's. | if "
+        "the name is yours: `names` in [web].",
+        "web_no_token": "Somebody asked for the page without its token.",
+        "web_too_many_pages": "More than eight pages were open at once.",
         "page_denied": "Somebody who is not on the list asked for the status page. | to let them: "
         "`allowed` in [page].",
     }),

@@ -63,7 +63,7 @@ def enum_names() -> Iterator[tuple[str, str]]:
 
 
 def counted_names() -> Iterator[tuple[str, str]]:
-    layers = ("runtime", "protocol", "directory", "transport", "notify")
+    layers = ("runtime", "protocol", "directory", "transport", "notify", "web")
     for name, tree in modules():
         if name.split(".")[1] in layers:
             for node in ast.walk(tree):
