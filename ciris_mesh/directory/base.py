@@ -137,6 +137,22 @@ class HeldCopy:
     copy_id: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The answer to a Diff or Fetch.
+
+    Attributes:
+        envelopes: stored bytes, verbatim, in the order asked for.
+        sent_ids: their ids.
+        unserved: (id, "not_held" | "not_offered" | "over_budget" | "too_often") for the rest; for
+            counters and the next round, never for the peer, who must not learn what is withheld.
+    """
+
+    envelopes: tuple[bytes, ...]
+    sent_ids: tuple[bytes, ...]
+    unserved: tuple[tuple[bytes, str], ...]
+
+
 class ReplicationDirectory(Protocol):
     """A store of verified records. All methods are thread-safe; `close` once."""
 

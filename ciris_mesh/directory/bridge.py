@@ -17,13 +17,13 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from ciris_mesh.directory.base import (
     Evicted,
     ReplicationDirectory,
+    Served,
     SetDigest,
     Shelf,
     Source,
@@ -51,22 +51,6 @@ NOTED_SHARES: Final = 8
 #: How long a view's digest may be reused while nothing visible changed: bounds for how long a
 #: lapsed back-off goes unnoticed.
 VIEW_REUSE_S: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """The answer to a Diff or Fetch.
-
-    Attributes:
-        envelopes: stored bytes, verbatim, in the order asked for.
-        sent_ids: their ids.
-        unserved: (id, "not_held" | "not_offered" | "over_budget" | "too_often") for the rest; for
-            counters and the next round, never for the peer, who must not learn what is withheld.
-    """
-
-    envelopes: tuple[bytes, ...]
-    sent_ids: tuple[bytes, ...]
-    unserved: tuple[tuple[bytes, str], ...]
 
 
 class FederationDirectoryReplicationBridge:

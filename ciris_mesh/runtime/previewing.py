@@ -38,7 +38,8 @@ def send_ahead(parts: Parts, peer: Peer, state: LinkState, waiting: Collection[N
         return
     removals = sorted(name for name in waiting if name[0] in REMOVALS and name not in peer.ahead)
     for name in removals[:AHEAD_MAX]:
-        preview = parts.previews.of_record(*name)
+        row = parts.bridge.naming.row(peer.config.key_id, *name)
+        preview = parts.previews.of_row(row) if row is not None else None
         try:
             if preview is not None:
                 parts.say(state, preview)

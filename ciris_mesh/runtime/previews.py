@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from ciris_mesh.directory.backoff import BackoffMemory
-from ciris_mesh.directory.base import ReplicationDirectory, Standing
+from ciris_mesh.directory.base import ReplicationDirectory, Standing, StoredRow
 from ciris_mesh.errors import BatchRefused, MalformedRecord
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.merge import SKEW_MS_MAX
@@ -223,16 +223,15 @@ class Previews:
 
     # -- sending ---------------------------------------------------------------------------------
 
-    def of_record(self, kind: EnvelopeKind, envelope_id: bytes) -> Preview | None:
+    def of_row(self, row: StoredRow) -> Preview | None:
         """What may be sent ahead of a record here; None when it may not, or does not fit."""
         from ciris_mesh.records.envelope import parse_envelope
 
-        row = self._directory.get(kind, envelope_id)
-        if row is None or kind not in REMOVALS:
+        if row.kind not in REMOVALS:
             return None
-        batch = encode_batch([(kind, first_half(kind, row.envelope))])
+        batch = encode_batch([(row.kind, first_half(row.kind, row.envelope))])
         if len(batch) > PREVIEW_BATCH_BYTES_MAX:
             return None
-        if not self.has_standing(parse_envelope(kind, row.envelope)):
+        if not self.has_standing(parse_envelope(row.kind, row.envelope)):
             return None
-        return Preview(envelope_id, batch)
+        return Preview(row.envelope_id, batch)

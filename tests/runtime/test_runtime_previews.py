@@ -198,16 +198,19 @@ def test_only_what_has_standing_and_fits_may_go_ahead(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw, claim = revocation(), sample(K.REVOCATION, alice())
-    ids = [parse_envelope(K.REVOCATION, one).envelope_id for one in (raw, claim)]
-    assert world.previews.of_record(K.REVOCATION, ids[0]) is None, "not here"
-    world.arrives(raw)
-    world.arrives(claim)
-    assert world.previews.of_record(K.REVOCATION, ids[0]) == preview_of(raw)
-    assert world.previews.of_record(K.REVOCATION, ids[1]) is None, "who else's key it takes back"
-    key_id = world.directory.holdings(K.KEY)[0].envelope_hash
-    assert world.previews.of_record(K.KEY, key_id) is None
+    for one in (raw, claim):
+        world.arrives(one)
+
+    def ahead(of: bytes, kind: EnvelopeKind = K.REVOCATION) -> Preview | None:
+        row = world.directory.get(kind, parse_envelope(kind, of).envelope_id)
+        assert row is not None
+        return world.previews.of_row(row)
+
+    assert ahead(raw) == preview_of(raw)
+    assert ahead(claim) is None, "who else's key it takes back"
+    assert ahead(sample(K.KEY, alice()), K.KEY) is None
     monkeypatch.setattr(module, "PREVIEW_BATCH_BYTES_MAX", 100)
-    assert world.previews.of_record(K.REVOCATION, ids[0]) is None
+    assert ahead(raw) is None
 
 
 # --- on the air -----------------------------------------------------------------------------------
@@ -276,6 +279,19 @@ def test_a_removal_without_air_goes_ahead_in_one_packet(ends: list[RadioMesh]) -
     assert not {"preview_lapsed", "preview_contradicted"} & him.runtime.drops.snapshot().keys()
     for radio in mesh.radios.values():
         assert radio.worst_hour() <= 36.0
+
+
+def test_removals_that_others_sign_go_ahead_as_well(ends: list[RadioMesh]) -> None:
+    """Of these the views compare copies, and a preview names the record."""
+    mesh = pair(ends)
+    kind = K.IDENTITY_OCCURRENCE_REVOCATION
+    envelope_id = mesh.put("alice", kind)
+    mesh.let_pass_until(lambda: announced(mesh), 1, "it is announced")
+    assert announced(mesh)[0].envelope_id == envelope_id
+    (pending,) = mesh.nodes["bob"].runtime.previews.pending()
+    assert (pending.about, pending.removed) == (alice().key_id, "laptop-0")
+    mesh.let_pass_until(lambda: mesh.has("bob", kind, envelope_id), 6, "the record comes")
+    assert mesh.nodes["bob"].runtime.previews.pending() == ()
 
 
 def test_what_can_go_at_once_is_not_announced(ends: list[RadioMesh]) -> None:
