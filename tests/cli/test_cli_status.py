@@ -34,6 +34,7 @@ ANSWER: dict[str, Any] = {
     "clock_source": "ntp",
     "written_bytes": 4096,
     "pending_removals": [],
+    "registries": [],
 }
 
 
