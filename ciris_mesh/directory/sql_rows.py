@@ -15,6 +15,7 @@ from typing import Final
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.buckets import BucketDigest
 from ciris_mesh.directory.sql_references import (
+    INSERT_RECORD,
     ROW,
     VALUES_MAX,
     References,
@@ -153,23 +154,13 @@ class SqlRows(References):
     def insert(self, row: StoredRow) -> None:
         """See Store."""
         name = KINDS[row.kind].number, row.envelope_id
-        self._write(
-            "INSERT INTO record "
-            "(kind, envelope_id, shelf, seq, subject, signers, admitted_at_ms) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                *name,
-                row.shelf,
-                row.seq,
-                row.subject,
-                json.dumps(row.signers),
-                row.admitted_at_ms,
-            ),
-        )
-        self._write(
+        signers = json.dumps(row.signers)
+        values = (*name, row.shelf, row.seq, row.subject, signers, row.admitted_at_ms)
+        self._insert(INSERT_RECORD, [values])
+        self._insert(
             "INSERT INTO envelope SELECT position, ? FROM record "
             "WHERE kind = ? AND envelope_id = ?",
-            (row.envelope, *name),
+            [(row.envelope, *name)],
         )
 
     def raise_shelf(self, row: StoredRow) -> None:
@@ -236,10 +227,9 @@ class SqlRows(References):
 
     def pool_drop(self, pool: str, digests: Iterable[bytes]) -> None:
         """See Store."""
-        self._write_many(
-            "DELETE FROM pooled WHERE pool = ? AND digest = ?",
-            [(pool, digest) for digest in digests],
-        )
+        rows = [(pool, digest) for digest in digests]
+        if rows:  # else what waits to be inserted may wait on
+            self._write_many("DELETE FROM pooled WHERE pool = ? AND digest = ?", rows)
 
     def saved_buckets(self, kind: EnvelopeKind) -> SavedBuckets:
         """See Store."""

@@ -250,6 +250,18 @@ class Store(Protocol):
         ...
 
 
+def shelves_of(store: Store, names: Iterable[Name]) -> dict[Name, Shelf]:
+    """Where those of `names` that have a row stand: one look for each kind."""
+    ids: dict[EnvelopeKind, list[bytes]] = {}
+    for kind, envelope_id in names:
+        ids.setdefault(kind, []).append(envelope_id)
+    return {
+        (kind, envelope_id): shelf
+        for kind, asked in ids.items()
+        for envelope_id, shelf in store.shelves(kind, asked).items()
+    }
+
+
 def fair_share(
     rows: Iterable[tuple[EnvelopeRef, tuple[str, ...]]], limit: int
 ) -> tuple[list[EnvelopeRef], int]:

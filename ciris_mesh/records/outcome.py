@@ -26,6 +26,8 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     MALFORMED = "malformed"
 
+    __hash__ = str.__hash__  # see EnvelopeKind
+
     @property
     def is_change(self) -> bool:
         """True when a row was written."""

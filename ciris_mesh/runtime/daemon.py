@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ciris_mesh.directory.sqlite import SqliteDirectory
+from ciris_mesh.directory.verifying import HelperProcesses
 from ciris_mesh.protocol.sizing import Limits
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.access import access_from
@@ -133,6 +134,9 @@ def _build(
     trust = trust_of(config.trust)
     directory = SqliteDirectory(home.database, trust=trust)
     stack.callback(directory.close)
+    verifiers = HelperProcesses()
+    stack.callback(verifiers.stop)
+    directory.employ(verifiers)
     book = PeerBook.load(home.peers)
     transport = RnsTransport(
         options.rns_config_dir or config.reticulum.config_dir,

@@ -556,15 +556,15 @@ def test_what_comes_between_judging_and_waiting_is_not_missed(
 ) -> None:
     directory = open_directory(trust=trust_in(alice()))
     put(directory, (K.KEY, sample(K.KEY, alice())))
-    judge = directory._admission.judge
+    judge = directory._admission.judge_all
 
-    def judge_slowly(what: Candidate, now_ms: int) -> Judgement:
-        judgement = judge(what, now_ms)
-        monkeypatch.setattr(directory._admission, "judge", judge)
+    def judge_slowly(asked: Sequence[Candidate], now_ms: int) -> list[Judgement]:
+        judged = judge(asked, now_ms)
+        monkeypatch.setattr(directory._admission, "judge_all", judge)
         put(directory, (K.FAMILY, sample(K.FAMILY, alice())))
-        return judgement
+        return judged
 
-    monkeypatch.setattr(directory._admission, "judge", judge_slowly)
+    monkeypatch.setattr(directory._admission, "judge_all", judge_slowly)
     removal = sample(K.FAMILY_MEMBERSHIP_REVOCATION, alice())
     assert put(directory, (K.FAMILY_MEMBERSHIP_REVOCATION, removal)) == [Outcome.ADMITTED]
     assert directory.pools().deferred == 0
