@@ -219,7 +219,8 @@ def verify_classical(envelope: Envelope, keys: KeyLookup) -> Verification:
     if any(claim.signature.mldsa65 is not None for claim in envelope.claims):
         finding = _Finding("first_half", Reason.NOT_ONE_SPELLING, "it carries a whole signature")
         return _conclude(envelope.kind, envelope, iter([finding]))
-    question = _Question(envelope, keys, HybridPolicy.ALLOW_CLASSICAL_PENDING, {}, ())
+    policy = HybridPolicy.ALLOW_CLASSICAL_PENDING
+    question = _Question(envelope, keys, policy, {}, (), None, None)
     return _conclude(envelope.kind, envelope, _findings(question))
 
 
