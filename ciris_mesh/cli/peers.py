@@ -13,6 +13,7 @@ from ciris_mesh.cli.door import allow, ignore, unallow, unignore
 from ciris_mesh.cli.lookup import find_peer_row
 from ciris_mesh.cli.node import ask
 from ciris_mesh.cli.peerbook import book_row, peer_rows, running_or_book
+from ciris_mesh.cli.remote import takes_remote
 from ciris_mesh.cli.signing import confirm
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -230,6 +231,7 @@ for command in (allow, unallow, ignore, unignore):
     "--candidates", is_flag=True, help="Show nodes heard or met that are no peers, instead."
 )
 @click.argument("name", required=False, metavar="[PEER]")
+@takes_remote
 @click.pass_obj
 def peers(app: App, *, as_json: bool, candidates: bool = False, name: str | None = None) -> None:
     """Show peers and how fresh this node is against each; with PEER, kind by kind."""
@@ -241,9 +243,9 @@ def peers(app: App, *, as_json: bool, candidates: bool = False, name: str | None
         rows = [find_peer_row(rows, name)]
     if as_json:
         print_json(rows)
-    elif rows:
-        _show(rows, in_detail=name is not None)
     else:
+        _show(rows, in_detail=name is not None)
+    if not rows:
         app.talk("No peers yet. Add one with its invite: ciris-mesh peer add INVITE")
 
 
@@ -264,12 +266,16 @@ def _show(rows: list[dict[str, Any]], *, in_detail: bool) -> None:
     from ciris_mesh.cli.plain import load
     from ciris_mesh.runtime.status import PeerStatus
     from ciris_mesh.ui.console import make_console
+    from ciris_mesh.ui.health import peers_health
     from ciris_mesh.ui.peers import decisions_table, reach_view
     from ciris_mesh.ui.tables import freshness_table, peers_table
 
     parsed = [load(PeerStatus, row, strict=False) for row in rows]
     console = make_console()
-    console.print(peers_table(parsed))
+    console.print(peers_health(parsed))
+    if parsed:
+        console.print()
+        console.print(peers_table(parsed))
     if in_detail:
         for part in (decisions_table, reach_view, freshness_table):
             console.print()

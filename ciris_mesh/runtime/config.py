@@ -97,10 +97,12 @@ class EdgeSettings:
 
 @dataclass(frozen=True, slots=True)
 class ControlSettings:
-    """[control]. Names as the system's user database has them."""
+    """[control]. Names as the system's user database has them; identity hashes of 16 bytes."""
 
     group: str
     acting_users: tuple[str, ...]
+    remote_allowed: frozenset[bytes] = frozenset()
+    remote_acting: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

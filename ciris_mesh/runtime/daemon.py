@@ -36,9 +36,12 @@ from ciris_mesh.runtime.operatorparts import People
 from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.peeroperations import peer_config
+from ciris_mesh.runtime.pulse import pulse_of
 from ciris_mesh.runtime.registries import registry_settings
+from ciris_mesh.runtime.remote import RemoteControl
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
+from ciris_mesh.runtime.systemd import Watchdog, notify, watchdog_s
 from ciris_mesh.runtime.trusting import trust_of
 from ciris_mesh.transport.rns_config import reticulum_errors
 from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum, start_reticulum
@@ -118,10 +121,15 @@ def run(home: Home, options: RunOptions | None = None, services: Sequence[MakeSe
         for service in beside:
             stack.callback(service.stop)
             service.start()
+        watchdog = Watchdog(pulse_of(node.runtime).is_well, watchdog_s())
+        watchdog.start()
+        stack.callback(watchdog.stop)
         logger.info("node.ready key_id=%s", node.key_id)
+        notify(f"READY=1\nSTATUS={node.key_id}")
         print(f"ready {node.key_id}", file=sys.stderr, flush=True)  # noqa: T201 (for whoever waits)
         ending.wait()
         logger.info("node.stopping")
+        notify("STOPPING=1")
     shutdown_reticulum()
     return 0
 
@@ -170,4 +178,13 @@ def _build(
     for peer in book.peers():
         node.add_peer(peer_config(peer))
     budget = node.runtime.budget or RadioBudget(config.radio)
-    return node, Operations(node, book, clock, clock.monotonic_s(), budget, trust)
+    operations = Operations(node, book, clock, clock.monotonic_s(), budget, trust)
+    remote = RemoteControl(
+        operations.table(),
+        readers=config.control.remote_allowed,
+        actors=config.control.remote_acting,
+        drops=node.runtime.drops,
+    )
+    if remote.operators():
+        transport.serve_operators(remote.answer, remote.operators())
+    return node, operations

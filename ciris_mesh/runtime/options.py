@@ -30,6 +30,8 @@ from ciris_mesh.runtime.radiosettings import (
     read_quiet,
 )
 
+#: Of a Reticulum identity's hash.
+ADDRESS_BYTES: Final = 16
 #: As many signatures as one envelope may carry (`records.envelope`, which loads cryptography).
 PARTNER_STEWARDS_MAX: Final = 16
 #: An Ed25519 public key.
@@ -197,6 +199,13 @@ def _pins(words: tuple[str, ...]) -> Mapping[str, bytes]:
     return MappingProxyType(pins)
 
 
+def _addresses(words: tuple[str, ...]) -> frozenset[bytes]:
+    found = frozenset(bytes.fromhex(word) for word in words)
+    if any(len(each) != ADDRESS_BYTES for each in found):
+        raise ValueError("no identity hash")
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class RegistryPin:
     """A registry node of the configuration.
@@ -248,6 +257,7 @@ _REGISTRIES_ALLOWED: Final = (
     f"by commas, at most {REGISTRIES_MAX}; empty"
 )
 _KEY_IDS_ALLOWED: Final = "key ids, separated by commas; empty for none"
+_ADDRESSES_ALLOWED: Final = "identity hashes of 32 hex digits, separated by commas; empty for none"
 _SCOPE_ALLOWED: Final = f"all, trust, or 1 to {COMMUNITIES_MAX} community ids, separated by commas"
 _ALERTS_ALLOWED: Final = "all, or of " + ", ".join(LASTS_S)
 _USERS_ALLOWED: Final = "names of this system, separated by commas; empty for none"
@@ -403,6 +413,15 @@ OPTIONS: Final = (
     Option(
         "control", "acting_users", _texts, "", _USERS_ALLOWED,
         "Members of that group who may also act: sync, attest, revoke, add peers.",
+    ),
+    Option(
+        "control", "remote_allowed", _addresses, "", _ADDRESSES_ALLOWED,
+        "Identities that may ask this node over Reticulum (status, peers, budget, records), as "
+        "rnid and `ciris-mesh status -R` show them. To all others it is silent.",
+    ),
+    Option(
+        "control", "remote_acting", _addresses, "", _ADDRESSES_ALLOWED,
+        "Identities that may also ask it over Reticulum to sync.",
     ),
     Option(
         "operator", "enabled", _yes, "no", "yes or no",

@@ -10,6 +10,7 @@ from ciris_mesh.directory.base import Shelf
 from ciris_mesh.protocol.limits import SUMMARY_REFS_MAX
 from ciris_mesh.protocol.report import BoundedBy, InSync, StalenessSignal
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.ailing import peer_problems
 from ciris_mesh.runtime.budget import join_advice
 from ciris_mesh.runtime.door import ALLOWED, IGNORED
 from ciris_mesh.runtime.handshake import WIRE_VERSIONS
@@ -27,21 +28,12 @@ from ciris_mesh.runtime.status import (
     PeerStatus,
     PendingRemoval,
     StrangersStatus,
+    TransferStatus,
 )
-from ciris_mesh.transport.base import Address, TransportStats
+from ciris_mesh.transport.base import Address, TransferRow, TransportStats
 from ciris_mesh.wire.mesh import CAPABILITY_PREVIEWS
 from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
-
-#: What a person can do about a peer that does not answer, by the reason `peers` shows.
-ADVICE = {
-    "no_path": "is it running, and is there a common Reticulum network?",
-    "timeout": "the path is known but nobody answers: is it running?",
-    "refused_not_a_peer": "it does not know this node: ask them to run `ciris-mesh peer add`",
-    "no_handshake": "it answers and does not say who it is: does it run the same version?",
-    "no_answer": "the link was up but silent; it is dialled again",
-}
-
 
 #: Bits of the hello, as people call what they stand for.
 _CAPABILITY_NAMES = {
@@ -108,6 +100,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
         clock_source=clock_source,
         written_bytes=written_bytes(),
         pending_removals=_pending_removals(node),
+        transfers=tuple(_transfer(node, row) for row in stats.transfers),
     )
 
 
@@ -173,6 +166,20 @@ def peer_status(node: Node, peer: Peer, blackholed: frozenset[Address] = frozens
         blackholed=peer.config.address in blackholed,
         lacks=_lacks(node, peer),
         skew_days=_skew_days(node, peer),
+    )
+
+
+def _transfer(node: Node, row: TransferRow) -> TransferStatus:
+    peer = node.runtime.peers.at(row.address)
+    named = (peer.config.alias or peer.config.key_id) if peer is not None else ""
+    rate = row.done_bytes / row.elapsed_s if row.elapsed_s > 0 else 0.0
+    return TransferStatus(
+        peer=named or (row.address.hex() if row.address is not None else "?"),
+        direction="in" if row.inbound else "out",
+        done_bytes=row.done_bytes,
+        total_bytes=row.total_bytes,
+        rate_bytes_s=round(rate, 1),
+        left_s=round((row.total_bytes - row.done_bytes) / rate, 1) if rate else None,
     )
 
 
@@ -292,11 +299,7 @@ def _health(peers: tuple[PeerStatus, ...], stats: TransportStats, clock: str) ->
         for row in stats.interfaces
         if not row.online
     ]
-    for peer in peers:
-        if peer.reason and peer.state != "connected":  # while it is dialled again, too
-            advice = ADVICE.get(peer.reason, "it is dialled again at the next cadence")
-            problems.append(f"peer {peer.alias or peer.key_id}: {peer.reason}; {advice}")
-    return tuple(problems)
+    return (*problems, *peer_problems(peers))
 
 
 def written_bytes() -> int | None:

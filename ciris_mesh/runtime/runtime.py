@@ -314,6 +314,19 @@ class ReplicationRuntime:
         """Those of the transport; what radios among them sent is counted first."""
         return self.transport.stats().interfaces if self._air is None else self._air.look()
 
+    def beat(self, done: Callable[[], None]) -> None:
+        """Call `done` by way of the timer and a worker, as everything of a round goes.
+
+        Raises:
+            LifecycleError: stopping, or no room for one more timer.
+        """
+
+        def submit() -> None:
+            with contextlib.suppress(LifecycleError):
+                self._pool.submit("beat", done)
+
+        self._timer.after(0.0, submit)
+
     # -- inside ----------------------------------------------------------------------------
 
     def _direction(self, key_id: str) -> Direction:
@@ -391,14 +404,11 @@ class ReplicationRuntime:
 
     def _tick_air(self) -> None:
         """Look at the radios, on a strand of their own: an rnsd may take its time to answer."""
-        if self._air is not None:
+        air = self._air
+        if air is not None:
             with contextlib.suppress(LifecycleError):  # stopping, or still at it
-                self._pool.submit("air", self._look_at_air)
+                self._pool.submit("air", lambda: self.hearing.look(air.tick()))
             self._timer.after(TICK_S, self._tick_air)
-
-    def _look_at_air(self) -> None:
-        assert self._air is not None
-        self.hearing.look(self._air.tick())
 
     def _retry_due(self) -> None:
         """Look again at records that were dated ahead of our clock; admits do so as well."""

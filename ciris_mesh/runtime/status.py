@@ -146,6 +146,26 @@ class InterfaceStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class TransferStatus:
+    """One transfer of many packets that is under way.
+
+    Attributes:
+        peer: alias or key id; the address of somebody who is no peer.
+        direction: "in" or "out".
+        done_bytes, total_bytes: of the frame; compressed it may be less that travels.
+        rate_bytes_s: since it began.
+        left_s: at that rate; None when nothing moved yet.
+    """
+
+    peer: str
+    direction: str
+    done_bytes: int
+    total_bytes: int
+    rate_bytes_s: float
+    left_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class CandidateStatus:
     """A node heard or met that is not a peer here.
 
@@ -236,4 +256,5 @@ class NodeStatus:
     clock_source: str = ""
     written_bytes: int | None = None
     pending_removals: tuple[PendingRemoval, ...] = ()
+    transfers: tuple[TransferStatus, ...] = ()
     registries: tuple[RegistryStatus, ...] = ()

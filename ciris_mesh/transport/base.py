@@ -159,6 +159,24 @@ class InterfaceRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TransferRow:
+    """One transfer of many packets that is under way.
+
+    Attributes:
+        address: the other end; None while it did not say.
+        inbound: it comes to us.
+        done_bytes, total_bytes: as they travel, compressed.
+        elapsed_s: since its first part moved.
+    """
+
+    address: Address | None
+    inbound: bool
+    done_bytes: int
+    total_bytes: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class TransportStats:
     """Counters since start.
 
@@ -172,6 +190,7 @@ class TransportStats:
     links: int
     interfaces: tuple[InterfaceRow, ...]
     dropped: dict[str, int]
+    transfers: tuple[TransferRow, ...] = ()
     blackholed: frozenset[Address] = frozenset()
 
 

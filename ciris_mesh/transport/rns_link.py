@@ -129,7 +129,8 @@ class MeshLink:
         if self.is_up:
             self._host.pump.put(LinkDown(self.id, reason))
         self._owner.link_gone(self, reason)
-        self._host.submit(lambda: self._tear_down(partial))
+        if reason is not DownReason.HANDED_OVER:
+            self._host.submit(lambda: self._tear_down(partial))
 
     def is_busy(self) -> bool:
         """Something is under way that has a deadline. Lock held."""

@@ -35,6 +35,7 @@ PREFIXES: Final[Mapping[str, str]] = {
     "penalty_": "A peer has to wait longer for its turn on the radio",
     "reconcile_": "An exchange of sketches with a peer went no further",
     "refused_": "The peer closed the link and said why",
+    "remote_": "An operator's request over Reticulum was turned away",
     "registry_": "A frame of a public registry node could not be used",
     "round_": "What a peer said in a round could not be used",
     "unserved_": "A peer asked for something this node did not send",

@@ -100,6 +100,7 @@ NODE_GROUPS: Final = (
         "too_many_links": "More links than one identity, or all of them, may hold.",
         "stopped": "The node was stopped.",
         "closed": "This side hung up.",
+        "handed_over": "An operator asks over this link; it is no link of the mesh. | nothing.",
         "peer_closed": "The other side hung up.",
         "stalled": "A frame made no progress.",
         "refused": "A frame was more than the other side lets this node send. | ask its operator "
@@ -289,6 +290,8 @@ NODE_GROUPS: Final = (
         "internal": "A fault of the node's own. | report it, with the log.",
         "idle": "A client sent nothing for long.",
         "client_gone": "A client went away before its answer. | nothing.",
+        "busy": "It answers as many others as it does at a time. | try again.",
+        "replayed": "A request that acts came twice: the second was not obeyed. | nothing.",
         "no_resources": "The system had no threads or descriptors left. | look at what uses them: "
         "top.",
     }),

@@ -61,6 +61,11 @@ def ascii_text(text: str) -> str:
     return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
+def plain(text: str) -> str:
+    """Return what others wrote as one line of printable ASCII."""
+    return ascii_text(printable(text))
+
+
 def cut(text: str, chars: int) -> str:
     """Return `text` in at most `chars` characters, ending in ".." when it was longer."""
     return text if len(text) <= chars else f"{text[: chars - 2]}.."

@@ -34,6 +34,7 @@ ANSWER: dict[str, Any] = {
     "clock_source": "ntp",
     "written_bytes": 4096,
     "pending_removals": [],
+    "transfers": [],
     "registries": [],
 }
 
@@ -52,7 +53,8 @@ def test_json_is_what_the_node_said_and_that_it_runs(sh: Shell) -> None:
 def test_tables(sh: Shell) -> None:
     with answering(sh.home, {"status": lambda _: ANSWER}):
         text = sh.ok("status")
-    assert text.startswith("alice-abcdefghijklmnop\nciris-mesh 9.9, up 7 s")
+    assert text.startswith("# Health\n+ healthy: ")
+    assert "\n\nalice-abcdefghijklmnop\nciris-mesh 9.9, up 7 s" in text
     assert "No peers yet" in text
 
 

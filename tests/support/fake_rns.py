@@ -80,6 +80,8 @@ class FakeLink:
     destination: Any = None
     identified_as: list[object] = field(default_factory=list)
     torn_down: int = 0
+    incoming_resources: list[Any] = field(default_factory=list)
+    outgoing_resources: list[Any] = field(default_factory=list)
 
     def identify(self, identity: object) -> None:
         self.identified_as.append(identity)
