@@ -44,7 +44,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "operator": (f"{_CLI}.operator", "operator", "Answer people by message; send them alerts."),
     "backup": (f"{_CLI}.backup", "backup", "Write this whole node into one file."),
     "restore": (f"{_CLI}.backup", "restore", "Make the node in such a file again."),
-    "identity": (f"{_CLI}.identitygroup", "identity", "Keep this node's secrets on paper."),
+    "identity": (f"{_CLI}.identitygroup", "identity", "Keep this node's secrets, and change them."),
     "withdraw": (f"{_CLI}.withdraw", "withdraw", "End what this node said earlier."),
     "family": (f"{_CLI}.group", "family", "Found a family of keys."),
     "community": (f"{_CLI}.group", "community", "Found a community of keys."),
@@ -56,6 +56,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "partner": (f"{_CLI}.partner", "partner", "License a partner, signed by several stewards."),
     "cosign": (f"{_CLI}.cosign", "cosign", "Sign or assemble a record of several signers."),
     "demo": (f"{_CLI}.demo", "demo", "Start real nodes on this machine and watch them agree."),
+    "sim": (f"{_CLI}.sim", "sim", "Simulate a federation of a thousand nodes."),
     "ether": (f"{_CLI}.ether", "ether", "Emulate LoRa radios for Reticulum's own driver."),
     "interfaces": (
         f"{_CLI}.interfaces",

@@ -10,6 +10,7 @@ import click
 
 from ciris_mesh.cli.app import App, Failure, print_json
 from ciris_mesh.cli.door import allow, ignore, unallow, unignore
+from ciris_mesh.cli.follow import follow
 from ciris_mesh.cli.lookup import find_peer_row
 from ciris_mesh.cli.node import ask
 from ciris_mesh.cli.peerbook import book_row, peer_rows, running_or_book
@@ -221,7 +222,7 @@ def list_(ctx: click.Context, *, as_json: bool) -> None:
     ctx.invoke(peers, as_json=as_json)
 
 
-for command in (allow, unallow, ignore, unignore):
+for command in (allow, unallow, ignore, unignore, follow):
     peer.add_command(command)
 
 

@@ -19,8 +19,9 @@ from ciris_mesh.errors import ConfigError
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.scope import Scope
 from ciris_mesh.runtime.files import UNALTERED, TooLarge, UnsafeMode, read_bounded, why
-from ciris_mesh.runtime.options import OPTIONS, SECTION_HELP, Option, RegistryPin
+from ciris_mesh.runtime.options import OPTIONS, SECTION_HELP, Option
 from ciris_mesh.runtime.radiosettings import RadioSettings
+from ciris_mesh.runtime.registrypins import RegistryPin
 
 #: The example with every pin a registry could have is well below this.
 CONFIG_BYTES_MAX: Final = 256 << 10
@@ -90,9 +91,14 @@ class TrustSettings:
 
 @dataclass(frozen=True, slots=True)
 class EdgeSettings:
-    """[registry]. `edge`: whether registry nodes can link to this one."""
+    """[registry]. `edge`: whether registry nodes can link to this one; `accept`: host and port."""
 
     edge: bool = False
+    accept: tuple[str, int] | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    client_ca: Path | None = None
+    server_ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

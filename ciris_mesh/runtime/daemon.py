@@ -27,8 +27,10 @@ from ciris_mesh.runtime.config import Config, load_config
 from ciris_mesh.runtime.control import ControlServer
 from ciris_mesh.runtime.door import Door
 from ciris_mesh.runtime.ending import EndSignals
+from ciris_mesh.runtime.former import read_former
 from ciris_mesh.runtime.handshake import CAPABILITIES
 from ciris_mesh.runtime.home import Home, HomeLock
+from ciris_mesh.runtime.httpsettings import registry_settings
 from ciris_mesh.runtime.keyfiles import read_key_file
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.operations import READ_OPS, Operations
@@ -37,7 +39,6 @@ from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.peeroperations import peer_config
 from ciris_mesh.runtime.pulse import pulse_of
-from ciris_mesh.runtime.registries import registry_settings
 from ciris_mesh.runtime.remote import RemoteControl
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
@@ -165,20 +166,22 @@ def _build(
         config=RuntimeConfig(
             rounds=SchedulerConfig(rounds.cadence_s, rounds.no_progress_timeout_s),
             tau_partial_s=rounds.tau_partial_s,
-            pinned=frozenset(config.trust.pinned),
+            pinned=frozenset(config.trust.pinned) | read_former(home.former),
             door=Door.load(home.path),
             scope=rounds.scope,
             limits=Limits(symbols_max=rounds.symbols_max),
             radio=config.radio,
             air_file=home.storage / "airtime.json",
-            registries=registry_settings(config.trust.registries, home.storage / "registries"),
+            registries=registry_settings(config, home),
         ),
         edge=transport.edge,
     )
     for peer in book.peers():
         node.add_peer(peer_config(peer))
     budget = node.runtime.budget or RadioBudget(config.radio)
-    operations = Operations(node, book, clock, clock.monotonic_s(), budget, trust)
+    operations = Operations(
+        node, book, clock, clock.monotonic_s(), budget, trust, former=home.former
+    )
     remote = RemoteControl(
         operations.table(),
         readers=config.control.remote_allowed,

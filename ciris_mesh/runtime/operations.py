@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from ciris_mesh.directory.base import StoredRow
@@ -41,6 +42,7 @@ class Operations:
     Args:
         started_s: monotonic time at which the node was started.
         trust: what the configuration says of others; answers depend on it.
+        former: see `PeerOperations`.
     """
 
     node: Node
@@ -49,6 +51,7 @@ class Operations:
     started_s: float
     budget: RadioBudget
     trust: Trust = field(default_factory=Trust)
+    former: Path | None = None
 
     def table(self) -> Mapping[str, Callable[[Arguments], object]]:
         """Operation -> handler, for the control server."""
@@ -60,7 +63,7 @@ class Operations:
             "export_page": self._export_page,
             "peers": self._peers,
             "registries": lambda _: registry_rows(self.node.runtime),
-            **PeerOperations(self.node, self.book, self.clock).table(),
+            **PeerOperations(self.node, self.book, self.clock, self.former).table(),
             "sync": self._sync,
             "converged": self._converged,
             "ids": self._ids,

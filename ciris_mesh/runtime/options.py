@@ -29,15 +29,12 @@ from ciris_mesh.runtime.radiosettings import (
     read_policy,
     read_quiet,
 )
+from ciris_mesh.runtime.registrypins import REGISTRIES_ALLOWED, read_registries
 
 #: Of a Reticulum identity's hash.
 ADDRESS_BYTES: Final = 16
 #: As many signatures as one envelope may carry (`records.envelope`, which loads cryptography).
 PARTNER_STEWARDS_MAX: Final = 16
-#: An Ed25519 public key.
-ED25519_BYTES: Final = 32
-#: Registry nodes of one node: each may hold four links, and there are 64 in all.
-REGISTRIES_MAX: Final = 16
 #: Reticulum's own levels: 0 critical, 3 notice, 4 info, 5 verbose, 6 debug, 7 everything.
 LOG_LEVEL_MAX: Final = 7
 
@@ -206,33 +203,11 @@ def _addresses(words: tuple[str, ...]) -> frozenset[bytes]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class RegistryPin:
-    """A registry node of the configuration.
-
-    Attributes:
-        ed25519: the classical half of its federation key, 32 bytes.
-        basis: "row" or "bytes": what its ids are of; "" to find out.
-    """
-
-    key_id: str
-    ed25519: bytes
-    basis: str = ""
+def _accept(words: tuple[str, ...]) -> tuple[str, int] | None:
+    return _listen(words) if words else None
 
 
-def _registries(words: tuple[str, ...]) -> tuple[RegistryPin, ...]:
-    pins: dict[str, RegistryPin] = {}
-    for word in words:
-        key_id, digits, *basis = word.split()
-        pin = RegistryPin(key_id, bytes.fromhex(digits), *basis)
-        if len(pin.ed25519) != ED25519_BYTES or not is_key_id(key_id):
-            raise ValueError("no registry")
-        if pin.basis not in ("", "row", "bytes") or key_id in pins:
-            raise ValueError("no basis, or twice")
-        pins[key_id] = pin
-    if len(pins) > REGISTRIES_MAX:
-        raise ValueError("too many")
-    return tuple(pins.values())
+_file = _directory
 
 
 def _yes_or_no(words: tuple[str, ...]) -> bool:
@@ -251,10 +226,6 @@ def _key_ids(words: tuple[str, ...]) -> frozenset[str]:
 _KINDS_ALLOWED: Final = "all, or of " + ", ".join(kind.value for kind in EnvelopeKind)
 _PINS_ALLOWED: Final = (
     "entries of a key id, a space and 64 hex digits, separated by commas, one key for an id; empty"
-)
-_REGISTRIES_ALLOWED: Final = (
-    "entries of a key id, a space, 64 hex digits and perhaps a space and row or bytes, separated "
-    f"by commas, at most {REGISTRIES_MAX}; empty"
 )
 _KEY_IDS_ALLOWED: Final = "key ids, separated by commas; empty for none"
 _ADDRESSES_ALLOWED: Final = "identity hashes of 32 hex digits, separated by commas; empty for none"
@@ -393,7 +364,7 @@ OPTIONS: Final = (
         "accord holder's key is taken.",
     ),
     Option(
-        "trust", "registries", _registries, "", _REGISTRIES_ALLOWED,
+        "trust", "registries", read_registries, "", REGISTRIES_ALLOWED,
         "Public registry nodes (CIRISEdge) this node exchanges with: key id and Ed25519 key, "
         "learned by another way than the network. What they deliver without the signatures asked "
         "for here is only bridged. row: their ids are of rows, before version 14.1; bytes: of "
@@ -403,6 +374,30 @@ OPTIONS: Final = (
         "registry", "edge", _yes_or_no, "no", "yes or no",
         "Be there for registry nodes, at the destination ciris.edge. For gateways and nodes on "
         "the internet; never announced on radio.",
+    ),
+    Option(
+        "registry", "accept", _accept, "", "ADDRESS:PORT; empty",
+        "Where registry nodes may post frames over HTTP, for those that cannot use Reticulum; "
+        "needs ciris-mesh[web]. Who may is in the file http-credentials beside this one. An "
+        "address other than 127.0.0.1 needs a certificate.",
+    ),
+    Option(
+        "registry", "tls_cert", _file, "", "an absolute path; empty",
+        "The certificate to answer with, PEM.",
+    ),
+    Option(
+        "registry", "tls_key", _file, "", "an absolute path; empty",
+        "Its private key, PEM, readable by this user alone.",
+    ),
+    Option(
+        "registry", "client_ca", _file, "", "an absolute path; empty",
+        "Certificates by which those of clients are checked, PEM; a client's own, if it signed "
+        "itself. Empty: none are asked for, tokens only.",
+    ),
+    Option(
+        "registry", "server_ca", _file, "", "an absolute path; empty",
+        "Certificates by which those of registries are checked when frames are posted to them. "
+        "Empty: the system's.",
     ),
     Option(
         "control", "group", _group, "", "the name of a group; empty",

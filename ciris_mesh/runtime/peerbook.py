@@ -193,6 +193,17 @@ class PeerBook:
             self._store({**self._peers, key_id: peer})
             return peer
 
+    def follow(self, key_id: str, new: str, fingerprint: bytes) -> Peer:
+        """Let a peer have another key; all else that is known of it stays. Raises as `add`."""
+        with self._lock:
+            peer = replace(self._known(key_id), key_id=new, fingerprint=fingerprint)
+            others = {key: other for key, other in self._peers.items() if key != key_id}
+            if new in others:
+                raise OperatorError(f"{new} is a peer already; remove one of the two")
+            _refuse_clash(peer, others)
+            self._store({**others, new: peer})
+            return peer
+
     def _known(self, key_id: str) -> Peer:
         peer = self._peers.get(key_id)
         if peer is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ciris_mesh.errors import OperatorError
@@ -11,6 +12,8 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.clock import Clock
 from ciris_mesh.runtime.direction import Direction
 from ciris_mesh.runtime.door import IGNORED, LISTS
+from ciris_mesh.runtime.former import add_former
+from ciris_mesh.runtime.handover import Handover, find_handover
 from ciris_mesh.runtime.invite import parse_invite
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.peerbook import CHANGEABLE, PeerBook
@@ -25,11 +28,16 @@ Arguments = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PeerOperations:
-    """The handlers. Every change is in the book before the node acts on it."""
+    """The handlers. Every change is in the book before the node acts on it.
+
+    Args:
+        former: where keys are remembered that peers handed over from; None forgets them at the end.
+    """
 
     node: Node
     book: PeerBook
     clock: Clock
+    former: Path | None = None
 
     def table(self) -> Mapping[str, Callable[[Arguments], object]]:
         """Operation -> handler."""
@@ -39,6 +47,8 @@ class PeerOperations:
             "peer_add": self._add,
             "peer_set": self._set,
             "peer_remove": self._remove,
+            "peer_follow": self._follow,
+            "peer_handover": self._handover,
             "door": self._door,
         }
 
@@ -105,6 +115,22 @@ class PeerOperations:
         self.node.runtime.remove_peer(key_id)
         return {"removed": key_id}
 
+    def _handover(self, arguments: Arguments) -> object:
+        known = self.book.find(text_of(arguments, "key_id"))
+        return handover_row(known, find_handover(self.node.directory, known.key_id))
+
+    def _follow(self, arguments: Arguments) -> object:
+        known = self.book.find(text_of(arguments, "key_id"))
+        found = find_handover(self.node.directory, known.key_id)
+        if found is None or found.key_id != text_of(arguments, "to"):
+            raise OperatorError("that key does not follow it by what is here now")
+        if self.former is not None:
+            add_former(self.former, known.key_id)
+        peer = self.book.follow(known.key_id, found.key_id, found.fingerprint)
+        self.node.runtime.remove_peer(known.key_id)
+        self.node.runtime.pin(known.key_id)
+        return self._act_on(peer)
+
     def _door(self, arguments: Arguments) -> object:
         which, name = text_of(arguments, "list"), text_of(arguments, "name")
         if which not in LISTS:
@@ -139,6 +165,20 @@ def refuse_peer(book: PeerBook, which: str, name: str) -> None:
     for peer in book.peers() if which == IGNORED else ():
         if name.lower() in (peer.key_id, peer.address.hex()):
             raise OperatorError(f"{peer.name} is a peer; remove it first: ciris-mesh peer remove")
+
+
+def handover_row(known: BookPeer, found: Handover | None) -> dict[str, str]:
+    """Whom a peer hands over to, for people.
+
+    Raises:
+        OperatorError: it does not.
+    """
+    if found is None:
+        raise OperatorError(
+            f"{known.name} hands over to nobody by what is here; let its records come first: "
+            "ciris-mesh wait --converged"
+        )
+    return {"old": found.old, "new": found.key_id, "fingerprint": found.fingerprint.hex()}
 
 
 def peer_config(peer: BookPeer) -> PeerConfig:

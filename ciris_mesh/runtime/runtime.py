@@ -129,6 +129,7 @@ class ReplicationRuntime:
         self.peers, self.hearing = PeerTable(clock), Hearing(clock)
         self.events, self.drops = EventHub(), DropCounter()
         self.board = StalenessBoard(clock, tau_partial_s=self.config.tau_partial_s)
+        self._pinned = self.config.pinned
         self._passed_on: tuple[frozenset[str], frozenset[str], frozenset[str]] | None = None
         directory.favour(self._friends)
         self.bridge = self._make_bridge(own.scope)
@@ -279,6 +280,11 @@ class ReplicationRuntime:
         self._hang_up(peer)
         return True
 
+    def pin(self, key_id: str) -> None:
+        """Go on passing on what a key signed; until the end of this runtime."""
+        self._pinned = self._pinned | {key_id}
+        self._exchange.spread()
+
     def set_peers(self, configs: Iterable[PeerConfig]) -> None:
         """Make the set of peers exactly this, touching only what differs."""
         wanted = {config.key_id: config for config in configs}
@@ -424,7 +430,7 @@ class ReplicationRuntime:
         self._timer.after(RETRY_DUE_S, self._retry_due)
 
     def _friends(self) -> frozenset[str]:
-        return self.peers.key_ids() | self.config.pinned | {self.key_id}
+        return self.peers.key_ids() | self._pinned | {self.key_id}
 
     def _trusted(self) -> frozenset[str]:
         """Whose records may be offered: this node's, its peers', the pinned and the rooted ones'.

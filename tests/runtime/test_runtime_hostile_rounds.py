@@ -25,7 +25,7 @@ from ciris_mesh.wire.messages import Summary
 from ciris_mesh.wire.transcode import decode_batch, plain_batch
 from support import forge
 from support.keys import key
-from support.mesh import Mesh, ScriptedPeer, held, settle
+from support.mesh import Mesh, ScriptedPeer, compared, held, settle
 from support.records import sample
 from support.scripted_rounds import (
     BOTH,
@@ -291,7 +291,7 @@ def test_a_peer_that_agrees_and_asks_again_gets_no_more_than_its_share(
 
 def everything_again(bob: ScriptedPeer, alice: Node, number: int) -> None:
     """Bob says that he has all that alice has, and then that he has nothing."""
-    bob.say(bob.digests(dict(held(alice)), reply=False))
+    bob.say(bob.digests(dict(compared(alice)), reply=False))
     bob.hear_reply()
     bob.say(IdList(number, b"%04d" % number, 24, ()))
     settle(alice)
