@@ -154,7 +154,7 @@ class Admission:
             return self._judge_stranger(what, envelope, now_ms)
         if envelope.tier_local and what.source.path != "own":
             return Judgement(what, _refused(envelope, Reason.LOCAL_TIER))
-        return self._judge_known(what, envelope, now_ms)
+        return self.judge_known(what, envelope, now_ms)
 
     def _refused_before(self, what: Candidate, remembered: Verdict) -> Verdict:
         """That refusal again, unless the record came in as other bytes since."""
@@ -174,7 +174,8 @@ class Admission:
         signature out.
         """
         held = self._known.get(what.kind, envelope.envelope_id)
-        assert held is not None, "a row is never taken away"
+        if held is None:  # another node changed it a moment ago; this one has yet to look
+            return Judgement(what, duplicate)
         if set(held.signers).issuperset(envelope.signers):
             return Judgement(what, duplicate)
         problem = one_spelling_problem(envelope)
@@ -208,7 +209,8 @@ class Admission:
             relied_on=facts.relied_on,
         )
 
-    def _judge_known(self, what: Candidate, envelope: Envelope, now_ms: int) -> Judgement:
+    def judge_known(self, what: Candidate, envelope: Envelope, now_ms: int) -> Judgement:
+        """Decide on what is attributed and stands on no shelf, as far as this judgement goes."""
         verdict, signers = self._verify(envelope, what.proven)
         proven, facts = what.proven.union(signers), ShelfFacts(self._known)
         is_registry = what.source.path == "registry"
