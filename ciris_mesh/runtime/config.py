@@ -125,6 +125,14 @@ class PageSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """[store]. `url`: of a PostgreSQL database; empty for the file in the home."""
+
+    url: str
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True)
 class WebSettings:
     """[web]. `listen`: address and port; 0 is any free one."""
 
@@ -152,6 +160,7 @@ class Config:
     radio: RadioSettings
     operator: OperatorSettings
     page: PageSettings
+    store: StoreSettings
     web: WebSettings
     registry: EdgeSettings = EdgeSettings()
     warnings: tuple[str, ...] = ()
@@ -201,6 +210,7 @@ def parse_config(data: bytes, label: str = "config") -> Config:
         RadioSettings(**values["radio"]),
         OperatorSettings(**values["operator"]),
         PageSettings(**values["page"]),
+        StoreSettings(**values["store"]),
         WebSettings(**values["web"]),
         EdgeSettings(**values["registry"]),
         tuple(warnings),

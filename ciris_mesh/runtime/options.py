@@ -223,6 +223,13 @@ def _key_ids(words: tuple[str, ...]) -> frozenset[str]:
     return frozenset(words)
 
 
+def _store_url(words: tuple[str, ...]) -> str:
+    text = _one(words)
+    if text and not (text.startswith(("postgresql://", "postgres://")) and text.isprintable()):
+        raise ValueError("no URL of a database")
+    return text
+
+
 _KINDS_ALLOWED: Final = "all, or of " + ", ".join(kind.value for kind in EnvelopeKind)
 _PINS_ALLOWED: Final = (
     "entries of a key id, a space and 64 hex digits, separated by commas, one key for an id; empty"
@@ -326,6 +333,16 @@ OPTIONS: Final = (
         "Which kinds are sent by radio: off, on, or peers: only to peers of this node. Default: on "
         "for keys, occurrences, revocations and removals, peers for the rest. Example: policy = "
         "attestation off, key peers.",
+    ),
+    Option(
+        "store", "url", _store_url, "", "postgresql://user@host/name; empty",
+        "A PostgreSQL database that keeps the records, for a registry with many peers. Empty: a "
+        "file of this node's own, which needs no server. `ciris-mesh db copy` moves records from "
+        "one to the other. In quotes when there is a comma or # in it.",
+    ),
+    Option(
+        "store", "shared", _yes, "no", "yes or no",
+        "Whether other nodes may keep their records in the same database. All of them must say so.",
     ),
     Option(
         "trust", "pinned", _pins, "", _PINS_ALLOWED,
@@ -470,6 +487,7 @@ SECTION_HELP: Final = {
     "reticulum": "How it uses Reticulum. Interfaces are set in Reticulum's own configuration.",
     "rounds": "When it compares with its peers, and how patient it is.",
     "radio": "What it may send by radio. `ciris-mesh budget` shows what is used and what waits.",
+    "store": "Where it keeps records.",
     "trust": "Whom it believes. Never learned from the network.",
     "registry": "Public registry nodes. Which ones is in [trust].",
     "operator": "Messages to and from the people who look after this node.",
