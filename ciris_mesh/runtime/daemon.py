@@ -142,6 +142,7 @@ def _build(
     trust = trust_of(config.trust)
     directory = open_home_store(home, config, trust=trust)
     stack.callback(directory.close)
+    directory.doubt_clock(lambda: not clock.source())
     verifiers = HelperProcesses()
     stack.callback(verifiers.stop)
     directory.employ(verifiers)
@@ -178,7 +179,14 @@ def _build(
         node.add_peer(peer_config(peer))
     budget = node.runtime.budget or RadioBudget(config.radio)
     operations = Operations(
-        node, book, clock, clock.monotonic_s(), budget, trust, former=home.former
+        node,
+        book,
+        clock,
+        clock.monotonic_s(),
+        budget,
+        trust,
+        not_before_ms=directory.not_before_ms,
+        former=home.former,
     )
     remote = RemoteControl(
         operations.table(),

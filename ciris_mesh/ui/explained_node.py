@@ -338,6 +338,8 @@ NODE_GROUPS: Final = (
         "already_running": "Another process holds this home.",
         "invite_error": "The text is no invite that can be used.",
         "backup_error": "A backup, or what was written on paper, cannot be made or used.",
+        "store_unreachable": "The database server does not answer; nothing is stored meanwhile. | "
+        "is it running, and is its address right? The node goes on when it is back.",
         "lifecycle_error": "The node is starting or stopping. | try again.",
         "malformed_record": "The bytes are no record of the kind they claim.",
     }),
