@@ -126,6 +126,11 @@ class DirectoryCore(StoreReading):
         self._evicted: deque[Evicted] = deque(maxlen=EVICTED_MAX)
         self._load()
 
+    @property
+    def trust(self) -> Trust:
+        """What this node's configuration says of others."""
+        return self._trust
+
     # -- the one way in ----------------------------------------------------------------------
 
     def admit(self, kind: EnvelopeKind, envelope: bytes, source: Source, *, now_ms: int) -> Verdict:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ciris_mesh.directory.verifying import HelperProcesses
+from ciris_mesh.protocol.sizing import Limits
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.access import access_from
 from ciris_mesh.runtime.announcing import Announcer
@@ -169,6 +170,7 @@ def _build(
             pinned=frozenset(config.trust.pinned) | read_former(home.former),
             door=Door.load(home.path),
             scope=rounds.scope,
+            limits=Limits(symbols_max=rounds.symbols_max),
             radio=config.radio,
             air_file=home.storage / "airtime.json",
             registries=registry_settings(config, home),

@@ -168,6 +168,7 @@ class Operations:
             now_ms=self.clock.wall_ms(),
             confirmed=confirmations(runtime.board, runtime.peers.key_ids()),
             tau_partial_s=runtime.board.tau_partial_s,
+            pending=runtime.previews.pending(),
         )
 
     def _events(self, arguments: Arguments) -> object:
