@@ -351,8 +351,6 @@ NODE_GROUPS: Final = (
         "config_error": "The configuration cannot be used as it is.",
         "key_file_error": "A key file is missing, damaged or readable by others.",
         "directory_error": "The record store cannot be opened or is not ours.",
-        "store_unreachable": "The server of the database does not answer; nothing was lost. | "
-        "start it; the node goes on by itself.",
         "clock_untrusted": "Nothing is signed while nobody vouches for the clock. | see `clock`: "
         "ciris-mesh explain clock.",
         "node_not_running": "No node answers. | ciris-mesh run.",

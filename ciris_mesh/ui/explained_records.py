@@ -59,8 +59,6 @@ RECORD_GROUPS: Final = (
         "local_tier": "It says itself that it is for one node only.",
         "key_conflict": "Another key is known by this id, and stays. | compare fingerprints with "
         "the key's owner by another way, and pin the right one in [trust].",
-        "row_differs": "A row of a shared database is not what its bytes say. | see who else can "
-        "write there; what is right comes again from peers: ciris-mesh db check.",
         "pool_full": "No room is left for records that wait. | it is sent again later; if it "
         "stays so, somebody floods this node: see ciris-mesh status.",
         "signer_quota": "Its signer used up the room one signer has here.",
