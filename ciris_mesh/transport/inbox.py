@@ -83,6 +83,7 @@ class Inbox:
         deliver: called with each frame in order; `delivered` must follow once it was handed on.
         budget: of all links together; this one takes no more than `share_bytes` of it.
         sequences: small frames are numbered modulo this.
+        slack_bytes: how much a Resource may differ from the size it was offered with.
     """
 
     def __init__(
@@ -92,11 +93,13 @@ class Inbox:
         *,
         sequences: int,
         share_bytes: int = REASSEMBLY_BYTES_PER_LINK_MAX,
+        slack_bytes: int = 0,
     ) -> None:
         self._deliver = deliver
         self._budget = budget
         self._share = ByteBudget(share_bytes)
         self._sequences = sequences
+        self._slack_bytes = slack_bytes
         self._expected = 0
         self._last: int | None = None
         self._slots: deque[Slot] = deque()
@@ -162,7 +165,7 @@ class Inbox:
     def fill(self, key: bytes, frame: bytes) -> bool:
         """Put a Resource into its slot; False when it has none or is not what was agreed."""
         slot = self._unfilled.get(key)
-        if slot is None or len(frame) != slot.size_bytes:
+        if slot is None or abs(len(frame) - slot.size_bytes) > self._slack_bytes:
             return False
         del self._unfilled[key]
         slot.frame = frame
