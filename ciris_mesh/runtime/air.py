@@ -38,8 +38,9 @@ from ciris_mesh.wire.mesh_records import Records
 TICK_S: Final = 30.0
 #: Kept on disk this often when something changed, and before each batch.
 SAVE_S: Final = 180.0
-#: Views are compared this seldom when nothing is new: at SF8 four times an hour are 4 s of 36.
-RADIO_CADENCE_S: Final = 900.0
+#: Views are compared this seldom when nothing is new, for news is told at once. With the link it
+#: takes 2 s of either side's air at SF8: of 36, and there may be five neighbours.
+RADIO_CADENCE_S: Final = 3_600.0
 
 Named = tuple[EnvelopeKind, bytes]
 

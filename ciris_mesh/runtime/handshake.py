@@ -72,6 +72,7 @@ class LinkState:
         compared: kinds that both ends named in a comparison, in wire order.
         differ: those of which the digests differed in the last.
         interface: the name of the first hop's, where that is known.
+        is_theirs_to_open: the peer compared and something differs: it begins a round, if at all.
         is_hushed: "no air" was said on it, and nothing more will be.
         early: a comparison the peer sent before we had its binding.
         broken: a frame was lost for want of room; those after it must not count.
@@ -99,6 +100,7 @@ class LinkState:
     broken: bool = False
     replaced: bool = False
     interface: str = ""
+    is_theirs_to_open: bool = False
     is_hushed: bool = False
     kinds: frozenset[EnvelopeKind] = field(default_factory=frozenset)
     capabilities: int = 0

@@ -19,6 +19,7 @@ from ciris_mesh.errors import BackPressure, BatchRefused, LifecycleError, Remote
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS
 from ciris_mesh.runtime.exchange import Exchange
 from ciris_mesh.runtime.handshake import Greeter, LinkState
+from ciris_mesh.runtime.parting import is_brief, meets_another, watch
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Candidate, Peer
 from ciris_mesh.runtime.recoding import delivers_of
@@ -33,6 +34,7 @@ from ciris_mesh.transport.base import (
     NodeHeard,
     TransportEvent,
 )
+from ciris_mesh.transport.reasons import DownReason
 from ciris_mesh.wire.frame import try_unwrap
 from ciris_mesh.wire.mesh import Digests, MeshMessage, NoAir, Refusal
 from ciris_mesh.wire.mesh_reconcile import ReconcileMessage
@@ -204,7 +206,12 @@ class Links:
         )
 
     def _greet(self, state: LinkState) -> None:
-        if not state.hello_sent:
+        peer = self._parts.peers.at(state.address)
+        if peer is not None and peer.link is None and not meets_another(self._parts, peer, state):
+            return
+        if state.inbound and is_brief(state):
+            return  # the hello of who dialled is on its way, and ours will acknowledge it
+        if not state.hello_sent and not state.replaced:
             self._parts.try_say(state, self._greeter.hello(state))
 
     def _link_down(self, state: LinkState, reason: str) -> None:
@@ -212,16 +219,23 @@ class Links:
         if peer is None:
             return
         peer.dialing = False
-        if peer.link is None and not state.inbound and not peer.reason:
+        if peer.greeting is state:
+            peer.greeting = None
+        if peer.link is None and not state.inbound and not peer.reason and not state.replaced:
             peer.reason = reason
         if peer.link is None and self._parts.air is not None:
             self._parts.air.fail(peer.config.key_id)  # nobody said who it is: nothing was sent
         if peer.link is not state:
             return
         peer.link = None
+        is_over = is_brief(state) and not peer.check_out and peer.round is None
         peer.check_out = 0
-        peer.reason = peer.reason or reason
         key_id = peer.config.key_id
+        if is_over and reason == DownReason.PEER_CLOSED and not peer.reason:
+            logger.info("link.over peer=%s", key_id)
+            peer.rests = True
+            return
+        peer.reason = peer.reason or reason
         logger.info("link.down peer=%s reason=%s", key_id, reason)
         self._exchange.abort(peer, "link_down")
         if self._parts.clock() >= peer.patient_until_s:
@@ -235,7 +249,7 @@ class Links:
     def _dial_failed(self, peer: Peer, reason: str) -> None:
         peer.dialing = False
         if peer.link is None:
-            peer.reason = reason
+            peer.reason, peer.rests = reason, False
         if self._parts.air is not None:
             self._parts.air.fail(peer.config.key_id)
 
@@ -404,6 +418,7 @@ class Links:
 
     def _start_talking(self, peer: Peer, state: LinkState) -> None:
         peer.dialing = False
+        peer.greeting, peer.rests, peer.kinds = None, False, state.kinds
         peer.reason = ""
         peer.check_out = 0
         self._settle_radio(peer, state)
@@ -413,6 +428,7 @@ class Links:
             self._exchange.compared(state, early)
         if not state.inbound:
             self._exchange.check_now(peer)
+        watch(self._parts, peer, self._scheduler)
 
     def _settle_radio(self, peer: Peer, state: LinkState) -> None:
         if self._parts.air is not None:

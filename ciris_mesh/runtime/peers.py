@@ -48,6 +48,9 @@ class Peer:
         allowance: what its sketches may cost.
         waste: what its Records may cost that bring nothing.
         link: the link in use; None while there is none.
+        kinds: those both ends stated on the last link.
+        rests: by radio, the last link ended because all was said.
+        greeting: a link on which both ends are still to say who they are, the newest.
         reason: why the last dial, check or round failed; "" when it did not.
         heard_s: monotonic time of the last frame or announce.
         check_out: number of the digest comparison that waits for its answer; 0 for none.
@@ -72,6 +75,9 @@ class Peer:
     allowance: Allowance
     waste: Allowance
     link: LinkState | None = None
+    kinds: frozenset[EnvelopeKind] = frozenset()
+    rests: bool = False
+    greeting: LinkState | None = None
     dialing: bool = False
     reason: str = ""
     heard_s: float | None = None

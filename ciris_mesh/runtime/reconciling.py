@@ -124,11 +124,17 @@ class Reconciling:
         round_.owed = theirs if waits else None
         return round_.owed is not None
 
-    def answered(self, peer: Peer, equal: Sequence[EnvelopeKind], *, differ: bool) -> None:
+    def answered(
+        self, peer: Peer, equal: Sequence[EnvelopeKind], differ: Sequence[EnvelopeKind]
+    ) -> None:
         """The peer's comparison was answered, and this is what it showed."""
         round_ = peer.round
         if not differ:
             self._radio.agreed(peer)
+        if round_ is not None and round_.stage is Stage.CLOSING and peer.check_out:
+            peer.check_out = 0  # it sent for longer than we did, and its question is an answer
+            self._judge(peer, round_, equal, differ)
+            return
         if round_ is None or not round_.is_closed:
             return
         round_.agreed = frozenset(equal)
@@ -390,12 +396,23 @@ class Reconciling:
                 return  # more may be handed over when it has arrived
             if not peer.check_out:  # else the answer to that one comes first
                 round_.stage = Stage.CLOSING
-                self._host.say_check(peer, round_.state)
+                self._host.say_check(peer, round_.state, round_.to_confirm)
+        elif round_.owed is not None and self._radio.covers(round_.state) and round_.sent:
+            if not round_.unacked:  # else more may be handed over when it has arrived
+                self._close_instead(peer, round_)
         elif round_.owed is not None:
             owed, round_.owed = round_.owed, None
             self._host.answer(peer, round_.state, owed)
         elif round_.is_closed and not round_.unacked:
             self._finish(peer, round_)
+
+    def _close_instead(self, peer: Peer, round_: MeshRound) -> None:
+        """The peer compared before all this was sent. Answering that would tell it all is well and
+        this side nothing; asked anew, the answer tells both.
+        """
+        round_.owed, round_.is_closed = None, False
+        round_.role, round_.stage = SessionRole.INITIATOR, Stage.CLOSING
+        self._host.say_check(peer, round_.state, round_.to_confirm)
 
     def _admit(self, peer: Peer, state: LinkState, round_: MeshRound, deliver: Deliver) -> bool:
         """True when something of it is new here, on a shelf or waiting for one."""

@@ -370,7 +370,11 @@ class ReplicationRuntime:
         peer = self.peers.get(key_id)
         if peer is None or peer.link is None:
             return None
-        return self.transport.progress_s(peer.link.link)
+        moved_s, link = self.transport.progress_s(peer.link.link), peer.link.link
+        limit_s = self.config.rounds.no_progress_timeout_s
+        # A slow link may stand still for longer than others and be well.
+        later_s = max(self.transport.patience_s(link) - limit_s, 0.0)
+        return None if moved_s is None else moved_s + later_s
 
 
 def _served(
@@ -417,10 +421,10 @@ class ReplicationHandle:
         reasons: list[str] = []
         for peer in self._runtime.peers.all():
             name = peer.config.alias or peer.config.key_id
-            if peer.link is None:
+            if peer.link is None and not peer.rests:
                 reasons.append(f"{name}: not connected ({peer.reason or peer.state})")
                 continue
-            kinds = self._runtime.kinds & peer.config.kinds & peer.link.kinds
+            kinds = self._runtime.kinds & peer.config.kinds & peer.kinds
             behind = [
                 kind.value
                 for kind in EnvelopeKind

@@ -73,6 +73,7 @@ class _End:
 
     Attributes:
         coming: frames sent by the other side and not yet delivered here, and their bytes.
+        ends: the other side closes once they are.
         last_due: when the latest event for this end is due; the next is never due earlier.
     """
 
@@ -83,6 +84,7 @@ class _End:
     peer: _End | None = None
     is_open: bool = True
     frames_lost: bool = False
+    ends: bool = False
     coming: int = 0
     coming_bytes: int = 0
     received: int = 0
@@ -212,6 +214,10 @@ class LoopbackNetwork:
             side.frames_lost = True
             self._unhold(side)
             self._schedule_now(side, LinkDown(side.link, reason))
+
+    def _end_if_idle(self, end: _End) -> None:
+        if end.ends and not end.coming:
+            self._break(end, DownReason.PEER_CLOSED, DownReason.CLOSED)
 
     def _unhold(self, end: _End) -> None:
         """An end going down gets what was held for it first: a LinkUp must not come after."""
@@ -355,6 +361,14 @@ class LoopbackTransport:
             if end is not None:
                 self._network._break(end, DownReason.CLOSED, DownReason.PEER_CLOSED)
 
+    def finish(self, link: LinkId) -> None:
+        """Close a link once all that was sent on it has arrived."""
+        with self._lock:
+            end = self._ends.get(link)
+            if end is not None and end.peer is not None:
+                end.peer.ends = True
+                self._network._end_if_idle(end.peer)
+
     def permit(self, addresses: frozenset[Address]) -> None:
         """Replace the set of identities that may send frames up to the full limit."""
         with self._lock:
@@ -380,6 +394,10 @@ class LoopbackTransport:
         with self._lock:
             end = self._ends.get(link)
             return end.progress_s if end else None
+
+    def patience_s(self, link: LinkId) -> float:
+        """0: a loopback takes no time."""
+        return 0.0
 
     def stats(self) -> TransportStats:
         """A snapshot of the counters."""
@@ -478,6 +496,7 @@ class LoopbackTransport:
         end.received += 1
         end.progress_s = time.monotonic()
         self._rx_bytes += len(frame)
+        self._network._end_if_idle(end)
         return True
 
     def _run(self) -> None:

@@ -226,6 +226,13 @@ class RnsTransport:
             if found is not None and found.is_up:
                 found.go_down(DownReason.CLOSED)
 
+    def finish(self, link: LinkId) -> None:
+        """Close a link once all that was sent on it has arrived; unknown ones are ignored."""
+        with self._host.lock:
+            found = self._links.get(link)
+            if found is not None and found.is_up:
+                found.finish()
+
     def permit(self, addresses: frozenset[Address]) -> None:
         """Replace the set of identities that may send frames up to the full limit."""
         with self._host.lock:
@@ -249,6 +256,12 @@ class RnsTransport:
         with self._host.lock:
             found = self._links.get(link)
             return found.progress_s if found else None
+
+    def patience_s(self, link: LinkId) -> float:
+        """Seconds for which nothing may move on a healthy link."""
+        with self._host.lock:
+            found = self._links.get(link)
+            return found.patience_s if found else 0.0
 
     def stats(self) -> TransportStats:
         """A snapshot. `interfaces` holds Reticulum's own counters, all programs' traffic on it."""
@@ -311,6 +324,8 @@ class RnsTransport:
     def _inbound_link(self, rns: seam.Link) -> None:
         """Somebody set up a link to us. Reticulum's inbound thread."""
         with self._host.lock:
+            if rns.link_id in self._by_rns_id:
+                return  # the end of its set-up came twice
             if self._host.stopping or not self._make_room():
                 self._host.submit(rns.teardown)
                 return
