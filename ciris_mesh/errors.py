@@ -26,7 +26,8 @@
         ├── AlreadyRunning
         ├── NodeNotRunning
         ├── ControlError
-        └── InviteError
+        ├── InviteError
+        └── BackupError
 
 The branch says who must act, the leaf says what happened, the attributes carry the numbers.
 """
@@ -202,7 +203,7 @@ class DirectoryError(OperatorError):
 
 
 class ClockUntrusted(OperatorError):
-    """The clock is before the build date; signing is refused, receiving goes on."""
+    """Nobody vouches for the clock, or it is plainly wrong; signing waits, receiving goes on."""
 
 
 class NodeNotRunning(OperatorError):
@@ -243,3 +244,7 @@ class InviteError(OperatorError):
     def __init__(self, text: str, reason: str) -> None:
         super().__init__(text)
         self.reason = reason
+
+
+class BackupError(OperatorError):
+    """A backup, or what was written on paper, cannot be made or cannot be used."""

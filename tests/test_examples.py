@@ -48,6 +48,14 @@ TELLING = {
         "bob is back",
         r" *attestation +InSync +confirmed \d\.\d s ago +fresh",
     ),
+    "06_behind_nat_rns.py": (
+        r"the public node listens on 127\.0\.0\.1:\d+ and has no peers",
+        "alice hears the other, 2 hops away",
+        "bob hears the other, 2 hops away",
+        r"alice: records held 4, bytes received \d+",
+        r"bob: records held 4, bytes received \d+",
+        r"public: records held 1, bytes received \d+",
+    ),
 }
 
 

@@ -46,6 +46,13 @@ class App:
         given = f": ciris-mesh --config {shlex.quote(str(self.config_dir))} "
         return _ADVICE.sub(lambda _: given, text)
 
+    def hinted_command(self, command: str) -> str:
+        """Return a command to be typed, with --config DIR in it when that was given here."""
+        start = "ciris-mesh "
+        if self.config_dir is None or "--config" in command or not command.startswith(start):
+            return command
+        return f"{start}--config {shlex.quote(str(self.config_dir))} {command.removeprefix(start)}"
+
 
 def print_json(value: Any) -> None:
     """Print one JSON value on one line of stdout."""

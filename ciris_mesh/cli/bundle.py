@@ -73,7 +73,7 @@ def export(
     if out is None and sys.stdout.isatty():
         raise Failure("a bundle is not for the screen: add a FILE, or pipe it to a program")
     chosen = [EnvelopeKind(kind) for kind in kinds] or list(EnvelopeKind)
-    with _pages(app) as pages, _progress(app, "export", None) as progress:
+    with record_pages(app) as pages, progress_bar(app, "export", None) as progress:
         rows = bundled_rows(pages, chosen)
         if out is None:
             written = write_bundle(sys.stdout.buffer, rows, progress)
@@ -96,13 +96,13 @@ def import_(ctx: click.Context, *, file: BinaryIO, as_json: bool) -> None:
     from ciris_mesh.runtime.bundle import import_bundle
 
     app: App = ctx.obj
-    with _admission(app) as admit, _progress(app, "import", _size(file)) as progress:
+    with admission(app) as admit, progress_bar(app, "import", _size(file)) as progress:
         report = import_bundle(file, admit, progress)
     if as_json:
-        print_json(_fields(report))
+        print_json(report_fields(report))
     else:
-        _show(report)
-    _advise(app, report)
+        show_report(report)
+    advise(app, report)
     if not report.is_clean:
         ctx.exit(1)
 
@@ -116,7 +116,8 @@ def _size(file: BinaryIO) -> int | None:
 
 
 @contextmanager
-def _progress(app: App, title: str, total: int | None) -> Iterator[Progress]:
+def progress_bar(app: App, title: str, total: int | None) -> Iterator[Progress]:
+    """A bar on stderr over bytes, with the records beside it."""
     from ciris_mesh.ui.console import make_console
     from ciris_mesh.ui.progress import bar
     from ciris_mesh.ui.words import count, size
@@ -131,7 +132,8 @@ def _progress(app: App, title: str, total: int | None) -> Iterator[Progress]:
 
 
 @contextmanager
-def _pages(app: App) -> Iterator[Pages]:
+def record_pages(app: App) -> Iterator[Pages]:
+    """Pages of what is held: from the running node, or the store of one that does not run."""
     from ciris_mesh.runtime.bundle import Page, page_of
 
     def from_node(kind: EnvelopeKind | None, after: int) -> Page:
@@ -150,7 +152,8 @@ def _pages(app: App) -> Iterator[Pages]:
 
 
 @contextmanager
-def _admission(app: App) -> Iterator[Admit]:
+def admission(app: App) -> Iterator[Admit]:
+    """What admits records: the running node, or the store of one that does not run."""
     from ciris_mesh.records.outcome import Outcome, Reason
     from ciris_mesh.runtime.bundle import Answer, Offered, admit_mixed
     from ciris_mesh.runtime.clock import SystemClock
@@ -187,7 +190,8 @@ def _answers(app: App, question: Callable[[], object]) -> bool:
 # -- what became of it ---------------------------------------------------------------------------
 
 
-def _fields(report: ImportReport) -> dict[str, Any]:
+def report_fields(report: ImportReport) -> dict[str, Any]:
+    """What `--json` says of an import."""
     return {
         "read": report.read,
         "clean": report.is_clean,
@@ -204,7 +208,8 @@ def _fields(report: ImportReport) -> dict[str, Any]:
     }
 
 
-def _show(report: ImportReport) -> None:
+def show_report(report: ImportReport) -> None:
+    """Print what became of the records, a line an outcome."""
     from ciris_mesh.ui.console import make_console
     from ciris_mesh.ui.tables import grid
 
@@ -215,7 +220,7 @@ def _show(report: ImportReport) -> None:
     make_console().print(table)
 
 
-def _advise(app: App, report: ImportReport) -> None:
+def advise(app: App, report: ImportReport) -> None:
     """Say what a person may have to do, on stderr."""
     from ciris_mesh.records.outcome import Outcome
     from ciris_mesh.ui.words import count

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 import click
 
 from ciris_mesh.cli.app import App, print_json
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.runtime.home import find_home
+
+if TYPE_CHECKING:
+    from ciris_mesh.runtime.home import Home
 
 
 @click.command(cls=Verb)
@@ -23,9 +27,16 @@ from ciris_mesh.runtime.home import find_home
     is_flag=True,
     help="Move a node that is there aside, to <home>.old-1, instead of refusing.",
 )
+@click.option(
+    "--clock",
+    type=click.Choice(["system", "assume-trusted"]),
+    default="system",
+    help="Who vouches for this machine's clock: the system (NTP, GPS, a battery-backed clock), or "
+    "you. It is `clock` in the configuration.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.pass_obj
-def init(app: App, *, name: str, replace: bool, as_json: bool) -> None:
+def init(app: App, *, name: str, replace: bool, clock: str, as_json: bool) -> None:
     """Create this node: its keys, a configuration that explains itself, and an empty store.
 
     Nothing is started and nothing outside the new directory is touched. Keep a copy of
@@ -37,7 +48,7 @@ def init(app: App, *, name: str, replace: bool, as_json: bool) -> None:
     if not is_name(name):
         raise click.BadParameter(f"use {NAME_RULE}", param_hint="--name")
     place = find_home(app.config_dir).path
-    settings = {}
+    settings = {("node", "clock"): clock}
     if app.rns_config_dir is not None:
         settings["reticulum", "config_dir"] = str(app.rns_config_dir.expanduser().absolute())
     home = new_node(place, name, settings=settings, replace=replace)
@@ -59,3 +70,13 @@ def init(app: App, *, name: str, replace: bool, as_json: bool) -> None:
         "The first line above is this node's key id, the second its invite: the other node's\n"
         f"operator runs `ciris-mesh peer add` with it. Next: ciris-mesh run{option}"
     )
+    _warn_of_clock(app, home)
+
+
+def _warn_of_clock(app: App, home: Home) -> None:
+    """A node whose clock nobody vouches for signs nothing, not even who it is: say so now."""
+    from ciris_mesh.runtime.clock import clock_of, untrusted
+
+    problem = untrusted(clock_of(home))
+    if problem:
+        app.talk(f"\nBut first: {problem}")

@@ -174,16 +174,22 @@ def _running_or_book(app: App, from_node: Callable[[], T], from_book: Callable[[
 
 def _row(peer: Peer) -> dict[str, Any]:
     """A peer of a node that is not running, in the shape of PeerStatus."""
-    return {
-        "key_id": peer.key_id,
-        "alias": peer.alias,
-        "address": peer.address.hex(),
-        "state": "not running",
-        "medium": "unknown",
-        "reason": "",
-        "last_heard_s": None,
-        "fresh": False,
-        "missing": None,
-        "rounds": {},
-        "kinds": [],
-    }
+    from ciris_mesh.cli.plain import dump
+    from ciris_mesh.runtime.status import PeerStatus
+
+    row: dict[str, Any] = dump(
+        PeerStatus(
+            key_id=peer.key_id,
+            alias=peer.alias,
+            address=peer.address.hex(),
+            state="not running",
+            medium="unknown",
+            reason="",
+            last_heard_s=None,
+            fresh=False,
+            missing=None,
+            rounds={},
+            kinds=(),
+        )
+    )
+    return row

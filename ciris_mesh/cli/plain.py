@@ -10,7 +10,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from typing import Any, Final
 
@@ -37,8 +37,9 @@ def load(cls: type[Any], value: Any, where: str = "", *, strict: bool = True) ->
     """Build the dataclass `cls` from a JSON object.
 
     Args:
-        strict: refuse members the dataclass does not have; otherwise they are passed over, for
-            answers of a node that is newer than this command.
+        strict: refuse members the dataclass does not have; otherwise they are passed over, and
+            those with a default may be missing, for answers of a node that is newer or older than
+            this command.
 
     Raises:
         ValueError: the text names the member that is missing, unknown or of the wrong type.
@@ -48,10 +49,24 @@ def load(cls: type[Any], value: Any, where: str = "", *, strict: bool = True) ->
     hints = _hints(cls)
     if strict and (unknown := sorted(value.keys() - hints.keys())):
         raise ValueError(f"unknown member {unknown[0]!r}")
-    if lacking := sorted(hints.keys() - value.keys()):
+    needed = hints.keys() if strict else hints.keys() - _optional(cls)
+    if lacking := sorted(needed - value.keys()):
         raise ValueError(f"member {lacking[0]!r} is missing")
-    members = {name: _load(hint, value[name], name, strict=strict) for name, hint in hints.items()}
+    members = {
+        name: _load(hint, value[name], name, strict=strict)
+        for name, hint in hints.items()
+        if name in value
+    }
     return cls(**members)
+
+
+def _optional(cls: type[Any]) -> set[str]:
+    """Members that came later: an older node's answer does not have them."""
+    return {
+        each.name
+        for each in fields(cls)
+        if each.default is not MISSING or each.default_factory is not MISSING
+    }
 
 
 def _hints(cls: type[Any]) -> dict[str, Any]:

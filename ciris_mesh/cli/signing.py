@@ -54,16 +54,17 @@ def this_signer(app: App) -> Signer:
     """Read this node's key.
 
     Raises:
-        ClockUntrusted: the clock is before the build date.
+        ClockUntrusted: the clock may not date a signature.
         ConfigError: there is no node here.
         KeyFileError: the key cannot be read.
     """
-    from ciris_mesh.runtime.clock import SystemClock, ensure_signing_allowed
+    from ciris_mesh.runtime.clock import clock_of, ensure_signing_allowed
     from ciris_mesh.runtime.keyfiles import read_key_file
 
-    clock = SystemClock()
+    home = node_home(app)
+    clock = clock_of(home)
     ensure_signing_allowed(clock)
-    return Signer(read_key_file(node_home(app).federation_key).key(), clock.wall_ms())
+    return Signer(read_key_file(home.federation_key).key(), clock.wall_ms())
 
 
 def prepare(kind: EnvelopeKind, columns: Mapping[str, Any], me: Signer) -> Draft:
@@ -194,11 +195,11 @@ def tell(kind: EnvelopeKind, answer: Mapping[str, Any], *, as_json: bool, **more
 
 def _admit_offline(home: Home, kind: EnvelopeKind, envelope: bytes) -> dict[str, Any]:
     from ciris_mesh.directory.base import OWN
-    from ciris_mesh.runtime.clock import SystemClock
+    from ciris_mesh.runtime.clock import clock_of
     from ciris_mesh.runtime.keyfiles import read_key_file
     from ciris_mesh.runtime.ownself import own_key_record
 
-    clock = SystemClock()
+    clock = clock_of(home)
     key = read_key_file(home.federation_key).key()
     with open_directory(home) as directory:
         if directory.public_key(key.key_id) is None:  # a node that never ran has no key record

@@ -59,6 +59,11 @@ BRIDGEABLE: Final = frozenset(
         Reason.PQC_SIGNATURE_MISSING,
         Reason.KEY_ID_NOT_SELF_CERTIFYING,
         Reason.SIGNER_UNKNOWN,
+        # What other software leaves out of records it makes, or writes otherwise.
+        Reason.FOUNDER_MISSING,
+        Reason.GROUP_ID_NOT_SELF_CERTIFYING,
+        Reason.DIMENSION_MISSING,
+        Reason.ATTESTATION_TYPE_UNKNOWN,
     }
 )
 
@@ -155,7 +160,9 @@ class Admission:
         if may_bridge or verdict.outcome in (Outcome.ADMITTED, Outcome.DEFERRED):
             finding = judge_content(envelope, self._trust)
             if not finding.is_fine:
-                return self._refuse(what, _found(envelope, finding), now_ms)
+                if not is_registry or finding.reason not in BRIDGEABLE:
+                    return self._refuse(what, _found(envelope, finding), now_ms)
+                may_bridge, verdict = True, _found(envelope, finding)
         if verdict.outcome is Outcome.ADMITTED and not envelope.tier_local:
             verdict = _found(envelope, judge_standing(envelope, facts, self._trust))
             may_bridge = is_registry
@@ -172,7 +179,9 @@ class Admission:
         if is_bridged:
             judgement = self._shelve(what, envelope, Shelf.BRIDGED, signers, facts, now_ms)
             waits_for = verdict.waits_for if signers else ()  # unknown signers may stay so for ever
-            return replace(judgement, entry=_beside(what, envelope, waits_for, proven))
+            why = replace(judgement.verdict, reason=verdict.reason, detail=verdict.detail)
+            entry = _beside(what, envelope, waits_for, proven)
+            return replace(judgement, verdict=why, entry=entry)
         return self._shelve_truth(what, envelope, signers, facts, now_ms)
 
     def _shelve_truth(

@@ -6,7 +6,7 @@ Shelves say where a row stands *here*; the attestation's signed column `tier` is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Protocol
@@ -72,6 +72,18 @@ class StoredRow:
     envelope: bytes
     admitted_at_ms: int
     introduced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RowHead:
+    """A federation-shelf row without its bytes: what it takes to decide whom it goes to."""
+
+    kind: EnvelopeKind
+    envelope_id: bytes
+    seq: int
+    subject: str
+    signers: tuple[str, ...]
+    introduced: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +210,27 @@ class ReplicationDirectory(Protocol):
 
         Also takes a token (`records.tokens`), to which the federation shelf alone answers. Reads
         an index, however much is held.
+        """
+        ...
+
+    def heads(self, kind: EnvelopeKind) -> list[RowHead]:
+        """Every federation-shelf row of a kind, in no order."""
+        ...
+
+    def heads_named(self, names: Sequence[str]) -> list[RowHead]:
+        """Federation-shelf rows that answer to any of these names, each once. Reads an index."""
+        ...
+
+    def heads_relied(self, heads: Sequence[RowHead]) -> list[RowHead]:
+        """Federation-shelf rows without which these could not have been admitted, each once."""
+        ...
+
+    def ended(
+        self, kind: EnvelopeKind, first_day: int, kinds: Collection[EnvelopeKind]
+    ) -> frozenset[bytes]:
+        """Ids of federation-shelf rows that ended before that day, counted from 1970.
+
+        Without those that a row of `kinds` relied on: it would have to wait for ever elsewhere.
         """
         ...
 

@@ -28,14 +28,13 @@ from ciris_mesh.directory.base import (
     StoredRow,
 )
 from ciris_mesh.directory.buckets import digest_of
-from ciris_mesh.directory.peermemory import Offer, PeerMemory, View, is_known, remember, sent_memory
+from ciris_mesh.directory.offers import OFFER_REFS_MAX, Offer, Offers
+from ciris_mesh.directory.peermemory import PeerMemory, View, is_known, remember, sent_memory
 from ciris_mesh.directory.quotas import is_ours
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
+from ciris_mesh.records.scope import ALL, Scope, Terms
 from ciris_mesh.wire.messages import EnvelopeRef
-
-#: A v1 Summary spells a ref in up to 160 bytes of JSON, so this is just under a frame of 8 MiB.
-OFFER_REFS_MAX: Final = 50_000
 
 #: Peers something is remembered about. More than a node ever has; the longest silent goes first.
 PEERS_MAX: Final = 256
@@ -83,16 +82,30 @@ class FederationDirectoryReplicationBridge:
         trusted: Callable[[], frozenset[str]],
         *,
         unwanted: frozenset[EnvelopeKind] = frozenset(),
+        scope: Scope = ALL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
         self._trusted = trusted
         self._unwanted = unwanted
         self._clock = clock
+        self._all_offers = Offers(directory, trusted)
+        self._own_terms = Terms(frozenset({scope} - {ALL}))
         self._lock = threading.Lock()  # guards all below; never held while calling the directory
-        self._offers: dict[EnvelopeKind, Offer] = {}
+        self._terms: dict[str, Terms] = {}
         self._peers: OrderedDict[str, PeerMemory] = OrderedDict()
         self._counts: Counter[tuple[str, str]] = Counter()
+
+    def agree(self, peer: str, terms: Terms) -> None:
+        """From now on this is compared with a configured peer, and offered to it."""
+        with self._lock:
+            self._terms[peer] = terms
+
+    def forget(self, peer: str) -> None:
+        """It is no peer any more."""
+        with self._lock:
+            self._terms.pop(peer, None)
+            self._peers.pop(peer, None)
 
     # -- sending -----------------------------------------------------------------------------
 
@@ -101,15 +114,15 @@ class FederationDirectoryReplicationBridge:
 
         Over that, each signer gets as many as any other, so that one's flood hides nobody's.
         """
-        return self._offer(kind).refs
+        return self._offer(peer, kind).refs
 
     def truncated(self, peer: str, kind: EnvelopeKind) -> int:
         """How many more rows `peer` might be offered, were an offer not limited."""
-        return self._offer(kind).left_out
+        return self._offer(peer, kind).left_out
 
     def may_serve(self, peer: str, kind: EnvelopeKind, row: StoredRow) -> bool:
         """The one predicate of list and fetch: may this row go to this peer?"""
-        return row.kind is kind and _may_pass_on(row, self._trusted())
+        return row.kind is kind and self._may_go(peer, row)
 
     def serve(
         self, peer: str, kind: EnvelopeKind, want: Sequence[bytes], *, budget_bytes: int
@@ -118,7 +131,6 @@ class FederationDirectoryReplicationBridge:
 
         What does not fit is left for the peer to ask again; it knows what it still lacks.
         """
-        trusted = self._trusted()
         sent: dict[bytes, bytes] = {}
         unserved: list[tuple[bytes, str]] = []
         left_bytes = budget_bytes
@@ -129,7 +141,7 @@ class FederationDirectoryReplicationBridge:
             row = self._directory.get(kind, envelope_id)
             if row is None:
                 unserved.append((envelope_id, "not_held"))
-            elif not _may_pass_on(row, trusted):
+            elif not self._may_go(peer, row):
                 unserved.append((envelope_id, "not_offered"))
             elif sent and len(row.envelope) > left_bytes:
                 unserved.append((envelope_id, "over_budget"))
@@ -183,7 +195,7 @@ class FederationDirectoryReplicationBridge:
 
         Of more than fits into its share, the newest.
         """
-        ours = self._offer(kind).ids
+        ours = self._offer(peer, kind).ids
         offered = dict.fromkeys(ref.envelope_hash for ref in refs[:OFFER_REFS_MAX])
         with self._lock:
             memory = self._memory(peer)
@@ -195,10 +207,20 @@ class FederationDirectoryReplicationBridge:
             memory.version += 1
 
     def apply(
-        self, peer: str, kind: EnvelopeKind, envelopes: Sequence[bytes], *, now_ms: int
+        self,
+        peer: str,
+        kind: EnvelopeKind,
+        envelopes: Sequence[bytes],
+        *,
+        now_ms: int,
+        path: str = "peer",
     ) -> list[Verdict]:
-        """Admit what `peer` delivered; one verdict each, in order."""
-        verdicts = self._directory.admit_many(kind, envelopes, Source("peer", peer), now_ms=now_ms)
+        """Admit what `peer` delivered; one verdict each, in order.
+
+        Args:
+            path: "registry" for a peer of other software; see `Source`.
+        """
+        verdicts = self._directory.admit_many(kind, envelopes, Source(path, peer), now_ms=now_ms)
         evicted = self._directory.drain_evicted()
         now_s = self._clock()
         with self._lock:
@@ -251,6 +273,14 @@ class FederationDirectoryReplicationBridge:
                 memory.note_unserved((kind, envelope_id), now_s)
                 self._counts["unserved", ""] += 1
 
+    def note_refused(self, peer: str, kind: EnvelopeKind, ids: Iterable[bytes]) -> None:
+        """What `peer` delivers for these ids is nothing we could take."""
+        now_s = self._clock()
+        with self._lock:
+            memory = self._memory(peer)
+            for envelope_id in ids:
+                memory.note_refused((kind, envelope_id), now_s)
+
     # -- comparing ---------------------------------------------------------------------------
 
     def view_digest(self, peer: str, kind: EnvelopeKind) -> SetDigest:
@@ -272,11 +302,8 @@ class FederationDirectoryReplicationBridge:
         kind's table when there is such a record, and not more than `at_most`.
         """
         view = self._view(peer, kind)
-        beside = self._directory.digest(kind).count - len(view.offer.ids)
-        if not 0 < beside <= at_most:
-            return frozenset()
-        held = {ref.envelope_hash for ref in self._directory.holdings(kind)}
-        return frozenset(held - view.offer.ids - view.known)
+        held = self._all_offers.beside(kind, self._agreed(peer), view.offer, at_most=at_most)
+        return held - view.known
 
     def note_met(self, peer: str, kind: EnvelopeKind, ids: Collection[bytes]) -> None:
         """`peer` has these in its view."""
@@ -293,7 +320,7 @@ class FederationDirectoryReplicationBridge:
             The ids, oldest first for the reason `lacking` gives, and how many wait: the peer took
             them a moment ago and did not come to know them.
         """
-        offered = [ref.envelope_hash for ref in reversed(self._offer(kind).refs)]
+        offered = [ref.envelope_hash for ref in reversed(self._offer(peer, kind).refs)]
         if ids is not None:
             offered = [one for one in offered if one in ids]
         now_s = self._clock()
@@ -349,7 +376,7 @@ class FederationDirectoryReplicationBridge:
     # -- inside ------------------------------------------------------------------------------
 
     def _view(self, peer: str, kind: EnvelopeKind) -> View:
-        offer = self._offer(kind)
+        offer = self._offer(peer, kind)
         now_s = self._clock()
         with self._lock:
             memory = self._memory(peer)
@@ -379,33 +406,20 @@ class FederationDirectoryReplicationBridge:
                 one for one in beyond if is_known(memory, (kind, one), standing.get(one), now_s)
             )
 
-    def _offer(self, kind: EnvelopeKind) -> Offer:
-        trusted = self._trusted()
-        generation = self._directory.generation(kind)
+    def _offer(self, peer: str, kind: EnvelopeKind) -> Offer:
+        return self._all_offers.of(kind, self._agreed(peer))
+
+    def _agreed(self, peer: str) -> Terms:
         with self._lock:
-            cached = self._offers.get(kind)
-        if cached is not None and (cached.generation, cached.trusted) == (generation, trusted):
-            return cached
+            return self._terms.get(peer, self._own_terms)
 
-        def charged(signers: tuple[str, ...]) -> tuple[str, ...]:
-            if not is_ours(kind, signers, trusted.__contains__):
-                return ()
-            return tuple(name for name in signers if name in trusted)
-
-        newest, left_out = self._directory.newest(kind, charged, limit=OFFER_REFS_MAX)
-        refs = tuple(newest)
-        ids = frozenset(ref.envelope_hash for ref in refs)
-        offer = Offer(generation, trusted, refs, ids, self._digest(kind, generation, ids), left_out)
-        with self._lock:
-            self._offers[kind] = offer
-        return offer
-
-    def _digest(self, kind: EnvelopeKind, generation: int, ids: frozenset[bytes]) -> SetDigest:
-        """The kept digest when everything held is offered, else one computed for the offer."""
-        whole = self._directory.digest(kind)
-        if whole.count == len(ids) and self._directory.generation(kind) == generation:
-            return whole
-        return digest_of(ids)
+    def _may_go(self, peer: str, row: StoredRow) -> bool:
+        """The offer decides what a scope holds; ours or not is looked at now."""
+        if row.shelf is not Shelf.FEDERATION:
+            return False
+        terms = self._agreed(peer)
+        is_said = row.introduced or is_ours(row.kind, row.signers, self._trusted().__contains__)
+        return is_said and self._all_offers.holds(terms, row.kind, row.envelope_id)
 
     def _memory(self, peer: str) -> PeerMemory:
         assert self._lock.locked(), "memories are read and written under the lock"
@@ -438,9 +452,3 @@ class FederationDirectoryReplicationBridge:
     def _count(self, what: str, reason: str, number: int = 1) -> None:
         with self._lock:
             self._counts[what, reason] += number
-
-
-def _may_pass_on(row: StoredRow, trusted: frozenset[str]) -> bool:
-    """Federation shelf, and said by one of ours, or what that relies on."""
-    is_said = row.introduced or is_ours(row.kind, row.signers, trusted.__contains__)
-    return row.shelf is Shelf.FEDERATION and is_said

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ciris_mesh.directory.base import Shelf, StoredRow
+from ciris_mesh.directory.base import RowHead, Shelf, StoredRow
 from ciris_mesh.directory.buckets import BucketDigest, bucket_of
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.pools import PoolLimits
@@ -162,6 +162,36 @@ class MemoryStore:
         found = self.named(token, limit=limit, after=after)
         return [(position, row.kind, row.envelope_id) for position, row in found]
 
+    def heads(self, kind: EnvelopeKind) -> list[RowHead]:
+        """See Store."""
+        return [_head(row) for row in self._federation_rows(kind)]
+
+    def heads_named(self, names: Sequence[str]) -> list[RowHead]:
+        """See Store."""
+        with self._lock:
+            found = {one: None for name in names for one in self._names.get(name, ())}
+            return self._heads(found)
+
+    def heads_relied(self, names: Sequence[Name]) -> list[RowHead]:
+        """See Store."""
+        with self._lock:
+            return self._heads({one: None for name in names for one in self._relied.get(name, ())})
+
+    def idle_ids(self, first: str, end: str, kinds: Collection[EnvelopeKind]) -> list[bytes]:
+        """See Store."""
+        with self._lock:
+            found = {
+                one: None
+                for name, rows in self._names.items()
+                if first <= name < end
+                for one in rows
+            }
+            relied = {
+                one for (kind, _), rows in self._relied.items() if kind in kinds for one in rows
+            }
+            heads = self._heads(found)
+        return [one.envelope_id for one in heads if (one.kind, one.envelope_id) not in relied]
+
     def note_stranger(self, row: StoredRow, peer: str, signer: str) -> None:
         """See Store."""
         with self._lock:
@@ -254,6 +284,10 @@ class MemoryStore:
     def close(self) -> None:
         """See Store."""
 
+    def _heads(self, names: Iterable[Name]) -> list[RowHead]:
+        rows = (self._rows[kind][envelope_id][1] for kind, envelope_id in names)
+        return [_head(row) for row in rows if row.shelf is Shelf.FEDERATION]
+
     def _federation_rows(self, kind: EnvelopeKind) -> list[StoredRow]:
         with self._lock:
             rows = [row for _, row in self._rows[kind].values()]
@@ -270,3 +304,7 @@ class MemoryStore:
                 first = self._keys.get(row.subject)
                 if first is None or first.envelope_id == row.envelope_id:
                     self._keys[row.subject] = row
+
+
+def _head(row: StoredRow) -> RowHead:
+    return RowHead(row.kind, row.envelope_id, row.seq, row.subject, row.signers, row.introduced)

@@ -12,9 +12,9 @@ from typing import Final
 
 from ciris_mesh.directory.backoff import BackoffMemory
 from ciris_mesh.directory.base import SetDigest, Standing
+from ciris_mesh.directory.offers import Offer
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
-from ciris_mesh.wire.messages import EnvelopeRef
 
 #: Ids remembered per peer and reason. 200 bytes each, so 50 hostile peers cost 60 MB at worst.
 #: A peer that fills it is not asked for that kind at all for a while: forgetting single ids would
@@ -31,21 +31,9 @@ UNSERVED_FIRST_S: Final = 60.0
 UNSERVED_LONGEST_S: Final = 3_600.0
 
 #: Refusals that say nothing about the bytes: there may be room later.
-_NO_ROOM: Final = frozenset({Reason.POOL_FULL, Reason.SIGNER_QUOTA, Reason.PEER_QUOTA})
+NO_ROOM: Final = frozenset({Reason.POOL_FULL, Reason.SIGNER_QUOTA, Reason.PEER_QUOTA})
 
 Key = tuple[EnvelopeKind, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What may be offered of one kind, and the state of things it was read in."""
-
-    generation: int
-    trusted: frozenset[str]
-    refs: tuple[EnvelopeRef, ...]
-    ids: frozenset[bytes]
-    digest: SetDigest
-    left_out: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +147,7 @@ def is_known(memory: PeerMemory, key: Key, standing: Standing | None, now_s: flo
 def remember(memory: PeerMemory, key: Key, verdict: Verdict, now_s: float) -> None:
     """Keep what a verdict on this peer's copy means for asking it again."""
     match verdict.outcome:
-        case Outcome.REFUSED if verdict.reason in _NO_ROOM:
+        case Outcome.REFUSED if verdict.reason in NO_ROOM:
             memory.note_unserved(key, now_s)
         case Outcome.REFUSED | Outcome.MALFORMED:
             memory.note_refused(key, now_s)

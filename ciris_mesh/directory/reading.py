@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
-from ciris_mesh.directory.base import ReplicationDirectory, Shelf, StoredRow
+from ciris_mesh.directory.base import ReplicationDirectory, RowHead, Shelf, StoredRow
 from ciris_mesh.directory.store import Store
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.names import end_name
 from ciris_mesh.wire.messages import EnvelopeRef
 
 
@@ -46,6 +47,25 @@ class StoreReading(ReplicationDirectory):
     def named_rows(self, name: str, *, limit: int) -> list[StoredRow]:
         """Rows, on any shelf, that answer to a name or a token; at most `limit`."""
         return [row for _, row in self._store.named(name, limit=limit, after=0)]
+
+    def heads(self, kind: EnvelopeKind) -> list[RowHead]:
+        """Every federation-shelf row of a kind, in no order."""
+        return self._store.heads(kind)
+
+    def heads_named(self, names: Sequence[str]) -> list[RowHead]:
+        """Federation-shelf rows that answer to any of these names, each once."""
+        return self._store.heads_named(names)
+
+    def heads_relied(self, heads: Sequence[RowHead]) -> list[RowHead]:
+        """Federation-shelf rows without which these could not have been admitted, each once."""
+        return self._store.heads_relied([(head.kind, head.envelope_id) for head in heads])
+
+    def ended(
+        self, kind: EnvelopeKind, first_day: int, kinds: Collection[EnvelopeKind]
+    ) -> frozenset[bytes]:
+        """Ids of rows that ended before that day and on which no row of `kinds` relied."""
+        first, end = end_name(kind, 0), end_name(kind, first_day)
+        return frozenset(self._store.idle_ids(first, end, kinds)) if first_day else frozenset()
 
     def counts(self) -> dict[tuple[EnvelopeKind, Shelf], int]:
         """Rows per kind and shelf; zero rows are left out."""

@@ -26,7 +26,7 @@ from ciris_mesh.directory.dbfile import (
 from ciris_mesh.errors import DirectoryError
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
-from ciris_mesh.records.names import names_of
+from ciris_mesh.records.names import end_name, last_day, names_of
 from ciris_mesh.records.tokens import key_token, tokens_of
 
 Migration = Callable[[sqlite3.Connection], None]
@@ -169,6 +169,19 @@ def _names_by_speaker(connection: sqlite3.Connection) -> None:
         connection.executemany("INSERT OR IGNORE INTO answer VALUES (?, ?)", pairs)
 
 
+def _ends(connection: sqlite3.Connection) -> None:
+    """What has ended is found by its day, and what relies on a row by that row."""
+    connection.execute("CREATE INDEX relied_on ON relied (on_position)")
+    rows = connection.execute(
+        "SELECT position, kind, bytes FROM record JOIN envelope USING (position)"
+    )
+    for position, number, raw in rows:
+        envelope = parse_envelope(_KIND_OF[number], raw)
+        if (day := last_day(envelope)) is not None:
+            name = end_name(envelope.kind, day)
+            connection.execute("INSERT OR IGNORE INTO answer VALUES (?, ?)", (name, position))
+
+
 #: Oldest first. Position is version: append only.
 MIGRATIONS: Final[tuple[tuple[str, Migration], ...]] = (
     ("base tables", _base_tables),
@@ -176,6 +189,7 @@ MIGRATIONS: Final[tuple[tuple[str, Migration], ...]] = (
     ("answers to tokens", _answers),
     ("names for questions", _names),
     ("names by who said it", _names_by_speaker),
+    ("ends of records", _ends),
 )
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ciris_mesh.directory.base import Shelf, Source, StoredRow
+from ciris_mesh.directory.base import RowHead, Shelf, Source, StoredRow
 from ciris_mesh.directory.buckets import BucketDigest
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.wire.messages import EnvelopeRef
@@ -139,6 +139,25 @@ class Store(Protocol):
 
     def ids(self, token: str, *, limit: int, after: int) -> list[tuple[int, EnvelopeKind, bytes]]:
         """(position, kind, envelope id) of what answers to `token`, as `named`."""
+        ...
+
+    def heads(self, kind: EnvelopeKind) -> list[RowHead]:
+        """Federation-shelf rows of a kind without their bytes, in no order."""
+        ...
+
+    def heads_named(self, names: Sequence[str]) -> list[RowHead]:
+        """Federation-shelf rows that answer to any of these, each once, without their bytes."""
+        ...
+
+    def heads_relied(self, names: Sequence[Name]) -> list[RowHead]:
+        """Federation-shelf rows that `rely` said any of these rows relied on, each once."""
+        ...
+
+    def idle_ids(self, first: str, end: str, kinds: Collection[EnvelopeKind]) -> list[bytes]:
+        """Federation-shelf rows that answer to a name from `first` to before `end`.
+
+        Without those that a row of `kinds` relied on.
+        """
         ...
 
     def note_stranger(self, row: StoredRow, peer: str, signer: str) -> None:

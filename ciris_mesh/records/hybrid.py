@@ -165,6 +165,13 @@ class FederationKey:
         classical = self._ed25519.sign(message)
         return HybridSignature(classical, self._mldsa65.sign(message + classical))
 
+    def sign_classical(self, message: bytes) -> bytes:
+        """Sign with the Ed25519 half alone, for what registry nodes verify. 64 bytes.
+
+        Records are never signed so: `message` must start with a domain that no record has.
+        """
+        return self._ed25519.sign(message)
+
 
 def verify_hybrid(
     public: HybridPublicKey,
@@ -184,6 +191,11 @@ def verify_hybrid(
     if not _verify_mldsa65(public.mldsa65, message + signature.ed25519, signature.mldsa65):
         return Reason.PQC_SIGNATURE_INVALID
     return Reason.NONE
+
+
+def verify_classical(ed25519: bytes, message: bytes, signature: bytes) -> bool:
+    """Say whether an Ed25519 signature stands, for what registry nodes sign beside records."""
+    return _verify_ed25519(ed25519, message, signature)
 
 
 def verify_halves(

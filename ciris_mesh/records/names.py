@@ -13,6 +13,7 @@ subject reads rows by name and nothing else: it never looks through a table.
     family=<id>  community=<id>  rosters, removals    location=<subject>
     organization=<org_id>        admins=<org_id>      grants of org_admin
     membership=<org_id>|<user>   license=<license_id>
+    ends=<kind>|<day>            records of a kind that end on a day, counted from 1970
 
 The word never ends in a colon, so no name is a token.
 """
@@ -25,11 +26,18 @@ from typing import Final
 
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
+from ciris_mesh.records.timestamps import to_unix_ns
 
 #: The member of a signed envelope by which one attestation refers to another.
 REFERENCE_MEMBER: Final = "references_attestation_id"
 
 ALL_REVOCATIONS: Final = "revocations="
+
+#: Days in five digits, so that they sort as text: until the year 2243.
+DAY_MAX: Final = 99_999
+_DAY_NS: Final = 86_400 * 1_000_000_000
+#: Columns that say until when a record counts.
+_ENDS: Final = ("valid_until", "expires_at")
 
 _K: Final = EnvelopeKind
 
@@ -42,7 +50,23 @@ def name(word: str, *values: str) -> str:
 
 def names_of(envelope: Envelope) -> tuple[str, ...]:
     """What this record is found by, on whichever shelf it stands. Each once."""
-    return tuple(dict.fromkeys(_NAMES[envelope.kind](envelope)))
+    day = last_day(envelope)
+    ends = [] if day is None else [end_name(envelope.kind, day)]
+    return tuple(dict.fromkeys([*_NAMES[envelope.kind](envelope), *ends]))
+
+
+def last_day(envelope: Envelope) -> int | None:
+    """The day, counted from 1970, on which this record ends; None when it does not."""
+    for column in _ENDS:
+        value = envelope.record.get(column)
+        if isinstance(value, str) and KINDS[envelope.kind].field(column) is not None:
+            return min(DAY_MAX, max(0, to_unix_ns(value) // _DAY_NS))
+    return None
+
+
+def end_name(kind: EnvelopeKind, day: int) -> str:
+    """The name of records of a kind that end on a day. Names of earlier days are smaller."""
+    return name("ends", kind.value, f"{day:05}")
 
 
 def reference_of(attestation: Envelope) -> str:

@@ -122,13 +122,17 @@ class Air:
                 if row.medium == "radio":
                     self._count(row, now_s)
 
-    def tick(self) -> None:
-        """Count what the interfaces sent, and hand over what may go. Blocks for a moment."""
-        for row in self.look():
+    def tick(self) -> list[InterfaceRow]:
+        """Count what the interfaces sent, and hand over what may go; returns them. Blocks for a
+        moment.
+        """
+        rows = self.look()
+        for row in rows:
             if row.medium == "radio":
                 self.pump(row.name)
         if self._clock() - self._saved_s >= SAVE_S:
             self.save()
+        return rows
 
     def _count(self, row: InterfaceRow, now_s: float) -> None:
         price = on_air(row)

@@ -150,26 +150,36 @@ def export_bundle(
             os.fsync(file.fileno())
             file.seek(0)
             _read_back(path, file, count)
-        _give_name(staged, path, replace=replace)
+        give_name(staged, path, replace=replace)
     except BaseException:
         with contextlib.suppress(OSError):
             staged.unlink()
         raise
-    sync_directory(path.parent)
     return count
 
 
 def _read_back(path: Path, file: BinaryIO, count: int) -> None:
     reader = BundleReader()
-    records = sum(isinstance(item, BundledRecord) for item in _items(reader, file))
+    records = sum(isinstance(item, BundledRecord) for item in items(reader, file))
     if not reader.is_complete or records != count:
         raise OperatorError(f"{path} does not read back as written; check the disk and try again")
 
 
-def _give_name(staged: Path, path: Path, *, replace: bool) -> None:
+def give_name(staged: Path, path: Path, *, replace: bool) -> None:
+    """Let a file written beside its place become `path`, durably.
+
+    Raises:
+        OperatorError: the name was taken meanwhile, and `replace` is False.
+        OSError: the disk said no.
+    """
     if replace:
         os.replace(staged, path)
-        return
+    else:
+        _take_name(staged, path)
+    sync_directory(path.parent)
+
+
+def _take_name(staged: Path, path: Path) -> None:
     try:
         os.link(staged, path)  # unlike rename, this fails when the name is taken meanwhile
         staged.unlink()
@@ -185,7 +195,8 @@ def _there_already(path: Path) -> str:
     return f"{path} is there already; choose another name, or add --force to replace it"
 
 
-def _items(reader: BundleReader, source: BinaryIO) -> Iterator[Item]:
+def items(reader: BundleReader, source: BinaryIO) -> Iterator[Item]:
+    """What a reader finds in the rest of an open file."""
     while data := source.read(_READ_BYTES):
         yield from reader.feed(data)
     yield from reader.close()
@@ -277,7 +288,7 @@ class _Import:
         reader = BundleReader()
         begun = False
         try:
-            for item in _items(reader, self._source):
+            for item in items(reader, self._source):
                 begun = True
                 self._take(item)
         except DecodeError as error:

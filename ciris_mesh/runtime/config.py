@@ -17,8 +17,9 @@ from typing import Any, Final
 
 from ciris_mesh.errors import ConfigError
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.scope import Scope
 from ciris_mesh.runtime.files import UNALTERED, TooLarge, UnsafeMode, read_bounded, why
-from ciris_mesh.runtime.options import OPTIONS, SECTION_HELP, Option
+from ciris_mesh.runtime.options import OPTIONS, SECTION_HELP, Option, RegistryPin
 from ciris_mesh.runtime.radiosettings import RadioSettings
 
 #: The example with every pin a registry could have is well below this.
@@ -37,6 +38,7 @@ class NodeSettings:
     kinds: frozenset[EnvelopeKind]
     announce_interval_h: float
     log_level: int
+    clock: str
 
     @property
     def logging_level(self) -> int:
@@ -59,12 +61,13 @@ class ReticulumSettings:
 
 @dataclass(frozen=True, slots=True)
 class RoundSettings:
-    """[rounds]. `frame`: version byte, 0x81 or 0x01."""
+    """[rounds]. `frame`: version byte, 0x81 or 0x01. `scope`: what the node wants."""
 
     cadence_s: float
     no_progress_timeout_s: float
     tau_partial_s: float
     frame: int
+    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,14 @@ class TrustSettings:
     partner_stewards: frozenset[str]
     partner_threshold: int
     hardware_types: tuple[str, ...]
+    registries: tuple[RegistryPin, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """[registry]. `edge`: whether registry nodes can link to this one."""
+
+    edge: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +96,24 @@ class ControlSettings:
 
     group: str
     acting_users: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSettings:
+    """[operator]. `propagation_node`: 16 bytes. `alerts`: of `notify.alerts.LASTS_S`."""
+
+    enabled: bool
+    propagation_node: bytes | None
+    stale_h: float
+    alerts: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PageSettings:
+    """[page]. `allowed`: identity hashes, 16 bytes each; None for everybody."""
+
+    enabled: bool
+    allowed: frozenset[bytes] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +130,9 @@ class Config:
     trust: TrustSettings
     control: ControlSettings
     radio: RadioSettings
+    operator: OperatorSettings
+    page: PageSettings
+    registry: EdgeSettings = EdgeSettings()
     warnings: tuple[str, ...] = ()
 
 
@@ -146,6 +178,9 @@ def parse_config(data: bytes, label: str = "config") -> Config:
         TrustSettings(**values["trust"]),
         ControlSettings(**values["control"]),
         RadioSettings(**values["radio"]),
+        OperatorSettings(**values["operator"]),
+        PageSettings(**values["page"]),
+        EdgeSettings(**values["registry"]),
         tuple(warnings),
     )
 
@@ -168,7 +203,9 @@ def example_config(given: Mapping[tuple[str, str], str] = MappingProxyType({})) 
 
 
 def _comment(text: str) -> list[str]:
-    return textwrap.wrap(text, 78, initial_indent="# ", subsequent_indent="# ")
+    return textwrap.wrap(
+        text, 78, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+    )
 
 
 def _sections(data: bytes, label: str) -> dict[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from ciris_mesh.runtime.access import access_from
 from ciris_mesh.runtime.announcing import Announcer
 from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.budget import RadioBudget
-from ciris_mesh.runtime.clock import SystemClock
+from ciris_mesh.runtime.clock import clock_of
 from ciris_mesh.runtime.config import Config, load_config
 from ciris_mesh.runtime.control import ControlServer
 from ciris_mesh.runtime.ending import EndSignals
@@ -27,8 +27,10 @@ from ciris_mesh.runtime.home import Home, HomeLock
 from ciris_mesh.runtime.keyfiles import read_key_file
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.operations import READ_OPS, Operations, peer_config
+from ciris_mesh.runtime.operatorparts import People
 from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
+from ciris_mesh.runtime.registries import registry_settings
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
 from ciris_mesh.runtime.trusting import trust_of
@@ -69,11 +71,14 @@ def run(home: Home, options: RunOptions | None = None) -> int:
         rns_config_dir = options.rns_config_dir or config.reticulum.config_dir
         with reticulum_errors(rns_config_dir):
             start_reticulum(rns_config_dir)
+        people = People(home, config, operations)
+        people.open()  # takes signals as Reticulum did, so before ours
+        stack.callback(people.stop)
         ending = stack.enter_context(EndSignals())
         for_group = bool(config.control.group)
         control = ControlServer(
             home.socket_path(for_group=for_group),
-            operations.table(),
+            {**operations.table(), **people.table()},
             access=access_from(config.control, READ_OPS),
         )
         control.start()
@@ -83,6 +88,7 @@ def run(home: Home, options: RunOptions | None = None) -> int:
         announcer = Announcer(node, interval_s=config.node.announce_interval_s(radio=False))
         announcer.start()
         stack.callback(announcer.stop)
+        people.start()
         logger.info("node.ready key_id=%s", node.key_id)
         print(f"ready {node.key_id}", file=sys.stderr, flush=True)  # noqa: T201 (for whoever waits)
         ending.wait()
@@ -94,7 +100,7 @@ def run(home: Home, options: RunOptions | None = None) -> int:
 def _build(
     home: Home, config: Config, options: RunOptions, stack: ExitStack
 ) -> tuple[Node, Operations]:
-    clock, rounds = SystemClock(), config.rounds
+    clock, rounds = clock_of(home, keeps=True), config.rounds
     key = read_key_file(home.federation_key).key()
     trust = trust_of(config.trust)
     directory = SqliteDirectory(home.database, trust=trust)
@@ -105,6 +111,7 @@ def _build(
         home.identity,
         announce_kinds=config.reticulum.announce_kinds,
         kinds=config.node.kinds,
+        edge=config.registry.edge,
     )
     node = Node(
         key,
@@ -119,9 +126,12 @@ def _build(
             rounds=SchedulerConfig(rounds.cadence_s, rounds.no_progress_timeout_s),
             tau_partial_s=rounds.tau_partial_s,
             pinned=frozenset(config.trust.pinned),
+            scope=rounds.scope,
             radio=config.radio,
             air_file=home.storage / "airtime.json",
+            registries=registry_settings(config.trust.registries, home.storage / "registries"),
         ),
+        edge=transport.edge,
     )
     for peer in book.peers():
         node.add_peer(peer_config(peer))

@@ -3,6 +3,7 @@
     either side            Hello: versions, kinds, nonce, hash of my binding
     who lacks the binding  BindingWanted
     the other              BindingOffer: binding, and my key record for a first contact
+    who lacks the scope    ScopeWanted, answered by ScopeOffer
     who dislikes it        Refusal: a stable reason, then the link is closed
 
 A frame's sender is link -> RNS identity -> verified binding -> key id, never something in a frame.
@@ -11,7 +12,8 @@ Any error is "not attributed".
 
 from __future__ import annotations
 
-import hashlib
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,10 +23,12 @@ from ciris_mesh.errors import MeshError
 from ciris_mesh.records.binding import Binding, verify_binding
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Reason
+from ciris_mesh.records.scope import ALL, TRUST, Scope, Terms, read_spelled, terms_of
 from ciris_mesh.runtime.bindings import BindingStore, address_of
 from ciris_mesh.runtime.recoding import batch_of, key_record_of
 from ciris_mesh.transport.base import Address, LinkId
 from ciris_mesh.wire.mesh import (
+    DAY_MAX,
     BindingOffer,
     BindingWanted,
     Digests,
@@ -32,6 +36,8 @@ from ciris_mesh.wire.mesh import (
     KindDigest,
     MeshMessage,
     Refusal,
+    ScopeOffer,
+    ScopeWanted,
 )
 from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
@@ -42,10 +48,10 @@ WIRE_VERSIONS: Final = (0x01, 0x02, 0x81)
 #: What of 0x81, beyond the handshake and digests, this build speaks.
 CAPABILITIES: Final = CAPABILITY_RECORDS | CAPABILITY_RECONCILE
 
-#: What "everything" hashes to as a scope; partial scopes come with their own hash.
-SCOPE_ALL: Final = hashlib.sha256(b"all").digest()[:8]
-
 NO_DIGEST: Final = bytes(8)
+
+#: Scopes of peers kept, so that each is spelled once and not on every link: 1 kB each.
+SCOPES_MAX: Final = 64
 
 _DAY_MS: Final = 86_400_000
 
@@ -58,6 +64,7 @@ class OwnSelf:
     key_envelope: bytes
     kinds: tuple[EnvelopeKind, ...]
     capabilities: int = CAPABILITIES
+    scope: Scope = ALL
 
 
 @dataclass(slots=True)
@@ -76,6 +83,9 @@ class LinkState:
         is_hushed: "no air" was said on it, and nothing more will be.
         early: a comparison the peer sent before we had its binding.
         broken: a frame was lost for want of room; those after it must not count.
+        day: as our hello on it stated it.
+        scope: the peer's; None while it is not known.
+        scope_told: we spelled ours.
         kinds, capabilities: those both ends state; none before the peer's hello.
         replaced: another link to the same peer was settled on and this one is being closed. What
             the peer said on it before it noticed is no fault, and is said again on the other.
@@ -102,8 +112,21 @@ class LinkState:
     interface: str = ""
     is_theirs_to_open: bool = False
     is_hushed: bool = False
+    day: int = 0
+    scope: Scope | None = None
+    scope_told: bool = False
     kinds: frozenset[EnvelopeKind] = field(default_factory=frozenset)
     capabilities: int = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Is it known who the peer is, and what it wants?"""
+        return self.key_id is not None and self.scope is not None
+
+    def terms(self, ours: Scope) -> Terms:
+        """What this node and the peer compare: what both want, as of the older day."""
+        assert self.hello is not None, "asked when the peer is known"
+        return terms_of(ours, self.scope or ALL, min(self.day, self.hello.day))
 
     @property
     def their_count(self) -> int:
@@ -145,17 +168,25 @@ class Greeter:
         self._bindings = bindings
         self._directory = directory
         self._wall_ms = wall_ms
+        self._lock = threading.Lock()  # guards the scopes that peers spelled
+        self._scopes = OrderedDict({scope.hash8: scope for scope in (ALL, TRUST, own.scope)})
+
+    @property
+    def scope(self) -> Scope:
+        """What this node wants."""
+        return self._own.scope
 
     def hello(self, state: LinkState) -> Hello:
         """This node's hello on that link."""
         state.hello_sent = True
+        state.day = min(DAY_MAX, max(0, self._wall_ms() // _DAY_MS))
         return Hello(
             wire_versions=WIRE_VERSIONS,
             capabilities=self._own.capabilities,
             kinds=self._kinds(state),
-            scope_hash=SCOPE_ALL,
+            scope_hash=self._own.scope.hash8,
             nonce=state.nonce,
-            day=max(0, self._wall_ms() // _DAY_MS),
+            day=state.day,
             view_digest=NO_DIGEST,
             binding_hash=self._own.binding.hash8,
         )
@@ -175,6 +206,11 @@ class Greeter:
             case BindingOffer() if state.binding_wanted and state.key_id is None:
                 reason = self._judge(state, message)
                 return [Refusal(reason)] if reason else []
+            case ScopeWanted() if self._own.scope.ids and not state.scope_told:
+                state.scope_told = True
+                return [ScopeOffer(self._own.scope.spelled)]
+            case ScopeOffer() if state.hello is not None and state.scope is None:
+                return self._spelled(state, state.hello, message)
             case _:
                 return [Refusal("out_of_turn")]
 
@@ -194,6 +230,12 @@ class Greeter:
         replies: list[MeshMessage] = [] if state.hello_sent else [self.hello(state)]
         if not set(hello.wire_versions) & set(WIRE_VERSIONS):
             return [*replies, Refusal("no_common_version")]
+        with self._lock:
+            scope = self._scopes.get(hello.scope_hash)
+        if scope is None:
+            replies.append(ScopeWanted())
+        else:
+            self._agree(state, scope)
         known = self._bindings.get(state.address) if state.address is not None else None
         if known is not None and known.hash8 == hello.binding_hash and self._holds(known):
             state.key_id = known.key_id
@@ -201,9 +243,32 @@ class Greeter:
         state.binding_wanted = True
         return [*replies, BindingWanted()]
 
+    def _spelled(self, state: LinkState, hello: Hello, offer: ScopeOffer) -> list[MeshMessage]:
+        try:
+            scope = read_spelled(offer.communities)
+        except ValueError:
+            return [Refusal("scope_malformed")]
+        if scope.hash8 != hello.scope_hash:
+            return [Refusal("scope_mismatch")]
+        with self._lock:
+            self._scopes[scope.hash8] = scope
+            if len(self._scopes) > SCOPES_MAX:
+                oldest = next(it for it, known in self._scopes.items() if self._may_forget(known))
+                del self._scopes[oldest]
+        self._agree(state, scope)
+        return []
+
+    def _may_forget(self, scope: Scope) -> bool:
+        return bool(scope.ids) and scope != self._own.scope
+
+    def _agree(self, state: LinkState, scope: Scope) -> None:
+        state.scope = scope
+        state.kinds &= scope.kinds
+
     def _kinds(self, state: LinkState) -> tuple[EnvelopeKind, ...]:
         off = frozenset() if self._off is None else self._off(state)
-        return tuple(kind for kind in self._own.kinds if kind not in off)
+        wanted = self._own.scope.kinds
+        return tuple(kind for kind in self._own.kinds if kind in wanted and kind not in off)
 
     def _holds(self, binding: Binding) -> bool:
         """Is a remembered binding still good? Its signature is checked again: files can rot."""

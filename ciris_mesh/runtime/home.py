@@ -4,6 +4,7 @@
     identity          the 64 secret bytes of the node's Reticulum identity
     federation.key    the seeds it signs with
     peers             whom it exchanges with
+    operators         the people who may ask it by message
     storage/          the record store
     logfile, lock, control.sock
 
@@ -18,7 +19,7 @@ import hashlib
 import os
 import shlex
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -67,6 +68,11 @@ class Home:
     def peers(self) -> Path:
         """The peer book."""
         return self.path / "peers"
+
+    @property
+    def operators(self) -> Path:
+        """The people who may ask it by message."""
+        return self.path / "operators"
 
     @property
     def storage(self) -> Path:
@@ -243,7 +249,8 @@ def create_home(path: Path, files: Mapping[str, bytes], *, replace: bool = False
     directory is no home yet.
 
     Args:
-        files: name -> contents; must hold "config". Every file is 0600.
+        files: name -> contents; must hold "config". A name may have folders before it. Every
+            file is 0600, every folder 0700.
         replace: move a home that is there aside, to `<path>.old-<n>`; it is never deleted.
 
     Raises:
@@ -299,17 +306,26 @@ def _fill(path: Path, files: Mapping[str, bytes]) -> None:
         raise ConfigError(
             f"{path} can be changed by others; run: chmod go-w {shlex.quote(str(path))}"
         )
+    folders = _folders(files)
     try:
-        (path / "storage").mkdir(mode=0o700)
+        for folder in folders:
+            (path / folder).mkdir(mode=0o700)
         for name in sorted(files, key=lambda name: name == _CONFIG):
             write_atomic(path / name, files[name], replace=False)
     except BaseException:
         for name in files:
             with contextlib.suppress(OSError):
                 (path / name).unlink()
-        with contextlib.suppress(OSError):
-            (path / "storage").rmdir()
+        for folder in reversed(folders):
+            with contextlib.suppress(OSError):
+                (path / folder).rmdir()
         raise
+
+
+def _folders(files: Iterable[str]) -> list[Path]:
+    """Those the files need, outer ones first."""
+    needed = {parent for name in files for parent in Path(name).parents} - {Path()}
+    return sorted(needed | {Path("storage")})
 
 
 def _replace(path: Path, files: Mapping[str, bytes]) -> None:

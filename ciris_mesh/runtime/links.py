@@ -31,8 +31,8 @@ from ciris_mesh.transport.base import (
     LinkId,
     LinkIdentified,
     LinkUp,
+    MeshEvent,
     NodeHeard,
-    TransportEvent,
 )
 from ciris_mesh.transport.reasons import DownReason
 from ciris_mesh.wire.frame import try_unwrap
@@ -82,7 +82,7 @@ class Links:
 
     # -- transport threads: note and queue ---------------------------------------------------
 
-    def handle(self, event: TransportEvent) -> None:
+    def handle(self, event: MeshEvent) -> None:
         """Take one transport event. A frame for which there is no room takes its link along."""
         match event:
             case LinkUp():
@@ -201,7 +201,7 @@ class Links:
             state.link,
             self._scheduler.config.no_progress_timeout_s,
             queue=lambda task: self._queue(state, task),
-            is_over=lambda: state.key_id is not None or self._state(state.link) is None,
+            is_over=lambda: state.is_known or self._state(state.link) is None,
             then=give_up,
         )
 
@@ -287,8 +287,8 @@ class Links:
                 self._refused(state, reason)
             case NoAir(wait_s=wait_s):
                 self._hushed(state, wait_s)
-            case Digests() if state.key_id is None:
-                state.early = message  # the peer knows us already; we wait for its binding
+            case Digests() if not state.is_known:
+                state.early = message  # the peer knows us already; we wait for its word
             case Digests():
                 self._exchange.compared(state, message)
             case Records():
@@ -301,7 +301,7 @@ class Links:
                     if isinstance(reply, Refusal):
                         self._turn_away(state, reply.reason)
                         return
-                if state.key_id is not None:
+                if state.key_id is not None and state.is_known:
                     self._attributed(state, state.key_id)
 
     def _records(self, state: LinkState, message: Records) -> None:
@@ -422,6 +422,7 @@ class Links:
         peer.reason = ""
         peer.check_out = 0
         self._settle_radio(peer, state)
+        self._parts.bridge.agree(peer.config.key_id, state.terms(self._greeter.scope))
         logger.info("link.ready peer=%s medium=%s", peer.config.key_id, state.medium)
         early, state.early = state.early, None
         if early is not None:

@@ -21,7 +21,8 @@ from ciris_mesh.runtime.handshake import CAPABILITIES, OwnSelf
 from ciris_mesh.runtime.ownself import make_binding
 from ciris_mesh.runtime.peers import PeerConfig
 from ciris_mesh.runtime.runtime import ReplicationHandle, ReplicationRuntime, RuntimeConfig
-from ciris_mesh.transport.base import Transport
+from ciris_mesh.transport.base import EdgePort, Transport
+from ciris_mesh.wire.edge_announce import attest, encode_attestation
 
 
 class Node:
@@ -36,6 +37,7 @@ class Node:
         capabilities: what of 0x81 it states in its hellos; see `handshake.CAPABILITIES`.
         binding: says that `key` speaks through the transport's identity; signed anew when left
             out.
+        edge: where registry nodes link to; see ReplicationRuntime.
 
     Two nodes in one process, each with what the other signed:
 
@@ -68,6 +70,7 @@ class Node:
         clock: Callable[[], float] = time.monotonic,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         rng: random.Random | None = None,
+        edge: EdgePort | None = None,
     ) -> None:
         self._key = key
         self.capabilities = capabilities
@@ -81,6 +84,7 @@ class Node:
             or author_key(key, identity_ref=key.key_id, at_ms=now_ms)
         )
         binding = binding or make_binding(key, transport.public_key, now_ms)
+        self._edge, self._epoch = edge, binding.epoch
         self.runtime = ReplicationRuntime(
             directory=self.directory,
             transport=transport,
@@ -95,6 +99,7 @@ class Node:
             clock=clock,
             wall_ms=wall_ms,
             rng=rng,
+            edge=edge,
         )
         self.handle = ReplicationHandle(self.runtime)
 
@@ -121,6 +126,9 @@ class Node:
                 "is the database another node's? restore the right federation.key"
             )
         self.runtime.start()
+        if self._edge is not None:
+            own = attest(self._key, self.runtime.transport.public_key, self._epoch)
+            self._edge.announce(encode_attestation(own))
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """End replication. The directory stays open. Idempotent."""

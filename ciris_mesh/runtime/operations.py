@@ -13,12 +13,13 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.bundle import BATCH_RECORDS_MAX, page_of
-from ciris_mesh.runtime.clock import Clock, signing_allowed
+from ciris_mesh.runtime.clock import Clock, untrusted
 from ciris_mesh.runtime.invite import parse_invite
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.peerbook import Peer as BookPeer
 from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.peers import PeerConfig
+from ciris_mesh.runtime.registryreport import registry_rows
 from ciris_mesh.runtime.reporting import node_status, peer_status
 from ciris_mesh.transport.base import Address
 
@@ -29,7 +30,18 @@ Arguments = dict[str, Any]
 
 #: What members of the configured group may ask; the rest changes something.
 READ_OPS: Final = frozenset(
-    {"status", "budget", "peers", "converged", "ids", "records", "record", "resolve", "events"}
+    {
+        "status",
+        "budget",
+        "peers",
+        "registries",
+        "converged",
+        "ids",
+        "records",
+        "record",
+        "resolve",
+        "events",
+    }
 )
 
 
@@ -58,6 +70,7 @@ class Operations:
             "import_batch": self._import_batch,
             "export_page": self._export_page,
             "peers": self._peers,
+            "registries": lambda _: registry_rows(self.node.runtime),
             "peer_add": self._peer_add,
             "peer_remove": self._peer_remove,
             "sync": self._sync,
@@ -71,9 +84,10 @@ class Operations:
 
     def _status(self, _: Arguments) -> object:
         uptime_s = self.clock.monotonic_s() - self.started_s
-        trusted = signing_allowed(self.clock)
-        word = "trusted" if trusted else "before the build date; set it, nothing is signed"
-        return node_status(self.node, uptime_s=uptime_s, clock=word)
+        word = untrusted(self.clock) or "trusted"
+        return node_status(
+            self.node, uptime_s=uptime_s, clock=word, clock_source=self.clock.source()
+        )
 
     def _budget(self, _: Arguments) -> object:
         runtime = self.node.runtime

@@ -8,7 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from ciris_mesh.notify.alerts import LASTS_S
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.scope import ALL, COMMUNITIES_MAX, TRUST, Scope, communities
 from ciris_mesh.runtime.keyids import (
     FINGERPRINT_BYTES,
     NAME_RULE,
@@ -29,8 +31,15 @@ from ciris_mesh.runtime.radiosettings import (
 
 #: As many signatures as one envelope may carry (`records.envelope`, which loads cryptography).
 PARTNER_STEWARDS_MAX: Final = 16
+#: An Ed25519 public key.
+ED25519_BYTES: Final = 32
+#: Registry nodes of one node: each may hold four links, and there are 64 in all.
+REGISTRIES_MAX: Final = 16
 #: Reticulum's own levels: 0 critical, 3 notice, 4 info, 5 verbose, 6 debug, 7 everything.
 LOG_LEVEL_MAX: Final = 7
+
+#: Hashes of identities and destinations in Reticulum.
+_HASH_BYTES: Final = 16
 
 #: A reader takes the words of an option (ConfigObj splits at commas) and returns its value, or
 #: raises ValueError saying what is allowed.
@@ -87,6 +96,19 @@ def _frame(words: tuple[str, ...]) -> int:
     return int(word, 16)
 
 
+def _scope(words: tuple[str, ...]) -> Scope:
+    if len(words) == 1 and words[0] in (ALL.word, TRUST.word):
+        return Scope(words[0])
+    return communities(words)
+
+
+def _clock(words: tuple[str, ...]) -> str:
+    word = _one(words)
+    if word not in ("system", "assume-trusted"):
+        raise ValueError("no such clock")
+    return word
+
+
 def _name(words: tuple[str, ...]) -> str:
     text = _one(words)
     if text and not is_name(text):
@@ -122,6 +144,38 @@ def _group(words: tuple[str, ...]) -> str:
     return _one(_texts(words))
 
 
+def _yes(words: tuple[str, ...]) -> bool:
+    word = _one(words).lower()
+    if word not in ("yes", "no"):
+        raise ValueError("neither")
+    return word == "yes"
+
+
+def _destination(words: tuple[str, ...]) -> bytes | None:
+    text = _one(words)
+    address = bytes.fromhex(text)
+    if text and len(address) != _HASH_BYTES:
+        raise ValueError("no address")
+    return address or None
+
+
+def _readers(words: tuple[str, ...]) -> frozenset[bytes] | None:
+    if words == ("all",):
+        return None
+    hashes = frozenset(bytes.fromhex(word) for word in words)
+    if any(len(each) != _HASH_BYTES for each in hashes):
+        raise ValueError("no hash")
+    return hashes
+
+
+def _alerts(words: tuple[str, ...]) -> frozenset[str]:
+    if words == ("all",):
+        return frozenset(LASTS_S)
+    if not words or not LASTS_S.keys() >= set(words):
+        raise ValueError("no alert")
+    return frozenset(words)
+
+
 def _pins(words: tuple[str, ...]) -> Mapping[str, bytes]:
     pins: dict[str, bytes] = {}
     for word in words:
@@ -134,6 +188,42 @@ def _pins(words: tuple[str, ...]) -> Mapping[str, bytes]:
     return MappingProxyType(pins)
 
 
+@dataclass(frozen=True, slots=True)
+class RegistryPin:
+    """A registry node of the configuration.
+
+    Attributes:
+        ed25519: the classical half of its federation key, 32 bytes.
+        basis: "row" or "bytes": what its ids are of; "" to find out.
+    """
+
+    key_id: str
+    ed25519: bytes
+    basis: str = ""
+
+
+def _registries(words: tuple[str, ...]) -> tuple[RegistryPin, ...]:
+    pins: dict[str, RegistryPin] = {}
+    for word in words:
+        key_id, digits, *basis = word.split()
+        pin = RegistryPin(key_id, bytes.fromhex(digits), *basis)
+        if len(pin.ed25519) != ED25519_BYTES or not is_key_id(key_id):
+            raise ValueError("no registry")
+        if pin.basis not in ("", "row", "bytes") or key_id in pins:
+            raise ValueError("no basis, or twice")
+        pins[key_id] = pin
+    if len(pins) > REGISTRIES_MAX:
+        raise ValueError("too many")
+    return tuple(pins.values())
+
+
+def _yes_or_no(words: tuple[str, ...]) -> bool:
+    word = _one(words).lower()
+    if word not in ("yes", "no"):
+        raise ValueError("neither")
+    return word == "yes"
+
+
 def _key_ids(words: tuple[str, ...]) -> frozenset[str]:
     if not all(map(is_key_id, words)):
         raise ValueError("no key id")
@@ -144,7 +234,13 @@ _KINDS_ALLOWED: Final = "all, or of " + ", ".join(kind.value for kind in Envelop
 _PINS_ALLOWED: Final = (
     "entries of a key id, a space and 64 hex digits, separated by commas, one key for an id; empty"
 )
+_REGISTRIES_ALLOWED: Final = (
+    "entries of a key id, a space, 64 hex digits and perhaps a space and row or bytes, separated "
+    f"by commas, at most {REGISTRIES_MAX}; empty"
+)
 _KEY_IDS_ALLOWED: Final = "key ids, separated by commas; empty for none"
+_SCOPE_ALLOWED: Final = f"all, trust, or 1 to {COMMUNITIES_MAX} community ids, separated by commas"
+_ALERTS_ALLOWED: Final = "all, or of " + ", ".join(LASTS_S)
 _USERS_ALLOWED: Final = "names of this system, separated by commas; empty for none"
 
 OPTIONS: Final = (
@@ -165,6 +261,12 @@ OPTIONS: Final = (
         "node", "log_level", _whole_number(0, LOG_LEVEL_MAX), "4", f"0 to {LOG_LEVEL_MAX}",
         "How much is logged: 0 critical, 1 errors, 2 warnings, 3 notices, 4 information, "
         "5 to 7 more and more detail.",
+    ),
+    Option(
+        "node", "clock", _clock, "system", "system or assume-trusted",
+        "When the clock may date signatures. system: while NTP, GPS or a battery-backed clock "
+        "vouches for it, as the system says. assume-trusted: always after the build date; for a "
+        "node whose clock you set by hand, and for containers.",
     ),
     Option(
         "reticulum", "config_dir", _directory, "", "an absolute path; empty",
@@ -192,6 +294,13 @@ OPTIONS: Final = (
         "rounds", "frame", _frame, "81", "81 or 01",
         "How records travel between nodes of this project. 81: as compact as they get; 01: as "
         "JSON, several times longer, which other nodes speak in any case.",
+    ),
+    Option(
+        "rounds", "scope", _scope, "all", _SCOPE_ALLOWED,
+        "What this node wants of the federation. trust: keys, occurrences, revocations, removals, "
+        "and the rosters removals rely on. Communities: these, their members, and what records "
+        "about them rely on. Nothing else is asked for, taken or offered, its own included. "
+        "Example: scope = riverside-2abc...",
     ),
     Option(
         "radio", "duty", read_duty, "1%", DUTY_ALLOWED,
@@ -260,6 +369,18 @@ OPTIONS: Final = (
         "accord holder's key is taken.",
     ),
     Option(
+        "trust", "registries", _registries, "", _REGISTRIES_ALLOWED,
+        "Public registry nodes (CIRISEdge) this node exchanges with: key id and Ed25519 key, "
+        "learned by another way than the network. What they deliver without the signatures asked "
+        "for here is only bridged. row: their ids are of rows, before version 14.1; bytes: of "
+        "bytes, from then on; neither: found out.",
+    ),
+    Option(
+        "registry", "edge", _yes_or_no, "no", "yes or no",
+        "Be there for registry nodes, at the destination ciris.edge. For gateways and nodes on "
+        "the internet; never announced on radio.",
+    ),
+    Option(
         "control", "group", _group, "", "the name of a group; empty",
         "Members of this group may ask the running node, and change nothing. Empty: only the "
         "user it runs as. The group must be able to enter this directory: chgrp GROUP and "
@@ -269,6 +390,30 @@ OPTIONS: Final = (
         "control", "acting_users", _texts, "", _USERS_ALLOWED,
         "Members of that group who may also act: sync, attest, revoke, add peers.",
     ),
+    Option(
+        "operator", "enabled", _yes, "no", "yes or no",
+        "Answer people by LXMF message and send them alerts. Who they are: ciris-mesh operator.",
+    ),
+    Option(
+        "operator", "propagation_node", _destination, "", "32 hex digits; empty",
+        "An LXMF propagation node that keeps alerts for people who are off. Empty: direct only.",
+    ),
+    Option(
+        "operator", "stale_h", _number(0.05, 720), "6", "0.05 to 720",
+        "Hours without a word from a peer after which an alert says so.",
+    ),
+    Option(
+        "operator", "alerts", _alerts, "all", _ALERTS_ALLOWED,
+        "Which troubles are told.",
+    ),
+    Option(
+        "page", "enabled", _yes, "no", "yes or no",
+        "Serve a status page to NomadNet and MeshChat, at this node's nomadnetwork.node.",
+    ),
+    Option(
+        "page", "allowed", _readers, "", "all, or identity hashes of 32 hex digits; empty for none",
+        "Who may read the page: the hash of their Reticulum identity, as their app shows it.",
+    ),
 )  # fmt: skip
 
 SECTION_HELP: Final = {
@@ -277,5 +422,8 @@ SECTION_HELP: Final = {
     "rounds": "When it compares with its peers, and how patient it is.",
     "radio": "What it may send by radio. `ciris-mesh budget` shows what is used and what waits.",
     "trust": "Whom it believes. Never learned from the network.",
+    "registry": "Public registry nodes. Which ones is in [trust].",
+    "operator": "Messages to and from the people who look after this node.",
+    "page": "A status page over the mesh.",
     "control": "Who may talk to the running node on this machine.",
 }

@@ -41,7 +41,7 @@ def own_key_record(home: Home, key: FederationKey, clock: Clock) -> bytes:
     """The node's signed key record: made once, then the same bytes for ever.
 
     Raises:
-        ClockUntrusted: it has to be made now, and the clock is before the build date.
+        ClockUntrusted: it has to be made now, and the clock may not date it.
         KeyFileError: the file on disk cannot be read.
     """
     path = home.storage / "own-key-record"
@@ -58,7 +58,7 @@ def own_binding(home: Home, key: FederationKey, rns_public_key: bytes, clock: Cl
     """The node's binding: signed once a year, so that peers need not fetch it at every start.
 
     Raises:
-        ClockUntrusted: none is stored for these two keys, and the clock is before the build date.
+        ClockUntrusted: none is stored for these two keys, and the clock may not date one.
         KeyFileError: the file on disk cannot be read.
     """
     path = home.storage / "own-binding"

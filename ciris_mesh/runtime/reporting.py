@@ -10,8 +10,10 @@ from ciris_mesh.directory.base import Shelf
 from ciris_mesh.protocol.limits import SUMMARY_REFS_MAX
 from ciris_mesh.protocol.report import BoundedBy, InSync, StalenessSignal
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.handshake import WIRE_VERSIONS
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.peers import Peer
+from ciris_mesh.runtime.registryreport import registry_health, registry_rows
 from ciris_mesh.runtime.status import (
     STATUS_SCHEMA,
     CandidateStatus,
@@ -23,6 +25,8 @@ from ciris_mesh.runtime.status import (
     PeerStatus,
 )
 from ciris_mesh.transport.base import TransportStats
+from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
+from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
 
 #: What a person can do about a peer that does not answer, by the reason `peers` shows.
 ADVICE = {
@@ -34,18 +38,26 @@ ADVICE = {
 }
 
 
-def node_status(node: Node, *, uptime_s: float, clock: str) -> NodeStatus:
+#: Bits of the hello, as people call what they stand for.
+_CAPABILITY_NAMES = {CAPABILITY_RECORDS: "coded records", CAPABILITY_RECONCILE: "sketches"}
+_DAY_MS = 86_400_000
+
+
+def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = "") -> NodeStatus:
     """The answer to `status`.
 
     Args:
         clock: "trusted" or why it is not.
+        clock_source: who vouches for it, as `Clock.source` says.
     """
     runtime, directory = node.runtime, node.directory
     stats = runtime.transport.stats()
     pools = directory.pools()
     counts = directory.counts()
     now_s = runtime.clock()
+    runtime.hearing.look(stats.interfaces)
     peers = tuple(peer_status(node, peer) for peer in runtime.peers.all())
+    registries = registry_rows(runtime)
     return NodeStatus(
         schema=STATUS_SCHEMA,
         version=__version__,
@@ -54,7 +66,11 @@ def node_status(node: Node, *, uptime_s: float, clock: str) -> NodeStatus:
         fingerprint=node.fingerprint.hex(),
         uptime_s=round(uptime_s, 1),
         clock=clock,
-        health=(*_health(peers, stats, clock), *_truncated(node, counts)),
+        health=(
+            *_health(peers, stats, clock),
+            *_truncated(node, counts),
+            *registry_health(registries),
+        ),
         peers=peers,
         candidates=tuple(
             CandidateStatus(
@@ -75,12 +91,21 @@ def node_status(node: Node, *, uptime_s: float, clock: str) -> NodeStatus:
         ),
         interfaces=tuple(
             InterfaceStatus(
-                row.name, row.medium, row.online, row.bitrate_bps, row.rx_bytes, row.tx_bytes
+                row.name,
+                row.medium,
+                row.online,
+                row.bitrate_bps,
+                row.rx_bytes,
+                row.tx_bytes,
+                runtime.hearing.silent_s(row.name),
             )
             for row in stats.interfaces
         ),
         drops={**stats.dropped, **runtime.drops.snapshot(), **_withheld(node)},
         rss_bytes=rss_bytes(),
+        registries=registries,
+        clock_source=clock_source,
+        written_bytes=written_bytes(),
     )
 
 
@@ -106,7 +131,26 @@ def peer_status(node: Node, peer: Peer) -> PeerStatus:
         missing=sum(missing) if missing else None,
         rounds=runtime.events.outcomes(key_id),
         kinds=kinds,
+        lacks=_lacks(node, peer),
+        skew_days=_skew_days(node, peer),
     )
+
+
+def _lacks(node: Node, peer: Peer) -> tuple[str, ...]:
+    """Versions and abilities of this node that the peer's hello did not state."""
+    hello = peer.link.hello if peer.link is not None else None
+    if hello is None:
+        return ()
+    versions = [f"frames {version:#04x}" for version in WIRE_VERSIONS]
+    said = {f"frames {version:#04x}" for version in hello.wire_versions}
+    bits = [name for bit, name in _CAPABILITY_NAMES.items() if node.capabilities & bit]
+    has = {name for bit, name in _CAPABILITY_NAMES.items() if hello.capabilities & bit}
+    return tuple(name for name in (*versions, *bits) if name not in said | has)
+
+
+def _skew_days(node: Node, peer: Peer) -> int | None:
+    hello = peer.link.hello if peer.link is not None else None
+    return None if hello is None else hello.day - node.runtime.wall_ms() // _DAY_MS
 
 
 def _served_by(peer: Peer) -> frozenset[EnvelopeKind]:
@@ -195,6 +239,15 @@ def _health(peers: tuple[PeerStatus, ...], stats: TransportStats, clock: str) ->
             advice = ADVICE.get(peer.reason, "it is dialled again at the next cadence")
             problems.append(f"peer {peer.alias or peer.key_id}: {peer.reason}; {advice}")
     return tuple(problems)
+
+
+def written_bytes() -> int | None:
+    """What this process gave to disks since it started, as the kernel counts; None without that."""
+    try:
+        lines = Path("/proc/self/io").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
 
 
 def rss_bytes() -> int:

@@ -22,6 +22,7 @@ from ciris_mesh.protocol.limits import DELIVER_BUDGET_BYTES, TAU_PARTIAL_S
 from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
+from ciris_mesh.records.scope import ALL, Scope
 from ciris_mesh.runtime.air import TICK_S, Air
 from ciris_mesh.runtime.airfile import AirFile
 from ciris_mesh.runtime.bindings import BindingStore
@@ -33,15 +34,25 @@ from ciris_mesh.runtime.counters import DropCounter
 from ciris_mesh.runtime.events import EventHub, EventSink, log_sink
 from ciris_mesh.runtime.exchange import Exchange
 from ciris_mesh.runtime.handshake import Greeter, OwnSelf
+from ciris_mesh.runtime.hearing import Hearing
 from ciris_mesh.runtime.links import Links
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer, PeerConfig, PeerTable
 from ciris_mesh.runtime.radiosettings import RadioSettings
+from ciris_mesh.runtime.registries import Registries, RegistrySettings
 from ciris_mesh.runtime.registry import ReplicationRegistry
 from ciris_mesh.runtime.scheduler import ReplicationScheduler, SchedulerConfig
 from ciris_mesh.runtime.staleness import StalenessBoard
 from ciris_mesh.runtime.worker import Timer, WorkerPool
-from ciris_mesh.transport.base import InterfaceRow, Transport
+from ciris_mesh.transport.base import (
+    EdgeFrame,
+    EdgeHeard,
+    EdgeLost,
+    EdgePort,
+    InterfaceRow,
+    Transport,
+    TransportEvent,
+)
 
 #: How often an idle node looks whether a record dated ahead of its clock is due.
 RETRY_DUE_S = 60.0
@@ -56,16 +67,20 @@ class RuntimeConfig:
     """What a person may set. Defaults are for TCP.
 
     Attributes:
+        scope: what this node wants of the federation.
         radio: what may be sent by radio; None for no account and no limit.
         air_file: where the last hour of the radios is kept over a restart; None to forget it.
+        registries: registry nodes this node speaks to; it needs an `EdgePort` for them.
     """
 
     rounds: SchedulerConfig = field(default_factory=SchedulerConfig)
     tau_partial_s: float = TAU_PARTIAL_S
     pinned: frozenset[str] = frozenset()
     worker_threads: int = WORKER_THREADS
+    scope: Scope = ALL
     radio: RadioSettings | None = None
     air_file: Path | None = None
+    registries: RegistrySettings = field(default_factory=RegistrySettings)
 
 
 class ReplicationRuntime:
@@ -75,6 +90,7 @@ class ReplicationRuntime:
         own: what this node shows on links; `own.binding.key_id` is its key id.
         wall_ms: Unix milliseconds, for admission and hellos. `clock` is monotonic seconds.
         rng: jitter and nonces; seed it in tests.
+        edge: where registry nodes link to; its events come with those of `transport`.
     """
 
     def __init__(
@@ -83,6 +99,7 @@ class ReplicationRuntime:
         directory: ReplicationDirectory,
         transport: Transport,
         own: OwnSelf,
+        edge: EdgePort | None = None,
         bindings: BindingStore | None = None,
         config: RuntimeConfig | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -91,20 +108,19 @@ class ReplicationRuntime:
     ) -> None:
         self.config = config or RuntimeConfig()
         self.key_id = own.binding.key_id
-        own = replace(own, kinds=_served(own.kinds, directory))
+        own = _limited(own, self.config.scope, directory)
         self.kinds = frozenset(own.kinds)
         self.directory = directory
         self.transport = transport
         self.clock = clock
-        self._wall_ms = wall_ms
-        self.peers = PeerTable(clock)
-        self.events = EventHub()
-        self.drops = DropCounter()
+        self.wall_ms = wall_ms
+        self.peers, self.hearing = PeerTable(clock), Hearing(clock)
+        self.events, self.drops = EventHub(), DropCounter()
         self.board = StalenessBoard(clock, tau_partial_s=self.config.tau_partial_s)
         self._passed_on: tuple[frozenset[str], frozenset[str], frozenset[str]] | None = None
         directory.favour(self._friends)
         self.bridge = FederationDirectoryReplicationBridge(
-            directory, self._trusted, unwanted=directory.closed(), clock=clock
+            directory, self._trusted, unwanted=directory.closed(), scope=own.scope, clock=clock
         )
         self.registry = ReplicationRegistry(self._make_responder)
         self._pool = WorkerPool(self.config.worker_threads)
@@ -128,25 +144,15 @@ class ReplicationRuntime:
             air=self._air,
         )
         self._exchange = Exchange(parts)
-        self.scheduler = ReplicationScheduler(
-            pool=self._pool,
-            timer=self._timer,
-            events=self.events,
-            clock=clock,
-            rng=self._rng,
-            config=self.config.rounds,
-            check=self._exchange.check,
-            on_stalled=self._exchange.give_up,
-            progress_s=self._progress_s,
-        )
+        self.scheduler = self._make_scheduler()
         self._exchange.join(self.scheduler)
-        known, ids = bindings or BindingStore(), self.peers.key_ids
         off = self._air.off if self._air is not None else None
-        greeter = Greeter(own, known, directory, wall_ms=wall_ms, peers=ids, off=off)
+        bindings, ids = bindings or BindingStore(), self.peers.key_ids
+        greeter = Greeter(own, bindings, directory, wall_ms=wall_ms, peers=ids, off=off)
         self._links = Links(parts, greeter, self._exchange, self.scheduler)
+        self.registries = self._make_registries(edge)
         self._lock = threading.Lock()  # guards the two flags
-        self._started = False
-        self._stopped = False
+        self._started = self._stopped = False
 
     # -- life ------------------------------------------------------------------------------
 
@@ -170,6 +176,8 @@ class ReplicationRuntime:
             self.shutdown()
             raise
         self.scheduler.start()
+        if self.registries is not None:
+            self.registries.start()
         for peer in self.peers.all():
             self._exchange.dial_soon(peer)
         self._timer.after(RETRY_DUE_S, self._retry_due)
@@ -180,7 +188,13 @@ class ReplicationRuntime:
 
     def install_replication_routing(self) -> None:
         """Let the transport's events reach the registry and the coordinators."""
-        self.transport.start(self._links.handle)
+        self.transport.start(self._handle)
+
+    def _handle(self, event: TransportEvent) -> None:
+        if not isinstance(event, EdgeHeard | EdgeFrame | EdgeLost):
+            self._links.handle(event)
+        elif self.registries is not None:
+            self.registries.handle(event)
 
     def shutdown(self, timeout_s: float = 5.0) -> None:
         """Stop everything this runtime started. Idempotent.
@@ -205,6 +219,8 @@ class ReplicationRuntime:
             if self._air is not None:
                 ends.callback(self._air.stop)
             ends.callback(self.scheduler.stop)
+            if self.registries is not None:
+                ends.callback(self.registries.stop)
 
     # -- peers -----------------------------------------------------------------------------
 
@@ -243,6 +259,7 @@ class ReplicationRuntime:
         self.scheduler.forget(key_id)
         self.board.forget(key_id)
         self.events.forget(key_id)
+        self.bridge.forget(key_id)
         if self._air is not None:
             self._air.forget(key_id)
         if self._started and not self._stopped:
@@ -264,14 +281,14 @@ class ReplicationRuntime:
 
     def admit_own(self, kind: EnvelopeKind, envelope: bytes) -> Verdict:
         """Admit a record made here; peers are told at once, not at their cadence."""
-        verdict = self.directory.admit(kind, envelope, OWN, now_ms=self._wall_ms())
+        verdict = self.directory.admit(kind, envelope, OWN, now_ms=self.wall_ms())
         if verdict.outcome.is_change:
             self._exchange.spread()
         return verdict
 
     def admit_imported(self, offered: Sequence[Offered]) -> list[Answer]:
         """Admit records of mixed kinds from a bundle; peers are told as of own ones."""
-        answers = admit_mixed(self.directory, offered, now_ms=self._wall_ms())
+        answers = admit_mixed(self.directory, offered, now_ms=self.wall_ms())
         if any(outcome.is_change for outcome, _ in answers):
             self._exchange.spread()
         return answers
@@ -282,6 +299,19 @@ class ReplicationRuntime:
 
     # -- inside ----------------------------------------------------------------------------
 
+    def _make_scheduler(self) -> ReplicationScheduler:
+        return ReplicationScheduler(
+            pool=self._pool,
+            timer=self._timer,
+            events=self.events,
+            clock=self.clock,
+            rng=self._rng,
+            config=self.config.rounds,
+            check=self._exchange.check,
+            on_stalled=self._exchange.give_up,
+            progress_s=self._progress_s,
+        )
+
     def _make_air(self, radio: RadioSettings | None) -> tuple[RadioBudget | None, Air | None]:
         if radio is None:
             return None, None
@@ -290,7 +320,7 @@ class ReplicationRuntime:
             budget,
             rows=lambda: self.transport.stats().interfaces,
             clock=self.clock,
-            minute=lambda: local_minute(self._wall_ms()),
+            minute=lambda: local_minute(self.wall_ms()),
             file=None if path is None else AirFile(path),
         )
         # On the peer's strand, like all that concerns it; parts and exchange exist by then.
@@ -299,18 +329,34 @@ class ReplicationRuntime:
         )
         return budget, air
 
+    def _make_registries(self, edge: EdgePort | None) -> Registries | None:
+        if edge is None:
+            return None
+        return Registries(
+            self._parts,
+            edge,
+            self.config.registries,
+            served=self.kinds,
+            rounds=self.config.rounds,
+            spread=self._exchange.spread,
+        )
+
     def _tick_air(self) -> None:
         """Look at the radios, on a strand of their own: an rnsd may take its time to answer."""
         if self._air is not None:
             with contextlib.suppress(LifecycleError):  # stopping, or still at it
-                self._pool.submit("air", self._air.tick)
+                self._pool.submit("air", self._look_at_air)
             self._timer.after(TICK_S, self._tick_air)
+
+    def _look_at_air(self) -> None:
+        assert self._air is not None
+        self.hearing.look(self._air.tick())
 
     def _retry_due(self) -> None:
         """Look again at records that were dated ahead of our clock; admits do so as well."""
 
         def look() -> None:
-            verdicts = self.directory.retry_due(self._wall_ms())
+            verdicts = self.directory.retry_due(self.wall_ms())
             if any(verdict.outcome.is_change for verdict in verdicts):
                 self._exchange.spread()
 
@@ -355,7 +401,7 @@ class ReplicationRuntime:
             key,
             bridge=self.bridge,
             send=lambda message: self._exchange.tell(key.peer, message),
-            wall_ms=self._wall_ms,
+            wall_ms=self.wall_ms,
             room=lambda: self._room(key.peer),
         )
 
@@ -377,12 +423,15 @@ class ReplicationRuntime:
         return None if moved_s is None else moved_s + later_s
 
 
-def _served(
-    kinds: Sequence[EnvelopeKind], directory: ReplicationDirectory
-) -> tuple[EnvelopeKind, ...]:
-    """Those of which there is or can come something here: of the others nothing is to be sent."""
+def _limited(own: OwnSelf, scope: Scope, directory: ReplicationDirectory) -> OwnSelf:
+    """With the kinds it wants of which there is or can be something: nothing of others is sent."""
     closed = directory.closed()
-    return tuple(kind for kind in kinds if kind not in closed or directory.digest(kind).count)
+    kinds = tuple(
+        kind
+        for kind in own.kinds
+        if kind in scope.kinds and (kind not in closed or directory.digest(kind).count)
+    )
+    return replace(own, kinds=kinds, scope=scope)
 
 
 class ReplicationHandle:

@@ -78,10 +78,27 @@ def new_node(
         ConfigError: there is a home already, or the disk said no.
         AlreadyRunning: the home to replace has a running node.
     """
+    seeds = FederationSeeds.generate(name)
+    return node_from_secrets(path, seeds, new_identity(), settings=settings, replace=replace)
+
+
+def node_from_secrets(
+    path: Path,
+    seeds: FederationSeeds,
+    identity: bytes,
+    *,
+    settings: Mapping[tuple[str, str], str] = MappingProxyType({}),
+    replace: bool = False,
+) -> Home:
+    """Make a home for keys that exist, as `new_node` does for fresh ones.
+
+    Args:
+        identity: the 64 secret bytes of the Reticulum identity.
+    """
     files = {
         "config": example_config(settings).encode(),
-        "identity": new_identity(),
-        "federation.key": render_key_file(FederationSeeds.generate(name)),
+        "identity": identity,
+        "federation.key": render_key_file(seeds),
     }
     return create_home(path, files, replace=replace)
 

@@ -39,6 +39,8 @@ class PeerStatus:
         reason: why the last dial or round failed; empty when it did not.
         last_heard_s: seconds since a frame or announce of the peer; None when never.
         rounds: finished rounds by outcome since start.
+        lacks: what this node speaks and the peer's last hello did not state; empty without a link.
+        skew_days: how far its clock's day is ahead of this node's; None when not known.
     """
 
     key_id: str
@@ -52,6 +54,46 @@ class PeerStatus:
     missing: int | None
     rounds: dict[str, int]
     kinds: tuple[KindFreshness, ...]
+    lacks: tuple[str, ...] = ()
+    skew_days: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonCount:
+    """How often something came to the same end, since start."""
+
+    outcome: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryStatus:
+    """One public registry node, as this node sees it now.
+
+    Attributes:
+        address: 32 hex digits; empty while no attested announce of it was heard.
+        state: "connected", "known" or "not heard".
+        reason: why the last announce, dial or round failed; empty when it did not.
+        basis: "row" or "bytes": what its ids are of; `basis_by` how that is known: "assumed",
+            "configured", "announced" or "seen".
+        basis_changes: how often its ids turned out to be of the other.
+        rounds: finished rounds by outcome since start.
+        bridged: records it delivered that only stand on the bridged shelf, by what they lack.
+        refused: those that stand nowhere here, by why.
+    """
+
+    key_id: str
+    address: str
+    state: str
+    reason: str
+    last_heard_s: float | None
+    basis: str
+    basis_by: str
+    basis_changes: int
+    rounds: dict[str, int]
+    bridged: tuple[ReasonCount, ...] = ()
+    refused: tuple[ReasonCount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +118,11 @@ class OutcomeCount:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceStatus:
-    """One Reticulum interface."""
+    """One Reticulum interface.
+
+    Attributes:
+        silent_s: seconds since anything came in on it, by what this node saw; None when unknown.
+    """
 
     name: str
     medium: str
@@ -84,6 +130,7 @@ class InterfaceStatus:
     bitrate_bps: int | None
     rx_bytes: int
     tx_bytes: int
+    silent_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +150,8 @@ class NodeStatus:
     Attributes:
         health: one sentence per problem, each saying what to do; empty when healthy.
         drops: stable reason -> count of everything this node dropped or turned away.
+        clock_source: who vouches for the clock: "ntp", "rtc", "held", "assumed"; empty for nobody.
+        written_bytes: what this process gave to disks since it started; None when not counted.
     """
 
     schema: int
@@ -123,3 +172,6 @@ class NodeStatus:
     interfaces: tuple[InterfaceStatus, ...]
     drops: dict[str, int]
     rss_bytes: int
+    clock_source: str = ""
+    written_bytes: int | None = None
+    registries: tuple[RegistryStatus, ...] = ()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from ciris_mesh.directory.bridge import OFFER_REFS_MAX, FederationDirectoryReplicationBridge
+from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
 from ciris_mesh.directory.buckets import BUCKET_COUNT, bucket_digest, bucket_of
+from ciris_mesh.directory.offers import OFFER_REFS_MAX
 from ciris_mesh.protocol.limits import (
     DELIVER_BUDGET_BYTES,
     DELIVER_ENVELOPES_MAX,

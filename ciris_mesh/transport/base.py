@@ -92,9 +92,39 @@ class NodeHeard:
     hops: int
 
 
-TransportEvent: TypeAlias = (
-    LinkUp | LinkIdentified | FrameReceived | LinkDown | DialFailed | NodeHeard
-)
+@dataclass(frozen=True, slots=True)
+class EdgeHeard:
+    """A `ciris.edge` announce with app_data passed validation by Reticulum. The rest is a claim.
+
+    Attributes:
+        public_key: 64 bytes of the announcing identity, X25519 and Ed25519: they did announce it.
+    """
+
+    address: Address
+    public_key: bytes
+    app_data: bytes
+    hops: int
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeFrame:
+    """One whole frame from a permitted registry node: on a link it proved to hold `address` on."""
+
+    address: Address
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeLost:
+    """Frames queued for a registry node were given up. `reason` is a DialReason or DownReason."""
+
+    address: Address
+    reason: str
+
+
+MeshEvent: TypeAlias = LinkUp | LinkIdentified | FrameReceived | LinkDown | DialFailed | NodeHeard
+EdgeEvent: TypeAlias = EdgeHeard | EdgeFrame | EdgeLost
+TransportEvent: TypeAlias = MeshEvent | EdgeEvent
 EventHandler: TypeAlias = Callable[[TransportEvent], None]
 
 
@@ -215,4 +245,48 @@ class Transport(Protocol):
 
     def stats(self) -> TransportStats:
         """A snapshot of the counters."""
+        ...
+
+
+class EdgePort(Protocol):
+    """The `ciris.edge` destination: frames to and from registry nodes. Thread-safe.
+
+    Registry nodes have no links of their own here: a frame goes to an address by whatever link
+    there is, theirs to us before ours to them, and one is made where there is none. Frames may
+    arrive in any order; the flow of rounds with registry nodes allows that. What arrives comes
+    as EdgeHeard, EdgeFrame and EdgeLost to the handler of the transport this belongs to.
+    """
+
+    def permit(self, addresses: frozenset[Address]) -> None:
+        """Replace the set of verified registry nodes: nobody else is heard or dialled."""
+        ...
+
+    def announce(self, app_data: bytes) -> None:
+        """Announce on every interface but radios: now, on each that comes up, every ten minutes.
+
+        Raises:
+            PayloadTooLarge: over what an announce can carry.
+        """
+        ...
+
+    def send(self, address: Address, frame: bytes) -> None:
+        """Queue one frame.
+
+        Raises:
+            PayloadTooLarge: over `limits.EDGE_SEND_BYTES_MAX`.
+            BackPressure: too much waits for this node already.
+            PeerUnreachable: it is not permitted, or we are stopping.
+        """
+        ...
+
+    def hang_up(self, address: Address) -> None:
+        """Close all links with it and forget what is queued."""
+        ...
+
+    def progress_s(self, address: Address) -> float | None:
+        """Monotonic time at which bytes last moved to or from it; None when never."""
+        ...
+
+    def is_linked(self, address: Address) -> bool:
+        """Say whether there is a link with it now."""
         ...

@@ -54,3 +54,18 @@ OUTBOUND_LINKS_MAX: Final = 128
 
 #: Announces waiting for the handler. More are dropped and counted; they come again.
 ANNOUNCES_WAITING_MAX: Final = 256
+
+#: One frame to a registry node: a single Resource segment, because it takes no others. Reticulum
+#: splits at this size (`rns_seam.SEGMENT_BYTES_MAX`, checked by a test).
+EDGE_SEND_BYTES_MAX: Final = 1024 * 1024 - 1
+
+#: Frames and bytes waiting for one registry node: a round of every kind opened by either side, and
+#: a few full frames of records.
+EDGE_QUEUE_FRAMES_MAX: Final = 64
+EDGE_QUEUE_BYTES_MAX: Final = 8 * 1024 * 1024
+
+#: Links registry nodes hold to this one, and this one to them: there are few of them.
+EDGE_LINKS_MAX: Final = 64
+
+#: Channel messages of one link that wait for the handler; each is at most a link's MDU (16 kB).
+EDGE_CHANNEL_WAITING_MAX: Final = 64

@@ -48,4 +48,8 @@ class DropReason(StrEnum):
     TOO_MANY_LINKS = "too_many_links"
     ANNOUNCE_FLOOD = "announce_flood"  # announces beyond the rate of one address, or of all
     ANNOUNCE_UNREADABLE = "announce_unreadable"
+    EDGE_STRANGER = "edge_stranger"  # bytes at `ciris.edge` from who is no verified registry node
+    EDGE_UNIDENTIFIED = "edge_unidentified"  # links there closed for want of an identity
+    EDGE_OVERSTAYED = "edge_overstayed"  # links there of strangers closed after their time
+    EDGE_RADIO = "edge_radio"  # `ciris.edge` not announced: a shared Reticulum has a radio
     RNS_INBOUND = "rns_inbound_dropped"  # packets Reticulum's own inbound queues dropped

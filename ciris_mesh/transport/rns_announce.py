@@ -63,7 +63,6 @@ class Announcer:
         self._pending: deque[Any] = deque()  # at most one entry per destination
         self._newcomers: deque[seam.Interface] = deque(maxlen=NEWCOMERS_MAX)
         self._online: set[int] = set()
-        self._next_s = 0.0
         self._waiting = 0
         self._heard_s: OrderedDict[Address, float] = OrderedDict()
 
@@ -106,7 +105,7 @@ class Announcer:
         self._pending.clear()
         if self._kinds_on:
             self._pending.extend(self._kinds)
-        self._next_s = time.monotonic() + ANNOUNCE_SPACING_S
+        self._host.next_announce_s = time.monotonic() + ANNOUNCE_SPACING_S
         mesh = self._mesh
         self._host.submit(lambda: mesh.announce(app_data=app_data))
 
@@ -121,9 +120,9 @@ class Announcer:
         with self._host.lock:
             if self._app_data is not None:
                 self._newcomers.extend(found)
-            if now < self._next_s or not (self._pending or self._newcomers):
+            if now < self._host.next_announce_s or not (self._pending or self._newcomers):
                 return
-            self._next_s = now + ANNOUNCE_SPACING_S
+            self._host.next_announce_s = now + ANNOUNCE_SPACING_S
             if self._newcomers:
                 self._greet(self._newcomers.popleft())
             else:

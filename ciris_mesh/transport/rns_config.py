@@ -9,6 +9,7 @@ that says what to do.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -61,17 +62,21 @@ def find_reticulum_config(config_dir: Path | None) -> Path:
     Raises:
         ConfigError: there is none, or it cannot be read.
     """
-    home = Path.home()
-    usual = (Path("/etc/reticulum"), home / ".config" / "reticulum", home / ".reticulum")
-    candidates = (config_dir,) if config_dir is not None else usual
+    candidates = (config_dir,) if config_dir is not None else reticulum_places()
     for candidate in candidates:
-        if (candidate / "config").is_file():
+        if os.path.isfile(candidate / "config"):  # False where this user may not look
             parse_config(candidate)
             return candidate
     raise ConfigError(
         f"no Reticulum configuration in {candidates[-1]}: run rnsd once to make one, "
         "or name another directory"
     )
+
+
+def reticulum_places() -> tuple[Path, ...]:
+    """Where Reticulum looks for its directory, in its order; it makes the last one."""
+    home = Path.home()
+    return Path("/etc/reticulum"), home / ".config" / "reticulum", home / ".reticulum"
 
 
 def check_ports(config_dir: Path) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -24,7 +25,6 @@ from ciris_mesh.transport.base import Address, DialFailed
 from ciris_mesh.transport.limits import OUTBOUND_LINKS_MAX
 from ciris_mesh.transport.reasons import DialReason, DownReason
 from ciris_mesh.transport.rns_host import Host, at_border
-from ciris_mesh.transport.rns_link import MeshLink
 from ciris_mesh.transport.rns_media import has_radio, link_way
 
 #: Between two path requests, whoever they are for: transport nodes drop bursts.
@@ -47,6 +47,28 @@ LINK_DEADLINE_S: Final = 15.0
 LINK_DEADLINE_MAX_S: Final = 120.0
 
 
+#: Names after "ciris" of the destinations to look for, best first; paths are asked for to the last.
+Names = Callable[[EnvelopeKind | None], tuple[tuple[str, ...], ...]]
+
+
+class Dialled(seam.LinkEvents, Protocol):
+    """A link that is being dialled, as far as the dialer sees it. Lock held in all it calls."""
+
+    rns: seam.Link
+    address: Address | None
+    inbound: bool
+    is_up: bool
+    is_down: bool
+
+    def bring_up(self, medium: str, interface: str = "") -> None:
+        """It may carry frames."""
+        ...
+
+    def go_down(self, reason: DownReason) -> None:
+        """It may not, or no more."""
+        ...
+
+
 @dataclass(eq=False, slots=True)
 class Dial:
     """One dial under way.
@@ -62,7 +84,7 @@ class Dial:
     behind_radio: bool = False
     asked: bool = False
     opening: bool = False
-    link: MeshLink | None = None
+    link: Dialled | None = None
 
 
 class DialOwner(Protocol):
@@ -72,7 +94,7 @@ class DialOwner(Protocol):
         """Take a frame that came as a request."""
         ...
 
-    def add_link(self, rns: seam.Link, address: Address) -> MeshLink:
+    def add_link(self, rns: seam.Link, address: Address) -> Dialled:
         """Make and remember the link we asked for. Lock held."""
         ...
 
@@ -80,18 +102,36 @@ class DialOwner(Protocol):
         """Links to others, without dials under way. Lock held."""
         ...
 
-    def identify(self, link: MeshLink) -> None:
+    def identify(self, link: Dialled) -> None:
         """Tell the other end who we are."""
         ...
 
 
 class Dialer:
-    """All dials of one transport. Methods run with the host's lock held unless they say not."""
+    """All dials of one transport. Methods run with the host's lock held unless they say not.
 
-    def __init__(self, host: Host, owner: DialOwner, own_address: Address) -> None:
+    Args:
+        names: of the destinations to link to.
+        failed: told of each dial that came to nothing; without it, DialFailed is reported.
+        opened: told of each link right when it is set up; no lock held.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        owner: DialOwner,
+        own_address: Address,
+        *,
+        names: Names | None = None,
+        failed: Callable[[Address, DialReason], None] | None = None,
+        opened: Callable[[Dialled], None] = lambda _link: None,
+    ) -> None:
         self._host = host
         self._owner = owner
         self._own_address = own_address
+        self._names = names or _mesh_names
+        self._report = failed or self._dial_failed
+        self._opened = opened
         self._dials: dict[Address, Dial] = {}
         self._asking: deque[Dial] = deque()  # as many as there are dials
         self._asked_at: dict[Address, float] = {}
@@ -124,7 +164,7 @@ class Dialer:
         """Ask for the next path, and look at the deadlines. Takes the lock itself."""
         with self._host.lock:
             waiting = [dial for dial in self._dials.values() if dial.asked and not dial.opening]
-        ready = [dial for dial in waiting if _target(dial) is not None]
+        ready = [dial for dial in waiting if self._target(dial) is not None]
         with self._host.lock:
             for dial in ready:
                 self._open_soon(dial)
@@ -134,7 +174,7 @@ class Dialer:
                     late = DialReason.TIMEOUT if dial.opening else DialReason.NO_PATH
                     self._fail(dial, late)
 
-    def link_gone(self, link: MeshLink) -> bool:
+    def link_gone(self, link: Dialled) -> bool:
         """A link went down; True when it was one being dialled, which is reported here."""
         dial = self._dials.get(link.address) if link.address is not None else None
         if dial is None or dial.link is not link:
@@ -146,9 +186,12 @@ class Dialer:
         if self._dials.get(dial.address) is not dial:
             return
         del self._dials[dial.address]
-        self._host.pump.put(DialFailed(dial.address, reason))
+        self._report(dial.address, reason)
         if dial.link is not None:
             dial.link.go_down(DownReason.TIMEOUT)
+
+    def _dial_failed(self, address: Address, reason: DialReason) -> None:
+        self._host.pump.put(DialFailed(address, reason))
 
     def _ask_next(self, now: float) -> None:
         while self._asking and now - self._last_asked >= PATH_REQUEST_SPACING_S:
@@ -159,7 +202,7 @@ class Dialer:
             self._remember(dial.address, now)
             dial.asked = True
             dial.deadline = now + (PATH_DEADLINE_RADIO_S if dial.behind_radio else PATH_DEADLINE_S)
-            self._request_path(seam.destination_hash(dial.address, seam.MESH_ASPECTS))
+            self._request_path(seam.destination_hash(dial.address, self._names(None)[-1]))
             return
 
     def _request_path(self, destination: bytes) -> None:
@@ -180,7 +223,7 @@ class Dialer:
     # Worker threads, no lock held.
 
     def _begin(self, dial: Dial) -> None:
-        known = _target(dial) is not None
+        known = self._target(dial) is not None
         dial.behind_radio = not known and has_radio()
         now = time.monotonic()
         with self._host.lock:
@@ -193,7 +236,7 @@ class Dialer:
         self._host.wake()
 
     def _open(self, dial: Dial) -> None:
-        target = _target(dial)
+        target = self._target(dial)
         if target is None:
             with self._host.lock:
                 self._fail(dial, DialReason.NO_PATH)
@@ -216,7 +259,7 @@ class Dialer:
             dial.deadline = time.monotonic() + max(LINK_DEADLINE_S, estimate_s)
         self._host.wake()
 
-    def _adopt(self, dial: Dial, rns: seam.Link) -> MeshLink:
+    def _adopt(self, dial: Dial, rns: seam.Link) -> Dialled:
         """The link of a dial, made by whoever comes first: the opener or Reticulum's thread."""
         with self._host.lock:
             if dial.link is not None:
@@ -228,9 +271,10 @@ class Dialer:
     def _established(self, dial: Dial, rns: seam.Link) -> None:
         """A thread of Reticulum's."""
         link = self._adopt(dial, rns)
+        self._opened(link)
         self._host.submit(lambda: self._finish(dial, link))
 
-    def _finish(self, dial: Dial, link: MeshLink) -> None:
+    def _finish(self, dial: Dial, link: Dialled) -> None:
         """Identify before LinkUp, so that no frame can come before it."""
         self._owner.identify(link)
         way = link_way(link.rns, dial.address)
@@ -239,20 +283,22 @@ class Dialer:
                 del self._dials[dial.address]
                 link.bring_up(*way)
 
+    def _target(self, dial: Dial) -> tuple[tuple[str, ...], seam.Identity] | None:
+        """The destination to link to: path and key known; the kind's own before the node's."""
+        candidates = self._names(dial.kind)
+        node = seam.destination_hash(dial.address, candidates[-1])
+        for aspects in candidates:
+            destination = seam.destination_hash(dial.address, aspects)
+            if seam.has_path(destination):
+                identity = seam.recall(destination) or seam.recall(node)
+                if identity is not None:
+                    return aspects, identity
+        return None
 
-def _target(dial: Dial) -> tuple[tuple[str, ...], seam.Identity] | None:
-    """The destination to link to: path and key known; the kind's own before the node's."""
-    candidates: list[tuple[str, ...]] = [seam.MESH_ASPECTS]
-    if dial.kind is not None:
-        candidates.insert(0, kind_aspects(dial.kind))
-    mesh = seam.destination_hash(dial.address, seam.MESH_ASPECTS)
-    for aspects in candidates:
-        destination = seam.destination_hash(dial.address, aspects)
-        if seam.has_path(destination):
-            identity = seam.recall(destination) or seam.recall(mesh)
-            if identity is not None:
-                return aspects, identity
-    return None
+
+def _mesh_names(kind: EnvelopeKind | None) -> tuple[tuple[str, ...], ...]:
+    own = () if kind is None else (kind_aspects(kind),)
+    return (*own, seam.MESH_ASPECTS)
 
 
 def kind_aspects(kind: EnvelopeKind) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ class Host:
         self.permitted: frozenset[Address] = frozenset()
         self.rx_bytes = 0
         self.tx_bytes = 0
+        self.next_announce_s = 0.0  # monotonic; announces of all our destinations are spaced
         self.stopping = False
         self._dropped: Counter[str] = Counter()
         self._wake: Callable[[], None] = lambda: None

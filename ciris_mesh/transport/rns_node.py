@@ -48,7 +48,8 @@ from ciris_mesh.transport.rns_config import (
     configured_interfaces,
     find_reticulum_config,
 )
-from ciris_mesh.transport.rns_dial import Dialer
+from ciris_mesh.transport.rns_dial import Dialer, Dialled
+from ciris_mesh.transport.rns_edge import RnsEdge
 from ciris_mesh.transport.rns_host import Host, at_border
 from ciris_mesh.transport.rns_link import MeshLink
 from ciris_mesh.transport.rns_media import interface_rows, link_way, reticulum_stats
@@ -117,6 +118,7 @@ class RnsTransport:
         kinds: kinds served, each at a destination of its own.
         announce_kinds: names of the interfaces on which those destinations are announced too.
         loglevel: see `start_reticulum`.
+        edge: also be there for registry nodes, at `ciris.edge`.
 
     Raises:
         KeyFileError: the identity file cannot be used.
@@ -130,6 +132,7 @@ class RnsTransport:
         announce_kinds: Collection[str] = (),
         kinds: frozenset[EnvelopeKind] = frozenset(EnvelopeKind),
         loglevel: int | None = None,
+        edge: bool = False,
     ) -> None:
         self._config_dir = config_dir
         self._loglevel = loglevel
@@ -142,6 +145,7 @@ class RnsTransport:
         self._link_ids = itertools.count(1)
         self._dialer = Dialer(self._host, self, self._address)
         self._announcer = Announcer(self._host, self._address, frozenset(announce_kinds))
+        self.edge = RnsEdge(self._host, self._identity) if edge else None
         self._ticker = Ticker(self._tick)
         self._host.on_wake(self._ticker.wake)
         self._configured: tuple[str, ...] = ()
@@ -177,6 +181,8 @@ class RnsTransport:
         self._announcer.open(
             self._identity, self._kinds, self.handle_request, at_border(self._inbound_link)
         )
+        if self.edge is not None:
+            self.edge.open()
         self._ticker.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
@@ -193,9 +199,13 @@ class RnsTransport:
             self._dialer.stop()
             for link in list(self._links.values()):
                 link.go_down(DownReason.STOPPED)
+            if self.edge is not None:
+                self.edge.stop()
         if not self._closed:
             self._closed = True
             self._announcer.close()
+            if self.edge is not None:
+                self.edge.close()
         self._ticker.stop(deadline)
         self._host.pool.stop(deadline)
         self._host.pump.stop(deadline)
@@ -269,6 +279,7 @@ class RnsTransport:
         with self._host.lock:
             dropped = dict(self._host.dropped())
             links = sum(link.is_up for link in self._links.values())
+            links += self.edge.count_links() if self.edge is not None else 0
             rx_bytes, tx_bytes = self._host.rx_bytes, self._host.tx_bytes
         if rns.get("rxqdd"):
             dropped[DropReason.RNS_INBOUND] = int(rns["rxqdd"])
@@ -298,7 +309,7 @@ class RnsTransport:
         """Links to others that are up. Lock held."""
         return sum(link.is_up and not link.inbound for link in self._links.values())
 
-    def identify(self, link: MeshLink) -> None:
+    def identify(self, link: Dialled) -> None:
         """Tell the other end who we are, if we dialled it. Sends a packet."""
         if not link.inbound:
             link.rns.identify(self._identity)
@@ -359,9 +370,10 @@ class RnsTransport:
     def _tick(self, now: float) -> float:
         self._dialer.tick(now)
         self._announcer.tick(now)
+        is_edge_busy = self.edge is not None and self.edge.tick(now)
         with self._host.lock:
             for link in list(self._links.values()):
                 link.tick(now)
-            busy = self._dialer.is_busy() or self._announcer.is_busy()
+            busy = is_edge_busy or self._dialer.is_busy() or self._announcer.is_busy()
             busy = busy or any(link.is_busy() for link in self._links.values())
         return TICK_BUSY_S if busy else TICK_IDLE_S

@@ -35,8 +35,12 @@ class Offer:
     segments: int
 
 
-def read_offer(claim: seam.Advertisement) -> Offer | None:
-    """Return the offer, or None when no well-behaved sender would make it."""
+def read_offer(claim: seam.Advertisement, *, unsplit: bool = False) -> Offer | None:
+    """Return the offer, or None when no well-behaved sender would make it.
+
+    Args:
+        unsplit: it may be one segment whatever its size, as other software than Reticulum sends.
+    """
     size, segment, segments, transfer = claim.d, claim.i, claim.l, claim.t
     if not (_is_count(size) and _is_count(segment) and _is_count(segments) and _is_count(transfer)):
         return None
@@ -48,9 +52,11 @@ def read_offer(claim: seam.Advertisement) -> Offer | None:
     assert isinstance(segment, int)
     assert isinstance(segments, int)
     assert isinstance(transfer, int)
-    if segments != -(-size // seam.SEGMENT_BYTES_MAX) or segment > segments:
+    is_whole = unsplit and segments == 1
+    if (not is_whole and segments != -(-size // seam.SEGMENT_BYTES_MAX)) or segment > segments:
         return None
-    if transfer > min(size, seam.SEGMENT_BYTES_MAX) + SEGMENT_OVERHEAD_BYTES:
+    segment_bytes = size if is_whole else min(size, seam.SEGMENT_BYTES_MAX)
+    if transfer > segment_bytes + SEGMENT_OVERHEAD_BYTES:
         return None
     return Offer(claim.o, claim.h, size, segment, segments)
 

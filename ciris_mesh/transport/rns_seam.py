@@ -31,6 +31,7 @@ from ciris_mesh.transport.rns_types import Resource as Resource
 
 APP_NAME: Final = "ciris"
 MESH_ASPECTS: Final = ("mesh",)
+EDGE_ASPECTS: Final = ("edge",)
 
 #: Request paths are carried as a 16-byte hash, so the sequence number of a small frame travels in
 #: the path at no cost. One frame is under way at a time, so 8 values leave room for a duplicate
@@ -49,6 +50,9 @@ RESOURCE_REJECTED: Final[int] = RNS.Resource.REJECTED
 #: A concluded Resource in any other state arrived: a late duplicate part, or a late request for
 #: one, sets the state of a complete Resource back to "transferring" while its callback runs.
 _NOT_ARRIVED: Final = (RNS.Resource.FAILED, RNS.Resource.CORRUPT, RNS.Resource.REJECTED)
+
+#: What a message of a Channel is made of; see rns_channel.
+ChannelMessage: Final = RNS.MessageBase
 
 #: A Resource above this size is sent as several, one after the other.
 SEGMENT_BYTES_MAX: Final[int] = RNS.Resource.MAX_EFFICIENT_SIZE
@@ -148,6 +152,17 @@ def create_destination(
     )
     _serve(destination, handler)
     return destination
+
+
+def set_app_data(destination: Any, app_data: bytes) -> None:
+    """What Reticulum announces it with by itself, when somebody asks for a path."""
+    destination.set_default_app_data(app_data)
+
+
+def recall_app_data(destination: bytes) -> bytes | None:
+    """What a destination announced last; None when that is not known."""
+    app_data = RNS.Identity.recall_app_data(destination)
+    return app_data if isinstance(app_data, bytes) else None
 
 
 def remove_destination(destination: Any) -> None:

@@ -10,7 +10,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ciris_mesh.runtime.status import InterfaceStatus, KindCounts, NodeStatus, PeerStatus
+from ciris_mesh.runtime.status import (
+    InterfaceStatus,
+    KindCounts,
+    NodeStatus,
+    PeerStatus,
+    RegistryStatus,
+)
 from ciris_mesh.ui.words import age, ascii_text, count, cut, instant, printable, short_id, size
 
 #: KindFreshness.staleness when nothing is missing on either side.
@@ -72,6 +78,8 @@ def status_view(status: NodeStatus) -> RenderableType:
         parts += [Text(), peers_table(status.peers)]
     else:
         parts.append(Text("\nNo peers yet: run `ciris-mesh invite` here and on another node."))
+    if status.registries:
+        parts += [Text(), registries_view(status.registries)]
     if status.candidates:
         parts.append(Text(f"\n{count(len(status.candidates), 'node')} heard that are not peers."))
     if status.kinds:
@@ -114,6 +122,27 @@ def peers_table(peers: Iterable[PeerStatus]) -> Table:
             style="" if peer.fresh else "warn",
         )
     return table
+
+
+def registries_view(registries: Sequence[RegistryStatus]) -> RenderableType:
+    """Return one line per registry node, and why what it brought is only bridged."""
+    table = grid("registry node", "state", "heard", "ids", "rounds", right=("rounds",))
+    lines: list[RenderableType] = [table]
+    for each in registries:
+        state = f"{each.state}: {each.reason}" if each.reason else each.state
+        table.add_row(
+            printable(each.key_id),
+            printable(state),
+            age(each.last_heard_s),
+            f"of {each.basis}, {each.basis_by}",
+            str(each.rounds.get("completed", 0)),
+            style="" if each.state == "connected" else "warn",
+        )
+        for word, rows in (("bridged", each.bridged), ("not taken", each.refused)):
+            said = ", ".join(f"{row.count} {printable(row.reason)}" for row in rows)
+            if said:
+                lines.append(Text(f"{printable(each.key_id)}, {word}: {said}"))
+    return Group(*lines)
 
 
 def _is_in_sync(peer: PeerStatus) -> bool:

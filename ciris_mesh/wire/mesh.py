@@ -21,6 +21,7 @@ import msgpack  # type: ignore[import-untyped]
 
 from ciris_mesh.errors import DecodeError, LocalProtocolError
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
+from ciris_mesh.records.scope import SCOPE_BYTES_MAX
 from ciris_mesh.wire import mesh_reconcile, mesh_records
 from ciris_mesh.wire.mesh_reconcile import ReconcileMessage
 from ciris_mesh.wire.mesh_records import Records, Taken
@@ -144,6 +145,26 @@ class BindingOffer:
 
 
 @dataclass(frozen=True, slots=True)
+class ScopeWanted:
+    """ "I don't know the scope your hello names: spell it." """
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeOffer:
+    """What a scope of communities says: their ids, joined by zero bytes. Not read here.
+
+    Raises:
+        LocalProtocolError: it is too long; DecodeError when it came from a peer.
+    """
+
+    communities: bytes
+
+    def __post_init__(self) -> None:
+        size = len(self.communities) if isinstance(self.communities, bytes) else -1
+        _check(0 < size <= SCOPE_BYTES_MAX, f"a scope has 1 to {SCOPE_BYTES_MAX} bytes")
+
+
+@dataclass(frozen=True, slots=True)
 class KindDigest:
     """What one node's view of one kind hashes to, salted with both nonces.
 
@@ -219,6 +240,8 @@ MeshMessage: TypeAlias = (
     | Digests
     | Refusal
     | NoAir
+    | ScopeWanted
+    | ScopeOffer
     | ReconcileMessage
     | Records
     | Taken
@@ -294,6 +317,8 @@ _TABLE: Final[dict[int, tuple[type[Any], tuple[_Field, ...]]]] = {
     4: (Digests, (_Field("entries", _dump_entries, _load_entries), _Field("reply"))),
     5: (Refusal, (_Field("reason"),)),
     18: (NoAir, (_Field("wait_s"),)),
+    19: (ScopeWanted, ()),
+    20: (ScopeOffer, (_Field("communities"),)),
 }
 _TAG_OF: Final = {cls: tag for tag, (cls, _) in _TABLE.items()}
 #: The second byte of `[tag, bin]`: tags below 128 are their own msgpack.

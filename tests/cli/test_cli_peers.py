@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -69,19 +70,7 @@ def test_peer_add_json_is_the_row_and_the_words(sh: Shell, other: NodeIdentity) 
     assert [answer] == sh.json("peers")
 
 
-PEER_MEMBERS = [
-    "address",
-    "alias",
-    "fresh",
-    "key_id",
-    "kinds",
-    "last_heard_s",
-    "medium",
-    "missing",
-    "reason",
-    "rounds",
-    "state",
-]
+PEER_MEMBERS = sorted(each.name for each in fields(PeerStatus))
 
 
 def test_peers_without_a_node_have_the_same_members(sh: Shell, other: NodeIdentity) -> None:

@@ -31,6 +31,8 @@ ANSWER: dict[str, Any] = {
     "interfaces": [],
     "drops": {},
     "rss_bytes": 1,
+    "clock_source": "ntp",
+    "written_bytes": 4096,
 }
 
 

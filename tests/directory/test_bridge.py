@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ciris_mesh.directory import bridge as bridge_module
-from ciris_mesh.directory import peermemory
+from ciris_mesh.directory import offers, peermemory
 from ciris_mesh.directory.base import OWN, Source
 from ciris_mesh.directory.bridge import VIEW_REUSE_S, FederationDirectoryReplicationBridge
 from ciris_mesh.directory.buckets import digest_of
@@ -221,7 +221,7 @@ def test_offers_are_newest_first_and_at_most_the_limit(
     raws = [sample(K.FAMILY, alice(), n, AT_MS - 1000 * n) for n in range(5)]
     ids = mesh.hold(K.FAMILY, *reversed(raws))
     assert mesh.offered(K.FAMILY) == list(reversed(ids))
-    monkeypatch.setattr(bridge_module, "OFFER_REFS_MAX", 2)
+    monkeypatch.setattr(offers, "OFFER_REFS_MAX", 2)
     mesh.hold(K.FAMILY, sample(K.FAMILY, alice(), 9, AT_MS - 9_000_000))
     assert mesh.offered(K.FAMILY) == list(reversed(ids))[:2]
 
@@ -234,7 +234,7 @@ def test_ones_flood_hides_nobody_elses_records(mesh: Mesh, monkeypatch: pytest.M
     )
     assert mesh.offered(K.FAMILY) == [*flood, *old]
     assert mesh.bridge.truncated(HUB, K.FAMILY) == 0
-    monkeypatch.setattr(bridge_module, "OFFER_REFS_MAX", 5)
+    monkeypatch.setattr(offers, "OFFER_REFS_MAX", 5)
     mesh.hold(K.FAMILY, sample(K.FAMILY, bob(), 9, AT_MS - 9_000_000))
     assert mesh.offered(K.FAMILY) == [*flood[:3], *old]
     assert mesh.bridge.truncated(HUB, K.FAMILY) == 4

@@ -15,12 +15,13 @@ from ciris_mesh.directory.dbfile import APPLICATION_ID, connect
 from ciris_mesh.directory.schema import BACKUPS_KEPT, MIGRATIONS, Migration, back_up, migrate
 from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.errors import DirectoryError
+from ciris_mesh.records.authoring import author
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.names import ALL_REVOCATIONS, name
 from ciris_mesh.records.tokens import key_token
 from support.keys import alice, bob
-from support.records import AT_MS, sample
+from support.records import AT_MS, columns, sample
 
 K = EnvelopeKind
 PEER = Source("peer", "hub")
@@ -112,7 +113,8 @@ def test_what_was_held_in_version_4_is_found_by_who_said_it(path: Path) -> None:
     connection = connect(path, read_only=False)
     by_alice = name("revocations", alice().key_id)
     connection.execute("DELETE FROM answer WHERE token = ?", (by_alice,))
-    connection.execute("DELETE FROM migration WHERE version = 5")
+    connection.execute("DROP INDEX relied_on")
+    connection.execute("DELETE FROM migration WHERE version >= 5")
     connection.execute("PRAGMA user_version = 4")
     connection.close()
     directory = SqliteDirectory(path)
@@ -120,6 +122,28 @@ def test_what_was_held_in_version_4_is_found_by_who_said_it(path: Path) -> None:
         (row,) = directory.named_rows(by_alice, limit=9)
         assert row.kind is K.REVOCATION
         assert len(directory.named_rows(ALL_REVOCATIONS, limit=9)) == 1, "each once"
+    finally:
+        directory.close()
+
+
+def test_what_had_ended_in_version_5_is_found_by_its_day(path: Path) -> None:
+    directory = SqliteDirectory(path)
+    directory.admit(K.KEY, sample(K.KEY, alice()), PEER, now_ms=AT_MS)
+    given = columns(K.ATTESTATION, alice().key_id, 0) | {"expires_at": "2026-01-02T00:00:00Z"}
+    raw = author(K.ATTESTATION, given, alice(), at_ms=AT_MS)
+    directory.admit(K.ATTESTATION, raw, PEER, now_ms=AT_MS)
+    directory.close()
+    connection = connect(path, read_only=False)
+    connection.execute("DROP INDEX relied_on")
+    connection.execute("DELETE FROM answer WHERE token LIKE 'ends=%'")
+    connection.execute("DELETE FROM migration WHERE version >= 6")
+    connection.execute("PRAGMA user_version = 5")
+    connection.close()
+    directory = SqliteDirectory(path)
+    try:
+        ids = frozenset({parse_envelope(K.ATTESTATION, raw).envelope_id})
+        assert directory.ended(K.ATTESTATION, 20_456, tuple(K)) == ids
+        assert directory.ended(K.ATTESTATION, 20_455, tuple(K)) == frozenset(), "that day it counts"
     finally:
         directory.close()
 

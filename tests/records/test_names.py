@@ -6,7 +6,15 @@ import pytest
 
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.records.names import ALL_REVOCATIONS, name, names_of, reference_of
+from ciris_mesh.records.names import (
+    ALL_REVOCATIONS,
+    DAY_MAX,
+    end_name,
+    last_day,
+    name,
+    names_of,
+    reference_of,
+)
 from ciris_mesh.records.tokens import tokens_of
 from support.answers import grant, revocation, score, taking
 from support.federation import federation
@@ -35,8 +43,19 @@ ME = alice().key_id
 )
 def test_most_kinds_have_one_name(kind: EnvelopeKind, word: str, column: str) -> None:
     envelope = parse_envelope(kind, sample(kind, alice(), 3))
-    assert names_of(envelope) == (f"{word}={envelope.record[column]}",)
+    assert names_of(envelope)[0] == f"{word}={envelope.record[column]}"
+    assert all(one.startswith("ends=") for one in names_of(envelope)[1:])
     assert envelope.record[column] == columns(kind, ME, 3)[column]
+
+
+def test_what_ends_is_found_by_the_day_and_days_sort_as_text() -> None:
+    (first, _), last = names_of(key_record("bob", by="alice")), end_name(K.KEY, DAY_MAX)
+    ending = parse_envelope(K.PARTNER_RECORD, sample(K.PARTNER_RECORD, alice()))
+    assert last_day(ending) == 22_075, "2030-06-10"
+    assert names_of(ending)[-1] == end_name(K.PARTNER_RECORD, 22_075)
+    assert last_day(key_record("bob")) is None
+    assert not first.startswith("ends=")
+    assert end_name(K.KEY, 9) < end_name(K.KEY, 10) < end_name(K.KEY, 22_075) < last
 
 
 def test_a_key_is_found_by_itself_and_by_who_vouched_for_it() -> None:

@@ -197,6 +197,8 @@ def test_what_has_no_effect_is_warned_of(text: str, says: tuple[str, ...]) -> No
             config.trust,
             config.control,
             config.radio,
+            config.operator,
+            config.page,
         )
         == DEFAULTS
     )

@@ -11,11 +11,21 @@ from ciris_mesh.directory.base import OWN
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.records.binding import Binding
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.scope import ALL, TRUST, Scope, Terms, communities
+from ciris_mesh.runtime import handshake
 from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.handshake import Greeter, LinkState, OwnSelf
 from ciris_mesh.transport.base import LinkId
 from ciris_mesh.wire.frame import wrap
-from ciris_mesh.wire.mesh import BindingOffer, BindingWanted, Hello, MeshMessage, Refusal
+from ciris_mesh.wire.mesh import (
+    BindingOffer,
+    BindingWanted,
+    Hello,
+    MeshMessage,
+    Refusal,
+    ScopeOffer,
+    ScopeWanted,
+)
 from support.keys import key
 from support.mesh import NOW_MS, Mesh, address, bound
 
@@ -32,13 +42,14 @@ class Party:
     directory: MemoryDirectory = field(default_factory=MemoryDirectory)
     wall_ms: int = NOW_MS
     binding: Binding | None = None
+    scope: Scope = ALL
 
     def __post_init__(self) -> None:
         record = RECORDS.key_record(self.name)
         self.directory.admit(EnvelopeKind.KEY, record, OWN, now_ms=NOW_MS)
         self.binding = self.binding or RECORDS.binding(self.name)
         self.greeter = Greeter(
-            OwnSelf(self.binding, record, self.kinds),
+            OwnSelf(self.binding, record, self.kinds, scope=self.scope),
             self.bindings,
             self.directory,
             wall_ms=lambda: self.wall_ms,
@@ -166,6 +177,83 @@ def test_both_ends_salt_with_the_same_bytes_and_each_link_with_its_own() -> None
     assert mine.salt() == theirs.salt()
     assert mine.salt() != other.salt()
     assert len(mine.salt()) == 16
+
+
+# --- scopes ---------------------------------------------------------------------------------------
+
+RIVER, HILL = communities(["river-3def"]), communities(["hill-2abc", "river-3def"])
+
+
+def test_scopes_that_have_a_name_are_known_to_everybody() -> None:
+    mine, theirs, said = shake(Party("alice"), Party("bob", scope=TRUST))
+    assert not any(isinstance(one, ScopeWanted | ScopeOffer) for one in said)
+    assert (mine.scope, theirs.scope) == (TRUST, ALL)
+    assert mine.kinds == theirs.kinds == TRUST.kinds
+    assert mine.terms(ALL) == theirs.terms(TRUST) == Terms(frozenset({TRUST}), NOW_MS // 86_400_000)
+
+
+def test_communities_are_spelled_once_and_remembered() -> None:
+    one, two = Party("alice", scope=HILL), Party("bob", scope=RIVER)
+    mine, theirs, said = shake(one, two)
+    assert (said.count(ScopeOffer(HILL.spelled)), said.count(ScopeOffer(RIVER.spelled))) == (1, 1)
+    assert mine.is_known
+    assert theirs.is_known
+    assert mine.terms(HILL) == theirs.terms(RIVER)
+    assert mine.terms(HILL).scopes == {HILL, RIVER}
+    _, _, said = shake(one, two)
+    assert [type(message) for message in said] == [Hello, Hello]
+
+
+def test_the_older_day_counts() -> None:
+    one, two = Party("alice"), Party("bob", wall_ms=NOW_MS - 3 * 86_400_000)
+    mine, theirs, _ = shake(one, two)
+    assert mine.terms(ALL) == theirs.terms(ALL)
+    assert mine.terms(ALL).day == NOW_MS // 86_400_000 - 3
+
+
+@pytest.mark.parametrize(
+    ("spelled", "reason"),
+    [
+        (b"hill-2abc", "scope_mismatch"),
+        (b"river-3def\0hill-2abc", "scope_malformed"),
+        (b"river-3def\0river-3def", "scope_malformed"),
+        (b"river-3def\0", "scope_malformed"),
+        (b"\xff", "scope_malformed"),
+        (b"\0".join(b"c-%d" % n for n in range(9)), "scope_malformed"),
+    ],
+)
+def test_a_scope_that_is_not_what_the_hello_said_is_refused(spelled: bytes, reason: str) -> None:
+    party, other = Party("alice"), Party("bob", scope=RIVER)
+    state = party.link("bob", inbound=True)
+    replies = party.greeter.received(state, other.greeter.hello(other.link("alice")))
+    assert ScopeWanted() in replies
+    assert not state.is_known
+    assert party.greeter.received(state, ScopeOffer(spelled)) == [Refusal(reason)]
+    assert state.scope is None
+
+
+def test_nobody_is_told_a_scope_twice_or_unasked() -> None:
+    party = Party("alice", scope=RIVER)
+    state = party.link("bob")
+    assert party.greeter.received(state, ScopeWanted()) == [ScopeOffer(RIVER.spelled)]
+    for message in (ScopeWanted(), ScopeOffer(RIVER.spelled)):
+        assert party.greeter.received(state, message) == [Refusal("out_of_turn")]
+    everything = Party("alice")
+    assert everything.greeter.received(everything.link("bob"), ScopeWanted()) == [
+        Refusal("out_of_turn")
+    ]
+
+
+def test_the_oldest_scopes_are_forgotten_and_the_nodes_own_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(handshake, "SCOPES_MAX", 5)
+    one = Party("alice", scope=RIVER)
+    others = [Party("bob", scope=communities([f"c-{n}"])) for n in range(3)]
+    for other in others:
+        assert ScopeWanted() in shake(one, other)[2]
+    assert ScopeWanted() in shake(one, others[0])[2], "made room"
+    assert ScopeWanted() not in shake(Party("carol", scope=RIVER), one)[2]
 
 
 def test_a_key_known_already_needs_no_key_record() -> None:

@@ -12,7 +12,13 @@ from ciris_mesh.protocol.report import BoundedBy, InSync, Unknown
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime import reporting
 from ciris_mesh.runtime.node import Node
-from ciris_mesh.runtime.reporting import ADVICE, node_status, peer_status, rss_bytes
+from ciris_mesh.runtime.reporting import (
+    ADVICE,
+    node_status,
+    peer_status,
+    rss_bytes,
+    written_bytes,
+)
 from ciris_mesh.runtime.status import NodeStatus, PeerStatus
 from ciris_mesh.transport.base import InterfaceRow, TransportStats
 from ciris_mesh.transport.reasons import DialReason
@@ -167,6 +173,7 @@ def test_an_interface_that_is_down_is_a_problem_and_all_are_listed(
         "bitrate_bps": 980,
         "rx_bytes": 1,
         "tx_bytes": 2,
+        "silent_s": 0.0,
     }
     assert said.drops == {"announce_flood": 3}
 
@@ -190,3 +197,29 @@ def test_what_a_summary_cannot_name_is_said(
     assert said.startswith("key: 7 records are beyond the 0")
     left_out.clear()
     assert not [line for line in status(alice).health if "Summary" in line]
+
+
+def test_what_a_peers_hello_lacks_and_how_far_its_clock_is_off(mesh: Mesh) -> None:
+    mesh.node("alice")
+    mesh.node("bob", capabilities=0)
+    mesh.befriend("alice", "bob")
+    for node in mesh.nodes.values():
+        node.start()
+    mesh.wait_converged()
+    said = bob(mesh)
+    assert said.lacks == ("coded records", "sketches")
+    assert said.skew_days == 0
+    back = peer_status(mesh.nodes["bob"], mesh.peer("bob", "alice"))
+    assert back.lacks == (), "a node that lacks something misses nothing"
+
+
+def test_without_a_link_nothing_is_known_of_a_peers_version_or_clock(mesh: Mesh) -> None:
+    mesh.node("alice")
+    mesh.node("bob")
+    mesh.befriend("alice", "bob")
+    assert (bob(mesh).lacks, bob(mesh).skew_days) == ((), None)
+
+
+def test_what_was_written_is_counted_where_the_system_counts() -> None:
+    written = written_bytes()
+    assert written is None or written >= 0

@@ -156,7 +156,7 @@ def _never(*_args: object) -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     fake = SimpleNamespace(monotonic=made.monotonic)
-    for module in ("rns_link", "rns_dial", "rns_announce"):
+    for module in ("rns_link", "rns_dial", "rns_announce", "rns_edge", "rns_edge_link"):
         monkeypatch.setattr(f"ciris_mesh.transport.{module}.time", fake)
     return made
 

@@ -18,10 +18,11 @@ from ciris_mesh.records.authoring import author_key
 from ciris_mesh.records.binding import Binding, sign_binding
 from ciris_mesh.records.hybrid import FederationKey
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.scope import ALL
 from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.comparison import salted
 from ciris_mesh.runtime.events import RoundEvent
-from ciris_mesh.runtime.handshake import CAPABILITIES, SCOPE_ALL, WIRE_VERSIONS
+from ciris_mesh.runtime.handshake import CAPABILITIES, WIRE_VERSIONS
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.peers import Peer, PeerConfig
 from ciris_mesh.runtime.runtime import RuntimeConfig
@@ -275,7 +276,7 @@ class ScriptedPeer:
             wire_versions=WIRE_VERSIONS,
             capabilities=self.capabilities,
             kinds=tuple(EnvelopeKind),
-            scope_hash=SCOPE_ALL,
+            scope_hash=ALL.hash8,
             nonce=self.nonce,
             day=0,
             view_digest=bytes(8),

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ciris_mesh.directory.base import OWN
 from ciris_mesh.directory.sqlite import SqliteDirectory
@@ -55,6 +55,7 @@ IMPATIENT: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
 )
 
 Row = dict[str, Any]
+AnyMesh = TypeVar("AnyMesh", bound="Mesh")
 
 
 def becomes_true(condition: Callable[[], object], timeout_s: float) -> bool:
@@ -78,6 +79,7 @@ class NodeProcess:
 
     Args:
         program: what Python is given before the command's own arguments.
+        prefix: what stands before Python: a command that ends by becoming it.
     """
 
     name: str
@@ -85,6 +87,7 @@ class NodeProcess:
     rns: Path
     identity: NodeIdentity = field(repr=False)
     program: Sequence[str] = HONEST
+    prefix: Sequence[str] = ()
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     starts: int = 0
 
@@ -110,7 +113,10 @@ class NodeProcess:
         self.starts += 1
         with self._output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *self.program, *self.arguments("run", "--rnsconfig", self.rns)],
+                [
+                    *(*self.prefix, sys.executable, *self.program),
+                    *self.arguments("run", "--rnsconfig", self.rns),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -339,12 +345,19 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def mesh(settings: Mapping[tuple[str, str], str] = IMPATIENT) -> Iterator[Mesh]:
-    """A mesh in a directory whose path is short enough for sockets.
+    """A mesh in a directory whose path is short enough for sockets."""
+    with made_mesh(lambda root: Mesh(root, settings)) as made:
+        yield made
+
+
+@contextmanager
+def made_mesh(make: Callable[[Path], AnyMesh]) -> Iterator[AnyMesh]:
+    """The same for a mesh of any sort.
 
     What the nodes said is printed: pytest shows it when the test fails.
     """
     root = Path(tempfile.mkdtemp(prefix="cm-", dir="/tmp"))
-    made = Mesh(root, settings)
+    made = make(root)
     try:
         yield made
         made.close()

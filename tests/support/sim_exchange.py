@@ -23,11 +23,12 @@ from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
 from ciris_mesh.records.rules.base import Trust
+from ciris_mesh.records.scope import ALL, Scope
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator, RoundKey
 from ciris_mesh.runtime.counters import DropCounter
 from ciris_mesh.runtime.events import EventHub
 from ciris_mesh.runtime.exchange import Exchange
-from ciris_mesh.runtime.handshake import CAPABILITIES, SCOPE_ALL, WIRE_VERSIONS, LinkState
+from ciris_mesh.runtime.handshake import CAPABILITIES, WIRE_VERSIONS, LinkState
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer, PeerConfig, PeerTable
 from ciris_mesh.runtime.recoding import delivers_of
@@ -42,6 +43,8 @@ from ciris_mesh.wire.mesh_records import Records, Taken
 from ciris_mesh.wire.messages import ReplicationMessage
 from support.sim_network import Faults, Record
 from support.virtual_time import InlinePool, VirtualTimer
+
+DAY_MS = 86_400_000
 
 #: Frames one link holds at most on the way, as the real outbox.
 FRAMES_MAX = 64
@@ -101,6 +104,8 @@ class SimNode:
     directory: DirectoryCore
     trusted: frozenset[str]
     capabilities: int
+    scope: Scope = ALL
+    ahead_days: int = 0
     offline_until_s: float = 0.0
     said: Counter[str] = field(default_factory=Counter)
     heard: Callable[[AnyMessage], None] = lambda _message: None
@@ -117,6 +122,7 @@ class SimNode:
             self.directory,
             lambda: self.trusted,
             unwanted=self.directory.closed(),
+            scope=self.scope,
             clock=timer.clock,
         )
         self.registry = ReplicationRegistry(
@@ -136,7 +142,7 @@ class SimNode:
             pool=network.pool,
             timer=timer,
             clock=timer.clock,
-            wall_ms=network.wall_ms,
+            wall_ms=self.wall_ms,
             rng=random.Random(network.rng.random()),
         )
         self.exchange = Exchange(parts)
@@ -151,9 +157,12 @@ class SimNode:
         )
         self.exchange.join(self.scheduler)
 
+    def wall_ms(self) -> int:
+        return self.network.wall_ms() + self.ahead_days * DAY_MS
+
     def befriend(self, name: str) -> None:
         self.peers.put(PeerConfig(name, _address(name), kinds=frozenset(self.network.kinds)))
-        for kind in self.network.kinds:
+        for kind in self.scope.kinds & set(self.network.kinds):
             coordinator = self._make(RoundKey(name, kind, SessionRole.INITIATOR))
             self.registry.register(coordinator)
             self.scheduler.add_initiator(coordinator)
@@ -179,14 +188,16 @@ class SimNode:
     def link_up(self, link: SimLink, nonces: Mapping[str, bytes], *, inbound: bool) -> None:
         other = link.other(self.name)
         hello = Hello(
-            WIRE_VERSIONS, other.capabilities, tuple(self.network.kinds), SCOPE_ALL,
-            nonces[other.name], 0, bytes(8), bytes(8),
+            WIRE_VERSIONS, other.capabilities, tuple(self.network.kinds), other.scope.hash8,
+            nonces[other.name], other.wall_ms() // DAY_MS, bytes(8), bytes(8),
         )  # fmt: skip
         state = LinkState(
             link.number, inbound, nonces[self.name], key_id=other.name, hello=hello,
-            is_slow=False, kinds=frozenset(self.network.kinds),
-            capabilities=self.capabilities & other.capabilities,
+            is_slow=False, kinds=self.scope.kinds & other.scope.kinds & set(self.network.kinds),
+            capabilities=self.capabilities & other.capabilities, scope=other.scope,
+            day=self.wall_ms() // DAY_MS,
         )  # fmt: skip
+        self.bridge.agree(other.name, state.terms(self.scope))
         self.transport.links[link.number] = link
         peer = self.peer(other.name)
         peer.link, peer.dialing = state, False
@@ -225,9 +236,7 @@ class SimNode:
         def send(message: ReplicationMessage) -> None:
             self.exchange.tell(key.peer, message)
 
-        return ReplicationCoordinator(
-            key, bridge=self.bridge, send=send, wall_ms=self.network.wall_ms
-        )
+        return ReplicationCoordinator(key, bridge=self.bridge, send=send, wall_ms=self.wall_ms)
 
 
 class SimExchange:

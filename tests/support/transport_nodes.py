@@ -28,6 +28,9 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.transport.base import (
     Address,
     DialFailed,
+    EdgeFrame,
+    EdgeHeard,
+    EdgeLost,
     FrameReceived,
     LinkDown,
     LinkId,
@@ -69,6 +72,12 @@ def describe(event: TransportEvent) -> Event:
                 app_data=app_data.hex(),
                 hops=hops,
             )
+        case EdgeHeard(address, _, app_data, _):
+            return _event("edge_heard", address=address.hex(), app_data=app_data.hex())
+        case EdgeFrame(address, frame):
+            return _event("edge_frame", address=address.hex(), frame=frame.hex())
+        case EdgeLost(address, reason):
+            return _event("edge_lost", address=address.hex(), reason=str(reason))
 
 
 def _event(name: str, **fields: Any) -> Event:
@@ -250,7 +259,9 @@ class ChildNode(_Base):
 
     Args:
         directory: of its identity and its Reticulum configuration; kept between incarnations.
-        listen, connect: TCP ports on 127.0.0.1.
+        listen, connect: TCP ports.
+        listen_ip, connect_to: where those are.
+        prefix: what stands before Python: a command that ends by becoming it.
         mtu: fixed link MTU; None for TCP's own.
         announce_kinds: kinds served and announced; by default all are served, none announced.
         identify_s: how long it waits for a caller to identify.
@@ -268,6 +279,9 @@ class ChildNode(_Base):
         announce_kinds: tuple[str, ...] = (),
         identify_s: float | None = None,
         share: str | None = None,
+        listen_ip: str = "127.0.0.1",
+        connect_to: str = "127.0.0.1",
+        prefix: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         directory.mkdir(parents=True, exist_ok=True)
@@ -278,6 +292,8 @@ class ChildNode(_Base):
             mtu=mtu,
             transport=transport_node,
             share=share,
+            listen_ip=listen_ip,
+            connect_to=connect_to,
         )
         options = [f"--announce-kinds={','.join(announce_kinds)}"]
         if identify_s is not None:
@@ -285,7 +301,7 @@ class ChildNode(_Base):
         self._answers = Events()
         self._stderr = (directory / "stderr").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "support.transport_child", str(directory), *options],
+            [*prefix, sys.executable, "-m", "support.transport_child", str(directory), *options],
             cwd=TESTS,
             env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"},
             stdin=subprocess.PIPE,
@@ -348,8 +364,10 @@ def write_rns_config(
     mtu: int | None,
     transport: bool,
     share: str | None = None,
+    listen_ip: str = "127.0.0.1",
+    connect_to: str = "127.0.0.1",
 ) -> None:
-    """Write a Reticulum configuration that touches nothing but loopback TCP."""
+    """Write a Reticulum configuration that touches nothing but TCP, by default on loopback."""
     fixed = f"    fixed_mtu = {mtu}\n" if mtu else ""
     text = (
         "[reticulum]\n"
@@ -363,12 +381,12 @@ def write_rns_config(
     if listen is not None:
         text += (
             "  [[in]]\n    type = TCPServerInterface\n    enabled = Yes\n"
-            f"    listen_ip = 127.0.0.1\n    listen_port = {listen}\n{fixed}"
+            f"    listen_ip = {listen_ip}\n    listen_port = {listen}\n{fixed}"
         )
     for number, port in enumerate(connect):
         text += (
             f"  [[out{number}]]\n    type = TCPClientInterface\n    enabled = Yes\n"
-            f"    target_host = 127.0.0.1\n    target_port = {port}\n{fixed}"
+            f"    target_host = {connect_to}\n    target_port = {port}\n{fixed}"
         )
     directory.mkdir(exist_ok=True)
     (directory / "config").write_text(text)

@@ -19,6 +19,7 @@ from ciris_mesh.transport.rns_dial import (
     PATH_REPEAT_S,
     PATH_REQUEST_SPACING_S,
     Dialer,
+    Dialled,
     kind_aspects,
 )
 from ciris_mesh.transport.rns_link import MeshLink
@@ -54,7 +55,7 @@ class Owner:
         self.host = host
         self.dialer = Dialer(host, self, OWN)
         self.links: list[MeshLink] = []
-        self.introduced: list[MeshLink] = []
+        self.introduced: list[Dialled] = []
         self.outbound = 0
 
     def handle_request(self, sequence: int, body: object, link_id: bytes) -> int | None:
@@ -68,7 +69,7 @@ class Owner:
     def count_outbound(self) -> int:
         return self.outbound
 
-    def identify(self, link: MeshLink) -> None:
+    def identify(self, link: Dialled) -> None:
         self.introduced.append(link)
 
     def link_gone(self, link: MeshLink, reason: DownReason) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from ciris_mesh.errors import DecodeError, LocalProtocolError
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
+from ciris_mesh.records.scope import SCOPE_BYTES_MAX
 from ciris_mesh.wire import mesh
 from ciris_mesh.wire.frame import Unwrapped, try_unwrap, wrap
 from ciris_mesh.wire.mesh import (
@@ -31,6 +32,8 @@ from ciris_mesh.wire.mesh import (
     KindDigest,
     MeshMessage,
     Refusal,
+    ScopeOffer,
+    ScopeWanted,
     decode,
     encode,
 )
@@ -38,7 +41,10 @@ from support import crpl, strategies
 
 FILE = "mesh_frames.json"
 ALL = tuple(EnvelopeKind)
-CLASSES = {cls.__name__: cls for cls in (Hello, BindingWanted, BindingOffer, Digests, Refusal)}
+CLASSES = {
+    cls.__name__: cls
+    for cls in (Hello, BindingWanted, BindingOffer, Digests, Refusal, ScopeWanted, ScopeOffer)
+}
 
 #: What fits a single Reticulum request on a link, the carrier first contact goes by.
 REQUEST_BYTES_MAX = 400
@@ -87,6 +93,9 @@ GOLDEN: dict[str, MeshMessage] = {
     "digests of all kinds, a reply": LARGEST_DIGESTS,
     "refusal": Refusal("no_common_version"),
     "refusal of the longest name": Refusal("x" * 32),
+    "scope wanted": ScopeWanted(),
+    "scope of two communities": ScopeOffer(b"hill-2abc\0river-3def"),
+    "the longest scope": ScopeOffer(b"x" * SCOPE_BYTES_MAX),
 }
 
 BODY = encode(HELLO)
@@ -191,6 +200,10 @@ REFUSED: dict[str, bytes] = {
     "a refusal in bytes": packed(5, b"not_a_peer"),
     "a refusal in broken UTF-8": b"\x92\x05\xa1\xff",
     "a refusal in a two-byte length": b"\x92\x05\xd9\x02no",
+    "scope wanted with a field": packed(19, 0),
+    "a scope of nothing": packed(20, b""),
+    "a scope in text": packed(20, "river-3def"),
+    "a scope that is too long": packed(20, bytes(SCOPE_BYTES_MAX + 1)),
     "an extension": b"\x92\x05\xd4\x01\x00",
     "a timestamp": b"\x92\x05\xd6\xff\x00\x00\x00\x00",
     "an array of four billion": b"\xdd\xff\xff\xff\xff",

@@ -1,17 +1,17 @@
 """What records have to do with each other, as SQL: tokens, strangers' shares, what relies on what.
 
-A part of `SqliteStore`, apart because it is another subject than rows and pools.
+A part of every SQL store, apart because it is another subject than rows and pools.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from ciris_mesh.directory.base import Shelf, StoredRow
+from ciris_mesh.directory.base import RowHead, Shelf, StoredRow
 from ciris_mesh.directory.store import Name
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 
@@ -20,7 +20,14 @@ ROW: Final = (
     "FROM record JOIN envelope USING (position)"
 )
 
+_HEAD: Final = (
+    "SELECT kind, envelope_id, seq, subject, signers, introduced FROM record WHERE shelf = 2"
+)
+
 _KIND_OF: Final = {spec.number: kind for kind, spec in KINDS.items()}
+
+#: SQLite's oldest supported limit is 999 variables in a statement.
+VALUES_MAX: Final = 900
 
 #: A row's position by its name.
 _POSITION: Final = "(SELECT position FROM record WHERE kind = ? AND envelope_id = ?)"
@@ -29,25 +36,34 @@ Sql = tuple[Any, ...]
 
 
 class References(ABC):
-    """Needs `_write` and `_read` of the store."""
+    """What an engine has to add, and the operations of `Store` on references."""
 
     @abstractmethod
-    def _write(self, sql: str, values: Sql) -> sqlite3.Cursor: ...
+    def _write(self, sql: str, values: Sql) -> None:
+        """Inside the running transaction."""
 
     @abstractmethod
-    def _read(self, sql: str, values: Sql = ()) -> list[Sql]: ...
+    def _write_many(self, sql: str, rows: Iterable[Sql]) -> None:
+        """As `_write`, once for each of `rows`, in order."""
+
+    @abstractmethod
+    def _read(self, sql: str, values: Sql = ()) -> list[Sql]:
+        """Inside the running transaction when this thread has one."""
+
+    @abstractmethod
+    def _stream(self, sql: str, values: Sql = ()) -> AbstractContextManager[Iterator[Sql]]:
+        """Committed rows one by one, so that memory does not depend on how many there are."""
 
     def _count(self, sql: str, values: Sql) -> int:
         return int(self._read(f"SELECT count(*) FROM ({sql})", values)[0][0])
 
     def publish(self, row: StoredRow, tokens: Sequence[str]) -> None:
         """See Store."""
-        for token in tokens:
-            self._write(
-                "INSERT OR IGNORE INTO answer SELECT ?, position FROM record "
-                "WHERE kind = ? AND envelope_id = ?",
-                (token, KINDS[row.kind].number, row.envelope_id),
-            )
+        self._write_many(
+            "INSERT INTO answer SELECT ?, position FROM record "
+            "WHERE kind = ? AND envelope_id = ? ON CONFLICT DO NOTHING",
+            [(token, KINDS[row.kind].number, row.envelope_id) for token in tokens],
+        )
 
     def named(self, token: str, *, limit: int, after: int) -> list[tuple[int, StoredRow]]:
         """See Store."""
@@ -75,11 +91,55 @@ class References(ABC):
         )
         return [(position, _KIND_OF[kind], envelope_id) for position, kind, envelope_id in found]
 
+    def heads(self, kind: EnvelopeKind) -> list[RowHead]:
+        """See Store."""
+        return list(map(_head, self._read(f"{_HEAD} AND kind = ?", (KINDS[kind].number,))))
+
+    def heads_named(self, names: Sequence[str]) -> list[RowHead]:
+        """See Store."""
+        return self._heads("SELECT position FROM answer WHERE token IN", "", list(names))
+
+    def heads_relied(self, names: Sequence[Name]) -> list[RowHead]:
+        """See Store."""
+        heads: dict[Name, RowHead] = {}
+        for kind in dict.fromkeys(kind for kind, _ in names):
+            found = self._heads(
+                "SELECT on_position FROM relied WHERE position IN "
+                f"(SELECT position FROM record WHERE kind = {KINDS[kind].number} "
+                "AND envelope_id IN",
+                ")",
+                [envelope_id for each, envelope_id in names if each is kind],
+            )
+            heads |= {(one.kind, one.envelope_id): one for one in found}
+        return list(heads.values())
+
+    def _heads(self, before: str, behind: str, values: Sequence[str | bytes]) -> list[RowHead]:
+        """Rows at the positions a query finds, which asks for any of these values."""
+        heads: dict[Name, RowHead] = {}
+        for at in range(0, len(values), VALUES_MAX):
+            part = tuple(values[at : at + VALUES_MAX])
+            marks = ",".join("?" * len(part))
+            rows = self._read(f"{_HEAD} AND position IN ({before} ({marks}){behind})", part)
+            heads |= {(one.kind, one.envelope_id): one for one in map(_head, rows)}
+        return list(heads.values())
+
+    def idle_ids(self, first: str, end: str, kinds: Collection[EnvelopeKind]) -> list[bytes]:
+        """See Store."""
+        numbers = ",".join(str(KINDS[kind].number) for kind in kinds)
+        found = self._read(
+            "SELECT envelope_id FROM answer JOIN record USING (position) "
+            "WHERE token >= ? AND token < ? AND shelf = 2 AND NOT EXISTS ("
+            "SELECT 1 FROM relied JOIN record AS one ON one.position = relied.position "
+            f"WHERE on_position = answer.position AND one.kind IN ({numbers}))",
+            (first, end),
+        )
+        return [envelope_id for (envelope_id,) in found]
+
     def note_stranger(self, row: StoredRow, peer: str, signer: str) -> None:
         """See Store."""
         self._write(
-            "INSERT OR IGNORE INTO stranger SELECT position, ?, ? FROM record "
-            "WHERE kind = ? AND envelope_id = ?",
+            "INSERT INTO stranger SELECT position, ?, ? FROM record "
+            "WHERE kind = ? AND envelope_id = ? ON CONFLICT DO NOTHING",
             (peer, signer, KINDS[row.kind].number, row.envelope_id),
         )
 
@@ -118,11 +178,10 @@ class References(ABC):
 
     def rely(self, name: Name, on: Sequence[Name]) -> None:
         """See Store."""
-        for other in on:
-            self._write(
-                f"INSERT OR IGNORE INTO relied VALUES ({_POSITION}, {_POSITION})",
-                (*_values(name), *_values(other)),
-            )
+        self._write_many(
+            f"INSERT INTO relied VALUES ({_POSITION}, {_POSITION}) ON CONFLICT DO NOTHING",
+            [(*_values(name), *_values(other)) for other in on],
+        )
 
     def not_introduced(self, name: Name) -> list[Name]:
         """See Store."""
@@ -143,6 +202,12 @@ class References(ABC):
 def _values(name: Name) -> Sql:
     kind, envelope_id = name
     return KINDS[kind].number, envelope_id
+
+
+def _head(row: Sql) -> RowHead:
+    number, envelope_id, seq, subject, signers, introduced = row
+    kind = _KIND_OF[number]
+    return RowHead(kind, envelope_id, seq, subject, strings(signers), bool(introduced))
 
 
 def strings(text: str) -> tuple[str, ...]:

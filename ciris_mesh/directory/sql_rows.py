@@ -1,0 +1,257 @@
+"""Rows, pools and digests as SQL that SQLite and PostgreSQL both take.
+
+An engine adds connections and transactions, and says nothing else: marks are `?`, conflicts are
+named by `ON CONFLICT`, every value is bound, and nobody asks for the id of an inserted row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import islice
+from typing import Final
+
+from ciris_mesh.directory.base import Shelf, Source, StoredRow
+from ciris_mesh.directory.buckets import BucketDigest
+from ciris_mesh.directory.sql_references import (
+    ROW,
+    VALUES_MAX,
+    References,
+    stored_row,
+    strings,
+)
+from ciris_mesh.directory.store import PooledEntry, SavedBuckets, fair_share
+from ciris_mesh.records.kinds import KINDS, EnvelopeKind
+from ciris_mesh.wire.messages import EnvelopeRef
+
+#: Few sign much: most rows have signers that were just looked at.
+_SIGNERS_REMEMBERED: Final = 256
+
+_KIND_OF: Final = {spec.number: kind for kind, spec in KINDS.items()}
+
+
+class SqlRows(References):
+    """The operations of `Store` on rows, pools and digests."""
+
+    def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
+        """See Store."""
+        found = self._read(
+            f"SELECT {ROW} WHERE kind = ? AND envelope_id = ?",
+            (KINDS[kind].number, bytes(envelope_id)),
+        )
+        return stored_row(found[0]) if found else None
+
+    def shelves(self, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, Shelf]:
+        """See Store."""
+        found: dict[bytes, Shelf] = {}
+        for part in _parts(ids):
+            marks = ",".join("?" * len(part))
+            rows = self._read(
+                "SELECT envelope_id, shelf FROM record "
+                f"WHERE kind = ? AND envelope_id IN ({marks})",
+                (KINDS[kind].number, *part),
+            )
+            found.update((envelope_id, Shelf(shelf)) for envelope_id, shelf in rows)
+        return found
+
+    def refs(self, kind: EnvelopeKind) -> list[EnvelopeRef]:
+        """See Store."""
+        rows = self._read(
+            "SELECT envelope_id, seq FROM record WHERE kind = ? AND shelf = ? "
+            "ORDER BY seq DESC, envelope_id",
+            (KINDS[kind].number, Shelf.FEDERATION),
+        )
+        return [EnvelopeRef(envelope_id, seq) for envelope_id, seq in rows]
+
+    def newest(
+        self,
+        kind: EnvelopeKind,
+        charged: Callable[[tuple[str, ...]], tuple[str, ...]],
+        *,
+        limit: int,
+    ) -> tuple[list[EnvelopeRef], int]:
+        """See Store."""
+        charged_text = lru_cache(_SIGNERS_REMEMBERED)(lambda text: charged(strings(text)))
+        with self._stream(
+            "SELECT envelope_id, seq, signers, introduced FROM record "
+            "WHERE kind = ? AND shelf = ? ORDER BY seq DESC, envelope_id",
+            (KINDS[kind].number, Shelf.FEDERATION),
+        ) as rows:
+            passing = (
+                (EnvelopeRef(id_, seq), who)
+                for id_, seq, text, introduced in rows
+                if (who := charged_text(text) or (introduced and strings(text)))
+            )
+            return fair_share(passing, limit)
+
+    def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:
+        """See Store."""
+        rows = self._read(
+            "SELECT envelope_id, signers FROM record WHERE kind = ? AND shelf = ?",
+            (KINDS[kind].number, Shelf.FEDERATION),
+        )
+        texts: dict[str, tuple[str, ...]] = {}  # few signers, many rows: share the tuples
+        return {
+            envelope_id: texts.get(text) or texts.setdefault(text, strings(text))
+            for envelope_id, text in rows
+        }
+
+    def bucket_ids(self, kind: EnvelopeKind, bucket: int) -> list[bytes]:
+        """See Store."""
+        first = bytes([bucket])
+        rows = self._read(
+            "SELECT envelope_id FROM record "
+            "WHERE kind = ? AND envelope_id BETWEEN ? AND ? AND shelf = ?",
+            (KINDS[kind].number, first, first + b"\xff" * 31, Shelf.FEDERATION),
+        )
+        return [envelope_id for (envelope_id,) in rows]
+
+    def key_row(self, key_id: str) -> StoredRow | None:
+        """See Store."""
+        found = self._read(
+            f"SELECT {ROW} WHERE kind = 1 AND shelf = 2 AND subject = ? ORDER BY position LIMIT 1",
+            (key_id,),
+        )
+        return stored_row(found[0]) if found else None
+
+    def rows(
+        self, kind: EnvelopeKind | None, *, limit: int, after: int
+    ) -> list[tuple[int, StoredRow]]:
+        """See Store."""
+        only = "" if kind is None else f"AND kind = {KINDS[kind].number}"
+        found = self._read(
+            f"SELECT {ROW} WHERE position > ? {only} ORDER BY position LIMIT ?",
+            (after, max(0, limit)),
+        )
+        return [(row[0], stored_row(row)) for row in found]
+
+    def counts(self) -> dict[tuple[EnvelopeKind, Shelf], int]:
+        """See Store."""
+        rows = self._read("SELECT kind, shelf, count(*) FROM record GROUP BY kind, shelf")
+        return {(_KIND_OF[kind], Shelf(shelf)): count for kind, shelf, count in rows}
+
+    def insert(self, row: StoredRow) -> None:
+        """See Store."""
+        name = KINDS[row.kind].number, row.envelope_id
+        self._write(
+            "INSERT INTO record "
+            "(kind, envelope_id, shelf, seq, subject, signers, admitted_at_ms) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                *name,
+                row.shelf,
+                row.seq,
+                row.subject,
+                json.dumps(row.signers),
+                row.admitted_at_ms,
+            ),
+        )
+        self._write(
+            "INSERT INTO envelope SELECT position, ? FROM record "
+            "WHERE kind = ? AND envelope_id = ?",
+            (row.envelope, *name),
+        )
+
+    def raise_shelf(self, row: StoredRow) -> None:
+        """See Store."""
+        name = (KINDS[row.kind].number, row.envelope_id)
+        self._write(
+            "UPDATE envelope SET bytes = ? WHERE position = "
+            "(SELECT position FROM record WHERE kind = ? AND envelope_id = ?)",
+            (row.envelope, *name),
+        )
+        self._write(
+            "UPDATE record SET shelf = ?, signers = ? WHERE kind = ? AND envelope_id = ?",
+            (row.shelf, json.dumps(row.signers), *name),
+        )
+
+    def pool_entries(self) -> list[PooledEntry]:
+        """See Store."""
+        rows = self._read(
+            "SELECT digest, pool, kind, envelope_id, path, peer, signers, waits_for, "
+            "not_before_ms, length(envelope) FROM pooled ORDER BY arrived"
+        )
+        return [
+            PooledEntry(
+                digest=digest,
+                pool=pool,
+                kind=_KIND_OF[kind],
+                envelope_id=envelope_id,
+                source=Source(path, peer),
+                signers=strings(signers),
+                waits_for=strings(waits_for),
+                not_before_ms=not_before_ms,
+                size_bytes=size_bytes,
+            )
+            for digest, pool, kind, envelope_id, path, peer, signers, waits_for, not_before_ms,
+            size_bytes in rows
+        ]  # fmt: skip
+
+    def pool_envelope(self, pool: str, digest: bytes) -> bytes | None:
+        """See Store."""
+        found = self._read(
+            "SELECT envelope FROM pooled WHERE pool = ? AND digest = ?", (pool, digest)
+        )
+        return bytes(found[0][0]) if found else None
+
+    def pool_put(self, entry: PooledEntry, envelope: bytes) -> None:
+        """See Store."""
+        self.pool_drop(entry.pool, [entry.digest])  # one that is replaced comes last
+        self._write(
+            "INSERT INTO pooled (pool, digest, kind, envelope_id, path, peer, signers, "
+            "waits_for, not_before_ms, envelope) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                entry.pool,
+                entry.digest,
+                KINDS[entry.kind].number,
+                entry.envelope_id,
+                entry.source.path,
+                entry.source.peer,
+                json.dumps(entry.signers),
+                json.dumps(entry.waits_for),
+                entry.not_before_ms,
+                envelope,
+            ),
+        )
+
+    def pool_drop(self, pool: str, digests: Iterable[bytes]) -> None:
+        """See Store."""
+        self._write_many(
+            "DELETE FROM pooled WHERE pool = ? AND digest = ?",
+            [(pool, digest) for digest in digests],
+        )
+
+    def saved_buckets(self, kind: EnvelopeKind) -> SavedBuckets:
+        """See Store."""
+        rows = self._read(
+            "SELECT bucket, count, digest, dirty FROM bucket WHERE kind = ?",
+            (KINDS[kind].number,),
+        )
+        clean = {bucket: BucketDigest(count, digest) for bucket, count, digest, dirty in rows}
+        return SavedBuckets(clean, frozenset(bucket for bucket, _, _, dirty in rows if dirty))
+
+    def save_buckets(self, kind: EnvelopeKind, clean: Mapping[int, BucketDigest]) -> None:
+        """See Store."""
+        number = KINDS[kind].number
+        self._write_many(
+            "INSERT INTO bucket (kind, bucket, count, digest, dirty) VALUES (?, ?, ?, ?, 0) "
+            "ON CONFLICT (kind, bucket) DO UPDATE "
+            "SET count = excluded.count, digest = excluded.digest, dirty = 0",
+            [(number, bucket, saved.count, saved.digest) for bucket, saved in clean.items()],
+        )
+
+    def mark_buckets(self, kind: EnvelopeKind, buckets: Iterable[int]) -> None:
+        """See Store."""
+        number = KINDS[kind].number
+        self._write_many(
+            "INSERT INTO bucket (kind, bucket, count, digest, dirty) VALUES (?, ?, 0, ?, 1) "
+            "ON CONFLICT (kind, bucket) DO UPDATE SET dirty = 1 WHERE bucket.dirty = 0",
+            [(number, bucket, b"") for bucket in buckets],
+        )
+
+
+def _parts(ids: Iterable[bytes]) -> Iterator[list[bytes]]:
+    remaining = iter(ids)
+    while part := list(islice(remaining, VALUES_MAX)):
+        yield part
