@@ -117,6 +117,10 @@ class Lab:
         self._now_s = max(now_s, self._now_s)
         return told
 
+    def set_loss(self, loss: float) -> None:
+        """Change the probability that a frame is lost at one receiver."""
+        self._medium.set_loss(loss)
+
     def take_trace(self) -> tuple[Sent | Heard, ...]:
         """Frames sent and heard since this was asked last, at most `TRACE_MAX`; begins to note."""
         trace, self._trace = self._trace, deque(maxlen=TRACE_MAX)

@@ -171,6 +171,10 @@ class Ether:
         """Let the device report a fault to its host."""
         self._ask(lambda: self._tell(self._lab.fail(node, code, self._now_s())))
 
+    def set_loss(self, loss: float) -> None:
+        """Change the probability that a frame is lost."""
+        self._ask(lambda: self._lab.set_loss(loss))
+
     @property
     def is_running(self) -> bool:
         """Whether the thread lives; it ends by stop(), or by a fault that it logs."""

@@ -19,13 +19,13 @@ from ciris_mesh.runtime.air import RADIO_CADENCE_S
 from ciris_mesh.runtime.comparison import own_digests, split
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator
 from ciris_mesh.runtime.events import RoundOutcome
-from ciris_mesh.runtime.handshake import LinkState
+from ciris_mesh.runtime.handshake import LinkState, reconciles
 from ciris_mesh.runtime.parting import part_if_done
 from ciris_mesh.runtime.parts import HUSH_S_MAX, Parts
 from ciris_mesh.runtime.peers import Peer
 from ciris_mesh.runtime.radiocheck import may_check
 from ciris_mesh.runtime.recoding import records_of
-from ciris_mesh.runtime.reconciling import Reconciling, reconciles
+from ciris_mesh.runtime.reconciling import Reconciling
 from ciris_mesh.runtime.registry import NoCoordinatorRegistered, NotAReplicationFrame, Routed
 from ciris_mesh.runtime.scheduler import ReplicationScheduler
 from ciris_mesh.wire.frame import AnyMessage
@@ -214,7 +214,7 @@ class Exchange:
         return ours, equal, differ
 
     def _agree(self, peer: Peer, kind: EnvelopeKind, generation: int) -> None:
-        peer.agreed[kind] = generation
+        peer.agreed[kind], peer.failures = generation, 0
         self._parts.bridge.note_agreed(peer.config.key_id, kind)
         peer.fruitless.pop(kind, None)
         waiting = self._parts.bridge.waiting(peer.config.key_id, kind)

@@ -53,6 +53,9 @@ NO_DIGEST: Final = bytes(8)
 #: Scopes of peers kept, so that each is spelled once and not on every link: 1 kB each.
 SCOPES_MAX: Final = 64
 
+#: What a reconciled round takes at both ends.
+_BOTH: Final = CAPABILITY_RECONCILE | CAPABILITY_RECORDS
+
 _DAY_MS: Final = 86_400_000
 
 
@@ -300,3 +303,8 @@ class Greeter:
         self._bindings.put(state.address, binding, keep=self._peers())
         state.key_id = binding.key_id
         return ""
+
+
+def reconciles(state: LinkState) -> bool:
+    """Do both ends of this link know all that such a round takes?"""
+    return state.capabilities & _BOTH == _BOTH

@@ -22,6 +22,7 @@ from ciris_mesh.runtime.handshake import Greeter, LinkState
 from ciris_mesh.runtime.parting import is_brief, meets_another, watch
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Candidate, Peer
+from ciris_mesh.runtime.radiocheck import note_failure
 from ciris_mesh.runtime.recoding import delivers_of
 from ciris_mesh.runtime.scheduler import ReplicationScheduler
 from ciris_mesh.transport.base import (
@@ -221,8 +222,9 @@ class Links:
         peer.dialing = False
         if peer.greeting is state:
             peer.greeting = None
-        if peer.link is None and not state.inbound and not peer.reason and not state.replaced:
-            peer.reason = reason
+        if peer.link is None and not state.inbound and not state.replaced:
+            note_failure(self._parts, peer)
+            peer.reason = peer.reason or reason
         if peer.link is None and self._parts.air is not None:
             self._parts.air.fail(peer.config.key_id)  # nobody said who it is: nothing was sent
         if peer.link is not state:
@@ -235,6 +237,7 @@ class Links:
             logger.info("link.over peer=%s", key_id)
             peer.rests = True
             return
+        note_failure(self._parts, peer)
         peer.reason = peer.reason or reason
         logger.info("link.down peer=%s reason=%s", key_id, reason)
         self._exchange.abort(peer, "link_down")
@@ -249,6 +252,7 @@ class Links:
     def _dial_failed(self, peer: Peer, reason: str) -> None:
         peer.dialing = False
         if peer.link is None:
+            note_failure(self._parts, peer)
             peer.reason, peer.rests = reason, False
         if self._parts.air is not None:
             self._parts.air.fail(peer.config.key_id)

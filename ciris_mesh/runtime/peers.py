@@ -64,6 +64,7 @@ class Peer:
         next_fall_back_s: on a slow link, when Summaries may be tried again.
         patient_until_s: until then a lost link is left to the cadence.
         radio: interface of its last link, empty when that was no radio; None before the first.
+        failures: dials and links in a row that came to nothing.
         next_check_s: on a radio, when to compare again if nothing is new.
         asks_again_s: air was lacking to compare, and a timer is set for then.
         hushed_until_s: it said that it has no air until then.
@@ -92,6 +93,7 @@ class Peer:
     next_fall_back_s: float = 0.0
     patient_until_s: float = 0.0
     radio: str | None = None
+    failures: int = 0
     next_check_s: float = 0.0
     asks_again_s: float = 0.0
     hushed_until_s: float = 0.0

@@ -408,15 +408,15 @@ class Paced:
 
 def read_part(data: bytes) -> Part | None:
     """Read a part without its tag; None when it is none."""
-    if len(data) <= PART_HEAD_BYTES:
+    if len(data) < PART_HEAD_BYTES:
         return None
     sequence, index, count, after = data[:PART_HEAD_BYTES]
-    acks = bool(count & _ACKS)
+    acks = after if count & _ACKS else None
     count &= PARTS_MAX
-    if index & ~_ASKS >= count:
+    body = data[PART_HEAD_BYTES - (acks is None) :]
+    if index & ~_ASKS >= count or not body:
         return None
-    body = data[PART_HEAD_BYTES if acks else PART_HEAD_BYTES - 1 :]
-    return Part(sequence, index & ~_ASKS, count, bool(index & _ASKS), body, after if acks else None)
+    return Part(sequence, index & ~_ASKS, count, bool(index & _ASKS), body, acks)
 
 
 def packed_bytes(frames: tuple[bytes, ...]) -> int:

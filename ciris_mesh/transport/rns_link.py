@@ -3,10 +3,9 @@
 On a fast link a frame that fits one packet goes as a request, answered by one small integer once
 it is queued at the other side; a larger one goes as a Resource. On a slow link both go as paced
 packets (`rns_paced`). Each side chooses for what it sends, and takes whatever comes: the
-initiator's own OUT destination object has request handlers too.
-`outbox` keeps one frame under way, `inbox` puts what
-arrives into the order it was sent in; both modules say why that is enough although Reticulum
-calls back on many threads.
+initiator's own OUT destination object has request handlers too. `outbox` keeps one frame under
+way, `inbox` puts what arrives into the order it was sent in; both modules say why that is enough
+although Reticulum calls back on many threads.
 
 Callbacks enqueue and return; what may block on a device, on bz2 or on encryption runs on the
 worker pool, at most one job that sends per link. So a stalled send never keeps frames from
@@ -89,8 +88,8 @@ class MeshLink:
             flooded=lambda: self.go_down(DownReason.FLOODED),
         )
         self._inbox = self._intake.inbox
-        self._paced = PacedCarrier(host, rns, self, self._outbox, self._intake)
-        self._is_paced = self._ends = False
+        self.paced = PacedCarrier(host, rns, self, self._outbox, self._intake)
+        self.is_paced = self._ends = False
         self._was_rejected = False
 
     @property
@@ -112,8 +111,8 @@ class MeshLink:
         self.medium = medium
         self.is_up = True
         self._intake.progress_s = time.monotonic()
-        self._is_paced = self._is_radio()
-        self._paced.set_speed(self._rtt(), medium)
+        self.is_paced = self._is_radio()
+        self.paced.set_speed(self._rtt(), medium)
         address = None if self.inbound else self.address
         up = LinkUp(self.id, self.inbound, address, medium, self._is_slow(), interface)
         self._host.pump.put(up)
@@ -137,11 +136,6 @@ class MeshLink:
         if self._outbox.is_idle:
             self.go_down(DownReason.CLOSED)
 
-    @property
-    def patience_s(self) -> float:
-        """Seconds for which nothing may move while all is well."""
-        return self._paced.patience_s if self._is_paced else 0.0
-
     def go_down(self, reason: DownReason) -> None:
         """Report LinkDown and close. Lock held. Only the first call counts."""
         if self.is_down:
@@ -151,7 +145,7 @@ class MeshLink:
             reason = self._intake.closing[1]
         log.info("link %d is down: %s, %r", self.id, reason, self._outbox)
         self._outbox.clear()
-        self._paced.clear()
+        self.paced.clear()
         partial = self._inbox.clear()
         if self.is_up:
             self._host.pump.put(LinkDown(self.id, reason))
@@ -161,7 +155,7 @@ class MeshLink:
     def is_busy(self) -> bool:
         """Something is under way that has a deadline. Lock held."""
         under_way = self._outbox.sending is not None or self._inbox.is_waiting
-        return under_way or self._paced.is_waiting or self._intake.closing is not None
+        return under_way or self.paced.is_waiting or self._intake.closing is not None
 
     def tick(self, now: float) -> None:
         """Look at the deadlines. Lock held."""
@@ -177,17 +171,17 @@ class MeshLink:
             self.go_down(reason)
             return
         self._tick_sending(now)
-        self._paced.tick(now)
+        self.paced.tick(now)
         silent_s = now - self._intake.arrived_s
         is_late = self._inbox.is_waiting and silent_s > patience.stall_s(self._rtt())
-        if is_late or self._paced.is_stalled(now):
+        if is_late or self.paced.is_stalled(now):
             self.go_down(DownReason.STALLED)
 
     # Sending.
 
     def _tick_sending(self, now: float) -> None:
         sending = self._outbox.sending
-        if sending is None or self._paced.is_sending:
+        if sending is None or self.paced.is_sending:
             return
         if self._outbox.resume(now) is not None:
             self._host.submit(lambda: self._transmit(sending))
@@ -210,8 +204,8 @@ class MeshLink:
         try:
             if sending.identify_first:
                 self._owner.identify(self)
-            if self._is_paced and carriers.fits_parts(len(sending.frame)):
-                self._paced.transmit(sending)
+            if self.is_paced and carriers.fits_parts(len(sending.frame)):
+                self.paced.transmit(sending)
             elif carriers.fits_request(len(sending.frame), self.rns.mdu):
                 self._transmit_small(sending)
             else:
@@ -347,7 +341,7 @@ class MeshLink:
             return self._take_small(sequence, body)
 
     def _take_small(self, sequence: int, frame: bytes) -> int | None:
-        self._arrived()
+        self._intake.arrived(time.monotonic())
         if self._intake.refuses(len(frame), time.monotonic(), self._rtt()):
             return carriers.ANSWER_REFUSED
         taken = self._inbox.take_small(sequence, frame)
@@ -400,7 +394,7 @@ class MeshLink:
         if not taken:
             self._host.drop(DropReason.REASSEMBLY_FULL)
             return False
-        self._arrived()
+        self._intake.arrived(time.monotonic())
         return True
 
     def resource_started(self, resource: seam.Resource) -> None:
@@ -429,7 +423,7 @@ class MeshLink:
             # complete before (see `rns_seam.has_arrived`).
             if self.is_down or not self._inbox.awaits(resource.original_hash, resource.hash):
                 return
-            self._arrived()
+            self._intake.arrived(time.monotonic())
             if frame is None:
                 self._failed("receiving a Resource")
             elif not self._inbox.fill(resource.original_hash, frame):
@@ -437,14 +431,6 @@ class MeshLink:
                 self.go_down(DownReason.FLOODED)
 
     # The rest of `rns_seam.LinkEvents`.
-
-    def packet(self, content: bytes) -> None:
-        """A packet that is no request. A thread of Reticulum's for each."""
-        self._paced.packet(content)
-
-    def part(self, content: bytes) -> None:
-        """A part of a sealed frame. Inbound thread."""
-        self._paced.part(content)
 
     def identified(self, address: Address) -> None:
         """The initiator proved its identity. Inbound thread."""
@@ -491,10 +477,7 @@ class MeshLink:
 
     def _moved_in(self) -> None:
         with self._host.lock:
-            self._arrived()
-
-    def _arrived(self) -> None:
-        self._intake.arrived(time.monotonic())
+            self._intake.arrived(time.monotonic())
 
     def _tear_down(self, partial: list[bytes]) -> None:
         self.rns.teardown()

@@ -271,7 +271,7 @@ class RnsTransport:
         """Seconds for which nothing may move on a healthy link."""
         with self._host.lock:
             found = self._links.get(link)
-            return found.patience_s if found else 0.0
+            return found.paced.patience_s if found is not None and found.is_paced else 0.0
 
     def stats(self) -> TransportStats:
         """A snapshot. `interfaces` holds Reticulum's own counters, all programs' traffic on it."""
@@ -301,6 +301,7 @@ class RnsTransport:
     def add_link(self, rns: seam.Link, address: Address | None) -> MeshLink:
         """Remember a link. Lock held."""
         link = MeshLink(self._host, LinkId(next(self._link_ids)), rns, address=address, owner=self)
+        seam.hear_packets(rns, link.paced.packet, link.paced.part)
         self._links[link.id] = link
         self._by_rns_id[rns.link_id] = link
         return link

@@ -255,25 +255,30 @@ def attach(link: Any, events: LinkEvents) -> None:
             lambda _link, identity: events.identified(Address(identity.hash))
         )
     link.set_resource_strategy(RNS.Link.ACCEPT_APP)
-    _hear_packets(link, events.packet, events.part)
 
 
-def _hear_packets(
-    link: Any, packet: Callable[[bytes], None], part: Callable[[bytes], None]
-) -> None:
+def hear_packets(link: Any, packet: Callable[[bytes], None], part: Callable[[bytes], None]) -> None:
+    """Route packets of `link` that are no requests, and parts of sealed frames.
+
+    Calls nothing, so it may be called with a lock held.
+
+    Args:
+        packet: called on a thread of Reticulum's for each.
+        part: called on the inbound thread.
+    """
     link.set_packet_callback(lambda data, _packet: packet(data))
     receive = link.receive
     tag = _tagger(link, ours=False)
 
     def look_first(arrived: Any) -> None:
-        # The one kind of packet that Reticulum does not seal by itself. It looks for a Resource
-        # that it is a part of; when there is none it does nothing but note that the link lives.
-        if arrived.context == RNS.Packet.RESOURCE and arrived.packet_type == RNS.Packet.DATA:
+        # The one kind of packet that Reticulum does not seal by itself: a part of a Resource. While
+        # one is arriving all of them are its own, for one frame is under way at a time. Without one
+        # Reticulum does nothing about them but note that the link lives.
+        is_part = arrived.context == RNS.Packet.RESOURCE and not link.incoming_resources
+        if is_part and arrived.packet_type == RNS.Packet.DATA and link.derived_key:
             content, end = arrived.data[: -carriers.TAG_BYTES], arrived.data[-carriers.TAG_BYTES :]
-            if link.derived_key and tag(content) == end:
+            if tag(content) == end:
                 part(content)
-                if link.incoming_resources:
-                    return
         receive(arrived)
 
     link.receive = look_first

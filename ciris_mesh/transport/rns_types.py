@@ -130,14 +130,6 @@ class LinkEvents(Protocol):
         """It arrived, or failed."""
         ...
 
-    def packet(self, content: bytes) -> None:
-        """A packet that is no request. A thread of Reticulum's for each."""
-        ...
-
-    def part(self, content: bytes) -> None:
-        """A part of a sealed frame. Inbound thread."""
-        ...
-
     def identified(self, address: Address) -> None:
         """The initiator proved its identity."""
         ...

@@ -81,6 +81,12 @@ class FakeLink:
     identified_as: list[object] = field(default_factory=list)
     torn_down: int = 0
 
+    def set_packet_callback(self, callback: object) -> None:
+        """Nobody sends packets here; see test_rns_paced for who does."""
+
+    def receive(self, packet: object) -> None:
+        """As above."""
+
     def identify(self, identity: object) -> None:
         self.identified_as.append(identity)
 
