@@ -162,13 +162,13 @@ def run(
     """
     chance, watch = random.Random(seed), Watch(nodes)
     cell = Cell(nodes, seed, DUTY, plan=RadioPlan(), share=OWN_SHARE, loss=loss, watcher=watch)
-    held = [_record(chance, number) for number in range(records)]
+    held = [record(chance, number) for number in range(records)]
     tell(_join_said(cell, held))
     for item in held:
         for node in range(nodes - 1):
             cell.put(node, item, known_to=range(nodes - 1))
     for number in range(hours * new_per_hour):
-        item, node = _record(chance, records + number), chance.randrange(nodes)
+        item, node = record(chance, records + number), chance.randrange(nodes)
         at_s = HOUR_S * (number + chance.random()) / new_per_hour
         cell.at(at_s, partial(cell.put, node, item))
     unseen_bytes = 0
@@ -182,7 +182,8 @@ def run(
     return Report("budget", _rows(watch, nodes, hours, unseen_bytes))
 
 
-def _record(chance: random.Random, number: int) -> Item:
+def record(chance: random.Random, number: int) -> Item:
+    """A new record as they come in a federation: of any kind, coded."""
     kinds = [(kind, size_bytes) for kind, size_bytes, _ in _MIX]
     kind, size_bytes = chance.choices(kinds, [weight for *_, weight in _MIX])[0]
     return Item(kind, number.to_bytes(32, "big"), size_bytes, number)

@@ -9,9 +9,12 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+
+if TYPE_CHECKING:
+    from ciris_mesh.cli.remote import Remote
 
 _ADVICE: Final = re.compile(r"(?<!runs)(?<!them): ciris-mesh (?=[a-z])")
 
@@ -24,11 +27,13 @@ class App:
         config_dir: the node's home; None means the usual search.
         rns_config_dir: Reticulum's configuration directory; None means its own search.
         verbosity: 0 is normal; each -v adds one, each -q takes one away.
+        remote: asks a node elsewhere instead of the one here; None for the one here.
     """
 
     config_dir: Path | None = None
     rns_config_dir: Path | None = None
     verbosity: int = 0
+    remote: Remote | None = None
 
     def talk(self, text: str) -> None:
         """Say something to the person, on stderr, unless they asked for quiet."""
@@ -67,7 +72,11 @@ def wants_colour(stream: Any) -> bool:
 
 
 class Failure(click.ClickException):
-    """A command that could not do its work: one red line on stderr, exit code 1."""
+    """A command that could not do its work: one red line on stderr, exit code 1 or the given."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]
 
     def show(self, file: Any = None) -> None:
         """Print the line."""

@@ -244,6 +244,33 @@ def budget(ctx: click.Context, *, hours: int, seed: int, as_json: bool) -> None:
 
 @bench.command(cls=Verb)
 @click.option(
+    "--hours",
+    type=click.IntRange(1, BUDGET_HOURS_MAX),
+    default=BUDGET_HOURS,
+    show_default=True,
+    metavar="H",
+    help="How long, in simulated time.",
+)
+@_seed_option
+@_json_option
+@click.pass_context
+def gateway(ctx: click.Context, *, hours: int, seed: int, as_json: bool) -> None:
+    """Simulate a gateway with 100 records from TCP for a cell of SF8 at 1 %, and one revocation.
+
+    The records come in at once, the revocation when the first of them are on air. It must be the
+    next thing the gateway hands to its radio, and nobody may exceed 1 % of any hour. TCP is not
+    simulated; the cell is that of `bench budget`. Everything follows from the seed.
+    """
+    from ciris_mesh.bench.gateway import run
+
+    app: App = ctx.obj
+    with ended_by_signals():
+        report = run(hours=hours, seed=seed, tell=app.talk)
+    _show(ctx, report, as_json=as_json)
+
+
+@bench.command(cls=Verb)
+@click.option(
     "--records",
     "count",
     type=click.IntRange(1, 1_000),

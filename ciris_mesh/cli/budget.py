@@ -9,6 +9,7 @@ import click
 
 from ciris_mesh.cli.app import App, print_json
 from ciris_mesh.cli.node import ask
+from ciris_mesh.cli.remote import takes_remote
 from ciris_mesh.cli.verbs import Verb
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 @click.command(cls=Verb)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.option("--check", is_flag=True, help="Exit with 1 when a radio is over its limit.")
+@takes_remote
 @click.pass_context
 def budget(ctx: click.Context, *, as_json: bool, check: bool) -> None:
     """Show the airtime of each radio: used, allowed, and what waits.

@@ -15,7 +15,9 @@ _CLI: Final = "ciris_mesh.cli"
 #: Command -> where it lives and its line in the list.
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "init": (f"{_CLI}.init", "init", "Create this node's keys, configuration and store."),
+    "setup": (f"{_CLI}.setup", "setup", "Set up a node for a role, by a few questions."),
     "run": (f"{_CLI}.run", "run", "Run the node in the foreground."),
+    "service": (f"{_CLI}.service", "service", "Let systemd start and watch this node."),
     "id": (f"{_CLI}.identity", "show_id", "Show who this node is."),
     "invite": (f"{_CLI}.identity", "invite", "Print the line another node adds as a peer."),
     "peer": (f"{_CLI}.peers", "peer", "Add, remove or list peers."),
@@ -42,7 +44,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "operator": (f"{_CLI}.operator", "operator", "Answer people by message; send them alerts."),
     "backup": (f"{_CLI}.backup", "backup", "Write this whole node into one file."),
     "restore": (f"{_CLI}.backup", "restore", "Make the node in such a file again."),
-    "identity": (f"{_CLI}.identitygroup", "identity", "Keep this node's secrets on paper."),
+    "identity": (f"{_CLI}.identitygroup", "identity", "Keep this node's secrets, and change them."),
     "withdraw": (f"{_CLI}.withdraw", "withdraw", "End what this node said earlier."),
     "family": (f"{_CLI}.group", "family", "Found a family of keys."),
     "community": (f"{_CLI}.group", "community", "Found a community of keys."),
@@ -60,6 +62,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
         "interfaces",
         "Show interface profiles; check Reticulum's configuration.",
     ),
+    "schema": (f"{_CLI}.schema", "schema", "Print what --json prints, as JSON Schema."),
     "bench": (f"{_CLI}.bench", "bench", "Measure what things cost on this machine."),
     "frame": (f"{_CLI}.frame", "frame", "Filter: decode or encode replication frames."),
     "record": (f"{_CLI}.record", "record", "Filter: hash, canonicalize or verify records."),

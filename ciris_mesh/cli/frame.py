@@ -26,6 +26,8 @@ _CLASSES: Final[tuple[type[Any], ...]] = (
     mesh.Digests,
     mesh.Refusal,
     mesh.NoAir,
+    mesh.ScopeWanted,
+    mesh.ScopeOffer,
     *typing.get_args(mesh_reconcile.ReconcileMessage),
     mesh_records.Records,
     mesh_records.Taken,

@@ -12,6 +12,7 @@ _CLI: Final = "ciris_mesh.cli"
 _VERBS: Final = {
     "paper": (f"{_CLI}.paper", "paper", "Show the secrets as lines to write down."),
     "recover": (f"{_CLI}.paper", "recover", "Make the node on such a paper again."),
+    "rotate": (f"{_CLI}.rotate", "rotate", "Hand over to a new key, step by step."),
 }
 
 

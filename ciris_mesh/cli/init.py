@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -13,6 +14,15 @@ from ciris_mesh.runtime.home import find_home
 
 if TYPE_CHECKING:
     from ciris_mesh.runtime.home import Home
+
+#: Role, which is an interface profile too -> what its configuration has instead of the defaults. In
+#: a cell at 1 % a neighbour confirms a kind every few hours at best.
+ROLES: Final[Mapping[str, Mapping[tuple[str, str], str]]] = {
+    "field": {("rounds", "tau_partial_s"): "21600"},
+    "gateway": {},
+    "leaf": {},
+    "hub": {},
+}
 
 
 @click.command(cls=Verb)
@@ -34,9 +44,16 @@ if TYPE_CHECKING:
     help="Who vouches for this machine's clock: the system (NTP, GPS, a battery-backed clock), or "
     "you. It is `clock` in the configuration.",
 )
+@click.option(
+    "--role",
+    type=click.Choice(list(ROLES)),
+    help="Also print the part of Reticulum's configuration that suits a node of this role.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.pass_obj
-def init(app: App, *, name: str, replace: bool, clock: str, as_json: bool) -> None:
+def init(
+    app: App, *, name: str, replace: bool, clock: str, role: str | None, as_json: bool
+) -> None:
     """Create this node: its keys, a configuration that explains itself, and an empty store.
 
     Nothing is started and nothing outside the new directory is touched. Keep a copy of
@@ -48,7 +65,8 @@ def init(app: App, *, name: str, replace: bool, clock: str, as_json: bool) -> No
     if not is_name(name):
         raise click.BadParameter(f"use {NAME_RULE}", param_hint="--name")
     place = find_home(app.config_dir).path
-    settings = {("node", "clock"): clock}
+    settings = {("node", "clock"): clock, **ROLES.get(role or "", {})}
+    block = _block(role)
     if app.rns_config_dir is not None:
         settings["reticulum", "config_dir"] = str(app.rns_config_dir.expanduser().absolute())
     home = new_node(place, name, settings=settings, replace=replace)
@@ -60,17 +78,35 @@ def init(app: App, *, name: str, replace: bool, clock: str, as_json: bool) -> No
                 "key_id": identity.key_id,
                 "address": identity.address.hex(),
                 "invite": identity.invite,
+                **({} if role is None else {"role": role, "reticulum": block}),
             }
         )
         return
     option = "" if app.config_dir is None else f" --config {shlex.quote(str(home.path))}"
     click.echo(f"{identity.key_id}\n{identity.invite}")
+    if role is not None:
+        click.echo(f"\n{block}", nl=False)
     app.talk(
         f"\nCreated {home.path}.\n"
         "The first line above is this node's key id, the second its invite: the other node's\n"
         f"operator runs `ciris-mesh peer add` with it. Next: ciris-mesh run{option}"
     )
+    if role is not None:
+        app.talk(
+            f"\nThe rest above is for Reticulum's configuration, of a {role}: nothing was written\n"
+            "there. Change what says CHANGE-ME or example.org, restart rnsd, and look for traps:\n"
+            "ciris-mesh interfaces check"
+        )
     _warn_of_clock(app, home)
+
+
+def _block(role: str | None) -> str:
+    """The profile of a role; nothing writes it anywhere."""
+    if role is None:
+        return ""
+    from ciris_mesh.radio.profiles import profile
+
+    return profile(role).text
 
 
 def _warn_of_clock(app: App, home: Home) -> None:

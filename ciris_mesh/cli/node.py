@@ -30,8 +30,20 @@ def ask(app: App, op: str, *, timeout_s: float = 10.0, **arguments: Any) -> Any:
     Raises:
         NodeNotRunning: none answers.
         ControlError: it answered with an error.
+        Failure: a node elsewhere was to be asked (-R), and that failed.
     """
+    if app.remote is not None:
+        return app.remote.ask(app, op, arguments)
     return call(node_home(app).find_socket(), op, timeout_s=timeout_s, **arguments)
+
+
+def node_health(app: App) -> tuple[tuple[str, ...], bool]:
+    """What the node complains of, and whether one runs. Without one, that is the complaint."""
+    try:
+        return tuple(map(app.hinted, ask(app, "status")["health"])), True
+    except NodeNotRunning:
+        text = "no node runs here: this is read from its store; start it with: ciris-mesh run"
+        return (app.hinted(text),), False
 
 
 @contextmanager

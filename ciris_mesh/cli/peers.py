@@ -1,4 +1,4 @@
-"""`peer add`, `peer remove`, `peer list` and `peers`: whom this node exchanges with."""
+"""`peer add`, `set`, `remove`, `list` and `peers`: whom this node exchanges with."""
 
 from __future__ import annotations
 
@@ -9,87 +9,186 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from ciris_mesh.cli.app import App, Failure, print_json
+from ciris_mesh.cli.door import allow, ignore, unallow, unignore
+from ciris_mesh.cli.follow import follow
 from ciris_mesh.cli.lookup import find_peer_row
-from ciris_mesh.cli.node import ask, locked_home
+from ciris_mesh.cli.node import ask
+from ciris_mesh.cli.peerbook import book_row, peer_rows, running_or_book
+from ciris_mesh.cli.remote import takes_remote
 from ciris_mesh.cli.signing import confirm
 from ciris_mesh.cli.verbs import Verb
-from ciris_mesh.errors import NodeNotRunning
+from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.ui.words import ascii_text
 
 if TYPE_CHECKING:
-    from ciris_mesh.runtime.invite import Invite
-    from ciris_mesh.runtime.peerbook import Peer, PeerBook
+    from ciris_mesh.runtime.peerbook import PeerBook
 
 #: An invite has about 130 characters; a pasted mail around it is not one.
 INVITE_CHARS_MAX: Final = 4096
+_ALL: Final = "all"
 
-T = TypeVar("T")
+#: Key id, the row of `peers --json`, words to compare.
+_Added = tuple[str, dict[str, Any], tuple[str, ...]]
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def _kinds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> list[str] | None:
+    if value is None:
+        return None
+    names = [name.strip() for name in value.split(",")]
+    known = [kind.value for kind in EnvelopeKind]
+    if names == [_ALL]:
+        return known
+    for name in names:
+        if name not in known:
+            raise click.BadParameter(f"{name!r} is none of: {_ALL}, {', '.join(known)}")
+    return names
+
+
+def _decisions(command: _Command) -> _Command:
+    """The options that say what is decided here about a peer."""
+    for option in (
+        click.option(
+            "--bootstrap/--no-bootstrap",
+            default=None,
+            help="This node finds others through it: keep it from being removed by accident.",
+        ),
+        click.option("--note", metavar="TEXT", help="For people here; told to nobody."),
+        click.option(
+            "--direction",
+            type=click.Choice(["both", "send", "receive"]),
+            help="Which way records go, seen from this node.",
+        ),
+        click.option(
+            "--kinds", metavar="KIND,...", callback=_kinds, help="What is exchanged; or `all`."
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @click.group()
 def peer() -> None:
-    """Add, remove or list the nodes this one exchanges records with."""
+    """Add, change, remove or list the nodes this one exchanges records with."""
 
 
 @peer.command(cls=Verb)
-@click.argument("invite")
+@click.argument("who", metavar="INVITE|ADDRESS|CANDIDATE")
 @click.option("--alias", default="", metavar="NAME", help="What you call this peer.")
+@_decisions
+@click.option("-y", "--yes", is_flag=True, help="Add a node without an invite without asking.")
 @_json_option
 @click.pass_obj
-def add(app: App, *, invite: str, alias: str, as_json: bool) -> None:
-    """Add the node whose INVITE this is; "-" reads it from standard input.
+def add(app: App, /, *, who: str, alias: str, yes: bool, as_json: bool, **decisions: Any) -> None:
+    """Add the node whose invite this is; "-" reads it from standard input.
+
+    Without an invite the address of a node will do, or the beginning of what `peers --candidates`
+    shows. It is called first and must show whose key it speaks for.
 
     The other side must add this node too. Compare the words with its operator by voice or on
     paper: if they differ, remove the peer again, the invite was swapped.
     """
-    from ciris_mesh.runtime.invite import parse_invite
-    from ciris_mesh.runtime.words import words
+    from ciris_mesh.cli.meeting import candidate_address
 
-    text = sys.stdin.read(INVITE_CHARS_MAX + 1) if invite == "-" else invite
-    parsed = parse_invite(text)
-    row = _running_or_book(
-        app,
-        lambda: ask(app, "peer_add", invite=text.strip(), alias=alias),
-        lambda book: _add(app, book, parsed, alias),
-    )
-    comparable = words(parsed.fingerprint, parsed.address)
+    text = sys.stdin.read(INVITE_CHARS_MAX + 1) if who == "-" else who
+    given = {"alias": alias, **_given(decisions)}
+    address = None if ":" in text else candidate_address(app, text)
+    if address is None:
+        key_id, row, words = _add_invited(app, text, given)
+    else:
+        key_id, row, words = _add_met(app, address, given, yes=yes or as_json)
     if as_json:
-        print_json({**row, "words": list(comparable)})
+        print_json({**row, "words": list(words)})
         return
-    click.echo(parsed.key_id)
+    click.echo(key_id)
     app.talk(
-        f"\nAdded. Words to compare with its operator: {' '.join(comparable)}\n"
+        f"\nAdded. Words to compare with its operator: {' '.join(words)}\n"
         "It must add this node as well: ciris-mesh invite"
     )
 
 
-def _add(app: App, book: PeerBook, invite: Invite, alias: str) -> dict[str, Any]:
-    from ciris_mesh.cli.node import node_home
-    from ciris_mesh.runtime.clock import SystemClock
-    from ciris_mesh.runtime.peerbook import Peer
-    from ciris_mesh.runtime.setup import node_identity
+def _given(decisions: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in decisions.items() if value is not None}
 
-    if node_identity(node_home(app)).key_id == invite.key_id:
-        raise Failure("this invite is this node's own: give it to the other node")
-    added = book.add(
-        Peer(
-            key_id=invite.key_id,
-            fingerprint=invite.fingerprint,
-            address=invite.address,
-            alias=alias,
-            added_at_ms=SystemClock().wall_ms(),
+
+def _add_invited(app: App, text: str, given: dict[str, Any]) -> _Added:
+    from ciris_mesh.runtime.invite import parse_invite
+    from ciris_mesh.runtime.words import words
+
+    invite = parse_invite(text)
+
+    def into(book: PeerBook) -> dict[str, Any]:
+        from ciris_mesh.cli.node import node_home
+        from ciris_mesh.runtime.clock import SystemClock
+        from ciris_mesh.runtime.peerbook import Peer
+        from ciris_mesh.runtime.peeroperations import changes_of
+        from ciris_mesh.runtime.setup import node_identity
+
+        if node_identity(node_home(app)).key_id == invite.key_id:
+            raise Failure("this invite is this node's own: give it to the other node")
+        book.add(
+            Peer(
+                key_id=invite.key_id,
+                fingerprint=invite.fingerprint,
+                address=invite.address,
+                alias=given["alias"],
+                added_at_ms=SystemClock().wall_ms(),
+            )
         )
-    )
-    return _row(added)
+        return book_row(book.change(invite.key_id, **changes_of({**given, "alias": None})))
+
+    row = running_or_book(app, lambda: ask(app, "peer_add", invite=text.strip(), **given), into)
+    return invite.key_id, row, words(invite.fingerprint, invite.address)
+
+
+def _add_met(app: App, address: str, given: dict[str, Any], *, yes: bool) -> _Added:
+    from ciris_mesh.cli.meeting import introduction, meet
+    from ciris_mesh.runtime.words import words
+
+    met = meet(app, address)
+    comparable = words(bytes.fromhex(met["fingerprint"]), bytes.fromhex(address))
+    app.talk(introduction(met, comparable))
+    confirm("Add it as a peer?", yes=yes)
+    return met["key_id"], ask(app, "peer_add", address=address, **given), comparable
+
+
+@peer.command("set", cls=Verb)
+@click.argument("name", metavar="PEER")
+@click.option("--alias", metavar="NAME", help='What you call it; "" for nothing.')
+@_decisions
+@_json_option
+@click.pass_obj
+def set_(app: App, /, *, name: str, as_json: bool, **decisions: Any) -> None:
+    """Decide otherwise about PEER: what is exchanged, which way, and what it is called here.
+
+    With `--direction send` nothing of its records is taken, with `receive` it is offered none.
+    Alias and note stay on this node; what is to be said to others is an attestation.
+    """
+    given = _given(decisions)
+    if not given:
+        raise click.UsageError("say what is to change; see --help")
+    key_id = find_peer_row(peer_rows(app), name)["key_id"]
+
+    def within(book: PeerBook) -> dict[str, Any]:
+        from ciris_mesh.runtime.peeroperations import changes_of
+
+        return book_row(book.change(key_id, **changes_of(given)))
+
+    row = running_or_book(app, lambda: ask(app, "peer_set", key_id=key_id, **given), within)
+    if as_json:
+        print_json(row)
+    else:
+        app.talk(f"Changed {ascii_text(row['alias'] or key_id)}: {', '.join(sorted(given))}.")
 
 
 @peer.command(cls=Verb)
 @click.argument("name", metavar="PEER")
 @click.option("-y", "--yes", is_flag=True, help="Remove it without asking.")
+@click.option("--even-bootstrap", is_flag=True, help="Remove it though it is a bootstrap peer.")
 @_json_option
 @click.pass_obj
-def remove(app: App, *, name: str, yes: bool, as_json: bool) -> None:
+def remove(app: App, *, name: str, yes: bool, even_bootstrap: bool, as_json: bool) -> None:
     """Stop exchanging with PEER, given by alias or key id.
 
     The beginning of a key id or address is enough too; then the peer is shown and asked for.
@@ -97,17 +196,18 @@ def remove(app: App, *, name: str, yes: bool, as_json: bool) -> None:
     Its records stay here; they are no longer offered to others unless somebody else vouches for
     its key.
     """
-    row = find_peer_row(_rows(app), name)
+    row = find_peer_row(peer_rows(app), name)
     key_id = row["key_id"]
     if name not in (key_id, row["alias"]):
         called = f" ({ascii_text(row['alias'])})" if row["alias"] else ""
         app.talk(f"{name} is the beginning of {key_id}{called}.")
         confirm("Remove this peer?", yes=yes)
-    answer = _running_or_book(
-        app,
-        lambda: ask(app, "peer_remove", key_id=key_id),
-        lambda book: {"removed": book.remove(key_id).key_id},
-    )
+
+    def out_of(book: PeerBook) -> dict[str, Any]:
+        return {"removed": book.remove(key_id, even_bootstrap=even_bootstrap).key_id}
+
+    more = {"even_bootstrap": True} if even_bootstrap else {}
+    answer = running_or_book(app, lambda: ask(app, "peer_remove", key_id=key_id, **more), out_of)
     if as_json:
         print_json(answer)
     else:
@@ -122,74 +222,62 @@ def list_(ctx: click.Context, *, as_json: bool) -> None:
     ctx.invoke(peers, as_json=as_json)
 
 
+for command in (allow, unallow, ignore, unignore, follow):
+    peer.add_command(command)
+
+
 @click.command(cls=Verb)
 @_json_option
+@click.option(
+    "--candidates", is_flag=True, help="Show nodes heard or met that are no peers, instead."
+)
 @click.argument("name", required=False, metavar="[PEER]")
+@takes_remote
 @click.pass_obj
-def peers(app: App, *, as_json: bool, name: str | None = None) -> None:
+def peers(app: App, *, as_json: bool, candidates: bool = False, name: str | None = None) -> None:
     """Show peers and how fresh this node is against each; with PEER, kind by kind."""
-    rows = _rows(app)
+    if candidates:
+        _show_candidates(app, as_json=as_json)
+        return
+    rows = peer_rows(app)
     if name is not None:
         rows = [find_peer_row(rows, name)]
     if as_json:
         print_json(rows)
-    elif rows:
-        _show(rows, in_detail=name is not None)
     else:
+        _show(rows, in_detail=name is not None)
+    if not rows:
         app.talk("No peers yet. Add one with its invite: ciris-mesh peer add INVITE")
+
+
+def _show_candidates(app: App, *, as_json: bool) -> None:
+    answer = ask(app, "candidates")
+    if as_json:
+        print_json(answer)
+        return
+    from ciris_mesh.cli.plain import load
+    from ciris_mesh.runtime.status import StrangersStatus
+    from ciris_mesh.ui.console import make_console
+    from ciris_mesh.ui.peers import strangers_view
+
+    make_console().print(strangers_view(load(StrangersStatus, answer, strict=False)))
 
 
 def _show(rows: list[dict[str, Any]], *, in_detail: bool) -> None:
     from ciris_mesh.cli.plain import load
     from ciris_mesh.runtime.status import PeerStatus
     from ciris_mesh.ui.console import make_console
+    from ciris_mesh.ui.health import peers_health
+    from ciris_mesh.ui.peers import decisions_table, reach_view
     from ciris_mesh.ui.tables import freshness_table, peers_table
 
     parsed = [load(PeerStatus, row, strict=False) for row in rows]
     console = make_console()
-    console.print(peers_table(parsed))
-    if in_detail:
+    console.print(peers_health(parsed))
+    if parsed:
         console.print()
-        console.print(freshness_table(parsed[0]))
-
-
-def _rows(app: App) -> list[dict[str, Any]]:
-    return _running_or_book(
-        app,
-        lambda: ask(app, "peers"),
-        lambda book: [_row(each) for each in book.peers()],
-    )
-
-
-def _running_or_book(app: App, from_node: Callable[[], T], from_book: Callable[[PeerBook], T]) -> T:
-    """Let the running node do it, else change the book while no node can start."""
-    try:
-        return from_node()
-    except NodeNotRunning:
-        from ciris_mesh.runtime.peerbook import PeerBook
-
-        with locked_home(app) as home:
-            return from_book(PeerBook.load(home.peers))
-
-
-def _row(peer: Peer) -> dict[str, Any]:
-    """A peer of a node that is not running, in the shape of PeerStatus."""
-    from ciris_mesh.cli.plain import dump
-    from ciris_mesh.runtime.status import PeerStatus
-
-    row: dict[str, Any] = dump(
-        PeerStatus(
-            key_id=peer.key_id,
-            alias=peer.alias,
-            address=peer.address.hex(),
-            state="not running",
-            medium="unknown",
-            reason="",
-            last_heard_s=None,
-            fresh=False,
-            missing=None,
-            rounds={},
-            kinds=(),
-        )
-    )
-    return row
+        console.print(peers_table(parsed))
+    if in_detail:
+        for part in (decisions_table, reach_view, freshness_table):
+            console.print()
+            console.print(part(parsed[0]))

@@ -8,6 +8,8 @@ from typing import Any, Final
 import click
 
 from ciris_mesh.cli.app import App, print_json
+from ciris_mesh.cli.node import node_health
+from ciris_mesh.cli.remote import takes_remote
 from ciris_mesh.cli.stored import (
     Row,
     Rows,
@@ -52,6 +54,7 @@ _WIDE: Final = 10_000
 )
 @click.option("--wide", is_flag=True, help="Shorten nothing, however long the lines get.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@takes_remote
 @click.pass_obj
 def records(
     app: App,
@@ -76,11 +79,28 @@ def records(
     if as_json:
         print_json(found[:limit])
         return
+    _show_health(app, kind, after, has_rows=bool(found))
     _show_table(app, found[:limit], wide=wide)
     if len(found) > limit:
         app.talk(f"There are more: add --after {found[limit - 1]['position']}")
     elif not found:
         app.talk("No records." if not after else "No records after this position.")
+
+
+def _show_health(app: App, kind: str | None, after: int, *, has_rows: bool) -> None:
+    """Say whether what is shown, be it nothing, is what a healthy node would show."""
+    from ciris_mesh.ui.console import make_console
+    from ciris_mesh.ui.health import health_block
+
+    problems, is_running = node_health(app)
+    fine = "read from the running node" if is_running else ""
+    if not has_rows and not problems:
+        what = f"records of kind {kind}" if kind else "records"
+        fine = f"the node answers and holds no {what}" + (" after this position" if after else "")
+    console = make_console()
+    console.print(health_block(problems, fine))
+    if has_rows:
+        console.print()
 
 
 def _show_table(app: App, rows: list[Row], *, wide: bool) -> None:

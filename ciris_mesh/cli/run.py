@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING
+
 import click
 
-from ciris_mesh.cli.app import App
+from ciris_mesh.cli.app import App, Failure
 from ciris_mesh.cli.verbs import Verb
+
+if TYPE_CHECKING:
+    from ciris_mesh.runtime.config import Config
+    from ciris_mesh.runtime.daemon import Service
+    from ciris_mesh.runtime.operations import Operations
 
 
 @click.command(cls=Verb)
@@ -24,4 +32,19 @@ def run(ctx: click.Context) -> None:
     app: App = ctx.obj
     set_up_logging(app.verbosity)
     home = find_home(app.config_dir)
-    ctx.exit(run_node(home, RunOptions(app.rns_config_dir, app.verbosity)))
+    ctx.exit(run_node(home, RunOptions(app.rns_config_dir, app.verbosity), [_web]))
+
+
+def _web(config: Config, operations: Operations) -> Service | None:
+    """The page in the browser, found by name: it is beside these commands, not below them."""
+    if not config.web.enabled:
+        return None
+    try:
+        module = importlib.import_module("ciris_mesh.web.service")
+    except ImportError as error:
+        raise Failure(
+            f"the web page needs {error.name}: pip install 'ciris-mesh[web,metrics]', or write "
+            "enabled = no under [web]"
+        ) from None
+    service: Service = module.web_service(config, operations)
+    return service

@@ -105,9 +105,9 @@ def preview(app: App, prepared: Draft, title: str, *, must_be_seen: bool) -> Non
     Args:
         must_be_seen: show it even to somebody who asked for quiet.
     """
-    from ciris_mesh.ui.words import json_lines
+    from ciris_mesh.ui.words import json_lines, wrapped
 
-    text = f"{title}\n{json_lines(json.dumps(signed_content(prepared)))}"
+    text = f"{wrapped(title)}\n{json_lines(json.dumps(signed_content(prepared)))}"
     if must_be_seen:
         click.echo(text, err=True)
     else:

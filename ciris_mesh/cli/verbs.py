@@ -7,6 +7,7 @@ import importlib
 import logging
 import os
 import re
+import sys
 import traceback
 from pathlib import Path
 from typing import Any, Final
@@ -126,7 +127,8 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except Failure as exc:
-            raise Failure(ctx.ensure_object(App).hinted(exc.message)) from exc
+            text = ctx.ensure_object(App).hinted(exc.message)
+            raise Failure(text, exc.exit_code) from exc
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
@@ -157,5 +159,21 @@ def set_up_logging(verbosity: int) -> None:
     """Send log lines to stderr: warnings and worse, unless asked for more or less."""
     levels = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
     level = levels.get(max(-1, verbosity), logging.DEBUG)
-    stamp = "" if os.environ.get("JOURNAL_STREAM") else "%(asctime)s "
-    logging.basicConfig(level=level, format=f"{stamp}%(levelname)s %(name)s %(message)s")
+    handler = logging.StreamHandler()
+    if _is_journal(sys.stderr):
+        from ciris_mesh.runtime.systemd import JournalFormatter
+
+        handler.setFormatter(JournalFormatter("%(name)s %(message)s"))
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+def _is_journal(stream: Any) -> bool:
+    """Does `stream` lead to the journal? JOURNAL_STREAM names its device and inode."""
+    named = os.environ.get("JOURNAL_STREAM", "")
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False
+    return named == f"{found.st_dev}:{found.st_ino}"

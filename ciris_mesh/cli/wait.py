@@ -10,6 +10,7 @@ import click
 from ciris_mesh.cli.app import App, Failure, print_json
 from ciris_mesh.cli.lookup import find_peer_row
 from ciris_mesh.cli.node import ask
+from ciris_mesh.cli.remote import takes_remote
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.ui.words import ascii_text, count
 
@@ -80,6 +81,7 @@ def _poll(app: App, start_s: float, deadline_s: float) -> dict[str, Any]:
 @click.command(cls=Verb)
 @click.argument("peer")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@takes_remote
 @click.pass_obj
 def sync(app: App, *, peer: str, as_json: bool) -> None:
     """Ask the running node for rounds with PEER now instead of at its own time.

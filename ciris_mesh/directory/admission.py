@@ -17,6 +17,8 @@ out by `core`, which looks at equality again under the write lock.
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -31,18 +33,25 @@ from ciris_mesh.directory.judgement import (
     ShelfFacts,
     is_attributed,
 )
-from ciris_mesh.directory.store import PooledEntry
+from ciris_mesh.directory.store import Name, PooledEntry
+from ciris_mesh.directory.verifying import BATCH_MIN, Signed, Verifiers
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.checks import KeyLookup, outcome_of, public_key_of, verify
-from ciris_mesh.records.cosigning import is_cosigned, only_signed_by
+from ciris_mesh.records.cosigning import copy_id, is_cosigned, only_signed_by
 from ciris_mesh.records.envelope import Envelope, one_spelling_problem, parse_envelope
-from ciris_mesh.records.hybrid import HybridPolicy
+from ciris_mesh.records.hybrid import (
+    HybridPolicy,
+    HybridPublicKey,
+    HybridSignature,
+    verify_hybrid,
+)
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, EnvelopeKind
 from ciris_mesh.records.names import names_of
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rules.base import Finding, Trust, text
 from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.table import judge_content, judge_standing
+from ciris_mesh.records.signing import signed_message
 from ciris_mesh.records.timestamps import to_unix_ms
 from ciris_mesh.records.tokens import key_token, published_by, tokens_of
 
@@ -69,30 +78,98 @@ BRIDGEABLE: Final = frozenset(
 
 
 class Admission:
-    """Judges candidates. Stateless but for what `known` answers."""
+    """Judges candidates. Stateless but for what `known` answers.
+
+    Attributes:
+        verifiers: who may check the signatures of a batch ahead, if anybody.
+    """
 
     def __init__(self, known: Known, trust: Trust) -> None:
         self._known = known
         self._trust = trust
+        self._checked: Mapping[Signed, Reason] = {}
+        self._messages: Mapping[bytes, bytes] = {}  # by the bytes of the envelope
+        self.verifiers: Verifiers | None = None
 
-    def judge(self, what: Candidate, now_ms: int) -> Judgement:
-        """Decide. Never raises because of what the bytes hold."""
+    def judge_all(self, asked: Sequence[Candidate], now_ms: int) -> list[Judgement]:
+        """Decide on each, in order. Never raises because of what the bytes hold."""
         mark = self._known.published_mark()
-        return replace(self._judge(what, now_ms), mark=mark)
+        read = [self._read(what, now_ms) for what in asked]
+        names = [(one.kind, one.envelope_id) for one in read if isinstance(one, Envelope)]
+        held = self._known.on_federation_shelf(names)
+        ahead = self._ahead(asked, read, held)
+        judged = [
+            ahead._judge(what, one, held, now_ms) if isinstance(one, Envelope) else one
+            for what, one in zip(asked, read, strict=True)
+        ]
+        return [_marked(one, mark) for one in judged]
 
-    def _judge(self, what: Candidate, now_ms: int) -> Judgement:
+    def _read(self, what: Candidate, now_ms: int) -> Envelope | Judgement:
         remembered = self._known.remembered_refusal(what.digest, now_ms)
         if remembered is not None and what.source.path != "registry":  # may bring more
-            return Judgement(what, self._duplicate(what, remembered.envelope_id) or remembered)
+            verdict = self._refused_before(what, remembered)
+            return Judgement(replace(what, copy_id=remembered.copy_id), verdict)
         try:
-            envelope = parse_envelope(what.kind, what.raw)
+            return parse_envelope(what.kind, what.raw)
         except MalformedRecord as error:
             verdict = Verdict(
                 Outcome.MALFORMED, Reason(error.reason), what.kind, None, error.detail
             )
             return self._refuse(what, verdict, now_ms)
-        duplicate = self._duplicate(what, envelope.envelope_id)
-        if duplicate is not None:
+
+    def _ahead(
+        self,
+        asked: Sequence[Candidate],
+        read: Sequence[Envelope | Judgement],
+        held: Container[Name],
+    ) -> Admission:
+        """The same, who knows of the signatures of these whether they stand."""
+        if self.verifiers is None or len(asked) < BATCH_MIN:
+            return self
+        fresh = (
+            envelope
+            for what, envelope in zip(asked, read, strict=True)
+            if isinstance(envelope, Envelope)
+            and not what.proven
+            and (what.kind, envelope.envelope_id) not in held
+        )
+        messages: dict[bytes, bytes] = {}
+        signed: list[Signed] = []
+        for envelope in fresh:
+            with suppress(MalformedRecord):  # judging says of what
+                message = signed_message(envelope.kind, envelope.record, envelope.row_hash)
+                messages[envelope.raw] = message
+                signed += self._signed(envelope, message)
+        ahead = Admission(self._known, self._trust)
+        ahead._messages, ahead._checked = messages, self.verifiers.verify(signed)
+        return ahead
+
+    def _signed(self, envelope: Envelope, message: bytes) -> Iterator[Signed]:
+        """Signatures of both halves by keys that are here."""
+        own = public_key_of(envelope)
+        for claim in envelope.claims:
+            is_own = own is not None and claim.key_id == envelope.record["key_id"]
+            public = own if is_own else self._known.federation_key(claim.key_id)
+            if public is not None and claim.signature.mldsa65 is not None:
+                yield Signed(public, message, claim.signature)
+
+    def _check(
+        self,
+        public: HybridPublicKey,
+        message: bytes,
+        signature: HybridSignature,
+        policy: HybridPolicy,
+    ) -> Reason:
+        known = self._checked.get(Signed(public, message, signature))
+        return verify_hybrid(public, message, signature, policy) if known is None else known
+
+    def _judge(
+        self, what: Candidate, envelope: Envelope, held: Container[Name], now_ms: int
+    ) -> Judgement:
+        name = copy_id(what.kind, envelope.envelope_id, envelope.signers)
+        what = replace(what, copy_id=name)
+        if (what.kind, envelope.envelope_id) in held:
+            duplicate = _verdict(envelope, Outcome.DUPLICATE)
             if is_cosigned(what.kind) and is_attributed(what.source):
                 return self._judge_copy(what, envelope, duplicate, now_ms)
             return Judgement(what, duplicate)
@@ -102,12 +179,14 @@ class Admission:
             return Judgement(what, _refused(envelope, Reason.LOCAL_TIER))
         return self._judge_known(what, envelope, now_ms)
 
-    def _duplicate(self, what: Candidate, envelope_id: bytes | None) -> Verdict | None:
-        if envelope_id is None:
-            return None
-        if self._known.shelf_of(what.kind, envelope_id) is not Shelf.FEDERATION:
-            return None
-        return Verdict(Outcome.DUPLICATE, Reason.NONE, what.kind, envelope_id)
+    def _refused_before(self, what: Candidate, remembered: Verdict) -> Verdict:
+        """That refusal again, unless the record came in as other bytes since."""
+        if remembered.envelope_id is None:
+            return remembered
+        name = what.kind, remembered.envelope_id
+        if name not in self._known.on_federation_shelf([name]):
+            return remembered
+        return Verdict(Outcome.DUPLICATE, Reason.NONE, *name)
 
     def _judge_copy(
         self, what: Candidate, envelope: Envelope, duplicate: Verdict, now_ms: int
@@ -309,13 +388,22 @@ class Admission:
             policy=policy,
             pinned=self._trust.pinned,
             proven=proven,
+            check=self._check if self._checked else None,
+            message=self._messages.get(envelope.raw),
         )
         return verification.verdict, verification.signers
 
     def _refuse(self, what: Candidate, verdict: Verdict, now_ms: int) -> Judgement:
         """Bytes judged for good. Only verdicts that no path or later arrival could change."""
+        verdict = replace(verdict, copy_id=what.copy_id)
         self._known.remember_refusal(what.digest, verdict, now_ms)
         return Judgement(what, verdict)
+
+
+def _marked(judgement: Judgement, mark: int) -> Judgement:
+    """With what was published when judging began, and the copy that was judged."""
+    name = judgement.candidate.copy_id or judgement.verdict.copy_id
+    return replace(judgement, mark=mark, verdict=replace(judgement.verdict, copy_id=name))
 
 
 def _keys_relied_on(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Protocol
 
+from ciris_mesh.records.cosigning import copy_id
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
@@ -73,6 +74,11 @@ class StoredRow:
     admitted_at_ms: int
     introduced: bool = False
 
+    @property
+    def copy_id(self) -> bytes:
+        """What this row is called where who signed it matters."""
+        return copy_id(self.kind, self.envelope_id, self.signers)
+
 
 @dataclass(frozen=True, slots=True)
 class RowHead:
@@ -84,6 +90,11 @@ class RowHead:
     subject: str
     signers: tuple[str, ...]
     introduced: bool
+
+    @property
+    def copy_id(self) -> bytes:
+        """As of a `StoredRow`."""
+        return copy_id(self.kind, self.envelope_id, self.signers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +121,19 @@ class Evicted:
     peer: str
     kind: EnvelopeKind
     envelope_id: bytes
+    copy_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCopy:
+    """A federation-shelf row that some copy belongs to.
+
+    Attributes:
+        copy_id: of the row, with all who signed it by now.
+    """
+
+    envelope_id: bytes
+    copy_id: bytes
 
 
 class ReplicationDirectory(Protocol):
@@ -121,8 +145,6 @@ class ReplicationDirectory(Protocol):
         A record that arrives may release deferred ones; they are admitted in the same call.
         Of kinds 4 to 10, whose ids do not cover who signed, a copy with a verified signer who
         counts and whom ours lacks is Upgraded: the union is kept. One without is Duplicate.
-        Digests stay the same, so two nodes that hold one id with other signers do not notice; a
-        union spreads only with rounds that fetch it.
         A stranger's key (unattributed) ends as Deferred(first_contact): held, on no shelf.
         """
         ...
@@ -151,6 +173,7 @@ class ReplicationDirectory(Protocol):
         charged: Callable[[tuple[str, ...]], tuple[str, ...]],
         *,
         limit: int,
+        by_copy: bool = False,
     ) -> tuple[list[EnvelopeRef], int]:
         """Refs of federation-shelf rows, newest `seq` first, and how many the limit left out.
 
@@ -160,6 +183,7 @@ class ReplicationDirectory(Protocol):
             charged: verified signers -> those a row counts against, who take turns when there
                 is more than `limit`; () leaves the row out, unless it is introduced: then it
                 counts against its signers.
+            by_copy: name rows by their copy ids.
         """
         ...
 
@@ -171,8 +195,19 @@ class ReplicationDirectory(Protocol):
         """How well each of `ids` is known; unknown ones are left out."""
         ...
 
+    def copies(self, kind: EnvelopeKind, names: Iterable[bytes]) -> dict[bytes, HeldCopy]:
+        """What is on the federation shelf of the records that these are copies of.
+
+        Also takes envelope ids. Left out: records not there, and a copy that is not the one held
+        where two records might be meant.
+        """
+        ...
+
     def digest(self, kind: EnvelopeKind) -> SetDigest:
-        """Digest of the federation shelf; kept incrementally, reads no table when unchanged."""
+        """Digest over the copy ids of the federation shelf.
+
+        Kept incrementally, reads no table when unchanged.
+        """
         ...
 
     def generation(self, kind: EnvelopeKind) -> int:

@@ -5,6 +5,8 @@ Holdings are not the offer. What this node *has* decides what it asks for; whose
 peer's offer without offering it itself still belongs to the set the two compare, or two nodes
 with different friends would never agree that they are done.
 
+Ids here are those that `naming` says: of copies, or with registry nodes of records.
+
 Everything remembered here is per (peer, id) and bounded. It only saves questions: losing it costs
 a repeated one, never a record.
 """
@@ -20,6 +22,7 @@ from itertools import islice
 from typing import Final
 
 from ciris_mesh.directory.base import (
+    Evicted,
     ReplicationDirectory,
     SetDigest,
     Shelf,
@@ -28,7 +31,8 @@ from ciris_mesh.directory.base import (
     StoredRow,
 )
 from ciris_mesh.directory.buckets import digest_of
-from ciris_mesh.directory.offers import OFFER_REFS_MAX, Offer, Offers
+from ciris_mesh.directory.naming import Naming
+from ciris_mesh.directory.offers import NO_OFFER, OFFER_REFS_MAX, Offer, Offers
 from ciris_mesh.directory.peermemory import PeerMemory, View, is_known, remember, sent_memory
 from ciris_mesh.directory.quotas import is_ours
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -73,6 +77,7 @@ class FederationDirectoryReplicationBridge:
             Called once per question, so a change takes effect with the next one.
         unwanted: kinds never asked for, because nothing of them could be admitted here. What peers
             offer of them counts as known.
+        gives, takes: whether a peer is offered anything, and anything of it taken.
         clock: monotonic seconds, for back-off.
     """
 
@@ -83,12 +88,17 @@ class FederationDirectoryReplicationBridge:
         *,
         unwanted: frozenset[EnvelopeKind] = frozenset(),
         scope: Scope = ALL,
+        gives: Callable[[str], bool] = lambda _peer: True,
+        takes: Callable[[str], bool] = lambda _peer: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
         self._trusted = trusted
         self._unwanted = unwanted
+        self._gives = gives
+        self._takes = takes
         self._clock = clock
+        self.naming = Naming(directory)
         self._all_offers = Offers(directory, trusted)
         self._own_terms = Terms(frozenset({scope} - {ALL}))
         self._lock = threading.Lock()  # guards all below; never held while calling the directory
@@ -138,7 +148,7 @@ class FederationDirectoryReplicationBridge:
             if left_bytes < 0:
                 unserved.append((envelope_id, "over_budget"))
                 continue
-            row = self._directory.get(kind, envelope_id)
+            row = self.naming.row(peer, kind, envelope_id)
             if row is None:
                 unserved.append((envelope_id, "not_held"))
             elif not self._may_go(peer, row):
@@ -168,11 +178,11 @@ class FederationDirectoryReplicationBridge:
         peer's bytes, and what it failed to deliver a moment ago. An id that is only bridged is
         asked for: the peer's copy may carry the signature ours lacks.
         """
-        if kind in self._unwanted:
+        if self._is_unwanted(peer, kind):
             self._count("not_asked", "unwanted", len(refs))
             return []
         ids = list(dict.fromkeys(ref.envelope_hash for ref in reversed(refs)))
-        standing = self._directory.standing(kind, ids)
+        standing = self._standing(peer, kind, ids)
         now_s = self._clock()
         wanted: list[bytes] = []
         with self._lock:
@@ -203,7 +213,7 @@ class FederationDirectoryReplicationBridge:
             beyond = frozenset(islice((one for one in offered if one not in ours), room))
             if memory.noted.get(kind, frozenset()) == beyond:
                 return
-            memory.noted[kind] = beyond
+            memory.note(kind, beyond)
             memory.version += 1
 
     def apply(
@@ -226,27 +236,28 @@ class FederationDirectoryReplicationBridge:
         with self._lock:
             memory = self._memory(peer)
             memory.version += 1
-            ids = {verdict.envelope_id for verdict in verdicts if verdict.envelope_id}
+            came = [(one, it) for it in verdicts if (one := self.id_of(peer, it)) is not None]
+            ids = {one for one, _ in came}
             self._note_offered(peer, kind, ids)  # whether or not a Summary named it before
-            for verdict in verdicts:
-                if verdict.envelope_id is not None:
-                    remember(memory, (kind, verdict.envelope_id), verdict, now_s)
+            for one, verdict in came:
+                remember(memory, (kind, one), verdict, now_s)
             for entry in evicted:
-                theirs = self._memory(entry.peer)
-                theirs.version += 1
-                theirs.deferred.pop((entry.kind, entry.envelope_id), None)
-                theirs.note_unserved((entry.kind, entry.envelope_id), now_s)
+                self._note_evicted(entry, now_s)
         return verdicts
+
+    def id_of(self, peer: str, verdict: Verdict) -> bytes | None:
+        """What `peer` calls the record that this was said of; None when it could not be read."""
+        return self.naming.of_verdict(peer, verdict)
 
     def owing(self, peer: str, kind: EnvelopeKind, refs: Iterable[EnvelopeRef]) -> int:
         """How many of these are on no shelf here, refused and unwanted ones aside.
 
         More than `lacking` asks for: what waits in a pool, or for its back-off, is not here either.
         """
-        if kind in self._unwanted:
+        if self._is_unwanted(peer, kind):
             return 0
         ids = {ref.envelope_hash for ref in refs}
-        standing = self._directory.standing(kind, ids)
+        standing = self._standing(peer, kind, ids)
         shelved = (Standing.HELD, Standing.BRIDGED)
         now_s = self._clock()
         with self._lock:
@@ -261,7 +272,7 @@ class FederationDirectoryReplicationBridge:
         """How many records `peer` offers wait in a pool here: known, compared, and not held."""
         with self._lock:
             noted = self._memory(peer).noted.get(kind, frozenset())
-        standing = self._directory.standing(kind, noted) if noted else {}
+        standing = self._standing(peer, kind, noted)
         return sum(found is Standing.DEFERRED for found in standing.values())
 
     def served_nothing(self, peer: str, kind: EnvelopeKind, ids: Iterable[bytes]) -> None:
@@ -302,7 +313,10 @@ class FederationDirectoryReplicationBridge:
         kind's table when there is such a record, and not more than `at_most`.
         """
         view = self._view(peer, kind)
-        held = self._all_offers.beside(kind, self._agreed(peer), view.offer, at_most=at_most)
+        by_copy = self.naming.is_by_copy(peer, kind)
+        held = self._all_offers.beside(
+            kind, self._agreed(peer), view.offer, at_most=at_most, by_copy=by_copy
+        )
         return held - view.known
 
     def note_met(self, peer: str, kind: EnvelopeKind, ids: Collection[bytes]) -> None:
@@ -358,7 +372,7 @@ class FederationDirectoryReplicationBridge:
             noted = memory.noted.get(kind, frozenset())
             left = noted.difference(ids)
             if len(left) < len(noted):
-                memory.noted[kind] = left
+                memory.note(kind, left)
                 memory.version += 1
         return len(noted) - len(left)
 
@@ -384,10 +398,17 @@ class FederationDirectoryReplicationBridge:
             is_same = view is not None and view.offer is offer and view.version == version
             if view is not None and is_same and now_s < view.until_s:
                 return view
+        # The peer may have what we offered till now; forgotten, it would be sent here for nothing.
+        gone = view.offer.ids - offer.ids if view is not None else ()
+        outgrown = self.naming.outgrown(peer, kind, gone)
+        with self._lock:
+            memory = self._memory(peer)
+            self._note_offered(peer, kind, outgrown)
+            memory.note_judged(kind, outgrown)
             noted = memory.noted.get(kind, frozenset())
             beyond = noted - offer.ids
             if len(beyond) < len(noted):
-                memory.noted[kind] = beyond  # what we offer ourselves needs no note
+                memory.note(kind, beyond)  # what we offer ourselves needs no note
         known = self._known(peer, kind, beyond)
         digest = digest_of(offer.ids | known) if known else offer.digest
         view = View(offer, version, now_s + VIEW_REUSE_S, digest, known)
@@ -396,9 +417,9 @@ class FederationDirectoryReplicationBridge:
         return view
 
     def _known(self, peer: str, kind: EnvelopeKind, beyond: frozenset[bytes]) -> frozenset[bytes]:
-        if not beyond or kind in self._unwanted:
+        if not beyond or self._is_unwanted(peer, kind):
             return beyond
-        standing = self._directory.standing(kind, beyond)
+        standing = self._standing(peer, kind, beyond)
         now_s = self._clock()
         with self._lock:
             memory = self._memory(peer)
@@ -406,8 +427,22 @@ class FederationDirectoryReplicationBridge:
                 one for one in beyond if is_known(memory, (kind, one), standing.get(one), now_s)
             )
 
+    def _standing(
+        self, peer: str, kind: EnvelopeKind, ids: Collection[bytes]
+    ) -> dict[bytes, Standing]:
+        with self._lock:
+            judged = dict(self._memory(peer).judged.get(kind, {}))
+        return self.naming.standing(peer, kind, ids, judged)
+
+    def _is_unwanted(self, peer: str, kind: EnvelopeKind) -> bool:
+        return kind in self._unwanted or not self._takes(peer)
+
     def _offer(self, peer: str, kind: EnvelopeKind) -> Offer:
-        return self._all_offers.of(kind, self._agreed(peer))
+        if not self._gives(peer):
+            return NO_OFFER
+        return self._all_offers.of(
+            kind, self._agreed(peer), by_copy=self.naming.is_by_copy(peer, kind)
+        )
 
     def _agreed(self, peer: str) -> Terms:
         with self._lock:
@@ -415,11 +450,11 @@ class FederationDirectoryReplicationBridge:
 
     def _may_go(self, peer: str, row: StoredRow) -> bool:
         """The offer decides what a scope holds; ours or not is looked at now."""
-        if row.shelf is not Shelf.FEDERATION:
+        if row.shelf is not Shelf.FEDERATION or not self._gives(peer):
             return False
         terms = self._agreed(peer)
         is_said = row.introduced or is_ours(row.kind, row.signers, self._trusted().__contains__)
-        return is_said and self._all_offers.holds(terms, row.kind, row.envelope_id)
+        return is_said and self._all_offers.holds(terms, row)
 
     def _memory(self, peer: str) -> PeerMemory:
         assert self._lock.locked(), "memories are read and written under the lock"
@@ -437,6 +472,16 @@ class FederationDirectoryReplicationBridge:
         room = self._room_for_noted(peer, kind) - len(noted)
         if new := frozenset(islice((one for one in ids if one not in noted), max(0, room))):
             memory.noted[kind] = noted | new
+
+    def _note_evicted(self, entry: Evicted, now_s: float) -> None:
+        """Who delivered it is asked again later; it is known of nobody's any more."""
+        one = self.naming.of(entry.peer, entry.envelope_id, entry.copy_id)
+        assert one is not None, "it was read"
+        key = entry.kind, one
+        self._memory(entry.peer).note_unserved(key, now_s)
+        self._memory(entry.peer).version += 1
+        for memory in self._peers.values():
+            memory.version += memory.forget_judged(key)
 
     def _room_for_noted(self, peer: str, kind: EnvelopeKind) -> int:
         """How many ids of an offer of this kind may be noted. Nobody else's make room."""

@@ -30,7 +30,6 @@ from ciris_mesh.directory.buckets import BucketDigests
 from ciris_mesh.directory.commit import GroupCommit
 from ciris_mesh.directory.introducing import Introductions
 from ciris_mesh.directory.judgement import DEFERRED, FIRST_CONTACT, Candidate, Judgement, candidate
-from ciris_mesh.directory.judging import judge_all
 from ciris_mesh.directory.keycache import KeyCache, public_key_in
 from ciris_mesh.directory.placing import Placed, Placing
 from ciris_mesh.directory.pools import (
@@ -44,7 +43,8 @@ from ciris_mesh.directory.pools import (
 from ciris_mesh.directory.quotas import Quotas
 from ciris_mesh.directory.reading import StoreReading
 from ciris_mesh.directory.rooting import Rooting
-from ciris_mesh.directory.store import Name, PooledEntry, Store
+from ciris_mesh.directory.store import Name, PooledEntry, Store, shelves_of
+from ciris_mesh.directory.verifying import Verifiers
 from ciris_mesh.directory.views import Views
 from ciris_mesh.records.envelope import Envelope, parse_envelope
 from ciris_mesh.records.hybrid import HybridPublicKey
@@ -109,6 +109,7 @@ class DirectoryCore(StoreReading):
         self._touched: set[tuple[EnvelopeKind, int]] = set()
         self._published = PublishedLog(PUBLISHED_MAX)
         self._publishing: set[str] = set()
+        self._learned: dict[str, HybridPublicKey] = {}
         self._views = Views(store)
         self._evicted: deque[Evicted] = deque(maxlen=EVICTED_MAX)
         self._load()
@@ -133,13 +134,15 @@ class DirectoryCore(StoreReading):
         for what in asked:
             verdict = verdicts[what.digest]
             if what.digest not in digests and verdict.outcome.is_change:
-                verdict = Verdict(Outcome.DUPLICATE, kind=kind, envelope_id=verdict.envelope_id)
+                verdict = replace(verdict, outcome=Outcome.DUPLICATE, detail="")
             digests.discard(what.digest)
             answers.append(verdict)
         return answers
 
     def retry_due(self, now_ms: int) -> list[Verdict]:
         """Look again at what was dated ahead of us and is not any more, and at what is overdue."""
+        if self._admission.verifiers is not None:
+            self._admission.verifiers.reap()
         due = self._due(now_ms, overdue=RELEASES_MAX)
         return list(self._settle(due, now_ms, durable=False).values())
 
@@ -161,7 +164,7 @@ class DirectoryCore(StoreReading):
         friends = self._friends()
         room = RELEASES_MAX
         while pending:
-            judged = judge_all(lambda what: self._admission.judge(what, now_ms), pending)
+            judged = self._admission.judge_all(pending, now_ms)
             placed = self._place(judged, friends, durable=durable)
             with self._state:
                 self._take_note(placed, verdicts)
@@ -191,10 +194,17 @@ class DirectoryCore(StoreReading):
             if before is None or not before.outcome.is_change:
                 verdicts[what.digest] = verdict
         for entry in placed.evicted:
-            verdict = Verdict(Outcome.REFUSED, Reason.POOL_FULL, entry.kind, entry.envelope_id)
+            verdict = Verdict(
+                Outcome.REFUSED,
+                Reason.POOL_FULL,
+                entry.kind,
+                entry.envelope_id,
+                copy_id=entry.copy_id,
+            )
             self._outcomes["pool", verdict.outcome.value, verdict.reason.value] += 1
             if entry.source.path == "peer":
-                self._evicted.append(Evicted(entry.source.peer, entry.kind, entry.envelope_id))
+                peer = entry.source.peer
+                self._evicted.append(Evicted(peer, entry.kind, entry.envelope_id, entry.copy_id))
             before = verdicts.get(entry.digest)
             if before is not None and before.outcome is Outcome.DEFERRED:
                 verdicts[entry.digest] = verdict
@@ -235,9 +245,10 @@ class DirectoryCore(StoreReading):
 
     # -- what admission asks (admission.Known) -------------------------------------------------
 
-    def shelf_of(self, kind: EnvelopeKind, envelope_id: bytes) -> Shelf | None:
-        """Where the row with this id stands, None without one."""
-        return self._store.shelves(kind, [envelope_id]).get(envelope_id)
+    def on_federation_shelf(self, names: Sequence[Name]) -> frozenset[Name]:
+        """Those of `names` that have a row on the federation shelf."""
+        found = shelves_of(self._store, names)
+        return frozenset(name for name, shelf in found.items() if shelf is Shelf.FEDERATION)
 
     def is_trusted(self, key_id: str) -> bool:
         """Does this node pass on what this key signed?"""
@@ -332,6 +343,10 @@ class DirectoryCore(StoreReading):
         """Ask `friends`, besides the rooted, whose records may be brought without limit."""
         self._friends = friends
 
+    def employ(self, verifiers: Verifiers) -> None:
+        """Let them check the signatures of large batches. Their owner stops them."""
+        self._admission.verifiers = verifiers
+
     def public_key(self, key_id: str) -> HybridPublicKey | None:
         """The verified key behind `key_id`, federation shelf or first contact."""
         return self.federation_key(key_id) or self.first_contact_key(key_id)
@@ -381,6 +396,7 @@ class DirectoryCore(StoreReading):
             Introductions(self._store, self._touched, self._rooting.keys),
             self._published,
             self._publishing,
+            self._learned,
         )
         # A crash between a commit and what it releases leaves entries that wait for what is here,
         # and the configuration may trust somebody it did not.
@@ -397,7 +413,7 @@ class DirectoryCore(StoreReading):
         saved = self._store.saved_buckets(kind)
 
         def read_ids(bucket: int) -> list[bytes]:
-            return self._store.bucket_ids(kind, bucket)
+            return self._store.bucket_copies(kind, bucket)
 
         return BucketDigests(read_ids, saved.clean, saved.dirty)
 
@@ -417,6 +433,8 @@ class DirectoryCore(StoreReading):
             for kind in {kind for kind, _ in self._touched}:
                 self._generations[kind] += 1
             self._touched.clear()
+            self._keys.keep(self._learned)
+            self._learned.clear()
             self._stewards = self._rooting.stewards.ids()
             if self._publishing:
                 self._published.add(self._publishing)
@@ -425,6 +443,7 @@ class DirectoryCore(StoreReading):
     def _rolled_back(self) -> None:
         with self._state:
             self._touched.clear()
+            self._learned.clear()
             self._publishing.clear()
             self._load()
 

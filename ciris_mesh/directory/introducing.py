@@ -21,6 +21,10 @@ from ciris_mesh.records.kinds import EnvelopeKind
 #: more members introduces the first of them; the others are left to those who know them.
 RELIED_MAX: Final = 256
 
+#: Names of key records kept at hand: nearly every record relies on one that was just looked for,
+#: and the first record of a key stays the first. 200 B each.
+KEY_NAMES_MAX: Final = 4096
+
 
 class Introductions:
     """Follows who relies on whom. Used by the writer only, inside a transaction.
@@ -36,17 +40,34 @@ class Introductions:
         self._store = store
         self._touched = touched
         self._rooted = rooted
+        self._key_names: dict[str, Name] = {}
         self._met: tuple[frozenset[str], frozenset[str]] | None = None
 
     def note(
         self, name: Name, key_ids: Iterable[str], others: Iterable[Name], *, is_ours: bool
     ) -> None:
         """A row was written; it relied on these keys and rows."""
-        keys = (self._store.key_name(key_id) for key_id in key_ids)
+        keys = map(self._key_name, key_ids)
         relied = dict.fromkeys(one for one in (*keys, *others) if one not in (None, name))
         self._store.rely(name, [one for one in relied if one is not None][:RELIED_MAX])
         if is_ours:
             self.introduce_below(name)
+
+    def know(self, key_id: str, name: Name) -> None:
+        """The first record of this key was written."""
+        if len(self._key_names) >= KEY_NAMES_MAX:
+            self._key_names.clear()
+        self._key_names[key_id] = name
+
+    def forget(self, key_id: str) -> None:
+        """Look again, which record of this key is the first."""
+        self._key_names.pop(key_id, None)
+
+    def _key_name(self, key_id: str) -> Name | None:
+        name = self._key_names.get(key_id)
+        if name is None and (name := self._store.key_name(key_id)) is not None:
+            self.know(key_id, name)
+        return name
 
     def befriend(self, friends: frozenset[str]) -> bool:
         """Look who is one of ours by now: what they signed before is no stranger's any more.

@@ -7,11 +7,11 @@ what to do with the candidate, which `placing` carries out.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
-from ciris_mesh.directory.base import Shelf, Source, StoredRow
+from ciris_mesh.directory.base import Source, StoredRow
 from ciris_mesh.directory.store import Name, PooledEntry
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.hybrid import HybridPublicKey
@@ -32,7 +32,8 @@ class Candidate:
     """Bytes that ask to come in. `digest` names them: SHA-256 over kind and bytes.
 
     `proven` are signers whose signatures in them were verified before. `is_waiting` when they come
-    from the deferred pool, so that nobody waits for the answer.
+    from the deferred pool, so that nobody waits for the answer. `copy_id` is known once they were
+    read.
     """
 
     kind: EnvelopeKind
@@ -41,6 +42,7 @@ class Candidate:
     digest: bytes
     proven: frozenset[str] = frozenset()
     is_waiting: bool = False
+    copy_id: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,8 @@ class Judgement:
 class Known(Protocol):
     """What judging needs to know about the directory. Thread-safe."""
 
-    def shelf_of(self, kind: EnvelopeKind, envelope_id: bytes) -> Shelf | None:
-        """Where the row with this id stands, None without one."""
+    def on_federation_shelf(self, names: Sequence[Name]) -> Container[Name]:
+        """Those of `names` that have a row on the federation shelf."""
         ...
 
     def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:

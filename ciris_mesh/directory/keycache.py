@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Final
 
 from ciris_mesh.directory.store import Store
@@ -40,6 +41,13 @@ class KeyCache:
                 if len(self._kept) > KEY_CACHE_MAX:
                     self._kept.popitem(last=False)
         return public
+
+    def keep(self, keys: Mapping[str, HybridPublicKey]) -> None:
+        """These came in, with a commit: whoever names them next needs no look."""
+        with self._lock:
+            self._kept.update(keys)
+            while len(self._kept) > KEY_CACHE_MAX:
+                self._kept.popitem(last=False)
 
     def read(self, key_id: str) -> HybridPublicKey | None:
         """The key as the running transaction sees it; nothing is kept."""

@@ -80,23 +80,45 @@ class MemoryStore:
         charged: Callable[[tuple[str, ...]], tuple[str, ...]],
         *,
         limit: int,
+        by_copy: bool,
     ) -> tuple[list[EnvelopeRef], int]:
         """See Store."""
-        who = {
-            row.envelope_id: charged(row.signers) or (row.signers if row.introduced else ())
+        passing = [
+            (row, who)
             for row in self._federation_rows(kind)
-        }
-        refs = (ref for ref in self.refs(kind) if who.get(ref.envelope_hash))
-        return fair_share(((ref, who[ref.envelope_hash]) for ref in refs), limit)
+            if (who := charged(row.signers) or (row.signers if row.introduced else ()))
+        ]
+        passing.sort(key=lambda it: (-it[0].seq, it[0].envelope_id))
+        return fair_share(
+            (
+                (EnvelopeRef(row.copy_id if by_copy else row.envelope_id, row.seq), who)
+                for row, who in passing
+            ),
+            limit,
+        )
 
     def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:
         """See Store."""
         return {row.envelope_id: row.signers for row in self._federation_rows(kind)}
 
-    def bucket_ids(self, kind: EnvelopeKind, bucket: int) -> list[bytes]:
+    def bucket_copies(self, kind: EnvelopeKind, bucket: int) -> list[bytes]:
         """See Store."""
         with self._lock:
-            return list(self._buckets(kind)[bucket])
+            rows = self._rows[kind]
+            return [rows[one][1].copy_id for one in self._buckets(kind)[bucket]]
+
+    def alike(
+        self, kind: EnvelopeKind, heads: Iterable[bytes]
+    ) -> list[tuple[bytes, tuple[str, ...]]]:
+        """See Store."""
+        with self._lock:
+            rows, buckets = self._rows[kind], self._buckets(kind)
+            return [
+                (one, rows[one][1].signers)
+                for head in heads
+                for one in buckets[bucket_of(head)]
+                if one.startswith(head)
+            ]
 
     def key_row(self, key_id: str) -> StoredRow | None:
         """See Store."""

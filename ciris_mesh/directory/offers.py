@@ -2,7 +2,8 @@
 
 Most peers agree on everything as of today, and share one offer. Of a partial scope the rows are
 found by names (`scoping`), so an offer costs what the scope holds, once for each change in it; and
-what has ended too long ago is found by its last day.
+what has ended too long ago is found by its last day. Rows are named by their copy ids, or by their
+envelope ids to whom those mean more (`records.cosigning`).
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ciris_mesh.directory.base import ReplicationDirectory, RowHead, SetDigest
+from ciris_mesh.directory.base import ReplicationDirectory, RowHead, SetDigest, StoredRow
 from ciris_mesh.directory.buckets import digest_of
 from ciris_mesh.directory.quotas import is_ours
 from ciris_mesh.directory.scoping import Part, part_of
 from ciris_mesh.directory.store import newest_first
+from ciris_mesh.records.cosigning import is_cosigned
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.scope import Scope, Terms
 from ciris_mesh.wire.messages import EnvelopeRef
@@ -68,45 +70,55 @@ class Offers:
         self._directory = directory
         self._trusted = trusted
         self._lock = threading.Lock()  # guards all below; never held while calling the directory
-        self._whole: dict[EnvelopeKind, Offer] = {}
-        self._kept: OrderedDict[tuple[EnvelopeKind, Terms], _Kept] = OrderedDict()
+        self._whole: dict[tuple[EnvelopeKind, bool], Offer] = {}
+        self._kept: OrderedDict[tuple[EnvelopeKind, Terms, bool], _Kept] = OrderedDict()
         self._parts: OrderedDict[Scope, tuple[tuple[int, ...], Part]] = OrderedDict()
 
-    def of(self, kind: EnvelopeKind, terms: Terms) -> Offer:
-        """What is offered under these terms; the same object while nothing changed."""
-        if kind not in terms.kinds:
-            return _NOTHING
-        if terms.takes_whole(kind):
-            whole = self._of_all(kind)
-            return self._without_ended(kind, terms, whole) if terms.first_day else whole
-        return self._of_part(kind, terms)
+    def of(self, kind: EnvelopeKind, terms: Terms, *, by_copy: bool = False) -> Offer:
+        """What is offered under these terms; the same object while nothing changed.
 
-    def holds(self, terms: Terms, kind: EnvelopeKind, envelope_id: bytes) -> bool:
+        Args:
+            by_copy: under copy ids, otherwise under envelope ids.
+        """
+        if kind not in terms.kinds:
+            return NO_OFFER
+        if terms.takes_whole(kind):
+            whole = self._of_all(kind, by_copy=by_copy)
+            if not terms.first_day:
+                return whole
+            return self._without_ended(kind, terms, whole, by_copy=by_copy)
+        return self._of_part(kind, terms, by_copy=by_copy)
+
+    def holds(self, terms: Terms, row: StoredRow) -> bool:
         """May a row that is passed on at all go to a peer under these terms?"""
-        if terms.takes_whole(kind) and not terms.first_day:
+        if terms.takes_whole(row.kind) and not terms.first_day:
             return True
-        return envelope_id in self.of(kind, terms).ids
+        by_copy = is_cosigned(row.kind)
+        return row.copy_id in self.of(row.kind, terms, by_copy=by_copy).ids
 
     def beside(
-        self, kind: EnvelopeKind, terms: Terms, offer: Offer, *, at_most: int
+        self, kind: EnvelopeKind, terms: Terms, offer: Offer, *, at_most: int, by_copy: bool = False
     ) -> frozenset[bytes]:
         """What is held within these terms and not offered; nothing when it is more than that."""
+        count = self._directory.digest(kind).count
         if not terms.takes_whole(kind):
-            held = frozenset(self._part(kind, terms))
-        elif not 0 < self._directory.digest(kind).count - len(offer.ids) <= at_most:
+            heads = self._part(kind, terms).values()
+            held = frozenset(_name(head, by_copy=by_copy) for head in heads)
+        elif not 0 < count - len(offer.ids) <= at_most:
             return frozenset()
         else:
-            held = frozenset(ref.envelope_hash for ref in self._directory.holdings(kind))
-        found = held - offer.ids - self._ended(kind, terms)
+            refs, _ = self._directory.newest(kind, lambda it: it, limit=count, by_copy=by_copy)
+            held = frozenset(ref.envelope_hash for ref in refs)
+        found = held - offer.ids - self._ended(kind, terms, by_copy=by_copy)
         return found if len(found) <= at_most else frozenset()
 
     # -- all of a kind -------------------------------------------------------------------------
 
-    def _of_all(self, kind: EnvelopeKind) -> Offer:
+    def _of_all(self, kind: EnvelopeKind, *, by_copy: bool) -> Offer:
         trusted = self._trusted()
         generation = self._directory.generation(kind)
         with self._lock:
-            cached = self._whole.get(kind)
+            cached = self._whole.get((kind, by_copy))
         if cached is not None and (cached.generation, cached.trusted) == (generation, trusted):
             return cached
 
@@ -115,27 +127,34 @@ class Offers:
                 return ()
             return tuple(name for name in signers if name in trusted)
 
-        newest, left_out = self._directory.newest(kind, charged, limit=OFFER_REFS_MAX)
+        newest, left_out = self._directory.newest(
+            kind, charged, limit=OFFER_REFS_MAX, by_copy=by_copy
+        )
         refs = tuple(newest)
         ids = frozenset(ref.envelope_hash for ref in refs)
-        offer = Offer(generation, trusted, refs, ids, self._digest(kind, generation, ids), left_out)
+        digest = self._digest(kind, generation, ids, by_copy=by_copy)
+        offer = Offer(generation, trusted, refs, ids, digest, left_out)
         with self._lock:
-            self._whole[kind] = offer
+            self._whole[kind, by_copy] = offer
         return offer
 
-    def _digest(self, kind: EnvelopeKind, generation: int, ids: frozenset[bytes]) -> SetDigest:
+    def _digest(
+        self, kind: EnvelopeKind, generation: int, ids: frozenset[bytes], *, by_copy: bool
+    ) -> SetDigest:
         """The kept digest when everything held is offered, else one computed for the offer."""
         whole = self._directory.digest(kind)
-        if whole.count == len(ids) and self._directory.generation(kind) == generation:
-            return whole
-        return digest_of(ids)
+        is_whole = whole.count == len(ids) and self._directory.generation(kind) == generation
+        is_kept = by_copy or not is_cosigned(kind)
+        return whole if is_whole and is_kept else digest_of(ids)
 
-    def _without_ended(self, kind: EnvelopeKind, terms: Terms, whole: Offer) -> Offer:
+    def _without_ended(
+        self, kind: EnvelopeKind, terms: Terms, whole: Offer, *, by_copy: bool
+    ) -> Offer:
         generations = self._generations(terms)
-        kept = self._find(kind, terms)
+        kept = self._find(kind, terms, by_copy=by_copy)
         if kept is not None and kept.base is whole and kept.generations == generations:
             return kept.offer
-        ended = self._ended(kind, terms)
+        ended = self._ended(kind, terms, by_copy=by_copy)
         offer = whole
         if not ended.isdisjoint(whole.ids):
             refs = tuple(ref for ref in whole.refs if ref.envelope_hash not in ended)
@@ -145,22 +164,25 @@ class Offers:
             )
             if kept is not None and kept.offer.ids == ids and kept.base is whole:
                 offer = kept.offer
-        self._keep(kind, terms, _Kept(whole, whole.trusted, generations, offer))
+        self._keep((kind, terms, by_copy), _Kept(whole, whole.trusted, generations, offer))
         return offer
 
-    def _ended(self, kind: EnvelopeKind, terms: Terms) -> frozenset[bytes]:
-        return self._directory.ended(kind, terms.first_day, terms.kinds)
+    def _ended(self, kind: EnvelopeKind, terms: Terms, *, by_copy: bool) -> frozenset[bytes]:
+        ended = self._directory.ended(kind, terms.first_day, terms.kinds)
+        if not ended or not by_copy:
+            return ended
+        return frozenset(held.copy_id for held in self._directory.copies(kind, ended).values())
 
     # -- parts -----------------------------------------------------------------------------------
 
-    def _of_part(self, kind: EnvelopeKind, terms: Terms) -> Offer:
+    def _of_part(self, kind: EnvelopeKind, terms: Terms, *, by_copy: bool) -> Offer:
         trusted, generations = self._trusted(), self._generations(terms)
-        kept = self._find(kind, terms)
+        kept = self._find(kind, terms, by_copy=by_copy)
         if kept is not None and (kept.trusted, kept.generations) == (trusted, generations):
             return kept.offer
-        ended = self._ended(kind, terms)
+        ended = self._ended(kind, terms, by_copy=False)
         refs = newest_first(
-            EnvelopeRef(head.envelope_id, head.seq)
+            EnvelopeRef(_name(head, by_copy=by_copy), head.seq)
             for head in self._part(kind, terms).values()
             if head.envelope_id not in ended
             and (head.introduced or is_ours(kind, head.signers, trusted.__contains__))
@@ -172,7 +194,7 @@ class Offers:
         else:
             left_out = len(refs) - len(newest)
             offer = Offer(sum(generations), trusted, newest, ids, digest_of(ids), left_out)
-        self._keep(kind, terms, _Kept({}, trusted, generations, offer))
+        self._keep((kind, terms, by_copy), _Kept({}, trusted, generations, offer))
         return offer
 
     def _part(self, kind: EnvelopeKind, terms: Terms) -> dict[bytes, RowHead]:
@@ -202,19 +224,24 @@ class Offers:
         """Of all kinds that decide what is in: rosters say who is a member, reliance what stays."""
         return tuple(self._directory.generation(kind) for kind in sorted(terms.kinds))
 
-    def _find(self, kind: EnvelopeKind, terms: Terms) -> _Kept | None:
+    def _find(self, kind: EnvelopeKind, terms: Terms, *, by_copy: bool) -> _Kept | None:
+        place = kind, terms, by_copy
         with self._lock:
-            kept = self._kept.get((kind, terms))
+            kept = self._kept.get(place)
             if kept is not None:
-                self._kept.move_to_end((kind, terms))
+                self._kept.move_to_end(place)
             return kept
 
-    def _keep(self, kind: EnvelopeKind, terms: Terms, kept: _Kept) -> None:
+    def _keep(self, place: tuple[EnvelopeKind, Terms, bool], kept: _Kept) -> None:
         with self._lock:
-            self._kept[kind, terms] = kept
-            self._kept.move_to_end((kind, terms))
+            self._kept[place] = kept
+            self._kept.move_to_end(place)
             if len(self._kept) > OFFERS_MAX:
                 self._kept.popitem(last=False)
 
 
-_NOTHING: Final = Offer(0, frozenset(), (), frozenset(), digest_of(()), 0)
+def _name(head: RowHead, *, by_copy: bool) -> bytes:
+    return head.copy_id if by_copy else head.envelope_id
+
+
+NO_OFFER: Final = Offer(0, frozenset(), (), frozenset(), digest_of(()), 0)

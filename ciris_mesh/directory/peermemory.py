@@ -6,7 +6,7 @@ costs a repeated one, never a record.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -81,8 +81,9 @@ class PeerMemory:
         unserved: ids it offered and did not deliver, or that found no room here.
         refusing, not_serving: kinds of which more ids were refused, or did not come, than are
             remembered.
-        deferred: ids it delivered that wait here. Another peer's copy may be another text.
         noted: kind -> ids it offered that our offer lacks.
+        judged: kind -> of those noted, what it delivered and is held or waits, or what our own
+            copy has outgrown, each with the envelope id. Nothing is gained from this peer's copy.
         sent: kind -> ids it took since the digests of the kind were last equal.
         overfed: kinds of which it took more, and lacks them still, than `sent` remembers.
         version: grows with every change here; views are reused while it stands still.
@@ -92,8 +93,8 @@ class PeerMemory:
     unserved: BackoffMemory[Key] = field(default_factory=_unserved_memory)
     refusing: BackoffMemory[EnvelopeKind] = field(default_factory=_refusing)
     not_serving: BackoffMemory[EnvelopeKind] = field(default_factory=_not_serving)
-    deferred: OrderedDict[Key, None] = field(default_factory=OrderedDict)
     noted: dict[EnvelopeKind, frozenset[bytes]] = field(default_factory=dict)
+    judged: dict[EnvelopeKind, dict[bytes, bytes]] = field(default_factory=dict)
     sent: dict[EnvelopeKind, BackoffMemory[bytes]] = field(default_factory=dict)
     overfed: BackoffMemory[EnvelopeKind] = field(default_factory=_overfed)
     views: dict[EnvelopeKind, View] = field(default_factory=dict)
@@ -125,20 +126,33 @@ class PeerMemory:
             self.overfed.note(kind, now_s)
         return not self.overfed.is_active(kind, now_s)
 
-    def note_deferred(self, key: Key) -> None:
-        """Remember that this peer delivered what waits; the oldest makes room."""
-        self.deferred[key] = None
-        self.deferred.move_to_end(key)
-        if len(self.deferred) > IDS_PER_PEER_MAX:
-            self.deferred.popitem(last=False)
+    def note(self, kind: EnvelopeKind, ids: frozenset[bytes]) -> None:
+        """It offers these of a kind, and no others that our offer lacks."""
+        self.noted[kind] = ids
+        judged = self.judged.get(kind)
+        if judged and not judged.keys() <= ids:
+            self.judged[kind] = {one: judged[one] for one in judged.keys() & ids}
+
+    def note_judged(self, kind: EnvelopeKind, judged: Mapping[bytes, bytes]) -> None:
+        """These of its ids, as far as they are noted, are of these records."""
+        noted = self.noted.get(kind, frozenset())
+        self.judged.setdefault(kind, {}).update(
+            (one, envelope_id) for one, envelope_id in judged.items() if one in noted
+        )
+
+    def forget_judged(self, key: Key) -> bool:
+        """What waited of it does not any more. True when that was so."""
+        kind, one = key
+        return self.judged.get(kind, {}).pop(one, None) is not None
 
 
 def is_known(memory: PeerMemory, key: Key, standing: Standing | None, now_s: float) -> bool:
     """Is there nothing to gain from this peer's copy?"""
+    kind, one = key
     match standing:
         case Standing.HELD:
             return True
-        case Standing.DEFERRED if key in memory.deferred:
+        case Standing.DEFERRED | Standing.BRIDGED if one in memory.judged.get(kind, ()):
             return True
         case _:
             return memory.refused.is_active(key, now_s)
@@ -151,8 +165,10 @@ def remember(memory: PeerMemory, key: Key, verdict: Verdict, now_s: float) -> No
             memory.note_unserved(key, now_s)
         case Outcome.REFUSED | Outcome.MALFORMED:
             memory.note_refused(key, now_s)
-        case Outcome.DEFERRED:
-            memory.note_deferred(key)
-        case Outcome.ADMITTED | Outcome.UPGRADED | Outcome.DUPLICATE | Outcome.SUPERSEDED:
-            memory.refused.forget(key)
-            memory.unserved.forget(key)
+        case _:
+            kind, one = key
+            assert verdict.envelope_id is not None, "it was read"
+            memory.note_judged(kind, {one: verdict.envelope_id})
+            if verdict.outcome is not Outcome.DEFERRED:
+                memory.refused.forget(key)
+                memory.unserved.forget(key)

@@ -17,7 +17,7 @@ from ciris_mesh.directory.judgement import DEFERRED, FIRST_CONTACT, Candidate, J
 from ciris_mesh.directory.pools import DeferredPool, FirstContactPool, PublishedLog
 from ciris_mesh.directory.quotas import Quotas
 from ciris_mesh.directory.rooting import Rooting
-from ciris_mesh.directory.store import PooledEntry, Store
+from ciris_mesh.directory.store import Name, PooledEntry, Store, shelves_of
 from ciris_mesh.records.cosigning import is_cosigned
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -55,6 +55,7 @@ class Placing:
         introductions: is told of every row that does, and what it relied on.
         log: what was published by commits.
         publishing: gets the tokens this transaction publishes.
+        learned: gets the keys it brings.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Placing:
         introductions: Introductions,
         log: PublishedLog,
         publishing: set[str],
+        learned: dict[str, HybridPublicKey],
     ) -> None:
         self._store = store
         self._deferred = deferred
@@ -80,6 +82,11 @@ class Placing:
         self._introductions = introductions
         self._log = log
         self._publishing = publishing
+        self._learned = learned
+        # Of the rows of the running call: where they stand, and what key ids stand for. An id
+        # keeps the first public key it stood for, whatever comes later.
+        self._stands: dict[Name, Shelf] = {}
+        self._stood_for: dict[str, HybridPublicKey | None] = {}
 
     def is_settled(self, judged: Sequence[Judgement]) -> bool:
         """True when there is nothing to write for any of them."""
@@ -95,6 +102,11 @@ class Placing:
             friends: whose records no quota counts.
         """
         placed = Placed()
+        rows = [one.row for one in judged if one.row is not None]
+        self._stands = shelves_of(self._store, [(row.kind, row.envelope_id) for row in rows])
+        self._stood_for = {
+            row.subject: self._read_key(row.subject) for row in filter(_is_key, rows)
+        }
         for judgement in judged:
             if judgement.row is not None:
                 if self._is_outdated(judgement.row, judgement.joins):
@@ -119,23 +131,25 @@ class Placing:
 
     def _is_outdated(self, row: StoredRow, joins: bytes | None) -> bool:
         """Did this record come in, or take on signers, since this copy was judged?"""
-        stored = self._store.get(row.kind, row.envelope_id)
-        if stored is None or stored.shelf is not Shelf.FEDERATION:
+        if self._stands.get((row.kind, row.envelope_id)) is not Shelf.FEDERATION:
             return False
+        stored = self._store.get(row.kind, row.envelope_id)
+        assert stored is not None, "a row is never taken away"
         return stored.envelope != joins
 
     def _place_row(
         self, judgement: Judgement, row: StoredRow, friends: Container[str], placed: Placed
     ) -> Verdict:
         self._leave_pool(judgement.candidate.digest)
-        stands = self._store.shelves(row.kind, [row.envelope_id]).get(row.envelope_id)
+        stands = self._stands.get((row.kind, row.envelope_id))
+        known = self._stood_for.get(row.subject) if _is_key(row) else None
         verdict = judgement.verdict
         if judgement.joins is not None:
             self._write(row, placed, is_new=False)
             self._note_reliance(judgement, row, friends)
         elif stands is not None and stands >= row.shelf:
             verdict = replace(verdict, outcome=Outcome.DUPLICATE)
-        elif self._conflicts(judgement, row):
+        elif known is not None and judgement.public not in (None, known):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.KEY_CONFLICT)
         elif self._quotas.is_said_enough(row, judgement.tokens):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.SAID_OFTEN_ENOUGH)
@@ -146,9 +160,8 @@ class Placing:
                 verdict = replace(verdict, outcome=Outcome.SUPERSEDED)
             elif stands is not None:
                 verdict = replace(verdict, outcome=Outcome.UPGRADED)
-            is_first_key = self._is_first_key(row)
             self._write(row, placed, is_new=stands is None)
-            self._publish(judgement, row, placed, is_first_key=is_first_key)
+            self._publish(judgement, row, placed, is_first_key=known is None)
             self._store.publish(row, judgement.names)
             self._quotas.charge(row, judgement.candidate.source, friends)
             self._note_reliance(judgement, row, friends)
@@ -164,10 +177,6 @@ class Placing:
                 is_ours=self._quotas.is_ours(row, friends),
             )
 
-    def _is_first_key(self, row: StoredRow) -> bool:
-        is_key = row.kind is EnvelopeKind.KEY and row.shelf is Shelf.FEDERATION
-        return is_key and self._read_key(row.subject) is None
-
     def _publish(
         self, judgement: Judgement, row: StoredRow, placed: Placed, *, is_first_key: bool
     ) -> None:
@@ -180,25 +189,23 @@ class Placing:
             signer, is_root = row.signers[0], judgement.is_root
             published += self._rooting.add(row.subject, signer, judgement.tokens, is_root=is_root)
             if is_first_key:
+                assert judgement.public is not None, "on this shelf a key has both halves"
+                self._stood_for[row.subject] = self._learned[row.subject] = judgement.public
+                self._introductions.know(row.subject, (row.kind, row.envelope_id))
                 strangers = self._strangers.take(row.subject)
                 self._store.pool_drop(FIRST_CONTACT, [entry.digest for entry in strangers])
             else:
+                self._introductions.forget(row.subject)  # which is the first may be another now
                 published.remove(key_token(row.subject))
         self._publishing.update(published)
         placed.published += published
-
-    def _conflicts(self, judgement: Judgement, row: StoredRow) -> bool:
-        """A key id keeps the first public key it stood for, whatever comes later."""
-        if judgement.public is None or row.shelf is not Shelf.FEDERATION:
-            return False
-        known = self._read_key(row.subject)
-        return known is not None and known != judgement.public
 
     def _write(self, row: StoredRow, placed: Placed, *, is_new: bool) -> None:
         if is_new:
             self._store.insert(row)
         else:
             self._store.raise_shelf(row)
+        self._stands[row.kind, row.envelope_id] = row.shelf
         if row.shelf is not Shelf.FEDERATION:
             return
         self._touched.add((row.kind, bucket_of(row.envelope_id)))
@@ -260,3 +267,7 @@ class Placing:
         if self._deferred.get(digest) is not None:
             self._deferred.remove(digest)
             self._store.pool_drop(DEFERRED, [digest])
+
+
+def _is_key(row: StoredRow) -> bool:
+    return row.kind is EnvelopeKind.KEY and row.shelf is Shelf.FEDERATION

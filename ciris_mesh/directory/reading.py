@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-from ciris_mesh.directory.base import ReplicationDirectory, RowHead, Shelf, StoredRow
+from ciris_mesh.directory.base import (
+    HeldCopy,
+    ReplicationDirectory,
+    RowHead,
+    Shelf,
+    StoredRow,
+)
 from ciris_mesh.directory.store import Store
+from ciris_mesh.records.cosigning import COPY_HEAD_BYTES, copy_id
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.names import end_name
 from ciris_mesh.wire.messages import EnvelopeRef
@@ -34,9 +41,20 @@ class StoreReading(ReplicationDirectory):
         charged: Callable[[tuple[str, ...]], tuple[str, ...]],
         *,
         limit: int,
+        by_copy: bool = False,
     ) -> tuple[list[EnvelopeRef], int]:
         """A fair share of the rows charged to anybody, and how many it leaves out."""
-        return self._store.newest(kind, charged, limit=limit)
+        return self._store.newest(kind, charged, limit=limit, by_copy=by_copy)
+
+    def copies(self, kind: EnvelopeKind, names: Iterable[bytes]) -> dict[bytes, HeldCopy]:
+        """What is on the federation shelf of the records that these are copies of."""
+        names = list(names)
+        by_head: dict[bytes, list[HeldCopy]] = {name[:COPY_HEAD_BYTES]: [] for name in names}
+        for envelope_id, signers in self._store.alike(kind, by_head):
+            held = HeldCopy(envelope_id, copy_id(kind, envelope_id, signers))
+            by_head[envelope_id[:COPY_HEAD_BYTES]].append(held)
+        found = ((name, _meant(name, by_head[name[:COPY_HEAD_BYTES]])) for name in names)
+        return {name: held for name, held in found if held is not None}
 
     def rows(
         self, kind: EnvelopeKind | None = None, *, limit: int, after: int = 0
@@ -70,3 +88,9 @@ class StoreReading(ReplicationDirectory):
     def counts(self) -> dict[tuple[EnvelopeKind, Shelf], int]:
         """Rows per kind and shelf; zero rows are left out."""
         return self._store.counts()
+
+
+def _meant(name: bytes, alike: Sequence[HeldCopy]) -> HeldCopy | None:
+    """Whose ids begin alike can be made at will: then only the exact name will do."""
+    exact = (held for held in alike if name in (held.copy_id, held.envelope_id))
+    return next(exact, alike[0] if len(alike) == 1 else None)

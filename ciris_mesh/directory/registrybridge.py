@@ -141,6 +141,8 @@ class RegistryBridge:
 
     def offer(self, peer: str, kind: EnvelopeKind) -> tuple[EnvelopeRef, ...]:
         """What this node may be offered, by its names: newest first, a page a round."""
+        with self._lock:
+            self._memory(peer)
         refs = self._mesh.offer(peer, kind)
         with self._lock:
             memory = self._memory(peer)
@@ -201,6 +203,10 @@ class RegistryBridge:
     def owing(self, peer: str, kind: EnvelopeKind, refs: Sequence[EnvelopeRef]) -> int:
         """A registry node's rounds end with a Deliver whatever is still missing."""
         return 0
+
+    def id_of(self, peer: str, verdict: Verdict) -> bytes | None:
+        """Ours, which its sessions do not look at."""
+        return verdict.envelope_id
 
     def served_nothing(self, peer: str, kind: EnvelopeKind, ids: Sequence[bytes]) -> None:
         """It offered these and did not deliver them."""
@@ -327,7 +333,11 @@ class RegistryBridge:
 
     def _memory(self, peer: str) -> _Memory:
         assert self._lock.locked(), "memories are read and written under the lock"
-        return self._peers.setdefault(peer, _Memory())
+        memory = self._peers.get(peer)
+        if memory is None:
+            memory = self._peers[peer] = _Memory()
+            self._mesh.naming.by_record(peer)
+        return memory
 
 
 def _differs(kind: EnvelopeKind, basis: IdBasis = IdBasis.BYTES) -> bool:

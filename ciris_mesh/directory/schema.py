@@ -24,6 +24,7 @@ from ciris_mesh.directory.dbfile import (
     translated,
 )
 from ciris_mesh.errors import DirectoryError
+from ciris_mesh.records.cosigning import is_cosigned
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.records.names import end_name, last_day, names_of
@@ -182,6 +183,13 @@ def _ends(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT OR IGNORE INTO answer VALUES (?, ?)", (name, position))
 
 
+def _digests_of_copies(connection: sqlite3.Connection) -> None:
+    """Digests of kinds whose signers may grow cover who signed: all kept ones are out of date."""
+    numbers = [spec.number for kind, spec in KINDS.items() if is_cosigned(kind)]
+    marks = ",".join("?" * len(numbers))
+    connection.execute(f"UPDATE bucket SET dirty = 1 WHERE kind IN ({marks})", numbers)
+
+
 #: Oldest first. Position is version: append only.
 MIGRATIONS: Final[tuple[tuple[str, Migration], ...]] = (
     ("base tables", _base_tables),
@@ -190,6 +198,7 @@ MIGRATIONS: Final[tuple[tuple[str, Migration], ...]] = (
     ("names for questions", _names),
     ("names by who said it", _names_by_speaker),
     ("ends of records", _ends),
+    ("digests of copies", _digests_of_copies),
 )
 
 

@@ -32,6 +32,11 @@ VALUES_MAX: Final = 900
 #: A row's position by its name.
 _POSITION: Final = "(SELECT position FROM record WHERE kind = ? AND envelope_id = ?)"
 
+INSERT_RECORD: Final = (
+    "INSERT INTO record (kind, envelope_id, shelf, seq, subject, signers, admitted_at_ms) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+
 Sql = tuple[Any, ...]
 
 
@@ -46,6 +51,14 @@ class References(ABC):
     def _write_many(self, sql: str, rows: Iterable[Sql]) -> None:
         """As `_write`, once for each of `rows`, in order."""
 
+    def _insert(self, sql: str, rows: Iterable[Sql]) -> None:
+        """As `_write_many`, of inserts at which nothing looks before the next read or other write.
+
+        An engine may keep them until then, and run those of one statement together:
+        `INSERT_RECORD` before all others, which refer to what it inserts and to nothing else.
+        """
+        self._write_many(sql, rows)
+
     @abstractmethod
     def _read(self, sql: str, values: Sql = ()) -> list[Sql]:
         """Inside the running transaction when this thread has one."""
@@ -59,7 +72,7 @@ class References(ABC):
 
     def publish(self, row: StoredRow, tokens: Sequence[str]) -> None:
         """See Store."""
-        self._write_many(
+        self._insert(
             "INSERT INTO answer SELECT ?, position FROM record "
             "WHERE kind = ? AND envelope_id = ? ON CONFLICT DO NOTHING",
             [(token, KINDS[row.kind].number, row.envelope_id) for token in tokens],
@@ -137,10 +150,10 @@ class References(ABC):
 
     def note_stranger(self, row: StoredRow, peer: str, signer: str) -> None:
         """See Store."""
-        self._write(
+        self._insert(
             "INSERT INTO stranger SELECT position, ?, ? FROM record "
             "WHERE kind = ? AND envelope_id = ? ON CONFLICT DO NOTHING",
-            (peer, signer, KINDS[row.kind].number, row.envelope_id),
+            [(peer, signer, KINDS[row.kind].number, row.envelope_id)],
         )
 
     def strangers_of(self, peer: str, *, limit: int) -> int:
@@ -178,7 +191,7 @@ class References(ABC):
 
     def rely(self, name: Name, on: Sequence[Name]) -> None:
         """See Store."""
-        self._write_many(
+        self._insert(
             f"INSERT INTO relied VALUES ({_POSITION}, {_POSITION}) ON CONFLICT DO NOTHING",
             [(*_values(name), *_values(other)) for other in on],
         )

@@ -15,18 +15,23 @@ from typing import Final
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.buckets import BucketDigest
 from ciris_mesh.directory.sql_references import (
+    INSERT_RECORD,
     ROW,
     VALUES_MAX,
     References,
+    Sql,
     stored_row,
     strings,
 )
 from ciris_mesh.directory.store import PooledEntry, SavedBuckets, fair_share
+from ciris_mesh.records.cosigning import copy_id, is_cosigned
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.wire.messages import EnvelopeRef
 
 #: Few sign much: most rows have signers that were just looked at.
 _SIGNERS_REMEMBERED: Final = 256
+
+_ID_BYTES: Final = 32
 
 _KIND_OF: Final = {spec.number: kind for kind, spec in KINDS.items()}
 
@@ -70,6 +75,7 @@ class SqlRows(References):
         charged: Callable[[tuple[str, ...]], tuple[str, ...]],
         *,
         limit: int,
+        by_copy: bool,
     ) -> tuple[list[EnvelopeRef], int]:
         """See Store."""
         charged_text = lru_cache(_SIGNERS_REMEMBERED)(lambda text: charged(strings(text)))
@@ -79,7 +85,7 @@ class SqlRows(References):
             (KINDS[kind].number, Shelf.FEDERATION),
         ) as rows:
             passing = (
-                (EnvelopeRef(id_, seq), who)
+                (EnvelopeRef(_copy_id(kind, id_, text) if by_copy else id_, seq), who)
                 for id_, seq, text, introduced in rows
                 if (who := charged_text(text) or (introduced and strings(text)))
             )
@@ -97,15 +103,29 @@ class SqlRows(References):
             for envelope_id, text in rows
         }
 
-    def bucket_ids(self, kind: EnvelopeKind, bucket: int) -> list[bytes]:
+    def bucket_copies(self, kind: EnvelopeKind, bucket: int) -> list[bytes]:
         """See Store."""
-        first = bytes([bucket])
-        rows = self._read(
-            "SELECT envelope_id FROM record "
+        rows = self._beginning(kind, bytes([bucket]))
+        return [_copy_id(kind, envelope_id, signers) for envelope_id, signers in rows]
+
+    def alike(
+        self, kind: EnvelopeKind, heads: Iterable[bytes]
+    ) -> list[tuple[bytes, tuple[str, ...]]]:
+        """See Store."""
+        return [
+            (envelope_id, _signers(text))
+            for head in heads
+            for envelope_id, text in self._beginning(kind, head)
+        ]
+
+    def _beginning(self, kind: EnvelopeKind, head: bytes) -> list[Sql]:
+        """Id and signers of federation-shelf rows whose ids begin so."""
+        last = head + b"\xff" * (_ID_BYTES - len(head))
+        return self._read(
+            "SELECT envelope_id, signers FROM record "
             "WHERE kind = ? AND envelope_id BETWEEN ? AND ? AND shelf = ?",
-            (KINDS[kind].number, first, first + b"\xff" * 31, Shelf.FEDERATION),
+            (KINDS[kind].number, head, last, Shelf.FEDERATION),
         )
-        return [envelope_id for (envelope_id,) in rows]
 
     def key_row(self, key_id: str) -> StoredRow | None:
         """See Store."""
@@ -134,23 +154,13 @@ class SqlRows(References):
     def insert(self, row: StoredRow) -> None:
         """See Store."""
         name = KINDS[row.kind].number, row.envelope_id
-        self._write(
-            "INSERT INTO record "
-            "(kind, envelope_id, shelf, seq, subject, signers, admitted_at_ms) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                *name,
-                row.shelf,
-                row.seq,
-                row.subject,
-                json.dumps(row.signers),
-                row.admitted_at_ms,
-            ),
-        )
-        self._write(
+        signers = json.dumps(row.signers)
+        values = (*name, row.shelf, row.seq, row.subject, signers, row.admitted_at_ms)
+        self._insert(INSERT_RECORD, [values])
+        self._insert(
             "INSERT INTO envelope SELECT position, ? FROM record "
             "WHERE kind = ? AND envelope_id = ?",
-            (row.envelope, *name),
+            [(row.envelope, *name)],
         )
 
     def raise_shelf(self, row: StoredRow) -> None:
@@ -217,10 +227,9 @@ class SqlRows(References):
 
     def pool_drop(self, pool: str, digests: Iterable[bytes]) -> None:
         """See Store."""
-        self._write_many(
-            "DELETE FROM pooled WHERE pool = ? AND digest = ?",
-            [(pool, digest) for digest in digests],
-        )
+        rows = [(pool, digest) for digest in digests]
+        if rows:  # else what waits to be inserted may wait on
+            self._write_many("DELETE FROM pooled WHERE pool = ? AND digest = ?", rows)
 
     def saved_buckets(self, kind: EnvelopeKind) -> SavedBuckets:
         """See Store."""
@@ -249,6 +258,15 @@ class SqlRows(References):
             "ON CONFLICT (kind, bucket) DO UPDATE SET dirty = 1 WHERE bucket.dirty = 0",
             [(number, bucket, b"") for bucket in buckets],
         )
+
+
+@lru_cache(_SIGNERS_REMEMBERED)
+def _signers(text: str) -> tuple[str, ...]:
+    return strings(text)
+
+
+def _copy_id(kind: EnvelopeKind, envelope_id: bytes, signers: str) -> bytes:
+    return copy_id(kind, envelope_id, _signers(signers)) if is_cosigned(kind) else envelope_id
 
 
 def _parts(ids: Iterable[bytes]) -> Iterator[list[bytes]]:

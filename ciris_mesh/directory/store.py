@@ -17,6 +17,7 @@ from typing import Protocol
 
 from ciris_mesh.directory.base import RowHead, Shelf, Source, StoredRow
 from ciris_mesh.directory.buckets import BucketDigest
+from ciris_mesh.records.cosigning import copy_id
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.wire.messages import EnvelopeRef
 
@@ -52,6 +53,11 @@ class PooledEntry:
     size_bytes: int
     needs_all: bool = field(default=False, compare=False)
     proven: frozenset[str] = field(default=frozenset(), compare=False)
+
+    @property
+    def copy_id(self) -> bytes:
+        """Of the copy that waits, signed as it claims to be."""
+        return copy_id(self.kind, self.envelope_id, self.signers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +97,27 @@ class Store(Protocol):
         charged: Callable[[tuple[str, ...]], tuple[str, ...]],
         *,
         limit: int,
+        by_copy: bool,
     ) -> tuple[list[EnvelopeRef], int]:
-        """As `refs`, of rows `charged` to anybody: a fair share, and how many are left out."""
+        """As `refs`, of rows `charged` to anybody: a fair share, and how many are left out.
+
+        Args:
+            by_copy: name them by their copy ids.
+        """
         ...
 
     def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:
         """Federation shelf: envelope id -> verified signers."""
         ...
 
-    def bucket_ids(self, kind: EnvelopeKind, bucket: int) -> list[bytes]:
-        """Federation-shelf ids whose first byte is `bucket`."""
+    def bucket_copies(self, kind: EnvelopeKind, bucket: int) -> list[bytes]:
+        """Federation shelf: copy ids whose first byte, as that of their row's id, is `bucket`."""
+        ...
+
+    def alike(
+        self, kind: EnvelopeKind, heads: Iterable[bytes]
+    ) -> list[tuple[bytes, tuple[str, ...]]]:
+        """Federation shelf: id and signers of rows whose ids begin with one of these."""
         ...
 
     def key_row(self, key_id: str) -> StoredRow | None:
@@ -231,6 +248,18 @@ class Store(Protocol):
     def close(self) -> None:
         """Release everything. Called once, with no transaction open."""
         ...
+
+
+def shelves_of(store: Store, names: Iterable[Name]) -> dict[Name, Shelf]:
+    """Where those of `names` that have a row stand: one look for each kind."""
+    ids: dict[EnvelopeKind, list[bytes]] = {}
+    for kind, envelope_id in names:
+        ids.setdefault(kind, []).append(envelope_id)
+    return {
+        (kind, envelope_id): shelf
+        for kind, asked in ids.items()
+        for envelope_id, shelf in store.shelves(kind, asked).items()
+    }
 
 
 def fair_share(

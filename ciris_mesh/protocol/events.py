@@ -57,7 +57,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """Answer to Apply: one (envelope id, outcome) per envelope; the id is None when unreadable."""
+    """Answer to Apply: one (id as the peer names it, outcome) per envelope; None: unreadable."""
 
     results: tuple[tuple[bytes | None, Outcome], ...]
 

@@ -20,7 +20,7 @@ from ciris_mesh.wire.mesh_reconcile import (
     PRIMES,
 )
 
-#: An envelope id (32 bytes), then the kind's number (one byte).
+#: A copy id (32 bytes, see WIRE.md), then the kind's number (one byte).
 Item = NewType("Item", bytes)
 
 _ID_BYTES: Final = 32
@@ -34,10 +34,10 @@ CELL_SHIFT: Final = 32
 _BY_NUMBER: Final = {row.number: kind for kind, row in KINDS.items()}
 
 
-def item(kind: EnvelopeKind, envelope_id: bytes) -> Item:
-    """One element of a view. `envelope_id` is 32 bytes."""
-    assert len(envelope_id) == _ID_BYTES, "envelope ids are 32 bytes"
-    return Item(envelope_id + bytes((KINDS[kind].number,)))
+def item(kind: EnvelopeKind, copy_id: bytes) -> Item:
+    """One element of a view. `copy_id` is 32 bytes."""
+    assert len(copy_id) == _ID_BYTES, "ids are 32 bytes"
+    return Item(copy_id + bytes((KINDS[kind].number,)))
 
 
 def kind_of(element: Item) -> EnvelopeKind:
@@ -46,7 +46,7 @@ def kind_of(element: Item) -> EnvelopeKind:
 
 
 def id_of(element: Item) -> bytes:
-    """The envelope id of an item."""
+    """The copy id of an item."""
     return element[:_ID_BYTES]
 
 

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from json.encoder import encode_basestring, encode_basestring_ascii
@@ -24,18 +23,19 @@ from ciris_mesh.records.outcome import Reason
 #: Members a message's own signature sits in; they are not part of what it signs.
 SIGNATURE_MEMBERS: Final = ("signature", "signature_pqc")
 
-#: Longer integers than any double keeps exact are not worth a fast way.
-_DIGITS_MAX: Final = len(str(SAFE_INTEGER_MAX))
+#: Up to this length the standard library quotes faster than one can look.
+_SHORT: Final = 256
+#: ASCII that stands for itself within quotes.
+_VERBATIM: Final = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))
+
+_WORDS: Final = {None: "null", True: "true", False: "false"}
 
 _Quote = Callable[[str], str]
 
 
 def v1python(value: JsonValue) -> bytes:
     """Canonical bytes for row hashes. Members are sorted by code point at every depth."""
-    try:
-        return _ASCII.encode(_plain(value, _v1python_plain)).encode("ascii")
-    except _NotPlainError:
-        return _v1python_exact(value)
+    return _text(value, _quote_ascii, v1python_number).encode("ascii")
 
 
 def v1python_for_signing(value: JsonValue) -> bytes:
@@ -48,7 +48,7 @@ def v1python_for_signing(value: JsonValue) -> bytes:
 def compact(value: JsonValue) -> bytes:
     """Wire bytes: no spaces, members in their order, raw UTF-8, number tokens as they are."""
     parts: list[str] = []
-    _write(value, parts, encode_basestring, sort=False)
+    _write(value, parts)
     return "".join(parts).encode("utf-8")
 
 
@@ -59,7 +59,7 @@ def jcs(value: JsonValue) -> bytes:
         MalformedRecord: `value_not_allowed` for a number no double can hold.
     """
     try:
-        return _UTF8.encode(_plain(value, _jcs_plain)).encode("utf-8")
+        return _text(value, encode_basestring, _jcs_plain).encode("utf-8")
     except (_NotPlainError, UnicodeEncodeError):
         pass
     try:
@@ -74,7 +74,10 @@ def jcs_number(number: JsonNumber) -> str:
     Raises:
         MalformedRecord: `value_not_allowed` for a number no double can hold.
     """
-    return jcs(number).decode("ascii")
+    try:
+        return _jcs_plain(number.token)
+    except _NotPlainError:
+        return jcs(number).decode("ascii")
 
 
 def v1python_number(token: str) -> str:
@@ -91,83 +94,71 @@ def v1python_number(token: str) -> str:
     return mantissa + mark + exponent
 
 
-# The standard library's encoder is fast, and right about everything but some numbers and names.
-# `_plain` makes the values it is right about; the writers below are what it must agree with.
-_ASCII: Final = json.JSONEncoder(
-    ensure_ascii=True, check_circular=False, sort_keys=True, separators=(",", ":")
-)
-_UTF8: Final = json.JSONEncoder(
-    ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":")
-)
-
-
 class _NotPlainError(Exception):
-    """The standard encoder would spell this another way."""
+    """JCS spells this in a way that is left to `rfc8785`."""
 
 
-def _plain(value: JsonValue, number: Callable[[str], float]) -> Any:
+def _text(value: JsonValue, quote: _Quote, number: Callable[[str], str]) -> str:
+    """Members sorted by code point, numbers as `number` spells their tokens."""
+    if isinstance(value, str):
+        return quote(value)
     if isinstance(value, dict):
-        for name in value:
-            if not name.isascii():  # sorted by code points, not by UTF-16
-                raise _NotPlainError
-        return {name: _plain(item, number) for name, item in value.items()}
+        members = [
+            f"{quote(name)}:{quote(item)}"  # a call less for each of the most
+            if isinstance(item := value[name], str)
+            else f"{quote(name)}:{_text(item, quote, number)}"
+            for name in sorted(value)
+        ]
+        if quote is encode_basestring and not all(map(str.isascii, value)):
+            raise _NotPlainError  # sorted by code points, not by UTF-16
+        return f"{{{','.join(members)}}}"
     if isinstance(value, list):
-        return [_plain(item, number) for item in value]
-    return number(value.token) if isinstance(value, JsonNumber) else value
+        return f"[{','.join([_text(item, quote, number) for item in value])}]"
+    if isinstance(value, JsonNumber):
+        return number(value.token)
+    return _WORDS[value]
 
 
-def _v1python_plain(token: str) -> float:
-    """The number that is printed as this token."""
-    if token.isdigit() and len(token) <= _DIGITS_MAX:
-        return int(token)
-    number = float(token)
-    if repr(number) != token:
-        raise _NotPlainError
-    return number
+def _quote_ascii(text: str) -> str:
+    """Signatures and keys are nearly all there is to quote, and hold nothing to escape."""
+    if len(text) > _SHORT and text.isascii() and not text.encode().translate(None, _VERBATIM):
+        return f'"{text}"'
+    return encode_basestring_ascii(text)
 
 
-def _jcs_plain(token: str) -> float:
-    """The number that is printed as JCS spells what this token reads as."""
+def _jcs_plain(token: str) -> str:
+    """How JCS spells what this token reads as."""
     number = _double(token)
-    if isinstance(number, int):
-        return number
-    if number.is_integer() and abs(number) <= SAFE_INTEGER_MAX:
-        return int(number)
-    if "e" in repr(number) or not math.isfinite(number) or number.is_integer():
-        raise _NotPlainError
-    return number
+    if isinstance(number, float):
+        if number.is_integer() and abs(number) <= SAFE_INTEGER_MAX:
+            number = int(number)
+        elif "e" in repr(number) or not math.isfinite(number) or number.is_integer():
+            raise _NotPlainError
+    return repr(number)
 
 
-def _v1python_exact(value: JsonValue) -> bytes:
-    parts: list[str] = []
-    _write(value, parts, encode_basestring_ascii, sort=True)
-    return "".join(parts).encode("ascii")
-
-
-def _write(value: JsonValue, parts: list[str], quote: _Quote, *, sort: bool) -> None:
+def _write(value: JsonValue, parts: list[str]) -> None:
     match value:
         case str():
-            parts.append(quote(value))
+            parts.append(encode_basestring(value))
         case JsonNumber(token):
-            parts.append(v1python_number(token) if sort else token)
+            parts.append(token)
         case dict():
             separator = "{"
-            for name in sorted(value) if sort else value:
-                parts.append(f"{separator}{quote(name)}:")
-                _write(value[name], parts, quote, sort=sort)
+            for name in value:
+                parts.append(f"{separator}{encode_basestring(name)}:")
+                _write(value[name], parts)
                 separator = ","
             parts.append("}" if value else "{}")
         case list():
             separator = "["
             for item in value:
                 parts.append(separator)
-                _write(item, parts, quote, sort=sort)
+                _write(item, parts)
                 separator = ","
             parts.append("]" if value else "[]")
-        case None:
-            parts.append("null")
         case _:
-            parts.append("true" if value else "false")
+            parts.append(_WORDS[value])
 
 
 def _doubles(value: JsonValue) -> Any:

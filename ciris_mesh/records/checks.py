@@ -13,10 +13,10 @@ The checks run in a fixed order, cheap ones first, and stop at the first that fa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.envelope import (
@@ -30,6 +30,7 @@ from ciris_mesh.records.envelope import (
 from ciris_mesh.records.hybrid import (
     HybridPolicy,
     HybridPublicKey,
+    HybridSignature,
     is_self_certifying,
     verify_hybrid,
 )
@@ -42,6 +43,11 @@ from ciris_mesh.records.tokens import key_token
 
 #: Key id -> the verified key behind it, or None.
 KeyLookup: TypeAlias = Callable[[str], HybridPublicKey | None]
+
+#: `verify_hybrid`, or what knows the answer already.
+SignatureCheck: TypeAlias = Callable[
+    [HybridPublicKey, bytes, HybridSignature, HybridPolicy], Reason
+]
 
 #: Columns that name who speaks; they must name the signer, or anyone could speak for anyone.
 _SPEAKER_COLUMNS: Final[Mapping[EnvelopeKind, str]] = {
@@ -95,6 +101,15 @@ class Check:
     detail: str = ""
 
 
+class _Finding(NamedTuple):
+    """A check's result; a reason other than NONE ends the verification."""
+
+    name: str
+    reason: Reason = Reason.NONE
+    detail: str = ""
+    waits_for: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Verification:
     """The verdict, what led to it in order, and whose signatures were verified.
@@ -103,18 +118,15 @@ class Verification:
     """
 
     verdict: Verdict
-    checks: tuple[Check, ...]
+    findings: tuple[_Finding, ...]
     signers: tuple[str, ...]
 
-
-@dataclass(frozen=True, slots=True)
-class _Finding:
-    """A check's result; a reason other than NONE ends the verification."""
-
-    name: str
-    reason: Reason = Reason.NONE
-    detail: str = ""
-    waits_for: tuple[str, ...] = ()
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """What was looked at, in order. Written out for who reads it; admission does not."""
+        return tuple(
+            Check(one.name, one.reason is Reason.NONE, one.detail) for one in self.findings
+        )
 
 
 @dataclass(frozen=True)
@@ -124,10 +136,14 @@ class _Question:
     policy: HybridPolicy
     pinned: Mapping[str, bytes]
     proven: Collection[str]
+    check: SignatureCheck | None
+    known_message: bytes | None
 
     @cached_property
     def message(self) -> bytes:
         """What the signatures are taken over; of kinds 1 to 3 the content hash is too."""
+        if self.known_message is not None:
+            return self.known_message
         envelope = self.envelope
         return signed_message(envelope.kind, envelope.record, envelope.row_hash)
 
@@ -148,6 +164,8 @@ def verify(
     policy: HybridPolicy = HybridPolicy.REQUIRE_HYBRID,
     pinned: Mapping[str, bytes] | None = None,
     proven: Collection[str] = (),
+    check: SignatureCheck | None = None,
+    message: bytes | None = None,
 ) -> Verification:
     """Judge a parsed envelope. Spelling is not looked at: see `one_spelling_problem`.
 
@@ -157,12 +175,14 @@ def verify(
             else needs both halves whatever is asked for.
         pinned: key id -> 32-byte fingerprint, for ids that don't certify themselves.
         proven: signers whose signatures in this very envelope were verified before, as strictly.
+        check: used for `verify_hybrid`, whose answers it gives.
+        message: `signed_message` of the envelope, from whoever has it.
 
     Returns:
         ADMITTED, REFUSED, DEFERRED (with `waits_for`) or MALFORMED. Never raises.
     """
     effective = policy if envelope.tier_local else HybridPolicy.REQUIRE_HYBRID
-    question = _Question(envelope, keys, effective, pinned or {}, proven)
+    question = _Question(envelope, keys, effective, pinned or {}, proven, check, message)
     return _conclude(envelope.kind, envelope, _findings(question))
 
 
@@ -180,14 +200,14 @@ def verify_bytes(
     except MalformedRecord as error:
         finding = _Finding("structure", Reason(error.reason), error.detail)
         return _conclude(kind, None, iter([finding]))
-    passed = [Check("structure", ok=True)]
+    passed = [_Finding("structure")]
     problem = one_spelling_problem(envelope)
     if problem is not None:
         finding = _Finding("one_spelling", Reason.NOT_ONE_SPELLING, problem)
         return _conclude(kind, envelope, iter([finding]), passed)
-    passed.append(Check("one_spelling", ok=True))
+    passed.append(_Finding("one_spelling"))
     result = verify(envelope, keys, policy=policy, pinned=pinned)
-    return Verification(result.verdict, (*passed, *result.checks), result.signers)
+    return Verification(result.verdict, (*passed, *result.findings), result.signers)
 
 
 def public_key_of(envelope: Envelope) -> HybridPublicKey | None:
@@ -223,12 +243,12 @@ def _conclude(
     kind: EnvelopeKind,
     envelope: Envelope | None,
     findings: Iterator[_Finding],
-    passed: list[Check] | None = None,
+    passed: Sequence[_Finding] = (),
 ) -> Verification:
-    checks = list(passed or ())
+    found = list(passed)
     last = _Finding("")
     for last in findings:
-        checks.append(Check(last.name, last.reason is Reason.NONE, last.detail))
+        found.append(last)
         if last.reason is not Reason.NONE:
             break
     failed = last.reason is not Reason.NONE
@@ -241,7 +261,7 @@ def _conclude(
         last.waits_for,
     )
     signers = envelope.signers if envelope is not None and not failed else ()
-    return Verification(verdict, tuple(checks), signers)
+    return Verification(verdict, tuple(found), signers)
 
 
 def _findings(question: _Question) -> Iterator[_Finding]:
@@ -348,4 +368,5 @@ def _signature_reason(question: _Question, claim: Claim, message: bytes) -> Reas
     public = _signer_key(question, claim.key_id)
     if public is None:
         return Reason.SIGNER_UNKNOWN
-    return verify_hybrid(public, message, claim.signature, question.policy)
+    check = question.check or verify_hybrid
+    return check(public, message, claim.signature, question.policy)

@@ -1,4 +1,4 @@
-"""The signatures around a record of kinds 4 to 10: leaving some out, and joining two copies.
+"""The signatures around a record of kinds 4 to 10: leaving some out, joining and naming copies.
 
 Their ids do not cover `authority`, so one record travels in copies that differ in who signed.
 Joining is a union: commutative, associative and idempotent, so whoever has seen the same
@@ -8,8 +8,11 @@ one answer to who matters, which the rules give. Nothing is verified here.
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import Final
 
 from ciris_mesh.records.canonical import compact
 from ciris_mesh.records.envelope import (
@@ -23,10 +26,29 @@ from ciris_mesh.records.envelope import (
 from ciris_mesh.records.jsontext import JsonValue
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind, SignatureStyle
 
+#: What a copy's id has in common with its record's: enough to find it by, in an index of ids, and
+#: to fall into the same bucket. The other 24 bytes are SHA-256: who grinds them gains nothing.
+COPY_HEAD_BYTES: Final = 8
+
+_COPY_DOMAIN: Final = b"ciris-mesh/copy/v1\0"
+
 
 def is_cosigned(kind: EnvelopeKind) -> bool:
     """True for kinds 4 to 10: the only ones whose signers may grow under one id."""
     return KINDS[kind].style is SignatureStyle.AUTHORITY
+
+
+def copy_id(kind: EnvelopeKind, envelope_id: bytes, signers: Iterable[str]) -> bytes:
+    """Names a record together with who signed it: what two nodes of ours compare. 32 bytes.
+
+    The envelope id itself for kinds whose ids cover the signatures. WIRE.md says how it is made.
+    """
+    if not is_cosigned(kind):
+        return envelope_id
+    digest = hashlib.sha256(_COPY_DOMAIN + envelope_id)
+    for name in sorted({signer.encode() for signer in signers}):
+        digest.update(struct.pack(">H", len(name)) + name)
+    return envelope_id[:COPY_HEAD_BYTES] + digest.digest()[COPY_HEAD_BYTES:]
 
 
 def only_signed_by(envelope: Envelope, signers: Iterable[str]) -> Envelope:

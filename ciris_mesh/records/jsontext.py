@@ -53,7 +53,7 @@ def parse_json(text: bytes, *, depth_max: int = DEPTH_MAX) -> JsonValue:
         raise MalformedRecord(Reason.TOO_DEEP, f"nested over {depth_max} levels")
     try:
         value = cast(JsonValue, _DECODER.decode(text.decode("utf-8")))
-        if _SURROGATE_ESCAPE.search(text) is not None:
+        if b"\\" in text and _SURROGATE_ESCAPE.search(text) is not None:
             _require_scalar_values(value)
     except UnicodeError:
         raise MalformedRecord(Reason.NOT_JSON, "the text is not UTF-8") from None

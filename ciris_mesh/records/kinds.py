@@ -31,6 +31,8 @@ class EnvelopeKind(StrEnum):
     ORG_MEMBERSHIP = "org_membership"
     PARTNER_RECORD = "partner_record"
 
+    __hash__ = str.__hash__  # of enums Python hashes the name, in Python, each time it looks up
+
 
 class FieldType(Enum):
     """What a column holds, as the row hash and the structure check see it."""
@@ -47,6 +49,8 @@ class FieldType(Enum):
     MEMBERS = "members"  # array of {key_id, joined_at, role?}
     OBJECT = "object"  # free JSON object: number tokens are kept as written
     ANY = "any"  # free JSON
+
+    __hash__ = object.__hash__  # there is one of each; see EnvelopeKind
 
 
 class Presence(Enum):

@@ -6,7 +6,7 @@ Every path (peer, import, restore, command line) ends in one `Verdict`. Counters
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -25,6 +25,8 @@ class Outcome(StrEnum):
     DEFERRED = "deferred"
     REFUSED = "refused"
     MALFORMED = "malformed"
+
+    __hash__ = str.__hash__  # see EnvelopeKind
 
     @property
     def is_change(self) -> bool:
@@ -146,6 +148,8 @@ class Verdict:
         waits_for: tokens (`records.tokens`) whose arrival makes a deferred record worth another
             look.
         needs_all: it takes all of them.
+        copy_id: of what was judged (`cosigning.copy_id`), signed as it claims to be; None when it
+            could not be read.
     """
 
     outcome: Outcome
@@ -155,3 +159,4 @@ class Verdict:
     detail: str = ""
     waits_for: tuple[str, ...] = ()
     needs_all: bool = False
+    copy_id: bytes | None = field(default=None, compare=False, repr=False)

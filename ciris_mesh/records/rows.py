@@ -13,6 +13,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 from ciris_mesh.errors import MalformedRecord
@@ -38,6 +39,10 @@ MEMBER_FIELDS: Final[tuple[str, ...]] = ("key_id", "joined_at", "role")
 _POINT_MIN: Final = -4
 _POINT_MAX: Final = 16
 
+#: Weights are mostly one of a few numbers. A double takes 24 characters, so it is 50 kB.
+_REMEMBERED: Final = 256
+_REMEMBERED_CHARS_MAX: Final = 32
+
 
 def as_persisted(kind: EnvelopeKind, record: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """The record as a typed row prints it, members in the order of the kind's table.
@@ -58,13 +63,12 @@ def typed_row(kind: EnvelopeKind, record: dict[str, JsonValue]) -> dict[str, Jso
     What `persist_row_hash` and `as_persisted` start from, for whoever needs both.
     """
     row: dict[str, JsonValue] = {}
-    for field in KINDS[kind].fields:
-        if field.name in record:
-            value = record[field.name]
-            spell = _SPELLED.get(field.type)
-            row[field.name] = value if spell is None else spell(value)
+    for name, field, spell in _COLUMNS[kind]:
+        if name in record:
+            value = record[name]
+            row[name] = value if spell is None else spell(value)
         elif field.presence is Presence.MATERIALIZED:
-            row[field.name] = default_value(field)
+            row[name] = default_value(field)
     return row
 
 
@@ -76,10 +80,11 @@ def hash_of(typed: dict[str, JsonValue]) -> bytes:
 
 def printed(kind: EnvelopeKind, typed: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """`as_persisted`, of a `typed_row`."""
+    left_out = _MAY_BE_LEFT_OUT[kind]
     return {
-        field.name: typed[field.name]
-        for field in KINDS[kind].fields
-        if field.name in typed and not _is_left_out(field, typed[field.name])
+        name: value
+        for name, value in typed.items()
+        if name not in left_out or not _is_left_out(left_out[name], value)
     }
 
 
@@ -156,6 +161,13 @@ def _spelled_time(value: JsonValue) -> JsonValue:
 def _spelled_float(value: JsonValue) -> JsonValue:
     if not isinstance(value, JsonNumber):
         return value
+    if len(value.token) <= _REMEMBERED_CHARS_MAX:
+        return _spelled_number(value)
+    return _spelled_number.__wrapped__(value)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _spelled_number(value: JsonNumber) -> JsonNumber:
     number = float(value.token)
     return JsonNumber(rust_float(number)) if math.isfinite(number) else value
 
@@ -168,6 +180,24 @@ _SPELLED: Final[dict[FieldType, Callable[[JsonValue], JsonValue]]] = {
     FieldType.TIMESTAMP: _spelled_time,
     FieldType.FLOAT: _spelled_float,
     FieldType.MEMBERS: _spelled_members,
+}
+
+
+_Column = tuple[str, Field, Callable[[JsonValue], JsonValue] | None]
+
+#: Of each column its name, its row of the kinds table, and what spells its values.
+_COLUMNS: Final[dict[EnvelopeKind, tuple[_Column, ...]]] = {
+    kind: tuple((field.name, field, _SPELLED.get(field.type)) for field in spec.fields)
+    for kind, spec in KINDS.items()
+}
+
+_MAY_BE_LEFT_OUT: Final[dict[EnvelopeKind, dict[str, Field]]] = {
+    kind: {
+        field.name: field
+        for field in spec.fields
+        if field.presence in (Presence.OPTIONAL, Presence.OMIT_DEFAULT)
+    }
+    for kind, spec in KINDS.items()
 }
 
 

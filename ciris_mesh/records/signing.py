@@ -71,6 +71,9 @@ def _mirrored(spec: KindSpec) -> tuple[Field, ...]:
 
 
 _MIRRORED: Final = {kind: _mirrored(spec) for kind, spec in KINDS.items()}
+_NEVER_SIGNED: Final = {
+    kind: _NEVER_MIRRORED | {spec.envelope_field or ""} for kind, spec in KINDS.items()
+}
 
 
 def mirror(kind: EnvelopeKind, record: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -111,10 +114,22 @@ def _mirror_problems(
         return
     if inner.get(RECORD_KIND_MEMBER) != kind.value:
         yield f"{RECORD_KIND_MEMBER} is not {kind.value!r}"
-    for name in sorted(inner.keys() & (_NEVER_MIRRORED | {spec.envelope_field})):
-        yield f"{name} cannot be part of what is signed"
-    row = as_persisted(kind, record) if row is None else row
+    if not inner.keys().isdisjoint(_NEVER_SIGNED[kind]):
+        for name in sorted(inner.keys() & _NEVER_SIGNED[kind]):
+            yield f"{name} cannot be part of what is signed"
+    yield from _column_problems(spec, as_persisted(kind, record) if row is None else row, inner)
+
+
+def _column_problems(
+    spec: KindSpec, row: dict[str, JsonValue], inner: dict[str, JsonValue]
+) -> Iterator[str]:
     for column in mirrored_columns(spec):
+        name = column.name
+        if name in row:
+            if column.type is FieldType.STRING and inner.get(name) == row[name]:
+                continue  # as most are
+        elif name not in inner:
+            continue
         problem = _column_problem(column, row, inner)
         if problem is not None:
             yield problem

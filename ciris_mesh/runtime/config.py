@@ -92,10 +92,12 @@ class EdgeSettings:
 
 @dataclass(frozen=True, slots=True)
 class ControlSettings:
-    """[control]. Names as the system's user database has them."""
+    """[control]. Names as the system's user database has them; identity hashes of 16 bytes."""
 
     group: str
     acting_users: tuple[str, ...]
+    remote_allowed: frozenset[bytes] = frozenset()
+    remote_acting: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,18 @@ class PageSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WebSettings:
+    """[web]. `listen`: address and port; 0 is any free one."""
+
+    enabled: bool
+    listen: tuple[str, int]
+    names: tuple[str, ...]
+    token_file: Path | None
+    tls_certificate: Path | None
+    tls_key: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings, every one within its range.
 
@@ -132,6 +146,7 @@ class Config:
     radio: RadioSettings
     operator: OperatorSettings
     page: PageSettings
+    web: WebSettings
     registry: EdgeSettings = EdgeSettings()
     warnings: tuple[str, ...] = ()
 
@@ -180,6 +195,7 @@ def parse_config(data: bytes, label: str = "config") -> Config:
         RadioSettings(**values["radio"]),
         OperatorSettings(**values["operator"]),
         PageSettings(**values["page"]),
+        WebSettings(**values["web"]),
         EdgeSettings(**values["registry"]),
         tuple(warnings),
     )

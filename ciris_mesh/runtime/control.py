@@ -220,7 +220,7 @@ class ControlServer:
             self._count(f"control_{error.name}")
             with contextlib.suppress(OSError):
                 client.settimeout(SEND_TIMEOUT_S)
-                client.sendall(_error_line(str(error), error.name))
+                client.sendall(error_line(str(error), error.name))
         except OSError:
             self._count("control_client_gone")
         except Exception:
@@ -242,22 +242,13 @@ class ControlServer:
             return None, b""
 
     def _answer(self, line: bytes, uid: int) -> bytes:
-        try:
-            answer = _encode({"ok": True, "result": self._dispatch(line, uid)})
-            if len(answer) > RESPONSE_BYTES_MAX:
-                raise ControlError("the answer is too long; ask for less", "answer_too_long")
-        except MeshError as error:
-            name = error.name if isinstance(error, ControlError) else _snake(type(error).__name__)
-            self._count(f"control_{name}")
-            return _error_line(str(error), name)
-        except Exception:
-            logger.exception("control.handler_failed")
-            self._count("control_internal")
-            return _error_line("the node failed to answer; its log says why", "internal")
-        return answer
+        answer = answer_to(lambda: self._dispatch(line, uid), bytes_max=RESPONSE_BYTES_MAX)
+        if answer.error:
+            self._count(f"control_{answer.error}")
+        return answer.line
 
     def _dispatch(self, line: bytes, uid: int) -> object:
-        request = _parse(line)
+        request = parse_request(line)
         op = request.pop("op", None)
         if not isinstance(op, str):
             raise ControlError('a request is an object with a text member "op"', "bad_request")
@@ -268,7 +259,31 @@ class ControlServer:
             raise ControlError(
                 f"this node knows no operation {op[:40]!r}; is it another version?", "unknown_op"
             )
-        return _plain(handler(request))
+        return handler(request)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """One line to send; `error`: the name of what went wrong, empty when nothing did."""
+
+    line: bytes
+    error: str = ""
+
+
+def answer_to(work: Callable[[], object], *, bytes_max: int) -> Answer:
+    """Do what was asked for and write the answer, whatever comes of it. Logs faults of our own."""
+    try:
+        line = _encode({"ok": True, "result": _plain(work())})
+        if len(line) > bytes_max:
+            raise ControlError("the answer is too long; ask for less", "answer_too_long")
+    except MeshError as error:
+        name = error.name if isinstance(error, ControlError) else _snake(type(error).__name__)
+        return Answer(error_line(str(error), name), name)
+    except Exception:
+        logger.exception("control.handler_failed")
+        text = "the node failed to answer; its log says why"
+        return Answer(error_line(text, "internal"), "internal")
+    return Answer(line)
 
 
 def call(path: Path, op: str, *, timeout_s: float = 10.0, **arguments: Any) -> Any:
@@ -304,11 +319,16 @@ def call(path: Path, op: str, *, timeout_s: float = 10.0, **arguments: Any) -> A
         raise NodeNotRunning(f"cannot reach the node at {path}: {error.strerror}") from None
     if line is None:
         raise NodeNotRunning(f"the node ended before it answered {op!r}; look at its log")
-    return _result(line)
+    return result_of(line)
 
 
-def _result(line: bytes) -> Any:
-    answer = _parse(line)
+def result_of(line: bytes) -> Any:
+    """What an answer brings.
+
+    Raises:
+        ControlError: an error; `name` says which.
+    """
+    answer = parse_request(line)
     if answer.get("ok") is True:
         return answer.get("result")
     raise ControlError(
@@ -412,7 +432,12 @@ def _peer_uid(client: socket.socket) -> int:
     return uid
 
 
-def _parse(line: bytes) -> dict[str, Any]:
+def parse_request(line: bytes) -> dict[str, Any]:
+    """Read one JSON object.
+
+    Raises:
+        ControlError: "bad_request".
+    """
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
@@ -426,7 +451,8 @@ def _encode(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
-def _error_line(text: str, name: str) -> bytes:
+def error_line(text: str, name: str) -> bytes:
+    """An error as the asker gets it."""
     one_line = " ".join(text.split())[:_ERROR_CHARS_MAX]
     return _encode({"ok": False, "error": one_line, "name": name})
 

@@ -76,6 +76,10 @@ class RoundBridge(Protocol):
         """Admit what the peer delivered."""
         ...
 
+    def id_of(self, peer: str, verdict: Verdict) -> bytes | None:
+        """What the peer calls the record that this was said of."""
+        ...
+
     def served_nothing(self, peer: str, kind: EnvelopeKind, ids: Sequence[bytes]) -> None:
         """The peer offered these and did not deliver them."""
         ...
@@ -228,7 +232,8 @@ class ReplicationCoordinator:
             case Apply(envelopes=envelopes, in_round=in_round):
                 verdicts = self._bridge.apply(peer, kind, envelopes, now_ms=self._wall_ms())
                 if in_round:
-                    return Applied(tuple((v.envelope_id, v.outcome) for v in verdicts))
+                    named = ((self._bridge.id_of(peer, it), it.outcome) for it in verdicts)
+                    return Applied(tuple(named))
             case NotServed(ids=ids):
                 self._bridge.served_nothing(peer, kind, ids)
             case Finish():

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ciris_mesh.directory.sqlite import SqliteDirectory
+from ciris_mesh.directory.verifying import HelperProcesses
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.access import access_from
 from ciris_mesh.runtime.announcing import Announcer
@@ -21,18 +24,24 @@ from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.clock import clock_of
 from ciris_mesh.runtime.config import Config, load_config
 from ciris_mesh.runtime.control import ControlServer
+from ciris_mesh.runtime.door import Door
 from ciris_mesh.runtime.ending import EndSignals
+from ciris_mesh.runtime.former import read_former
 from ciris_mesh.runtime.handshake import CAPABILITIES
 from ciris_mesh.runtime.home import Home, HomeLock
 from ciris_mesh.runtime.keyfiles import read_key_file
 from ciris_mesh.runtime.node import Node
-from ciris_mesh.runtime.operations import READ_OPS, Operations, peer_config
+from ciris_mesh.runtime.operations import READ_OPS, Operations
 from ciris_mesh.runtime.operatorparts import People
 from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
+from ciris_mesh.runtime.peeroperations import peer_config
+from ciris_mesh.runtime.pulse import pulse_of
 from ciris_mesh.runtime.registries import registry_settings
+from ciris_mesh.runtime.remote import RemoteControl
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
+from ciris_mesh.runtime.systemd import Watchdog, notify, watchdog_s
 from ciris_mesh.runtime.trusting import trust_of
 from ciris_mesh.transport.rns_config import reticulum_errors
 from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum, start_reticulum
@@ -52,8 +61,27 @@ class RunOptions:
     verbosity: int = 0
 
 
-def run(home: Home, options: RunOptions | None = None) -> int:
+class Service(Protocol):
+    """Something that runs beside the node and asks it, such as its page in the browser."""
+
+    def start(self) -> None:
+        """Begin."""
+        ...
+
+    def stop(self) -> None:
+        """End. Idempotent."""
+        ...
+
+
+#: Makes a service; None when the configuration asks for none.
+MakeService = Callable[[Config, Operations], Service | None]
+
+
+def run(home: Home, options: RunOptions | None = None, services: Sequence[MakeService] = ()) -> int:
     """Run the node of `home` until SIGINT or SIGTERM. Main thread only. Returns the exit code.
+
+    Args:
+        services: made before anything is started, so that what is wrong shows at once.
 
     Raises:
         OperatorError: something a person must put right; nothing was left half done.
@@ -68,6 +96,7 @@ def run(home: Home, options: RunOptions | None = None) -> int:
     with ExitStack() as stack:
         stack.enter_context(HomeLock(home))
         node, operations = _build(home, config, options, stack)
+        beside = [made for make in services if (made := make(config, operations)) is not None]
         rns_config_dir = options.rns_config_dir or config.reticulum.config_dir
         with reticulum_errors(rns_config_dir):
             start_reticulum(rns_config_dir)
@@ -89,10 +118,18 @@ def run(home: Home, options: RunOptions | None = None) -> int:
         announcer.start()
         stack.callback(announcer.stop)
         people.start()
+        for service in beside:
+            stack.callback(service.stop)
+            service.start()
+        watchdog = Watchdog(pulse_of(node.runtime).is_well, watchdog_s())
+        watchdog.start()
+        stack.callback(watchdog.stop)
         logger.info("node.ready key_id=%s", node.key_id)
+        notify(f"READY=1\nSTATUS={node.key_id}")
         print(f"ready {node.key_id}", file=sys.stderr, flush=True)  # noqa: T201 (for whoever waits)
         ending.wait()
         logger.info("node.stopping")
+        notify("STOPPING=1")
     shutdown_reticulum()
     return 0
 
@@ -105,6 +142,9 @@ def _build(
     trust = trust_of(config.trust)
     directory = SqliteDirectory(home.database, trust=trust)
     stack.callback(directory.close)
+    verifiers = HelperProcesses()
+    stack.callback(verifiers.stop)
+    directory.employ(verifiers)
     book = PeerBook.load(home.peers)
     transport = RnsTransport(
         options.rns_config_dir or config.reticulum.config_dir,
@@ -125,7 +165,8 @@ def _build(
         config=RuntimeConfig(
             rounds=SchedulerConfig(rounds.cadence_s, rounds.no_progress_timeout_s),
             tau_partial_s=rounds.tau_partial_s,
-            pinned=frozenset(config.trust.pinned),
+            pinned=frozenset(config.trust.pinned) | read_former(home.former),
+            door=Door.load(home.path),
             scope=rounds.scope,
             radio=config.radio,
             air_file=home.storage / "airtime.json",
@@ -136,4 +177,15 @@ def _build(
     for peer in book.peers():
         node.add_peer(peer_config(peer))
     budget = node.runtime.budget or RadioBudget(config.radio)
-    return node, Operations(node, book, clock, clock.monotonic_s(), budget, trust)
+    operations = Operations(
+        node, book, clock, clock.monotonic_s(), budget, trust, former=home.former
+    )
+    remote = RemoteControl(
+        operations.table(),
+        readers=config.control.remote_allowed,
+        actors=config.control.remote_acting,
+        drops=node.runtime.drops,
+    )
+    if remote.operators():
+        transport.serve_operators(remote.answer, remote.operators())
+    return node, operations

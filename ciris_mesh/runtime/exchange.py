@@ -289,6 +289,8 @@ class Exchange:
             self._on_other_link(state, "frame_on_spare_link")
         elif message.kind not in state.kinds & peer.config.kinds:
             self._parts.drops.count("kind_not_served", message.kind)
+        elif isinstance(message, Deliver) and message.envelopes and not peer.config.direction.takes:
+            self._parts.drops.count("record_not_taken", message.kind)
         else:
             self._route(peer, message)
 

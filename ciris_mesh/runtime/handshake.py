@@ -153,6 +153,7 @@ class Greeter:
     Args:
         peers: key ids whose bindings are kept whoever else comes.
         off: kinds that are not exchanged on a link, whatever this node serves elsewhere.
+        without: capability bits that are not stated on a link.
     """
 
     def __init__(
@@ -164,10 +165,12 @@ class Greeter:
         wall_ms: Callable[[], int],
         peers: Callable[[], frozenset[str]] = frozenset,
         off: Callable[[LinkState], frozenset[EnvelopeKind]] | None = None,
+        without: Callable[[LinkState], int] = lambda _state: 0,
     ) -> None:
         self._own = own
         self._peers = peers
         self._off = off
+        self._without = without
         self._bindings = bindings
         self._directory = directory
         self._wall_ms = wall_ms
@@ -185,7 +188,7 @@ class Greeter:
         state.day = min(DAY_MAX, max(0, self._wall_ms() // _DAY_MS))
         return Hello(
             wire_versions=WIRE_VERSIONS,
-            capabilities=self._own.capabilities,
+            capabilities=self._capabilities(state),
             kinds=self._kinds(state),
             scope_hash=self._own.scope.hash8,
             nonce=state.nonce,
@@ -229,7 +232,7 @@ class Greeter:
             return [Refusal("out_of_turn")]
         state.hello = hello
         state.kinds = frozenset(hello.kinds) & frozenset(self._kinds(state))
-        state.capabilities = hello.capabilities & self._own.capabilities
+        state.capabilities = hello.capabilities & self._capabilities(state)
         replies: list[MeshMessage] = [] if state.hello_sent else [self.hello(state)]
         if not set(hello.wire_versions) & set(WIRE_VERSIONS):
             return [*replies, Refusal("no_common_version")]
@@ -245,6 +248,9 @@ class Greeter:
             return replies
         state.binding_wanted = True
         return [*replies, BindingWanted()]
+
+    def _capabilities(self, state: LinkState) -> int:
+        return self._own.capabilities & ~self._without(state)
 
     def _spelled(self, state: LinkState, hello: Hello, offer: ScopeOffer) -> list[MeshMessage]:
         try:

@@ -5,6 +5,7 @@
     federation.key    the seeds it signs with
     peers             whom it exchanges with
     operators         the people who may ask it by message
+    former            keys this node and its peers had before
     storage/          the record store
     logfile, lock, control.sock
 
@@ -73,6 +74,11 @@ class Home:
     def operators(self) -> Path:
         """The people who may ask it by message."""
         return self.path / "operators"
+
+    @property
+    def former(self) -> Path:
+        """Keys that spoke for this node or its peers before."""
+        return self.path / "former"
 
     @property
     def storage(self) -> Path:

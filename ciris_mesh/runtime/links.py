@@ -2,7 +2,7 @@
 
 Transport events arrive on transport threads; `handle` only notes the link and queues a task on the
 peer's strand. Everything else in this class runs on strands: one peer's messages in order, peers
-beside each other. What peers say in rounds is for `Exchange`; strangers are heard out here.
+beside each other. What peers say in rounds is for `Exchange`, what strangers say for `Strangers`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Final
 
-from ciris_mesh.directory.base import UNATTRIBUTED
 from ciris_mesh.errors import BackPressure, BatchRefused, LifecycleError, RemoteProtocolError
-from ciris_mesh.records.kinds import BOOTSTRAP_KINDS
 from ciris_mesh.runtime.exchange import Exchange
 from ciris_mesh.runtime.handshake import Greeter, LinkState
 from ciris_mesh.runtime.parting import is_brief, meets_another, watch
 from ciris_mesh.runtime.parts import Parts
-from ciris_mesh.runtime.peers import Candidate, Peer
+from ciris_mesh.runtime.peers import Peer
 from ciris_mesh.runtime.radiocheck import note_failure
 from ciris_mesh.runtime.recoding import delivers_of
 from ciris_mesh.runtime.scheduler import ReplicationScheduler
+from ciris_mesh.runtime.strangers import REFUSAL_LINGER_S, Strangers
 from ciris_mesh.transport.base import (
     DialFailed,
     FrameReceived,
@@ -40,7 +39,7 @@ from ciris_mesh.wire.frame import try_unwrap
 from ciris_mesh.wire.mesh import Digests, MeshMessage, NoAir, Refusal
 from ciris_mesh.wire.mesh_reconcile import ReconcileMessage
 from ciris_mesh.wire.mesh_records import Records, Taken
-from ciris_mesh.wire.messages import Deliver, ReplicationMessage
+from ciris_mesh.wire.messages import ReplicationMessage
 
 logger = logging.getLogger(__name__)
 
@@ -53,14 +52,8 @@ QUEUED_BYTES_MAX: Final = 64 * 1024 * 1024
 #: a new link does not get a new one while the frames of the old still wait.
 QUEUED_BYTES_SHARE_MAX: Final = 24 * 1024 * 1024
 
-#: Frames an unattributed link may send that are looked at: a key and an occurrence, with room.
-UNATTRIBUTED_FRAMES_MAX: Final = 8
-
-#: Envelopes of an unattributed Deliver that are looked at.
-UNATTRIBUTED_ENVELOPES_MAX: Final = 4
-
-#: Time a refused peer's link stays open so that the refusal can be read, in seconds.
-REFUSAL_LINGER_S: Final = 3.0
+#: Dials that failed here and say nothing of the peer.
+_OWN_REASONS: Final = ("too_many_links", "stopped")
 
 #: A lost link is dialled again after this, plus what `Exchange.dial_soon` adds.
 REDIAL_S: Final = 1.0
@@ -76,6 +69,7 @@ class Links:
         self._greeter = greeter
         self._exchange = exchange
         self._scheduler = scheduler
+        self._strangers = Strangers(parts)
         self._lock = threading.Lock()  # guards the three fields below
         self._links: dict[LinkId, LinkState] = {}
         self._queued_bytes = 0
@@ -90,7 +84,7 @@ class Links:
                 self._link_up(event)
             case LinkIdentified(link=link, address=address):
                 state = self._state(link)
-                if state is not None:
+                if state is not None and not self._strangers.is_kept_out(link, address):
                     state.address = address
                     self._queue(state, lambda: self._greet(state))
             case FrameReceived(link=link, frame=frame):
@@ -104,6 +98,8 @@ class Links:
                 peer = self._parts.peers.at(address)
                 if peer is not None:
                     self._parts.submit(peer.config.key_id, lambda: self._dial_failed(peer, reason))
+                else:
+                    self._parts.peers.note_unreached(address, reason)
             case NodeHeard():
                 self._node_heard(event)
 
@@ -169,7 +165,7 @@ class Links:
         now_s = self._parts.clock()
         peer = self._parts.peers.at(event.address)
         if peer is None:
-            self._parts.peers.note_candidate(Candidate(event.address, "", event.hops, now_s))
+            self._strangers.heard(event)
             return
         peer.heard_s = now_s
         if peer.link is None and not peer.dialing:
@@ -220,6 +216,8 @@ class Links:
         if peer is None:
             return
         peer.dialing = False
+        if not state.inbound and state.key_id is None and not state.replaced:
+            peer.reach.failed(self._parts.clock(), state.medium)
         if peer.greeting is state:
             peer.greeting = None
         if peer.link is None and not state.inbound and not state.replaced:
@@ -251,6 +249,8 @@ class Links:
 
     def _dial_failed(self, peer: Peer, reason: str) -> None:
         peer.dialing = False
+        if reason not in _OWN_REASONS:
+            peer.reach.failed(self._parts.clock())
         if peer.link is None:
             note_failure(self._parts, peer)
             peer.reason, peer.rests = reason, False
@@ -346,6 +346,8 @@ class Links:
         if peer is not None:
             peer.reason = f"refused_{reason}"
             self._be_patient(peer)
+        elif not state.inbound and state.binding_wanted and state.key_id is None:
+            return  # only who it is was to be learned, and that is still to come
         self._parts.transport.hang_up(state.link)
 
     def _turn_away(self, state: LinkState, reason: str) -> None:
@@ -357,12 +359,7 @@ class Links:
         """The link has a key id. A peer's link is put to use; a stranger is shown and let go."""
         peer = self._parts.peers.get(key_id)
         if peer is None:
-            if state.address is not None:
-                self._parts.peers.note_candidate(
-                    Candidate(state.address, key_id, None, self._parts.clock())
-                )
-            self._parts.try_say(state, Refusal("not_a_peer"))
-            self._turn_away(state, "not_a_peer")
+            self._strangers.met(state, key_id, turn_away=self._turn_away)
             return
         if peer.link is state:
             return
@@ -372,7 +369,8 @@ class Links:
             self._parts.try_say(state, Refusal("fingerprint_mismatch"))
             self._turn_away(state, "fingerprint_mismatch")
             return
-        peer.heard_s = self._parts.clock()
+        peer.heard_s = now_s = self._parts.clock()
+        (peer.reach.came_in if state.inbound else peer.reach.answered)(state.medium, now_s)
         if state.address != peer.config.address:
             self._moved(peer, state)
             return
@@ -441,25 +439,10 @@ class Links:
             peer.needs_s = 0.0
             self._parts.air.reach(peer.config.key_id, peer.radio)
 
-    def _unattributed(self, state: LinkState, message: ReplicationMessage) -> None:
-        """What a stranger may say: here is my key. Verified, pooled, bounded; all else counted."""
-        state.unattributed_frames += 1
-        if (
-            state.unattributed_frames > UNATTRIBUTED_FRAMES_MAX
-            or not isinstance(message, Deliver)
-            or message.kind not in BOOTSTRAP_KINDS
-        ):
-            self._parts.drops.count("frame_unattributed")
-            return
-        for envelope in message.envelopes[:UNATTRIBUTED_ENVELOPES_MAX]:
-            self._parts.directory.admit(
-                message.kind, envelope, UNATTRIBUTED, now_ms=self._parts.wall_ms()
-            )
-
     def _replication(
         self, state: LinkState, peer: Peer | None, message: ReplicationMessage
     ) -> None:
         if peer is None:
-            self._unattributed(state, message)
+            self._strangers.said(state, message)
         else:
             self._exchange.received(peer, state, message)

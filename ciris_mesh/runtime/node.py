@@ -17,10 +17,11 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
 from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.events import EventSink
+from ciris_mesh.runtime.handle import ReplicationHandle
 from ciris_mesh.runtime.handshake import CAPABILITIES, OwnSelf
 from ciris_mesh.runtime.ownself import make_binding
 from ciris_mesh.runtime.peers import PeerConfig
-from ciris_mesh.runtime.runtime import ReplicationHandle, ReplicationRuntime, RuntimeConfig
+from ciris_mesh.runtime.runtime import ReplicationRuntime, RuntimeConfig
 from ciris_mesh.transport.base import EdgePort, Transport
 from ciris_mesh.wire.edge_announce import attest, encode_attestation
 

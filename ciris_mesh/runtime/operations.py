@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from ciris_mesh.directory.base import StoredRow
@@ -14,14 +15,11 @@ from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.bundle import BATCH_RECORDS_MAX, page_of
 from ciris_mesh.runtime.clock import Clock, untrusted
-from ciris_mesh.runtime.invite import parse_invite
 from ciris_mesh.runtime.node import Node
-from ciris_mesh.runtime.peerbook import Peer as BookPeer
 from ciris_mesh.runtime.peerbook import PeerBook
-from ciris_mesh.runtime.peers import PeerConfig
+from ciris_mesh.runtime.peeroperations import PeerOperations, text_of
 from ciris_mesh.runtime.registryreport import registry_rows
 from ciris_mesh.runtime.reporting import node_status, peer_status
-from ciris_mesh.transport.base import Address
 
 #: Rows in one answer; a page of records is asked for by position.
 ROWS_MAX: Final = 1000
@@ -31,16 +29,8 @@ Arguments = dict[str, Any]
 #: What members of the configured group may ask; the rest changes something.
 READ_OPS: Final = frozenset(
     {
-        "status",
-        "budget",
-        "peers",
-        "registries",
-        "converged",
-        "ids",
-        "records",
-        "record",
-        "resolve",
-        "events",
+        *("status", "budget", "peers", "candidates", "registries", "converged"),
+        *("ids", "records", "record", "resolve", "events"),
     }
 )
 
@@ -52,6 +42,7 @@ class Operations:
     Args:
         started_s: monotonic time at which the node was started.
         trust: what the configuration says of others; answers depend on it.
+        former: see `PeerOperations`.
     """
 
     node: Node
@@ -60,6 +51,7 @@ class Operations:
     started_s: float
     budget: RadioBudget
     trust: Trust = field(default_factory=Trust)
+    former: Path | None = None
 
     def table(self) -> Mapping[str, Callable[[Arguments], object]]:
         """Operation -> handler, for the control server."""
@@ -71,8 +63,7 @@ class Operations:
             "export_page": self._export_page,
             "peers": self._peers,
             "registries": lambda _: registry_rows(self.node.runtime),
-            "peer_add": self._peer_add,
-            "peer_remove": self._peer_remove,
+            **PeerOperations(self.node, self.book, self.clock, self.former).table(),
             "sync": self._sync,
             "converged": self._converged,
             "ids": self._ids,
@@ -126,31 +117,9 @@ class Operations:
         return {"rows": rows, "after": page.after, "is_last": page.is_last}
 
     def _peers(self, _: Arguments) -> object:
-        return [peer_status(self.node, peer) for peer in self.node.runtime.peers.all()]
-
-    def _peer_add(self, arguments: Arguments) -> object:
-        invite = parse_invite(_text(arguments, "invite"))
-        if invite.key_id == self.node.key_id:
-            raise OperatorError("this invite is this node's own: give it to the other node")
-        added = self.book.add(
-            BookPeer(
-                invite.key_id,
-                invite.fingerprint,
-                invite.address,
-                alias=str(arguments.get("alias") or ""),
-                added_at_ms=self.clock.wall_ms(),
-            )
-        )
-        config = peer_config(added)
-        self.node.add_peer(config)
-        peer = self.node.runtime.peers.get(config.key_id)
-        return peer_status(self.node, peer) if peer is not None else None
-
-    def _peer_remove(self, arguments: Arguments) -> object:
-        key_id = self.book.find(_text(arguments, "key_id")).key_id
-        self.book.remove(key_id)
-        self.node.runtime.remove_peer(key_id)
-        return {"removed": key_id}
+        runtime = self.node.runtime
+        blackholed = runtime.transport.stats().blackholed
+        return [peer_status(self.node, peer, blackholed) for peer in runtime.peers.all()]
 
     def _sync(self, arguments: Arguments) -> object:
         name = arguments.get("peer")
@@ -190,8 +159,8 @@ class Operations:
         return answer(
             self.node.directory,
             self.trust,
-            _text(arguments, "question"),
-            _text(arguments, "subject"),
+            text_of(arguments, "question"),
+            text_of(arguments, "subject"),
             more=str(arguments.get("more") or ""),
             at=None if at is None else str(at),
             now_ms=self.clock.wall_ms(),
@@ -217,36 +186,24 @@ def row_fields(row: StoredRow) -> dict[str, object]:
     }
 
 
-def peer_config(peer: BookPeer) -> PeerConfig:
-    """The runtime's view of a peer in the book."""
-    return PeerConfig(peer.key_id, Address(peer.address), peer.alias, peer.kinds, peer.fingerprint)
-
-
 def _kind(arguments: Arguments) -> EnvelopeKind:
     try:
-        return EnvelopeKind(_text(arguments, "kind"))
+        return EnvelopeKind(text_of(arguments, "kind"))
     except ValueError:
         known = ", ".join(kind.value for kind in EnvelopeKind)
         raise OperatorError(f"unknown kind {arguments.get('kind')!r}; one of: {known}") from None
 
 
-def _text(arguments: Arguments, name: str) -> str:
-    value = arguments.get(name)
-    if not isinstance(value, str):
-        raise OperatorError(f"the request lacks the text {name!r}")
-    return value
-
-
 def _hex(arguments: Arguments, name: str) -> bytes:
     try:
-        return bytes.fromhex(_text(arguments, name))
+        return bytes.fromhex(text_of(arguments, name))
     except ValueError:
         raise OperatorError(f"{name} is not hexadecimal") from None
 
 
 def _base64(arguments: Arguments, name: str) -> bytes:
     try:
-        return base64.b64decode(_text(arguments, name), validate=True)
+        return base64.b64decode(text_of(arguments, name), validate=True)
     except ValueError:
         raise OperatorError(f"{name} is not base64") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ from ciris_mesh.runtime.radiosettings import (
     read_quiet,
 )
 
+#: Of a Reticulum identity's hash.
+ADDRESS_BYTES: Final = 16
 #: As many signatures as one envelope may carry (`records.envelope`, which loads cryptography).
 PARTNER_STEWARDS_MAX: Final = 16
 #: An Ed25519 public key.
@@ -159,6 +162,14 @@ def _destination(words: tuple[str, ...]) -> bytes | None:
     return address or None
 
 
+def _listen(words: tuple[str, ...]) -> tuple[str, int]:
+    host, _, port = _one(words).rpartition(":")
+    number = int(port)
+    if not 0 <= number <= 65_535:
+        raise ValueError("no port")
+    return str(ipaddress.ip_address(host.strip("[]"))), number
+
+
 def _readers(words: tuple[str, ...]) -> frozenset[bytes] | None:
     if words == ("all",):
         return None
@@ -186,6 +197,13 @@ def _pins(words: tuple[str, ...]) -> Mapping[str, bytes]:
         if contradicts(key_id, fingerprint) or pins.setdefault(key_id, fingerprint) != fingerprint:
             raise ValueError("two keys for one id")
     return MappingProxyType(pins)
+
+
+def _addresses(words: tuple[str, ...]) -> frozenset[bytes]:
+    found = frozenset(bytes.fromhex(word) for word in words)
+    if any(len(each) != ADDRESS_BYTES for each in found):
+        raise ValueError("no identity hash")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +257,7 @@ _REGISTRIES_ALLOWED: Final = (
     f"by commas, at most {REGISTRIES_MAX}; empty"
 )
 _KEY_IDS_ALLOWED: Final = "key ids, separated by commas; empty for none"
+_ADDRESSES_ALLOWED: Final = "identity hashes of 32 hex digits, separated by commas; empty for none"
 _SCOPE_ALLOWED: Final = f"all, trust, or 1 to {COMMUNITIES_MAX} community ids, separated by commas"
 _ALERTS_ALLOWED: Final = "all, or of " + ", ".join(LASTS_S)
 _USERS_ALLOWED: Final = "names of this system, separated by commas; empty for none"
@@ -391,6 +410,15 @@ OPTIONS: Final = (
         "Members of that group who may also act: sync, attest, revoke, add peers.",
     ),
     Option(
+        "control", "remote_allowed", _addresses, "", _ADDRESSES_ALLOWED,
+        "Identities that may ask this node over Reticulum (status, peers, budget, records), as "
+        "rnid and `ciris-mesh status -R` show them. To all others it is silent.",
+    ),
+    Option(
+        "control", "remote_acting", _addresses, "", _ADDRESSES_ALLOWED,
+        "Identities that may also ask it over Reticulum to sync.",
+    ),
+    Option(
         "operator", "enabled", _yes, "no", "yes or no",
         "Answer people by LXMF message and send them alerts. Who they are: ciris-mesh operator.",
     ),
@@ -414,6 +442,32 @@ OPTIONS: Final = (
         "page", "allowed", _readers, "", "all, or identity hashes of 32 hex digits; empty for none",
         "Who may read the page: the hash of their Reticulum identity, as their app shows it.",
     ),
+    Option(
+        "web", "enabled", _yes, "no", "yes or no",
+        "Serve a page for a browser: overview, map, airtime, records; /healthz and /metrics. It "
+        "takes: pip install 'ciris-mesh[web,metrics]'.",
+    ),
+    Option(
+        "web", "listen", _listen, "127.0.0.1:8390", "ADDRESS:PORT",
+        "Where. Anything but loopback takes a token, or a certificate. From elsewhere without "
+        "either: ssh -L 8390:127.0.0.1:8390 THIS-MACHINE.",
+    ),
+    Option(
+        "web", "names", _texts, "", "host names, separated by commas; empty",
+        "Names under which browsers ask for it, beside its addresses; any other name is refused.",
+    ),
+    Option(
+        "web", "token_file", _directory, "", "an absolute path; empty",
+        "A file with a token of 20 characters or more, mode 0600; whoever has it may read.",
+    ),
+    Option(
+        "web", "tls_certificate", _directory, "", "an absolute path; empty",
+        "A certificate in PEM.",
+    ),
+    Option(
+        "web", "tls_key", _directory, "", "an absolute path; empty",
+        "Its key in PEM.",
+    ),
 )  # fmt: skip
 
 SECTION_HELP: Final = {
@@ -425,5 +479,6 @@ SECTION_HELP: Final = {
     "registry": "Public registry nodes. Which ones is in [trust].",
     "operator": "Messages to and from the people who look after this node.",
     "page": "A status page over the mesh.",
+    "web": "A page in the browser. Read only.",
     "control": "Who may talk to the running node on this machine.",
 }

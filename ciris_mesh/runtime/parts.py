@@ -6,7 +6,7 @@ import logging
 import math
 import random
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from ciris_mesh.directory.base import ReplicationDirectory
@@ -14,6 +14,7 @@ from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
 from ciris_mesh.errors import BackPressure, LifecycleError, NoAir, TransportError
 from ciris_mesh.runtime.air import Air
 from ciris_mesh.runtime.counters import DropCounter
+from ciris_mesh.runtime.door import Door
 from ciris_mesh.runtime.events import EventHub
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.peers import Peer, PeerTable
@@ -51,6 +52,7 @@ class Parts:
     wall_ms: Callable[[], int]
     rng: random.Random
     air: Air | None = None
+    door: Door = field(default_factory=Door)
 
     def submit(self, strand: Hashable, task: Callable[[], None]) -> None:
         """Queue what must not be lost: a full strand tries again shortly instead of dropping."""

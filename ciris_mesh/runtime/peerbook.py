@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ciris_mesh.errors import ConfigError, OperatorError
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.direction import Direction
 from ciris_mesh.runtime.files import (
     UNALTERED,
     TooLarge,
@@ -32,8 +33,21 @@ PEERS_MAX: Final = 10_000
 BOOK_BYTES_MAX: Final = 16 << 20
 ALIAS_CHARS_MAX: Final = 64
 
-_SCHEMA: Final = 1
-_MEMBERS: Final = {"key_id", "fingerprint", "address", "alias", "kinds", "added_at_ms"}
+NOTE_CHARS_MAX: Final = 500
+
+#: What is decided here about a peer, and may be decided otherwise.
+CHANGEABLE: Final = frozenset({"alias", "note", "kinds", "direction", "bootstrap"})
+
+_SCHEMA: Final = 2
+#: Members of each schema that is still read; one written before has the defaults of what came
+#: later.
+_MEMBERS: Final = {
+    1: {"key_id", "fingerprint", "address", "alias", "kinds", "added_at_ms"},
+    2: {
+        *("key_id", "fingerprint", "address", "alias", "kinds", "added_at_ms"),
+        *("direction", "note", "bootstrap"),
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +59,10 @@ class Peer:
         address: 16 bytes, its RNS identity hash.
         alias: what people here call it; "" for none.
         kinds: what is exchanged with it.
+        direction: which way.
+        note: what people here want to remember of it. Like the alias it is told to nobody, and is
+            no attestation.
+        bootstrap: this node finds the others through it, so it is not removed by accident.
 
     Raises:
         OperatorError: a value is out of its range, or the key id certifies another fingerprint.
@@ -56,6 +74,9 @@ class Peer:
     alias: str = ""
     kinds: frozenset[EnvelopeKind] = frozenset(EnvelopeKind)
     added_at_ms: int = 0
+    direction: Direction = Direction.BOTH
+    note: str = ""
+    bootstrap: bool = False
 
     def __post_init__(self) -> None:
         if not is_key_id(self.key_id):
@@ -68,6 +89,8 @@ class Peer:
             raise OperatorError(f"an alias is at most {ALIAS_CHARS_MAX} printable characters")
         if self.alias != self.alias.strip():
             raise OperatorError("an alias neither starts nor ends with a space")
+        if len(self.note) > NOTE_CHARS_MAX or not self.note.isprintable():
+            raise OperatorError(f"a note is one line of at most {NOTE_CHARS_MAX} characters")
 
     @property
     def name(self) -> str:
@@ -141,24 +164,44 @@ class PeerBook:
             self._store({**self._peers, peer.key_id: peer})
             return peer
 
-    def remove(self, key_id: str) -> Peer:
+    def remove(self, key_id: str, *, even_bootstrap: bool = False) -> Peer:
         """Remove the peer with exactly this key id and return it.
 
         Raises:
-            OperatorError: there is none.
+            OperatorError: there is none, or it is a bootstrap peer.
             ConfigError: the book cannot be written; it is as it was.
         """
         with self._lock:
             peer = self._known(key_id)
+            if peer.bootstrap and not even_bootstrap:
+                raise OperatorError(
+                    f"{peer.name} is a bootstrap peer, through which this node finds others; "
+                    "add --even-bootstrap if it is to go"
+                )
             self._store({key: other for key, other in self._peers.items() if key != key_id})
             return peer
 
-    def set_alias(self, key_id: str, alias: str) -> Peer:
-        """Call a peer something else; "" takes the alias away. Raises as `add`."""
+    def change(self, key_id: str, **changes: Any) -> Peer:
+        """Decide otherwise about a peer: its alias, note, kinds, direction or bootstrap.
+
+        Raises as `add`.
+        """
+        assert changes.keys() <= CHANGEABLE, "who and where it is comes from invites alone"
         with self._lock:
-            peer = replace(self._known(key_id), alias=alias)
+            peer = replace(self._known(key_id), **changes)
             _refuse_clash(peer, self._peers)
             self._store({**self._peers, key_id: peer})
+            return peer
+
+    def follow(self, key_id: str, new: str, fingerprint: bytes) -> Peer:
+        """Let a peer have another key; all else that is known of it stays. Raises as `add`."""
+        with self._lock:
+            peer = replace(self._known(key_id), key_id=new, fingerprint=fingerprint)
+            others = {key: other for key, other in self._peers.items() if key != key_id}
+            if new in others:
+                raise OperatorError(f"{new} is a peer already; remove one of the two")
+            _refuse_clash(peer, others)
+            self._store({**others, new: peer})
             return peer
 
     def _known(self, key_id: str) -> Peer:
@@ -199,7 +242,12 @@ def _renewed(known: Peer, peer: Peer) -> Peer:
             f"{peer.key_id} is a peer already, with another key; compare the words with its "
             "operator, and remove the old one first if the new one is right"
         )
-    return replace(known, address=peer.address, alias=peer.alias or known.alias)
+    return replace(
+        known,
+        address=peer.address,
+        alias=peer.alias or known.alias,
+        bootstrap=peer.bootstrap or known.bootstrap,
+    )
 
 
 def _refuse_clash(peer: Peer, peers: Mapping[str, Peer]) -> None:
@@ -231,6 +279,9 @@ def _row(peer: Peer) -> dict[str, object]:
         # A word, not a list: kinds added later belong to "all".
         "kinds": "all" if everything else sorted(peer.kinds),
         "added_at_ms": peer.added_at_ms,
+        "direction": peer.direction.value,
+        "note": peer.note,
+        "bootstrap": peer.bootstrap,
     }
 
 
@@ -261,14 +312,14 @@ def _parse(data: bytes) -> dict[str, Peer]:
     book = json.loads(data)
     if type(book["schema"]) is int and book["schema"] > _SCHEMA:
         raise _NewerSchema
-    if book["schema"] != _SCHEMA or not isinstance(book["peers"], list):
+    if book["schema"] not in _MEMBERS or not isinstance(book["peers"], list):
         raise ValueError("no peer book")
     if len(book["peers"]) > PEERS_MAX:
         raise ValueError("too many peers")
     peers: dict[str, Peer] = {}
     addresses: set[bytes] = set()
     for row in book["peers"]:
-        peer = _peer(row)
+        peer = _peer(row, _MEMBERS[book["schema"]])
         if peer.key_id in peers or peer.address in addresses:
             raise ValueError("a peer twice")
         peers[peer.key_id] = peer
@@ -276,8 +327,11 @@ def _parse(data: bytes) -> dict[str, Peer]:
     return peers
 
 
-def _peer(row: Any) -> Peer:
-    if set(row) != _MEMBERS or type(row["added_at_ms"]) is not int:
+def _peer(row: Any, members: set[str]) -> Peer:
+    if set(row) != members or type(row["added_at_ms"]) is not int:
+        raise ValueError("no peer")
+    bootstrap = row.get("bootstrap", False)
+    if type(bootstrap) is not bool or not isinstance(row.get("note", ""), str):
         raise ValueError("no peer")
     kinds = row["kinds"]
     if kinds != "all" and not isinstance(kinds, list):
@@ -289,4 +343,7 @@ def _peer(row: Any) -> Peer:
         row["alias"],
         frozenset(EnvelopeKind) if kinds == "all" else frozenset(map(EnvelopeKind, kinds)),
         row["added_at_ms"],
+        Direction(row.get("direction", Direction.BOTH)),
+        row.get("note", ""),
+        bootstrap,
     )

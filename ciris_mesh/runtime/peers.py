@@ -10,8 +10,10 @@ from typing import Final
 
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.allowance import Allowance
+from ciris_mesh.runtime.direction import Direction
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.mesh_round import MeshRound
+from ciris_mesh.runtime.reach import Reach
 from ciris_mesh.transport.base import Address
 from ciris_mesh.wire.mesh import KindDigest
 
@@ -31,6 +33,8 @@ class PeerConfig:
         kinds: what is exchanged with it.
         fingerprint: sha256 of both public keys, from its invite; None trusts a self-certifying
             key id alone (80 bits of the same hash).
+        direction: which way records go.
+        note, bootstrap: see `peerbook.Peer`; for people.
     """
 
     key_id: str
@@ -38,6 +42,9 @@ class PeerConfig:
     alias: str = ""
     kinds: frozenset[EnvelopeKind] = frozenset(EnvelopeKind)
     fingerprint: bytes | None = None
+    direction: Direction = Direction.BOTH
+    note: str = ""
+    bootstrap: bool = False
 
 
 @dataclass(slots=True)
@@ -70,6 +77,7 @@ class Peer:
         hushed_until_s: it said that it has no air until then.
         told_until_s: until then it knows that this node has none.
         needs_s: seconds on air that were lacking when something last could not be said.
+        reach: how well it could be reached lately.
     """
 
     config: PeerConfig
@@ -99,6 +107,7 @@ class Peer:
     hushed_until_s: float = 0.0
     told_until_s: float = 0.0
     needs_s: float = 0.0
+    reach: Reach = field(default_factory=Reach)
 
     @property
     def state(self) -> str:
@@ -126,12 +135,22 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A node that is no peer: heard by announce, or attributed on a link and turned away."""
+    """A node that is no peer: heard by announce, or attributed on a link and turned away.
+
+    Attributes:
+        key_id: whose binding was verified on a link; "" for none, and then nobody knows.
+        hops: of its last announce; None when it was never heard by one.
+        heard_s: monotonic time of its last announce or link; None when there was none.
+        claimed: first 8 bytes of the fingerprint its announce claims; proves nothing.
+        reason: why it could not be asked who it is; "" when it could, or was not.
+    """
 
     address: Address
     key_id: str
     hops: int | None
-    heard_s: float
+    heard_s: float | None
+    claimed: bytes = b""
+    reason: str = ""
 
 
 class PeerTable:
@@ -201,12 +220,33 @@ class PeerTable:
         with self._lock:
             known = self._candidates.pop(candidate.address, None)
             if known is not None:
-                key_id = candidate.key_id or known.key_id
-                hops = known.hops if candidate.hops is None else candidate.hops
-                candidate = replace(candidate, key_id=key_id, hops=hops)
+                candidate = replace(
+                    candidate,
+                    key_id=candidate.key_id or known.key_id,
+                    hops=known.hops if candidate.hops is None else candidate.hops,
+                    heard_s=known.heard_s if candidate.heard_s is None else candidate.heard_s,
+                    claimed=candidate.claimed or known.claimed,
+                )
             while len(self._candidates) >= CANDIDATES_MAX:
                 del self._candidates[next(iter(self._candidates))]
             self._candidates[candidate.address] = candidate
+
+    def candidate(self, address: Address) -> Candidate | None:
+        """The one at this address."""
+        with self._lock:
+            return self._candidates.get(address)
+
+    def note_unreached(self, address: Address, reason: str) -> None:
+        """A stranger was dialled to ask who it is, and that came to nothing; "" before it does."""
+        known = self.candidate(address) or Candidate(address, "", None, None)
+        self.note_candidate(replace(known, reason=reason))
+
+    def forget_candidates(self, refused: Callable[[Candidate], object]) -> None:
+        """Let go of those that may not knock any more."""
+        with self._lock:
+            for address, candidate in list(self._candidates.items()):
+                if refused(candidate):
+                    del self._candidates[address]
 
     def candidates(self) -> Iterable[Candidate]:
         """Those remembered, latest last."""

@@ -39,7 +39,8 @@ class RadioSending:
         """Give the planner what is to be sent; the round itself sends nothing of it."""
         if self._parts.air is None or not self.covers(round_.state):
             return
-        items = [item for named in round_.outgoing if (item := self._item(*named)) is not None]
+        found = (self._item(peer.config.key_id, *named) for named in round_.outgoing)
+        items = [item for item in found if item is not None]
         round_.outgoing.clear()
         round_.withheld += len(items)  # so nobody wonders why digests still differ
         is_all = not round_.is_partial
@@ -107,9 +108,9 @@ class RadioSending:
         round_.sent.update(kind for kind, _ in named)
         self._parts.try_say(round_.state, message, is_paid=True)
 
-    def _item(self, kind: EnvelopeKind, envelope_id: bytes) -> Item | None:
+    def _item(self, key_id: str, kind: EnvelopeKind, envelope_id: bytes) -> Item | None:
         """A record as the planner sees it: the size it has when it is coded alone, and its time."""
-        row = self._parts.directory.get(kind, envelope_id)
+        row = self._parts.bridge.naming.row(key_id, kind, envelope_id)
         if row is None:
             return None
         size_bytes = len(batch_of([(kind, row.envelope)], is_slow=True))

@@ -10,6 +10,8 @@ from ciris_mesh.directory.base import Shelf
 from ciris_mesh.protocol.limits import SUMMARY_REFS_MAX
 from ciris_mesh.protocol.report import BoundedBy, InSync, StalenessSignal
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.ailing import peer_problems
+from ciris_mesh.runtime.door import ALLOWED, IGNORED
 from ciris_mesh.runtime.handshake import WIRE_VERSIONS
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.peers import Peer
@@ -23,20 +25,12 @@ from ciris_mesh.runtime.status import (
     NodeStatus,
     OutcomeCount,
     PeerStatus,
+    StrangersStatus,
+    TransferStatus,
 )
-from ciris_mesh.transport.base import TransportStats
+from ciris_mesh.transport.base import Address, TransferRow, TransportStats
 from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
-
-#: What a person can do about a peer that does not answer, by the reason `peers` shows.
-ADVICE = {
-    "no_path": "is it running, and is there a common Reticulum network?",
-    "timeout": "the path is known but nobody answers: is it running?",
-    "refused_not_a_peer": "it does not know this node: ask them to run `ciris-mesh peer add`",
-    "no_handshake": "it answers and does not say who it is: does it run the same version?",
-    "no_answer": "the link was up but silent; it is dialled again",
-}
-
 
 #: Bits of the hello, as people call what they stand for.
 _CAPABILITY_NAMES = {CAPABILITY_RECORDS: "coded records", CAPABILITY_RECONCILE: "sketches"}
@@ -54,9 +48,8 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
     stats = runtime.transport.stats()
     pools = directory.pools()
     counts = directory.counts()
-    now_s = runtime.clock()
     runtime.hearing.look(stats.interfaces)
-    peers = tuple(peer_status(node, peer) for peer in runtime.peers.all())
+    peers = tuple(peer_status(node, each, stats.blackholed) for each in runtime.peers.all())
     registries = registry_rows(runtime)
     return NodeStatus(
         schema=STATUS_SCHEMA,
@@ -72,15 +65,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
             *registry_health(registries),
         ),
         peers=peers,
-        candidates=tuple(
-            CandidateStatus(
-                candidate.address.hex(),
-                candidate.key_id,
-                candidate.hops,
-                round(now_s - candidate.heard_s, 1),
-            )
-            for candidate in runtime.peers.candidates()
-        ),
+        candidates=_candidates(node, stats.blackholed),
         kinds=_kind_counts(counts),
         deferred=pools.deferred,
         first_contact=pools.first_contact,
@@ -106,10 +91,44 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
         registries=registries,
         clock_source=clock_source,
         written_bytes=written_bytes(),
+        transfers=tuple(_transfer(node, row) for row in stats.transfers),
     )
 
 
-def peer_status(node: Node, peer: Peer) -> PeerStatus:
+def strangers_status(node: Node) -> StrangersStatus:
+    """The answer to `peers --candidates`."""
+    door, blackholed = node.runtime.config.door, node.runtime.transport.stats().blackholed
+    return StrangersStatus(
+        candidates=_candidates(node, blackholed),
+        allowed=door.names(ALLOWED),
+        ignored=door.names(IGNORED),
+        blackholed=tuple(sorted(address.hex() for address in blackholed)),
+    )
+
+
+def _candidates(node: Node, blackholed: frozenset[Address]) -> tuple[CandidateStatus, ...]:
+    now_s = node.runtime.clock()
+    return tuple(
+        CandidateStatus(
+            address=candidate.address.hex(),
+            key_id=candidate.key_id,
+            hops=candidate.hops,
+            last_heard_s=None if (at_s := candidate.heard_s) is None else round(now_s - at_s, 1),
+            fingerprint=_fingerprint(node, candidate.key_id),
+            claimed=candidate.claimed.hex(),
+            reason=candidate.reason,
+            blackholed=candidate.address in blackholed,
+        )
+        for candidate in node.runtime.peers.candidates()
+    )
+
+
+def _fingerprint(node: Node, key_id: str) -> str:
+    public = node.directory.public_key(key_id) if key_id else None
+    return "" if public is None else public.fingerprint.hex()
+
+
+def peer_status(node: Node, peer: Peer, blackholed: frozenset[Address] = frozenset()) -> PeerStatus:
     """One line of `peers`."""
     runtime, key_id = node.runtime, peer.config.key_id
     kinds = tuple(
@@ -131,8 +150,27 @@ def peer_status(node: Node, peer: Peer) -> PeerStatus:
         missing=sum(missing) if missing else None,
         rounds=runtime.events.outcomes(key_id),
         kinds=kinds,
+        reach=peer.reach.rows(runtime.clock()),
+        direction=peer.config.direction.value,
+        note=peer.config.note,
+        bootstrap=peer.config.bootstrap,
+        blackholed=peer.config.address in blackholed,
         lacks=_lacks(node, peer),
         skew_days=_skew_days(node, peer),
+    )
+
+
+def _transfer(node: Node, row: TransferRow) -> TransferStatus:
+    peer = node.runtime.peers.at(row.address)
+    named = (peer.config.alias or peer.config.key_id) if peer is not None else ""
+    rate = row.done_bytes / row.elapsed_s if row.elapsed_s > 0 else 0.0
+    return TransferStatus(
+        peer=named or (row.address.hex() if row.address is not None else "?"),
+        direction="in" if row.inbound else "out",
+        done_bytes=row.done_bytes,
+        total_bytes=row.total_bytes,
+        rate_bytes_s=round(rate, 1),
+        left_s=round((row.total_bytes - row.done_bytes) / rate, 1) if rate else None,
     )
 
 
@@ -234,11 +272,7 @@ def _health(peers: tuple[PeerStatus, ...], stats: TransportStats, clock: str) ->
         for row in stats.interfaces
         if not row.online
     ]
-    for peer in peers:
-        if peer.reason and peer.state != "connected":  # while it is dialled again, too
-            advice = ADVICE.get(peer.reason, "it is dialled again at the next cadence")
-            problems.append(f"peer {peer.alias or peer.key_id}: {peer.reason}; {advice}")
-    return tuple(problems)
+    return (*problems, *peer_problems(peers))
 
 
 def written_bytes() -> int | None:

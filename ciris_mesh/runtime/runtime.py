@@ -31,9 +31,12 @@ from ciris_mesh.runtime.bundle import Answer, Offered, admit_mixed
 from ciris_mesh.runtime.clock import local_minute
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator, RoundKey
 from ciris_mesh.runtime.counters import DropCounter
-from ciris_mesh.runtime.events import EventHub, EventSink, log_sink
+from ciris_mesh.runtime.direction import Direction
+from ciris_mesh.runtime.door import Door
+from ciris_mesh.runtime.events import EventHub, log_sink
 from ciris_mesh.runtime.exchange import Exchange
-from ciris_mesh.runtime.handshake import Greeter, OwnSelf
+from ciris_mesh.runtime.handle import ReplicationHandle
+from ciris_mesh.runtime.handshake import Greeter, LinkState, OwnSelf
 from ciris_mesh.runtime.hearing import Hearing
 from ciris_mesh.runtime.links import Links
 from ciris_mesh.runtime.parts import Parts
@@ -45,6 +48,7 @@ from ciris_mesh.runtime.scheduler import ReplicationScheduler, SchedulerConfig
 from ciris_mesh.runtime.staleness import StalenessBoard
 from ciris_mesh.runtime.worker import Timer, WorkerPool
 from ciris_mesh.transport.base import (
+    Address,
     EdgeFrame,
     EdgeHeard,
     EdgeLost,
@@ -53,6 +57,7 @@ from ciris_mesh.transport.base import (
     Transport,
     TransportEvent,
 )
+from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
 
 #: How often an idle node looks whether a record dated ahead of its clock is due.
 RETRY_DUE_S = 60.0
@@ -69,6 +74,7 @@ class RuntimeConfig:
     Attributes:
         scope: what this node wants of the federation.
         radio: what may be sent by radio; None for no account and no limit.
+        door: which strangers may knock.
         air_file: where the last hour of the radios is kept over a restart; None to forget it.
         registries: registry nodes this node speaks to; it needs an `EdgePort` for them.
     """
@@ -79,6 +85,7 @@ class RuntimeConfig:
     worker_threads: int = WORKER_THREADS
     scope: Scope = ALL
     radio: RadioSettings | None = None
+    door: Door = field(default_factory=Door)
     air_file: Path | None = None
     registries: RegistrySettings = field(default_factory=RegistrySettings)
 
@@ -117,11 +124,10 @@ class ReplicationRuntime:
         self.peers, self.hearing = PeerTable(clock), Hearing(clock)
         self.events, self.drops = EventHub(), DropCounter()
         self.board = StalenessBoard(clock, tau_partial_s=self.config.tau_partial_s)
+        self._pinned = self.config.pinned
         self._passed_on: tuple[frozenset[str], frozenset[str], frozenset[str]] | None = None
         directory.favour(self._friends)
-        self.bridge = FederationDirectoryReplicationBridge(
-            directory, self._trusted, unwanted=directory.closed(), scope=own.scope, clock=clock
-        )
+        self.bridge = self._make_bridge(own.scope)
         self.registry = ReplicationRegistry(self._make_responder)
         self._pool = WorkerPool(self.config.worker_threads)
         self._timer = Timer(clock)
@@ -142,13 +148,12 @@ class ReplicationRuntime:
             wall_ms=wall_ms,
             rng=self._rng,
             air=self._air,
+            door=self.config.door,
         )
         self._exchange = Exchange(parts)
         self.scheduler = self._make_scheduler()
         self._exchange.join(self.scheduler)
-        off = self._air.off if self._air is not None else None
-        bindings, ids = bindings or BindingStore(), self.peers.key_ids
-        greeter = Greeter(own, bindings, directory, wall_ms=wall_ms, peers=ids, off=off)
+        greeter = self._make_greeter(own, bindings or BindingStore())
         self._links = Links(parts, greeter, self._exchange, self.scheduler)
         self.registries = self._make_registries(edge)
         self._lock = threading.Lock()  # guards the two flags
@@ -241,7 +246,7 @@ class ReplicationRuntime:
                 coordinator = self._make(key)
                 self.registry.register(coordinator)
                 self.scheduler.add_initiator(coordinator)
-        if (before.address, before.fingerprint) != (config.address, config.fingerprint):
+        if _of_link(before) != _of_link(config):
             peer.dialing = False  # a dial to the old address will never be answered here
             self._hang_up(peer)
         if self._started and not self._stopped:
@@ -267,6 +272,11 @@ class ReplicationRuntime:
         self._hang_up(peer)
         return True
 
+    def pin(self, key_id: str) -> None:
+        """Go on passing on what a key signed; until the end of this runtime."""
+        self._pinned = self._pinned | {key_id}
+        self._exchange.spread()
+
     def set_peers(self, configs: Iterable[PeerConfig]) -> None:
         """Make the set of peers exactly this, touching only what differs."""
         wanted = {config.key_id: config for config in configs}
@@ -276,6 +286,11 @@ class ReplicationRuntime:
             known = self.peers.get(key_id)
             if known is None or known.config != config:
                 self.register_peer(config)
+
+    def meet(self, address: Address) -> None:
+        """Call a stranger to learn who it is: `PeerTable.candidate` will say so, or why not."""
+        self.peers.note_unreached(address, "")
+        self.transport.dial(address)
 
     # -- records -----------------------------------------------------------------------------
 
@@ -297,7 +312,51 @@ class ReplicationRuntime:
         """Those of the transport; what radios among them sent is counted first."""
         return self.transport.stats().interfaces if self._air is None else self._air.look()
 
+    def beat(self, done: Callable[[], None]) -> None:
+        """Call `done` by way of the timer and a worker, as everything of a round goes.
+
+        Raises:
+            LifecycleError: stopping, or no room for one more timer.
+        """
+
+        def submit() -> None:
+            with contextlib.suppress(LifecycleError):
+                self._pool.submit("beat", done)
+
+        self._timer.after(0.0, submit)
+
     # -- inside ----------------------------------------------------------------------------
+
+    def _direction(self, key_id: str) -> Direction:
+        peer = self.peers.get(key_id)
+        return Direction.BOTH if peer is None else peer.config.direction
+
+    def _unstated(self, state: LinkState) -> int:
+        """What is asked for can be left alone; in a reconciled round records come unasked."""
+        peer = self.peers.at(state.address)
+        return 0 if peer is None or peer.config.direction.takes else CAPABILITY_RECONCILE
+
+    def _make_bridge(self, scope: Scope) -> FederationDirectoryReplicationBridge:
+        return FederationDirectoryReplicationBridge(
+            self.directory,
+            self._trusted,
+            unwanted=self.directory.closed(),
+            scope=scope,
+            gives=lambda key_id: self._direction(key_id).gives,
+            takes=lambda key_id: self._direction(key_id).takes,
+            clock=self.clock,
+        )
+
+    def _make_greeter(self, own: OwnSelf, bindings: BindingStore) -> Greeter:
+        return Greeter(
+            own,
+            bindings,
+            self.directory,
+            wall_ms=self.wall_ms,
+            peers=self.peers.key_ids,
+            off=self._air.off if self._air is not None else None,
+            without=self._unstated,
+        )
 
     def _make_scheduler(self) -> ReplicationScheduler:
         return ReplicationScheduler(
@@ -343,14 +402,11 @@ class ReplicationRuntime:
 
     def _tick_air(self) -> None:
         """Look at the radios, on a strand of their own: an rnsd may take its time to answer."""
-        if self._air is not None:
+        air = self._air
+        if air is not None:
             with contextlib.suppress(LifecycleError):  # stopping, or still at it
-                self._pool.submit("air", self._look_at_air)
+                self._pool.submit("air", lambda: self.hearing.look(air.tick()))
             self._timer.after(TICK_S, self._tick_air)
-
-    def _look_at_air(self) -> None:
-        assert self._air is not None
-        self.hearing.look(self._air.tick())
 
     def _retry_due(self) -> None:
         """Look again at records that were dated ahead of our clock; admits do so as well."""
@@ -365,7 +421,7 @@ class ReplicationRuntime:
         self._timer.after(RETRY_DUE_S, self._retry_due)
 
     def _friends(self) -> frozenset[str]:
-        return self.peers.key_ids() | self.config.pinned | {self.key_id}
+        return self.peers.key_ids() | self._pinned | {self.key_id}
 
     def _trusted(self) -> frozenset[str]:
         """Whose records may be offered: this node's, its peers', the pinned and the rooted ones'.
@@ -423,6 +479,11 @@ class ReplicationRuntime:
         return None if moved_s is None else moved_s + later_s
 
 
+def _of_link(config: PeerConfig) -> tuple[object, ...]:
+    """What a link was made and greeted for."""
+    return config.address, config.fingerprint, config.direction
+
+
 def _limited(own: OwnSelf, scope: Scope, directory: ReplicationDirectory) -> OwnSelf:
     """With the kinds it wants of which there is or can be something: nothing of others is sent."""
     closed = directory.closed()
@@ -432,63 +493,3 @@ def _limited(own: OwnSelf, scope: Scope, directory: ReplicationDirectory) -> Own
         if kind in scope.kinds and (kind not in closed or directory.digest(kind).count)
     )
     return replace(own, kinds=kinds, scope=scope)
-
-
-class ReplicationHandle:
-    """What a program that embeds a runtime holds on to. Thread-safe."""
-
-    def __init__(self, runtime: ReplicationRuntime) -> None:
-        self._runtime = runtime
-
-    def subscribe(self, sink: EventSink) -> Callable[[], None]:
-        """Get every RoundEvent; the function returned ends it."""
-        return self._runtime.events.subscribe(sink)
-
-    def sync(self, key_id: str | None = None) -> int:
-        """Compare with one peer, or all, now. Returns how many comparisons were queued."""
-        peers = self._runtime.peers
-        targets = [peer.config.key_id for peer in peers.all()]
-        if key_id is not None:
-            targets = [target for target in targets if target == key_id]
-        for target in targets:
-            peer = peers.get(target)
-            if peer is not None:
-                peer.next_check_s = 0.0  # now, on a radio as well, when there is air
-            self._runtime.scheduler.trigger(target)
-        return len(targets)
-
-    def is_fresh(self, kind: EnvelopeKind) -> bool:
-        """True when some peer confirmed `kind` within tau_partial and nothing is missing."""
-        return self._runtime.board.is_fresh(kind)
-
-    def waiting_for(self, within_s: float | None = None) -> list[str]:
-        """Why this node is not converged with all its peers, one phrase each; [] when it is.
-
-        Args:
-            within_s: agreement must have been confirmed in the last so many seconds.
-        """
-        reasons: list[str] = []
-        for peer in self._runtime.peers.all():
-            name = peer.config.alias or peer.config.key_id
-            if peer.link is None and not peer.rests:
-                reasons.append(f"{name}: not connected ({peer.reason or peer.state})")
-                continue
-            kinds = self._runtime.kinds & peer.config.kinds & peer.kinds
-            behind = [
-                kind.value
-                for kind in EnvelopeKind
-                if kind in kinds and not self._agrees(peer, kind, within_s)
-            ]
-            if behind:
-                reasons.append(f"{name}: not compared equal yet: {', '.join(behind)}")
-        return reasons
-
-    def _agrees(self, peer: Peer, kind: EnvelopeKind, within_s: float | None) -> bool:
-        if peer.agreed.get(kind) != self._runtime.directory.generation(kind):
-            return False
-        age_s = self._runtime.board.age_s(peer.config.key_id, kind)
-        return within_s is None or (age_s is not None and age_s <= within_s)
-
-    def shutdown(self, timeout_s: float = 5.0) -> None:
-        """End the runtime. Idempotent."""
-        self._runtime.shutdown(timeout_s)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ciris_mesh.runtime.reach import MediumReach
+
 STATUS_SCHEMA = 1
 
 
@@ -39,6 +41,11 @@ class PeerStatus:
         reason: why the last dial or round failed; empty when it did not.
         last_heard_s: seconds since a frame or announce of the peer; None when never.
         rounds: finished rounds by outcome since start.
+        reach: evidence of the last day, a row for each medium; empty means unknown.
+        direction: "both", "send" or "receive", seen from this node.
+        note: what people here wrote down of it; like the alias it is no attestation.
+        bootstrap: it is not removed by accident.
+        blackholed: Reticulum on this machine ignores it.
         lacks: what this node speaks and the peer's last hello did not state; empty without a link.
         skew_days: how far its clock's day is ahead of this node's; None when not known.
     """
@@ -54,6 +61,11 @@ class PeerStatus:
     missing: int | None
     rounds: dict[str, int]
     kinds: tuple[KindFreshness, ...]
+    reach: tuple[MediumReach, ...] = ()
+    direction: str = "both"
+    note: str = ""
+    bootstrap: bool = False
+    blackholed: bool = False
     lacks: tuple[str, ...] = ()
     skew_days: int | None = None
 
@@ -134,13 +146,62 @@ class InterfaceStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class TransferStatus:
+    """One transfer of many packets that is under way.
+
+    Attributes:
+        peer: alias or key id; the address of somebody who is no peer.
+        direction: "in" or "out".
+        done_bytes, total_bytes: of the frame; compressed it may be less that travels.
+        rate_bytes_s: since it began.
+        left_s: at that rate; None when nothing moved yet.
+    """
+
+    peer: str
+    direction: str
+    done_bytes: int
+    total_bytes: int
+    rate_bytes_s: float
+    left_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class CandidateStatus:
-    """A node heard or met that is not a peer here."""
+    """A node heard or met that is not a peer here.
+
+    Attributes:
+        key_id: verified by a binding shown on a link; empty when it showed none yet.
+        fingerprint: 64 hex digits, of that key.
+        hops: of its last announce; None when it was never heard by one.
+        last_heard_s: seconds since its last announce or link; None when it was only called.
+        claimed: 16 hex digits of the fingerprint its announce claims; proves nothing.
+        reason: why it could not be asked who it is; empty when it could, or was not.
+        blackholed: Reticulum on this machine ignores it.
+    """
 
     address: str
     key_id: str
     hops: int | None
-    last_heard_s: float
+    last_heard_s: float | None
+    fingerprint: str = ""
+    claimed: str = ""
+    reason: str = ""
+    blackholed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StrangersStatus:
+    """The whole answer to `peers --candidates --json`.
+
+    Attributes:
+        allowed, ignored: the lists of who may knock and who may not.
+        blackholed: addresses that Reticulum on this machine ignores.
+    """
+
+    candidates: tuple[CandidateStatus, ...]
+    allowed: tuple[str, ...]
+    ignored: tuple[str, ...]
+    blackholed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,4 +235,5 @@ class NodeStatus:
     rss_bytes: int
     clock_source: str = ""
     written_bytes: int | None = None
+    transfers: tuple[TransferStatus, ...] = ()
     registries: tuple[RegistryStatus, ...] = ()

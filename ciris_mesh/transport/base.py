@@ -159,14 +159,39 @@ class InterfaceRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TransferRow:
+    """One transfer of many packets that is under way.
+
+    Attributes:
+        address: the other end; None while it did not say.
+        inbound: it comes to us.
+        done_bytes, total_bytes: as they travel, compressed.
+        elapsed_s: since its first part moved.
+    """
+
+    address: Address | None
+    inbound: bool
+    done_bytes: int
+    total_bytes: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class TransportStats:
-    """Counters since start. `dropped` maps a `reasons.DropReason` to a count: no drop is silent."""
+    """Counters since start.
+
+    Attributes:
+        dropped: a `reasons.DropReason` -> a count: no drop is silent.
+        blackholed: identities that Reticulum on this machine hears nothing of, by somebody's word.
+    """
 
     rx_bytes: int
     tx_bytes: int
     links: int
     interfaces: tuple[InterfaceRow, ...]
     dropped: dict[str, int]
+    transfers: tuple[TransferRow, ...] = ()
+    blackholed: frozenset[Address] = frozenset()
 
 
 class Transport(Protocol):

@@ -21,6 +21,7 @@ class DownReason(StrEnum):
     OVERSTAYED = "overstayed"  # an identity that is no peer held an inbound link too long
     TOO_MANY_LINKS = "too_many_links"  # more links than one identity, or all of them, may hold
     STOPPED = "stopped"  # this transport was stopped
+    HANDED_OVER = "handed_over"  # an operator's: requests go on over it, frames do not
 
 
 class DialReason(StrEnum):

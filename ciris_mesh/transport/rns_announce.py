@@ -86,6 +86,11 @@ class Announcer:
         seam.listen_for_announces(self)
         self._online = {id(interface) for interface in seam.interfaces() if interface.online}
 
+    @property
+    def mesh(self) -> Any:
+        """The destination `ciris.mesh`, once open."""
+        return self._mesh
+
     def close(self) -> None:
         """Stop listening. No lock held."""
         seam.stop_listening(self)

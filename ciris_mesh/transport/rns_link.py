@@ -7,9 +7,8 @@ initiator's own OUT destination object has request handlers too. `outbox` keeps 
 way, `inbox` puts what arrives into the order it was sent in; both modules say why that is enough
 although Reticulum calls back on many threads.
 
-Callbacks enqueue and return; what may block on a device, on bz2 or on encryption runs on the
-worker pool, at most one job that sends per link. So a stalled send never keeps frames from
-arriving, and nothing here ever holds up Reticulum's inbound thread.
+Callbacks enqueue and return; what may block on a device, bz2 or encryption runs on the worker pool,
+one job that sends per link. So a stalled send never keeps frames from arriving or holds up RNS.
 
 A link that makes no progress is taken down; `patience` says when.
 """
@@ -133,7 +132,10 @@ class MeshLink:
     def finish(self) -> None:
         """Close once all that was queued has arrived. Lock held."""
         self._ends = True
-        if self._outbox.is_idle:
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        if self._ends and self._outbox.is_idle:
             self.go_down(DownReason.CLOSED)
 
     def go_down(self, reason: DownReason) -> None:
@@ -150,7 +152,8 @@ class MeshLink:
         if self.is_up:
             self._host.pump.put(LinkDown(self.id, reason))
         self._owner.link_gone(self, reason)
-        self._host.submit(lambda: self._tear_down(partial))
+        if reason is not DownReason.HANDED_OVER:
+            self._host.submit(lambda: self._tear_down(partial))
 
     def is_busy(self) -> bool:
         """Something is under way that has a deadline. Lock held."""
@@ -313,8 +316,7 @@ class MeshLink:
         self._intake.progress_s = time.monotonic()
         self._host.tx_bytes += len(sending.frame)
         self._outbox.acknowledged(small=small)
-        if self._ends and self._outbox.is_idle:
-            self.go_down(DownReason.CLOSED)
+        self._end_if_idle()
         self._start_next()
 
     # Receiving small frames.
@@ -464,8 +466,6 @@ class MeshLink:
         if sending is None or sending.offered_s is None:
             return False
         return patience.was_ignored(time.monotonic() - sending.offered_s, self._rtt())
-
-    # Small things.
 
     def _part_taken(self, sending: Sending) -> None:
         sending.offered_s = None

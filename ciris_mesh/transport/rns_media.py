@@ -7,13 +7,19 @@ held nor on Reticulum's inbound thread.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, Final
 
 from ciris_mesh.transport import rns_seam as seam
-from ciris_mesh.transport.base import Address, InterfaceRow, LoraRow
+from ciris_mesh.transport.base import Address, InterfaceRow, LoraRow, TransferRow
 from ciris_mesh.transport.medium import is_local, medium_of
+from ciris_mesh.transport.rns_seam_control import transfers
 
 log = logging.getLogger(__name__)
+
+#: Published lists may name any number; more than these nobody reads.
+BLACKHOLED_MAX: Final = 1_000
 
 
 def link_medium(rns: seam.Link, address: Address | None) -> str:
@@ -49,6 +55,15 @@ def reticulum_stats() -> dict[str, Any]:
         return {}
 
 
+def blackholed() -> frozenset[Address]:
+    """Identities that Reticulum ignores; none when that cannot be had."""
+    try:
+        return frozenset(Address(each) for each in islice(seam.blackholed(), BLACKHOLED_MAX))
+    except Exception:  # as above
+        log.warning("Reticulum's blackholed identities are not available", exc_info=True)
+        return frozenset()
+
+
 def interface_rows(stats: dict[str, Any], configured: tuple[str, ...]) -> tuple[InterfaceRow, ...]:
     """One row per interface there is, and one, offline, per configured one that is missing.
 
@@ -60,6 +75,11 @@ def interface_rows(stats: dict[str, Any], configured: tuple[str, ...]) -> tuple[
     absent = (InterfaceRow(name, "unknown", False, None, 0, 0) for name in missing)  # noqa: FBT003
     own = {str(each): seam.lora_settings(each) for each in seam.interfaces()} if entries else {}
     return (*(_row(entry, own) for entry in entries), *absent)
+
+
+def transfer_rows(links: Iterable[tuple[seam.Link, Address | None]]) -> tuple[TransferRow, ...]:
+    """What is under way on these links, each with who is at its other end."""
+    return tuple(TransferRow(address, *each) for link, address in links for each in transfers(link))
 
 
 def _row(entry: dict[str, Any], own: dict[str, tuple[int, int, int, int] | None]) -> InterfaceRow:

@@ -20,7 +20,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -52,7 +52,14 @@ from ciris_mesh.transport.rns_dial import Dialer, Dialled
 from ciris_mesh.transport.rns_edge import RnsEdge
 from ciris_mesh.transport.rns_host import Host, at_border
 from ciris_mesh.transport.rns_link import MeshLink
-from ciris_mesh.transport.rns_media import interface_rows, link_way, reticulum_stats
+from ciris_mesh.transport.rns_media import (
+    blackholed,
+    interface_rows,
+    link_way,
+    reticulum_stats,
+    transfer_rows,
+)
+from ciris_mesh.transport.rns_seam_control import serve_requests
 from ciris_mesh.transport.threads import Ticker
 
 rns_log = logging.getLogger("ciris_mesh.rns")
@@ -66,6 +73,9 @@ _LEVELS: Final = (
 )
 #: The level stands behind a time stamp, if there is one.
 _LEVEL_END: Final = 40
+
+#: (name of a request, its body, who asks) -> the answer.
+Answer = Callable[[str, object, bytes], bytes | None]
 
 #: How often deadlines are looked at while something has one, and otherwise.
 TICK_BUSY_S: Final = 0.1
@@ -149,6 +159,9 @@ class RnsTransport:
         self._ticker = Ticker(self._tick)
         self._host.on_wake(self._ticker.wake)
         self._configured: tuple[str, ...] = ()
+        self._operators: frozenset[Address] = frozenset()
+        self._operator_paths: Mapping[bytes, frozenset[str]] = {}
+        self._answer: Answer | None = None
         self._started = False
         self._closed = False
 
@@ -181,6 +194,8 @@ class RnsTransport:
         self._announcer.open(
             self._identity, self._kinds, self.handle_request, at_border(self._inbound_link)
         )
+        if self._answer is not None:
+            serve_requests(self._announcer.mesh, self._answer, self._operator_paths)
         if self.edge is not None:
             self.edge.open()
         self._ticker.start()
@@ -243,6 +258,16 @@ class RnsTransport:
             if found is not None and found.is_up:
                 found.finish()
 
+    def serve_operators(self, ask: Answer, operators: Mapping[bytes, frozenset[str]]) -> None:
+        """Answer these identities' requests of these names. Before `start`.
+
+        Args:
+            ask: (name, body, identity hash) -> the answer's bytes, on a thread of Reticulum's.
+        """
+        self._operators = frozenset(map(Address, operators))
+        self._answer = ask
+        self._operator_paths = operators
+
     def permit(self, addresses: frozenset[Address]) -> None:
         """Replace the set of identities that may send frames up to the full limit."""
         with self._host.lock:
@@ -278,13 +303,16 @@ class RnsTransport:
         rns = reticulum_stats() if self._started else {}
         with self._host.lock:
             dropped = dict(self._host.dropped())
-            links = sum(link.is_up for link in self._links.values())
+            up = [(link.rns, link.address) for link in self._links.values() if link.is_up]
+            links = len(up)
             links += self.edge.count_links() if self.edge is not None else 0
             rx_bytes, tx_bytes = self._host.rx_bytes, self._host.tx_bytes
         if rns.get("rxqdd"):
             dropped[DropReason.RNS_INBOUND] = int(rns["rxqdd"])
         rows = interface_rows(rns, self._configured)
-        return TransportStats(rx_bytes, tx_bytes, links, rows, dropped)
+        ignored = blackholed() if self._started else frozenset()
+        moving = transfer_rows(up)
+        return TransportStats(rx_bytes, tx_bytes, links, rows, dropped, moving, ignored)
 
     # What links, dialer and Reticulum's callbacks ask of the transport.
 
@@ -322,7 +350,13 @@ class RnsTransport:
         self._dialer.link_gone(link)
 
     def link_identified(self, link: MeshLink) -> None:
-        """Keep one identity from holding many links: the one longest silent goes. Lock held."""
+        """Keep one identity from holding many links: the one longest silent goes. Lock held.
+
+        An operator's link carries requests, which Reticulum answers; it is no link of the mesh.
+        """
+        if link.address in self._operators - self._host.permitted:
+            link.go_down(DownReason.HANDED_OVER)
+            return
         theirs = [
             each
             for each in self._links.values()

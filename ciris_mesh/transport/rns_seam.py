@@ -1,8 +1,9 @@
-"""The one module that touches Reticulum's API, which carries no types.
+"""The module that touches Reticulum's API, which carries no types.
 
 Everything else in this package sees Reticulum through the Protocols and functions here. They add
-types and names, no policy. None of these functions may be called with one of our locks held:
-Reticulum may call back from inside them. Written against rns 1.5.7.
+types and names, no policy (`rns_seam_control` does the same for operators' requests). None of these
+functions may be called with one of our locks held: Reticulum may call back from inside them.
+Written against rns 1.5.7.
 """
 
 from __future__ import annotations
@@ -141,6 +142,12 @@ def interface_stats() -> dict[str, Any]:
     """Reticulum's own counters, of the shared instance when there is one."""
     stats = RNS.Reticulum.get_instance().get_interface_stats()
     return stats if isinstance(stats, dict) else {}
+
+
+def blackholed() -> list[bytes]:
+    """Identity hashes that this machine's Reticulum was told to ignore."""
+    found = RNS.Reticulum.get_instance().get_blackholed_identities()
+    return list(found) if isinstance(found, dict) else []
 
 
 def create_destination(

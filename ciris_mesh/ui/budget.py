@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ciris_mesh.runtime.budget import BudgetStatus, InterfaceBudget, PeerOwed
+from ciris_mesh.ui.health import health_block
 from ciris_mesh.ui.tables import grid
-from ciris_mesh.ui.words import age, cut, printable, size
+from ciris_mesh.ui.words import age, count, cut, plain, printable, size
 
 _NAME_CHARS = 20
 _NUMBERS = ("used s", "of s", "own", "others", "owed", "sent in")
@@ -19,13 +20,15 @@ _HOUR_S = 3_600.0
 
 def budget_view(status: BudgetStatus) -> RenderableType:
     """Return the whole screen of `budget`."""
+    health = health_block(status.health, _fine(status))
     if not status.interfaces:
         head = "No radio interface here: nothing is limited."
-        return Group(Text(head), *_owed(status.owed), *_rest(status))
+        return Group(health, Text(), Text(head), *_owed(status.owed), *_rest(status))
     head = "Seconds on air within the last hour."
     if status.quiet:
         head += f" Quiet hours {status.quiet}: only removals."
-    parts: list[RenderableType] = [Text(head, "head"), interfaces_table(status.interfaces)]
+    table = interfaces_table(status.interfaces)
+    parts: list[RenderableType] = [health, Text(), Text(head, "head"), table]
     if not all(each.counted for each in status.interfaces):
         parts.append(Text("\n?: nothing is counted there yet.", "dim"))
     return Group(*parts, *_owed(status.owed), *_rest(status))
@@ -37,7 +40,7 @@ def interfaces_table(interfaces: Sequence[InterfaceBudget]) -> Table:
     for each in interfaces:
         over = each.limit_s is not None and each.used_s is not None and each.used_s > each.limit_s
         style = "bad" if over or not each.online else ""
-        name = cut(printable(each.name), _NAME_CHARS)
+        name = cut(plain(each.name), _NAME_CHARS)
         limit = "-" if each.limit_s is None else f"{each.limit_s:g}"
         if each.used_s is None:
             table.add_row(name, each.duty, "?", limit, "?", "?", "?", "?", style=style)
@@ -68,7 +71,7 @@ def owed_table(owed: Sequence[PeerOwed]) -> Table:
     for row in owed:
         table.add_row(
             printable(row.alias or row.peer),
-            printable(row.kind),
+            plain(row.kind),
             str(row.records),
             size(row.size_bytes),
             str(row.never_fits) if row.never_fits else "",
@@ -77,14 +80,19 @@ def owed_table(owed: Sequence[PeerOwed]) -> Table:
     return table
 
 
+def _fine(status: BudgetStatus) -> str:
+    if not status.interfaces:
+        return "no radio, so there is no duty to keep"
+    return f"{count(len(status.interfaces), 'radio')} within duty"
+
+
 def _owed(owed: Sequence[PeerOwed]) -> list[RenderableType]:
     return [Text(), owed_table(owed)] if owed else [Text("\nNothing waits for the radio.")]
 
 
 def _rest(status: BudgetStatus) -> list[RenderableType]:
-    lines = [Text(f"! {printable(line)}", "bad") for line in status.health]
-    lines += [Text(printable(line)) for line in status.advice]
+    lines = [Text(plain(line)) for line in status.advice]
     if status.counts:
         said = ", ".join(f"{name} {times}" for name, times in sorted(status.counts.items()))
-        lines.append(Text(printable(said), "dim"))
+        lines.append(Text(plain(said), "dim"))
     return [Text(), *lines] if lines else []

@@ -27,6 +27,7 @@ GROUPS: Final[tuple[Group, ...]] = (*NODE_GROUPS, *RECORD_GROUPS, *REGISTRY_GROU
 PREFIXES: Final[Mapping[str, str]] = {
     "frame_batch_": "A batch of coded records of a peer could not be read, and its link was closed",
     "batch_": "A batch of coded records could not be read",
+    "announce_": "An announce was passed over",
     "control_": "A request on this node's control socket was turned away",
     "frame_": "A frame of a peer could not be used, and its link was closed",
     "link_": "This node ended a link while getting to know the other end",
@@ -34,6 +35,7 @@ PREFIXES: Final[Mapping[str, str]] = {
     "penalty_": "A peer has to wait longer for its turn on the radio",
     "reconcile_": "An exchange of sketches with a peer went no further",
     "refused_": "The peer closed the link and said why",
+    "remote_": "An operator's request over Reticulum was turned away",
     "registry_": "A frame of a public registry node could not be used",
     "round_": "What a peer said in a round could not be used",
     "unserved_": "A peer asked for something this node did not send",

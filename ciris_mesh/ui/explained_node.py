@@ -100,6 +100,7 @@ NODE_GROUPS: Final = (
         "too_many_links": "More links than one identity, or all of them, may hold.",
         "stopped": "The node was stopped.",
         "closed": "This side hung up.",
+        "handed_over": "An operator asks over this link; it is no link of the mesh. | nothing.",
         "peer_closed": "The other side hung up.",
         "stalled": "A frame made no progress.",
         "refused": "A frame was more than the other side lets this node send. | ask its operator "
@@ -118,6 +119,10 @@ NODE_GROUPS: Final = (
         "side that refuses runs: ciris-mesh peer add INVITE.",
         "out_of_turn": "A message of the handshake at the wrong time. | " + _PEERS_FAULT,
         "no_common_version": "No frame version both speak. | update the older node.",
+        "ignored": "This node does not listen to that one: it is on the list of the ignored. | "
+        "see who is: ciris-mesh peers --candidates.",
+        "not_allowed": "Only strangers on the list of the allowed may knock here. | to let it: "
+        "ciris-mesh peer allow ADDRESS.",
         "not_identified": "A binding came before the link's identity.",
         "binding_malformed": "A binding that is none. | " + _PEERS_FAULT,
         "binding_of_another": "A binding of another address than the link's. | somebody shows a "
@@ -164,6 +169,8 @@ NODE_GROUPS: Final = (
         "batches_for_nothing": "A peer that sends batches nothing of which is of use.",
         "kind_not_served": "A kind this node or the peer does not keep. | nothing: see `kinds` in "
         "[node].",
+        "record_not_taken": "A record of a peer of which nothing is taken. | nothing: see the "
+        "direction in `peers PEER`.",
         "kind_refused_too_often": "A kind the peer does not serve, asked for again and again.",
         "no_coordinator": "A message for which there is no round any more. | nothing.",
         "no_peer": "The peer was removed meanwhile. | nothing.",
@@ -262,6 +269,8 @@ NODE_GROUPS: Final = (
         "internal": "A fault of the node's own. | report it, with the log.",
         "idle": "A client sent nothing for long.",
         "client_gone": "A client went away before its answer. | nothing.",
+        "busy": "It answers as many others as it does at a time. | try again.",
+        "replayed": "A request that acts came twice: the second was not obeyed. | nothing.",
         "no_resources": "The system had no threads or descriptors left. | look at what uses them: "
         "top.",
     }),
@@ -294,6 +303,10 @@ NODE_GROUPS: Final = (
         "| they announce, then write again.",
         "message_inbox_full": "More than 64 messages at once; the newest were not read.",
         "message_undelivered": "An answer or alert did not arrive. Alerts are tried again.",
+        "web_wrong_host": "A browser asked for the page under a name that is not this node's. | if "
+        "the name is yours: `names` in [web].",
+        "web_no_token": "Somebody asked for the page without its token.",
+        "web_too_many_pages": "More than eight pages were open at once.",
         "page_denied": "Somebody who is not on the list asked for the status page. | to let them: "
         "`allowed` in [page].",
     }),

@@ -16,8 +16,19 @@ from ciris_mesh.runtime.status import (
     NodeStatus,
     PeerStatus,
     RegistryStatus,
+    TransferStatus,
 )
-from ciris_mesh.ui.words import age, ascii_text, count, cut, instant, printable, short_id, size
+from ciris_mesh.ui.health import health_block
+from ciris_mesh.ui.words import (
+    age,
+    count,
+    cut,
+    instant,
+    plain,
+    printable,
+    short_id,
+    size,
+)
 
 #: KindFreshness.staleness when nothing is missing on either side.
 _IN_SYNC: Final = "in_sync"
@@ -25,6 +36,8 @@ _IN_SYNC: Final = "in_sync"
 #: What 80 columns leave for the last column of `records` beside two ids, a day and a short kind.
 _ABOUT_CHARS: Final = 30
 _SCORE_CHARS: Final = 10
+_BAR_CHARS: Final = 16
+_PEER_CHARS: Final = 14
 #: Of the kinds with names too long for a line of 80 columns; `--wide` has them whole.
 _SHORT_KINDS: Final = {
     "location_proof": "location",
@@ -73,7 +86,10 @@ def grid(*columns: str, right: Sequence[str] = ()) -> Table:
 
 def status_view(status: NodeStatus) -> RenderableType:
     """Return the whole screen of `status`."""
-    parts: list[RenderableType] = [_header(status), _health(status.health)]
+    fine = f"{count(len(status.peers), 'peer')}, nothing to complain of"
+    parts: list[RenderableType] = [health_block(status.health, fine), Text(), _header(status)]
+    if status.transfers:
+        parts += [Text(), transfers_table(status.transfers)]
     if status.peers:
         parts += [Text(), peers_table(status.peers)]
     else:
@@ -93,18 +109,30 @@ def status_view(status: NodeStatus) -> RenderableType:
 
 def _header(status: NodeStatus) -> Text:
     return Text.assemble(
-        (printable(status.key_id), "head"),
+        (plain(status.key_id), "head"),
         f"\nciris-mesh {status.version}, up {age(status.uptime_s)}, "
-        f"clock {printable(status.clock)}, {size(status.rss_bytes)} in memory\n"
+        f"clock {plain(status.clock)}, {size(status.rss_bytes)} in memory\n"
         f"waiting for other records: {status.deferred}, first contact: {status.first_contact}, "
         f"refusals remembered: {status.refused_remembered}",
     )
 
 
-def _health(problems: Sequence[str]) -> Text:
-    if not problems:
-        return Text("healthy", "good")
-    return Text("\n").join(Text(f"! {printable(line)}", "bad") for line in problems)
+def transfers_table(transfers: Iterable[TransferStatus]) -> Table:
+    """Return one line per transfer under way: a bar, how much, how fast, how long still."""
+    numbers = ("bytes", "rate", "left")
+    table = grid("transfer", "", *numbers, right=numbers)
+    for row in transfers:
+        share = row.done_bytes / row.total_bytes if row.total_bytes else 0.0
+        done = round(_BAR_CHARS * min(1.0, share))
+        arrow = "from" if row.direction == "in" else "to"
+        table.add_row(
+            f"{arrow} {cut(printable(row.peer), _PEER_CHARS)}",
+            f"[{'#' * done}{'.' * (_BAR_CHARS - done)}]",
+            f"{size(row.done_bytes)} of {size(row.total_bytes)}",
+            f"{size(round(row.rate_bytes_s))}/s",
+            "?" if row.left_s is None else age(row.left_s),
+        )
+    return table
 
 
 def peers_table(peers: Iterable[PeerStatus]) -> Table:
@@ -114,7 +142,7 @@ def peers_table(peers: Iterable[PeerStatus]) -> Table:
         state = f"{peer.state}: {peer.reason}" if peer.reason else peer.state
         table.add_row(
             printable(peer.alias or peer.key_id),
-            printable(state),
+            plain(state),
             peer.medium,
             age(peer.last_heard_s),
             _missing(peer.missing, in_sync=_is_in_sync(peer)),
@@ -193,7 +221,7 @@ def interfaces_table(interfaces: Iterable[InterfaceStatus]) -> Table:
     table = grid("interface", "over", "state", "received", "sent", right=("received", "sent"))
     for row in interfaces:
         table.add_row(
-            printable(row.name),
+            plain(row.name),
             row.medium,
             "up" if row.online else "down",
             size(row.rx_bytes),
@@ -207,7 +235,7 @@ def drops_table(drops: Mapping[str, int]) -> Table:
     """Return what was turned away, and how often."""
     table = grid("turned away", "times", right=("times",))
     for reason, times in sorted(drops.items()):
-        table.add_row(printable(reason), str(times))
+        table.add_row(plain(reason), str(times))
     return table
 
 
@@ -225,8 +253,8 @@ def records_table(rows: Iterable[RecordRow], *, wide: bool = False) -> Table:
         table.add_row(
             row.envelope_id if wide else short_id(row.envelope_id),
             instant(row.seq)[: 16 if wide else 10],
-            printable(kind),
-            printable(", ".join(row.signers) if wide else _first_of(row.signers)),
+            plain(kind),
+            plain(", ".join(row.signers) if wide else _first_of(row.signers)),
             _about(row, wide=wide),
         )
     return table
@@ -243,11 +271,11 @@ def _about(row: RecordRow, *, wide: bool) -> str:
     target = row.target or row.subject
     words = (shelf, row.type, target if wide else short_id(target))
     start = " ".join(filter(None, words)) + " "
-    said = ascii_text(printable(row.says))
+    said = plain(row.says)
     score = row.score if wide else cut(row.score, _SCORE_CHARS)
     # What a score is of can be guessed from its beginning; the score itself cannot.
     room = _ABOUT_CHARS - len(start) - len(score)
-    line = ascii_text(printable(start)) + (said if wide else cut(said, max(2, room))) + score
+    line = plain(start) + (said if wide else cut(said, max(2, room))) + score
     return line.rstrip() if wide else cut(line.rstrip(), _ABOUT_CHARS)
 
 
@@ -272,5 +300,5 @@ def pairs(rows: Iterable[tuple[str, str]]) -> Table:
     table.add_column(style="head", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, printable(value))
+        table.add_row(name, plain(value))
     return table

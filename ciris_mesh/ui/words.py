@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import textwrap
 from datetime import UTC, datetime
 from typing import Any, Final
+
+#: What a terminal in the field shows of a line.
+LINE_COLUMNS: Final = 80
 
 #: Eight characters and "..": as many digits of a hash tell a few thousand records apart.
 SHORT_ID_CHARS: Final = 10
@@ -57,6 +61,11 @@ def ascii_text(text: str) -> str:
     return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
+def plain(text: str) -> str:
+    """Return what others wrote as one line of printable ASCII."""
+    return ascii_text(printable(text))
+
+
 def cut(text: str, chars: int) -> str:
     """Return `text` in at most `chars` characters, ending in ".." when it was longer."""
     return text if len(text) <= chars else f"{text[: chars - 2]}.."
@@ -65,6 +74,14 @@ def cut(text: str, chars: int) -> str:
 def short_id(text: str) -> str:
     """Return the beginning of an id: enough to tell apart and to ask for."""
     return cut(text, SHORT_ID_CHARS)
+
+
+def wrapped(text: str) -> str:
+    """Return `text` in lines of at most 80 columns; names and ids stay whole, however long."""
+    return "\n".join(
+        textwrap.fill(line, LINE_COLUMNS, break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
 
 
 def json_lines(text: str) -> str:

@@ -6,10 +6,12 @@ import json
 import stat
 from pathlib import Path
 
+import configobj
 import pytest
 from click.testing import CliRunner
 
 from ciris_mesh.cli.commands import cli
+from ciris_mesh.radio.profiles import profile
 from ciris_mesh.runtime.config import load_config
 from ciris_mesh.runtime.home import Home, find_home
 from ciris_mesh.runtime.invite import parse_invite
@@ -49,6 +51,32 @@ def test_init_remembers_the_reticulum_directory(tmp_path: Path) -> None:
     arguments = ["--rnsconfig", str(tmp_path / "rns"), "--config", str(sh_home)]
     CliRunner().invoke(cli, [*arguments, "init", "--name", "alice"])
     assert load_config(Home(sh_home).config).reticulum.config_dir == tmp_path / "rns"
+
+
+@pytest.mark.parametrize("role", ["field", "gateway", "leaf", "hub"])
+def test_init_prints_what_suits_a_role_and_writes_it_nowhere(tmp_path: Path, role: str) -> None:
+    rns = tmp_path / "reticulum"
+    rns.mkdir()
+    (rns / "config").write_text("[interfaces]\n")
+    options = ["--config", str(tmp_path / "home"), "--rnsconfig", str(rns)]
+    result = CliRunner().invoke(cli, [*options, "init", "--name", "alice", "--role", role])
+    assert result.exit_code == 0, result.output
+    assert profile(role).text in result.stdout
+    assert "nothing was written" in result.stderr
+    assert (rns / "config").read_text() == "[interfaces]\n"
+    assert not (tmp_path / "home" / "reticulum").exists()
+    tau_s = load_config(tmp_path / "home" / "config").rounds.tau_partial_s
+    assert tau_s == (21_600 if role == "field" else 300)
+
+
+def test_init_json_has_the_block_of_a_role(tmp_path: Path) -> None:
+    arguments = ["init", "--name", "alice", "--json", "--config", str(tmp_path / "home")]
+    answer = json.loads(CliRunner().invoke(cli, [*arguments, "--role", "gateway"]).stdout)
+    assert answer["role"] == "gateway"
+    block = configobj.ConfigObj(answer["reticulum"].splitlines())
+    assert block["reticulum"]["enable_transport"] == "Yes"
+    modes = {each["type"]: each["mode"] for each in block["interfaces"].values()}
+    assert modes == {"RNodeInterface": "internal", "TCPClientInterface": "boundary"}
 
 
 def test_init_never_overwrites(tmp_path: Path) -> None:

@@ -96,7 +96,9 @@ def test_what_is_signed_is_what_was_shown_with_signer_and_size(node: TakingNode,
     kind, arguments = VERBS[verb]
     result = node.sh.run(*arguments, "--yes")
     assert result.stdout == f"{node.last.envelope_id}\n"
-    first = result.stderr.splitlines()[0]
+    title = result.stderr[: result.stderr.index("\n{")].splitlines()
+    assert all(len(line) <= 80 for line in title)
+    first = " ".join(title)
     assert first.startswith(f"To be signed by {key_of(node.sh).key_id} as {kind.value}, ")
     assert f" {len(node.last.envelope)} bytes with 1 signature:" in first
     assert previewed(result.stderr) == columns(node.last.record, kind)

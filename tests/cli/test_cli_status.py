@@ -33,6 +33,8 @@ ANSWER: dict[str, Any] = {
     "rss_bytes": 1,
     "clock_source": "ntp",
     "written_bytes": 4096,
+    "transfers": [],
+    "registries": [],
 }
 
 
@@ -50,7 +52,8 @@ def test_json_is_what_the_node_said_and_that_it_runs(sh: Shell) -> None:
 def test_tables(sh: Shell) -> None:
     with answering(sh.home, {"status": lambda _: ANSWER}):
         text = sh.ok("status")
-    assert text.startswith("alice-abcdefghijklmnop\nciris-mesh 9.9, up 7 s")
+    assert text.startswith("# Health\n+ healthy: ")
+    assert "\n\nalice-abcdefghijklmnop\nciris-mesh 9.9, up 7 s" in text
     assert "No peers yet" in text
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -549,16 +549,16 @@ class Meanwhile:
     def __init__(
         self, directory: DirectoryCore, monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]
     ) -> None:
-        self._judge = directory._admission.judge
+        self._judge = directory._admission.judge_all
         self._then: Callable[[], object] | None = then
-        monkeypatch.setattr(directory._admission, "judge", self)
+        monkeypatch.setattr(directory._admission, "judge_all", self)
 
-    def __call__(self, what: Candidate, now_ms: int) -> Judgement:
-        judgement = self._judge(what, now_ms)
+    def __call__(self, asked: Sequence[Candidate], now_ms: int) -> list[Judgement]:
+        judged = self._judge(asked, now_ms)
         if self._then is not None:
             then, self._then = self._then, None
             then()
-        return judgement
+        return judged
 
 
 def test_a_key_that_arrives_meanwhile_is_not_waited_for(

@@ -13,7 +13,6 @@ from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
 from ciris_mesh.directory.buckets import digest_of
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.peermemory import UNSERVED_FIRST_S
-from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 from support import forge
 from support.keys import alice, bob
@@ -47,8 +46,8 @@ class World:
         )
 
     def comes(self, *raws: bytes, peer: str = HUB, kind: EnvelopeKind = K.FAMILY) -> list[bytes]:
-        self.bridge.apply(peer, kind, raws, now_ms=AT_MS)
-        return [parse_envelope(kind, raw).envelope_id for raw in raws]
+        verdicts = self.bridge.apply(peer, kind, raws, now_ms=AT_MS)
+        return [one for it in verdicts if (one := self.bridge.id_of(peer, it)) is not None]
 
     def view(self, peer: str = HUB, kind: EnvelopeKind = K.FAMILY) -> frozenset[bytes]:
         ids = self.bridge.view_ids(peer, kind)

@@ -6,7 +6,7 @@ Time says little on a busy machine; work does not depend on it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,11 +51,11 @@ class Work:
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     done = Work()
-    judge = Admission.judge
+    judge_all = Admission.judge_all
 
-    def judging(self: Admission, what: Candidate, now_ms: int) -> Judgement:
-        done.judged[what.kind] += 1
-        return judge(self, what, now_ms)
+    def judging(self: Admission, asked: Sequence[Candidate], now_ms: int) -> list[Judgement]:
+        done.judged.update(what.kind for what in asked)
+        return judge_all(self, asked, now_ms)
 
     def looking(envelope: Envelope) -> str | None:
         done.looked_at += 1
@@ -69,7 +69,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
         done.rosters_read += 1
         return rosters.read_group(envelope)
 
-    monkeypatch.setattr(Admission, "judge", judging)
+    monkeypatch.setattr(Admission, "judge_all", judging)
     monkeypatch.setattr(admission, "one_spelling_problem", looking)
     monkeypatch.setattr(checks, "verify_hybrid", verifying)
     monkeypatch.setattr(groups, "read_group", reading)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ciris_mesh.directory import offers
-from ciris_mesh.directory.base import OWN, RowHead
+from ciris_mesh.directory.base import OWN, RowHead, StoredRow
+from ciris_mesh.directory.buckets import digest_of
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.offers import Offers
 from ciris_mesh.directory.scoping import part_of
@@ -49,6 +50,11 @@ class Shelf:
         assert verdict.outcome.is_held, verdict
         return parse_envelope(kind, raw).envelope_id
 
+    def row(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow:
+        row = self.directory.get(kind, envelope_id)
+        assert row is not None
+        return row
+
     def river(self) -> bytes:
         return self.put(K.COMMUNITY, author(K.COMMUNITY, RIVER, alice(), at_ms=AT_MS))
 
@@ -86,8 +92,8 @@ def test_what_ended_thirty_days_before_the_day_is_in_and_before_that_is_out(shel
     assert shelf.ids(K.ATTESTATION, Terms(day=TODAY)) == {kept, endless}
     assert shelf.ids(K.ATTESTATION, Terms(day=TODAY - 1)) == {kept, old, endless}
     assert shelf.ids(K.ATTESTATION, Terms()) == {kept, old, endless}, "without a day nothing is out"
-    assert not shelf.offers.holds(Terms(day=TODAY), K.ATTESTATION, old)
-    assert shelf.offers.holds(Terms(day=TODAY - 1), K.ATTESTATION, old)
+    assert not shelf.offers.holds(Terms(day=TODAY), shelf.row(K.ATTESTATION, old))
+    assert shelf.offers.holds(Terms(day=TODAY - 1), shelf.row(K.ATTESTATION, old))
 
 
 def test_what_a_compared_record_relies_on_stays_however_old(shelf: Shelf) -> None:
@@ -121,7 +127,7 @@ def test_a_community_is_its_rosters_its_members_and_what_concerns_them(shelf: Sh
     assert shelf.ids(K.IDENTITY_OCCURRENCE, OF_RIVER) == {in_[1]}
     assert len(shelf.ids(K.KEY, OF_RIVER)) == 2
     assert shelf.ids(K.FAMILY, OF_RIVER) == frozenset()
-    assert not shelf.offers.holds(OF_RIVER, K.ATTESTATION, out[0])
+    assert not shelf.offers.holds(OF_RIVER, shelf.row(K.ATTESTATION, out[0]))
 
 
 def test_who_is_trusted_no_more_is_offered_no_more_and_is_held_beside(shelf: Shelf) -> None:
@@ -220,3 +226,23 @@ def test_a_removal_brings_the_rosters_of_its_group_into_trust(shelf: Shelf) -> N
 def test_the_scope_of_no_community_anybody_knows_is_empty(shelf: Shelf) -> None:
     part = part_of(shelf.directory, Scope("communities", ("nobody-here",)))
     assert not any(part.values())
+
+
+@pytest.mark.parametrize("terms", [Terms(), Terms(day=TODAY), OF_RIVER, Terms(frozenset({TRUST}))])
+def test_under_copy_ids_the_same_rows_are_offered(shelf: Shelf, terms: Terms) -> None:
+    shelf.river()
+    long_ago = AT_MS - 90 * DAY_MS
+    ended = {"valid_until": from_unix_ms(long_ago + DAY_MS)}
+    for one in (alice(), bob()):
+        shelf.put(K.LOCATION_PROOF, sample(K.LOCATION_PROOF, one))
+        given = columns(K.LOCATION_PROOF, one.key_id, 1, long_ago) | ended
+        shelf.put(K.LOCATION_PROOF, author(K.LOCATION_PROOF, given, one, at_ms=long_ago))
+    shelf.trusted -= {bob().key_id}
+    for kind in (K.COMMUNITY, K.LOCATION_PROOF):
+        plain, named = (shelf.offers.of(kind, terms, by_copy=one) for one in (False, True))
+        assert named.ids == {shelf.row(kind, one).copy_id for one in plain.ids}
+        assert named.digest == digest_of(named.ids)
+        assert all(shelf.offers.holds(terms, shelf.row(kind, one)) for one in plain.ids)
+        beside = shelf.offers.beside(kind, terms, plain, at_most=9)
+        names = shelf.offers.beside(kind, terms, named, at_most=9, by_copy=True)
+        assert names == {shelf.row(kind, one).copy_id for one in beside}

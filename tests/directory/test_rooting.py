@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import pytest
@@ -227,13 +227,13 @@ def test_what_waits_for_a_steward_is_asked_again_only_for_one(
 ) -> None:
     admit(directory, *(key_record(name) for name in ("alice", "bob", "carol")), STEWARD)
     judged: list[EnvelopeKind] = []
-    judge = Admission.judge
+    judge_all = Admission.judge_all
 
-    def counting(self: Admission, what: Candidate, now_ms: int) -> Judgement:
-        judged.append(what.kind)
-        return judge(self, what, now_ms)
+    def counting(self: Admission, asked: Sequence[Candidate], now_ms: int) -> list[Judgement]:
+        judged.extend(what.kind for what in asked)
+        return judge_all(self, asked, now_ms)
 
-    monkeypatch.setattr(Admission, "judge", counting)
+    monkeypatch.setattr(Admission, "judge_all", counting)
     columns = {
         "attested_key_id": carol().key_id,
         "attestation_type": "scores",

@@ -33,6 +33,7 @@ from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.rules.table import judge_content
 from ciris_mesh.records.timestamps import from_unix_ms
 from support import forge
+from support.copies import copies_held
 from support.federation import TRUST, federation
 from support.keys import alice, bob, key
 from support.records import AT_MS, columns, sample, trust_in
@@ -106,7 +107,7 @@ _sources = st.sampled_from([PEER, Source("peer", "relay"), IMPORT, OWN])
 def assert_expected(directory: DirectoryCore) -> None:
     for kind, ids in expected().items():
         assert {ref.envelope_hash for ref in directory.holdings(kind)} == ids.keys(), kind
-        assert directory.digest(kind) == digest_of(ids)
+        assert directory.digest(kind) == digest_of(copies_held(directory, kind))
         for envelope_id, signers in ids.items():
             row = directory.get(kind, envelope_id)
             assert row is not None
@@ -555,15 +556,15 @@ def test_what_comes_between_judging_and_waiting_is_not_missed(
 ) -> None:
     directory = open_directory(trust=trust_in(alice()))
     put(directory, (K.KEY, sample(K.KEY, alice())))
-    judge = directory._admission.judge
+    judge = directory._admission.judge_all
 
-    def judge_slowly(what: Candidate, now_ms: int) -> Judgement:
-        judgement = judge(what, now_ms)
-        monkeypatch.setattr(directory._admission, "judge", judge)
+    def judge_slowly(asked: Sequence[Candidate], now_ms: int) -> list[Judgement]:
+        judged = judge(asked, now_ms)
+        monkeypatch.setattr(directory._admission, "judge_all", judge)
         put(directory, (K.FAMILY, sample(K.FAMILY, alice())))
-        return judgement
+        return judged
 
-    monkeypatch.setattr(directory._admission, "judge", judge_slowly)
+    monkeypatch.setattr(directory._admission, "judge_all", judge_slowly)
     removal = sample(K.FAMILY_MEMBERSHIP_REVOCATION, alice())
     assert put(directory, (K.FAMILY_MEMBERSHIP_REVOCATION, removal)) == [Outcome.ADMITTED]
     assert directory.pools().deferred == 0

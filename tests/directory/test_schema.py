@@ -11,6 +11,7 @@ import pytest
 
 from ciris_mesh.directory import schema, sqlite
 from ciris_mesh.directory.base import Source
+from ciris_mesh.directory.buckets import bucket_digest, digest_of
 from ciris_mesh.directory.dbfile import APPLICATION_ID, connect
 from ciris_mesh.directory.schema import BACKUPS_KEPT, MIGRATIONS, Migration, back_up, migrate
 from ciris_mesh.directory.sqlite import SqliteDirectory
@@ -20,6 +21,7 @@ from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.names import ALL_REVOCATIONS, name
 from ciris_mesh.records.tokens import key_token
+from support.copies import copies_held
 from support.keys import alice, bob
 from support.records import AT_MS, columns, sample
 
@@ -144,6 +146,26 @@ def test_what_had_ended_in_version_5_is_found_by_its_day(path: Path) -> None:
         ids = frozenset({parse_envelope(K.ATTESTATION, raw).envelope_id})
         assert directory.ended(K.ATTESTATION, 20_456, tuple(K)) == ids
         assert directory.ended(K.ATTESTATION, 20_455, tuple(K)) == frozenset(), "that day it counts"
+    finally:
+        directory.close()
+
+
+def test_digests_of_version_6_are_counted_again_with_who_signed(path: Path) -> None:
+    directory = SqliteDirectory(path)
+    for kind, raw in ((K.KEY, sample(K.KEY, alice())), (K.FAMILY, sample(K.FAMILY, alice()))):
+        directory.admit(kind, raw, PEER, now_ms=AT_MS)
+    (family,) = directory.holdings(K.FAMILY)
+    whole = directory.digest(K.FAMILY)
+    directory.close()
+    connection = connect(path, read_only=False)
+    old = bucket_digest([family.envelope_hash])
+    connection.execute("UPDATE bucket SET digest = ? WHERE kind = 5", (old.digest,))
+    connection.execute("DELETE FROM migration WHERE version >= 7")
+    connection.execute("PRAGMA user_version = 6")
+    connection.close()
+    directory = SqliteDirectory(path)
+    try:
+        assert directory.digest(K.FAMILY) == whole == digest_of(copies_held(directory, K.FAMILY))
     finally:
         directory.close()
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ciris_mesh.records import timestamps
 from ciris_mesh.records.timestamps import (
     ceg,
     from_unix_ms,
@@ -145,3 +146,39 @@ def test_normalizing_twice_changes_nothing(text: str) -> None:
     except ValueError:
         return
     assert normalize(once) == once
+
+
+SHAPES = st.one_of(
+    st.from_regex(r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\.[0-9]{3})?Z"),
+    st.from_regex(r".{4}-.{2}-.{2}T.{2}:.{2}:.{2}(\..{3})?Z", fullmatch=True),
+    st.datetimes().map(lambda it: it.isoformat(timespec="seconds") + "Z"),
+    st.datetimes().map(lambda it: it.isoformat(timespec="milliseconds") + "Z"),
+    st.sampled_from(
+        [
+            "2026-06-10T24:00:00Z",
+            "2026-06-10T23:59:60Z",
+            "0000-01-01T00:00:00Z",
+            "2026-02-29T00:00:00Z",
+            "2026-06-10T12:00:00,500Z",
+            "2026-W01-1T12:00:00.000Z",
+            "2026-06-10T12:00:00.000Z",
+        ]
+    ),
+)
+
+
+@given(SHAPES)
+def test_the_short_way_reads_what_the_arithmetic_reads(text: str) -> None:
+    """Whatever the standard library of some Python accepts besides."""
+    try:
+        expected = timestamps._parse(text)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"time|day"):
+            to_unix_ns(text)
+        with pytest.raises(ValueError, match=r"time|day"):
+            normalize(text)
+        return
+    seconds, fraction_ns, is_leap = expected
+    assert to_unix_ns(text) == (seconds + is_leap) * 10**9 + fraction_ns
+    whole = timestamps._date_and_clock(seconds, is_leap=is_leap)
+    assert normalize(text) == f"{whole}{timestamps._shortest_fraction(fraction_ns)}Z"

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from ciris_mesh.errors import ConfigError, OperatorError
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime import peerbook
+from ciris_mesh.runtime.direction import Direction
 from ciris_mesh.runtime.keyids import suffix
 from ciris_mesh.runtime.peerbook import Peer, PeerBook
 
@@ -54,8 +56,8 @@ def test_peers_survive_a_restart_in_order(path: Path) -> None:
 
 
 peers = st.builds(
-    lambda name, fingerprint, address, alias, kinds, at: Peer(
-        f"{name}-{suffix(fingerprint)}", fingerprint, address, alias, kinds, at
+    lambda name, fingerprint, address, *more: Peer(
+        f"{name}-{suffix(fingerprint)}", fingerprint, address, *more
     ),
     st.from_regex(r"[a-z0-9][a-z0-9-]{0,31}", fullmatch=True),
     st.binary(min_size=32, max_size=32),
@@ -63,6 +65,9 @@ peers = st.builds(
     st.text(st.characters(categories=("L", "N")), max_size=64),
     st.frozensets(st.sampled_from(EnvelopeKind)),
     st.integers(0, 2**53),
+    st.sampled_from(Direction),
+    st.text(st.characters(categories=("L", "N", "P")), max_size=500),
+    st.booleans(),
 )
 
 
@@ -116,7 +121,7 @@ def test_two_peers_never_share_an_address(path: Path) -> None:
 def test_no_name_leads_to_two_peers(path: Path, alias: str) -> None:
     book = full(path)
     with pytest.raises(OperatorError, match="belongs to the peer"):
-        book.set_alias(BOB.key_id, alias)
+        book.change(BOB.key_id, alias=alias)
     with pytest.raises(OperatorError, match="belongs to the peer"):
         book.add(peer("carol", 3, alias=alias))
     assert book.get(BOB.key_id) == BOB
@@ -130,12 +135,50 @@ def test_an_id_that_is_an_alias_here_is_refused(path: Path) -> None:
 
 def test_aliases_can_be_set_and_taken_away(path: Path) -> None:
     book = full(path)
-    assert book.set_alias(BOB.key_id, "ship").name == "ship"
+    assert book.change(BOB.key_id, alias="ship").name == "ship"
     assert book.find("ship").key_id == BOB.key_id
     assert PeerBook.load(path).find("ship").key_id == BOB.key_id
-    assert book.set_alias(BOB.key_id, "").name == BOB.key_id
+    assert book.change(BOB.key_id, alias="").name == BOB.key_id
     with pytest.raises(OperatorError, match="no peer has"):
-        book.set_alias("nobody", "x")
+        book.change("nobody", alias="x")
+
+
+def test_what_is_decided_about_a_peer_is_kept_apart_from_who_it_is(path: Path) -> None:
+    book = full(path)
+    changed = book.change(BOB.key_id, direction=Direction.SEND, note="on the roof", bootstrap=True)
+    assert PeerBook.load(path).get(BOB.key_id) == changed
+    assert (changed.key_id, changed.fingerprint) == (BOB.key_id, BOB.fingerprint)
+    again = book.add(Peer(BOB.key_id, BOB.fingerprint, b"\x55" * 16))
+    assert again == replace(changed, address=b"\x55" * 16)
+    with pytest.raises(AssertionError, match="from invites alone"):
+        book.change(BOB.key_id, address=bytes(16))
+
+
+def test_a_bootstrap_peer_is_not_removed_by_accident(path: Path) -> None:
+    book = full(path)
+    book.change(ALICE.key_id, bootstrap=True)
+    with pytest.raises(OperatorError, match=r"home is a bootstrap peer.*--even-bootstrap"):
+        book.remove(ALICE.key_id)
+    assert book.get(ALICE.key_id) is not None
+    assert book.remove(ALICE.key_id, even_bootstrap=True).key_id == ALICE.key_id
+
+
+def test_a_book_of_the_first_schema_is_read_and_written_anew(path: Path) -> None:
+    row = {
+        "key_id": ALICE.key_id,
+        "fingerprint": ALICE.fingerprint.hex(),
+        "address": ALICE.address.hex(),
+        "alias": "home",
+        "kinds": "all",
+        "added_at_ms": 17,
+    }
+    path.write_text(json.dumps({"schema": 1, "peers": [row]}))
+    path.chmod(0o600)
+    book = PeerBook.load(path)
+    assert book.peers() == (ALICE,)
+    book.add(BOB)
+    assert json.loads(path.read_text())["schema"] == 2
+    assert PeerBook.load(path).peers() == (ALICE, BOB)
 
 
 def test_removed_peers_are_gone(path: Path) -> None:
@@ -207,7 +250,19 @@ def damaged_books() -> list[bytes]:
         "kinds": "all",
         "added_at_ms": 0,
     }
+    newer = {**good, "direction": "both", "note": "", "bootstrap": False}
+    new_rows: list[Any] = [
+        good,
+        {**newer, "direction": "up"},
+        {**newer, "direction": None},
+        {**newer, "note": 5},
+        {**newer, "note": "two\nlines"},
+        {**newer, "bootstrap": "no"},
+        {**newer, "bootstrap": 1},
+        {**newer, "more": 1},
+    ]
     rows: list[Any] = [
+        newer,
         {**good, "fingerprint": "00"},
         {**good, "address": "zz" * 16},
         {**good, "kinds": ["no_kind"]},
@@ -223,6 +278,7 @@ def damaged_books() -> list[bytes]:
         5,
     ]
     books: list[Any] = [{"schema": 1, "peers": [row]} for row in rows]
+    books += [{"schema": 2, "peers": [row]} for row in new_rows]
     books += [{"schema": 1, "peers": [good, good]}, {"schema": 1}, {"schema": 1, "peers": {}}]
     books += [{"peers": []}, [], 5, None, {"schema": "1", "peers": []}, {"schema": 0, "peers": []}]
     return [json.dumps(book).encode() for book in books] + [
@@ -245,7 +301,7 @@ def test_a_damaged_book_is_an_error_and_never_an_empty_book(path: Path, data: by
 
 
 def test_a_newer_book_asks_for_an_upgrade(path: Path) -> None:
-    path.write_text('{"schema": 2, "people": []}')
+    path.write_text('{"schema": 3, "people": []}')
     path.chmod(0o600)
     with pytest.raises(ConfigError, match="newer ciris-mesh"):
         PeerBook.load(path)

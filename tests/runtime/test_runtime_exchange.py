@@ -17,7 +17,7 @@ from ciris_mesh.runtime.node import Node
 from ciris_mesh.wire.mesh import Digests
 from ciris_mesh.wire.messages import Deliver, Diff, EnvelopeRef, Fetch, Summary
 from support.keys import key
-from support.mesh import NOW_MS, Mesh, ScriptedPeer, address, collect, held, settle
+from support.mesh import NOW_MS, Mesh, ScriptedPeer, address, collect, compared, held, settle
 from support.records import AT_MS, sample
 from support.waiting import wait_until
 
@@ -52,7 +52,7 @@ def agree(bob: ScriptedPeer, node: Node) -> None:
     bob.mesh.clock.leap(CADENCE_S)
     while node.handle.waiting_for():
         bob.hear(Digests)
-        bob.say(bob.digests(dict(held(node)), reply=True))
+        bob.say(bob.digests(compared(node), reply=True))
         settle(node)
 
 
@@ -97,7 +97,7 @@ def test_a_comparison_of_the_peer_is_answered_and_puts_off_our_own(
     agree(bob, alice)
     for _ in range(6):
         mesh.clock.leap(CADENCE_S / 2)
-        bob.say(bob.digests(dict(held(alice)), reply=False))
+        bob.say(bob.digests(compared(alice), reply=False))
         bob.hear_reply()
         settle(alice)
         assert bob.heard_nothing()
@@ -448,22 +448,22 @@ def test_records_of_signers_nobody_trusts_here_are_never_offered_or_served(
     assert eves in held(alice)[FAMILY]
     mine = mesh.put("alice", FAMILY)
     bob.say(Summary(FAMILY, ()))
-    assert [ref.envelope_hash for ref in bob.hear(Summary).refs] == [mine]
-    bob.hear(Diff)
-    assert eves is not None
-    bob.say(Fetch(FAMILY, (eves,)), Diff(FAMILY, (eves, mine)))
-    assert bob.hear(Deliver).envelopes == ()
     row = alice.get(FAMILY, mine)
     assert row is not None
+    assert [ref.envelope_hash for ref in bob.hear(Summary).refs] == [row.copy_id]
+    bob.hear(Diff)
+    assert eves is not None
+    bob.say(Fetch(FAMILY, (eves,)), Diff(FAMILY, (eves, row.copy_id)))
+    assert bob.hear(Deliver).envelopes == ()
     assert bob.hear(Deliver).envelopes == (row.envelope,)
 
 
 def test_a_peers_digest_does_not_depend_on_what_it_may_not_see(
     mesh: Mesh, alice: Node, bob: ScriptedPeer
 ) -> None:
-    visible = held(alice)
+    visible = compared(alice)
     imported = Source("import")
     alice.directory.admit(KEY, mesh.key_record("eve"), imported, now_ms=NOW_MS)
     alice.directory.admit(FAMILY, sample(FAMILY, key("eve")), imported, now_ms=NOW_MS)
-    bob.say(bob.digests(dict(visible), reply=False))
-    assert bob.hear_reply().entries == bob.digests(dict(visible), reply=True).entries
+    bob.say(bob.digests(visible, reply=False))
+    assert bob.hear_reply().entries == bob.digests(visible, reply=True).entries

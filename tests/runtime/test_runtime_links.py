@@ -10,12 +10,12 @@ import pytest
 from ciris_mesh.protocol.limits import CADENCE_S, NO_PROGRESS_TIMEOUT_S
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime import links
-from ciris_mesh.runtime.links import (
+from ciris_mesh.runtime.node import Node
+from ciris_mesh.runtime.strangers import (
     REFUSAL_LINGER_S,
     UNATTRIBUTED_ENVELOPES_MAX,
     UNATTRIBUTED_FRAMES_MAX,
 )
-from ciris_mesh.runtime.node import Node
 from ciris_mesh.transport.base import FrameReceived, LinkDown, LinkId, LinkIdentified
 from ciris_mesh.wire.frame import FRAME_BYTES_MAX, MAGIC
 from ciris_mesh.wire.mesh import BindingWanted, Digests, Hello, Refusal

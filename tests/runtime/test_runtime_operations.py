@@ -17,9 +17,10 @@ from ciris_mesh.runtime.budget import BudgetStatus, RadioBudget
 from ciris_mesh.runtime.clock import BUILD_DATE_MS, ManualClock
 from ciris_mesh.runtime.config import parse_config
 from ciris_mesh.runtime.invite import make_invite
-from ciris_mesh.runtime.operations import READ_OPS, ROWS_MAX, Operations, peer_config
+from ciris_mesh.runtime.operations import READ_OPS, ROWS_MAX, Operations
 from ciris_mesh.runtime.peerbook import Peer as BookPeer
 from ciris_mesh.runtime.peerbook import PeerBook
+from ciris_mesh.runtime.peeroperations import peer_config
 from ciris_mesh.runtime.status import NodeStatus, PeerStatus
 from support.keys import key
 from support.mesh import Mesh, address
@@ -304,3 +305,113 @@ def test_a_bad_request_gets_one_line_that_says_what_is_wrong(
         desk.ask(operation, **arguments)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+# --- strangers and decisions ----------------------------------------------------------------------
+
+
+def test_a_node_that_was_met_is_added_by_its_address(desk: Desk) -> None:
+    other = desk.mesh.node("bob")
+    other.start()
+    where = address("bob").hex()
+    with pytest.raises(OperatorError, match="did not show its key"):
+        desk.ask("peer_add", address=where)
+    assert desk.ask("meet", address=where) == {"address": where}
+
+    def is_known() -> bool:
+        (row,) = desk.ask("candidates").candidates
+        return bool(row.key_id == key("bob").key_id)
+
+    wait_until(is_known, "bob shows his key")
+    (row,) = desk.ask("candidates").candidates
+    assert row.fingerprint == key("bob").public.fingerprint.hex()
+    added = desk.ask("peer_add", address=where, alias="bob", direction="send", bootstrap=True)
+    assert (added.key_id, added.direction, added.bootstrap) == (key("bob").key_id, "send", True)
+    assert desk.book.peers()[0].fingerprint == key("bob").public.fingerprint
+    assert desk.ask("candidates").candidates == ()
+    with pytest.raises(OperatorError, match="bob is a peer already"):
+        desk.ask("meet", address=where)
+
+
+@pytest.mark.parametrize("where", ["", "zz" * 16, "00" * 15, None, 5])
+def test_only_an_address_can_be_met(desk: Desk, where: object) -> None:
+    with pytest.raises(OperatorError, match="32 hex digits"):
+        desk.ask("meet", address=where)
+
+
+def test_a_node_does_not_meet_itself(desk: Desk) -> None:
+    with pytest.raises(OperatorError, match="this node's own"):
+        desk.ask("meet", address=address("alice").hex())
+
+
+def test_decisions_about_a_peer_are_kept_and_acted_on(desk: Desk) -> None:
+    desk.ask("peer_add", invite=invite("bob"), alias="bob", note="on the roof")
+    changed = desk.ask("peer_set", key_id="bob", kinds=["key"], direction="receive", alias="Bob")
+    assert (changed.alias, changed.note, changed.direction) == ("Bob", "on the roof", "receive")
+    config = desk.mesh.peer("alice", "bob").config
+    assert config.kinds == {KEY}
+    assert PeerBook.load(desk.book._path).peers() == desk.book.peers()
+    assert desk.ask("peer_add", invite=invite("bob")).alias == "Bob"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kinds": ["no_kind"]}, {"kinds": 5}, {"kinds": []}, {"direction": "up"}, {"note": 5},
+        {"bootstrap": "yes"}, {"alias": ["x"]},
+    ],
+)  # fmt: skip
+def test_what_cannot_be_decided_changes_nothing(desk: Desk, wrong: dict[str, Any]) -> None:
+    desk.ask("peer_add", invite=invite("bob"))
+    before = desk.book.peers()
+    with pytest.raises(OperatorError):
+        desk.ask("peer_set", key_id=key("bob").key_id, **wrong)
+    assert desk.book.peers() == before
+
+
+def test_a_bootstrap_peer_stays_until_it_is_meant(desk: Desk) -> None:
+    desk.ask("peer_add", invite=invite("bob"), alias="bob", bootstrap=True)
+    with pytest.raises(OperatorError, match="bootstrap"):
+        desk.ask("peer_remove", key_id="bob")
+    assert desk.node.runtime.peers.key_ids() == {key("bob").key_id}
+    desk.ask("peer_remove", key_id="bob", even_bootstrap=True)
+    assert desk.node.runtime.peers.key_ids() == frozenset()
+
+
+def test_the_ignored_are_neither_met_nor_added_nor_listed(desk: Desk) -> None:
+    where = address("bob").hex()
+    desk.ask("meet", address=where)
+    assert len(desk.ask("candidates").candidates) == 1
+    assert desk.ask("door", list="ignored", name=where, on=True) == {"ignored": (where,)}
+    answer = desk.ask("candidates")
+    assert (answer.candidates, answer.ignored) == ((), (where,))
+    for operation, arguments in (
+        ("meet", {"address": where}), ("peer_add", {"invite": invite("bob")}),
+    ):  # fmt: skip
+        with pytest.raises(OperatorError, match="list of the ignored"):
+            desk.ask(operation, **arguments)
+    desk.ask("door", list="ignored", name=where, on=False)
+    desk.ask("peer_add", invite=invite("bob"), alias="bob")
+    with pytest.raises(OperatorError, match="bob is a peer; remove it first"):
+        desk.ask("door", list="ignored", name=where, on=True)
+    with pytest.raises(OperatorError, match="no list"):
+        desk.ask("door", list="others", name=where, on=True)
+
+
+def test_reach_of_a_peer_is_told_by_medium(desk: Desk) -> None:
+    desk.ask("peer_add", invite=invite("bob"))
+    (row,) = desk.ask("peers")
+    assert row.reach == ()
+    desk.mesh.node("bob").start()
+    desk.mesh.nodes["bob"].add_peer(desk.mesh.config("alice"))
+    wait_until(lambda: desk.ask("peers")[0].state == "connected", "they are connected")
+    (row,) = desk.ask("peers")
+    (reach,) = [each for each in row.reach if each.medium == "loopback"]
+    assert reach.answered + reach.came_in >= 1
+    assert json.loads(json.dumps(asdict(row)))["reach"]
+
+
+def test_the_group_may_look_at_candidates_and_not_change_anything(desk: Desk) -> None:
+    assert "candidates" in READ_OPS
+    assert READ_OPS.isdisjoint({"meet", "peer_add", "peer_set", "peer_remove", "door"})
+    assert desk.operations.table().keys() >= READ_OPS

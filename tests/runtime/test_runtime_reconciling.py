@@ -27,7 +27,7 @@ from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS, Records, Taken
 from ciris_mesh.wire.messages import Diff, Summary
 from ciris_mesh.wire.transcode import decode_batch, plain_batch
 from support.keys import key
-from support.mesh import Mesh, ScriptedPeer, collect, held, settle
+from support.mesh import Mesh, ScriptedPeer, collect, compared, held, settle
 from support.records import sample
 from support.scripted_rounds import (
     BOTH,
@@ -76,7 +76,7 @@ def test_what_both_lack_goes_both_ways_and_digests_close_the_round(
     assert bob.hear(Taken).round_id == message.round_id
     settle(alice)
     assert events == [], "the round ends with the peer's own word"
-    bob.say(bob.digests(dict(held(alice)), reply=True))
+    bob.say(bob.digests(compared(alice), reply=True))
     wait_until(lambda: events, "the round is over")
     (event,) = events
     assert (event.outcome, event.kind) == (RoundOutcome.COMPLETED, FAMILY)
@@ -184,7 +184,7 @@ def test_records_of_a_round_nobody_knows_are_taken_by_who_had_nothing(
     bob.say(Records(9, plain_batch([(FAMILY, envelope)])))
     assert bob.hear(Taken) == Taken(9)
     assert id_of(envelope) in held(alice)[FAMILY]
-    bob.say(bob.digests(dict(held(alice)), reply=False))
+    bob.say(bob.digests(compared(alice), reply=False))
     wait_until(lambda: events, "closed by the comparison")
     assert events[0].report is not None
     assert events[0].report.admitted == 1

@@ -11,16 +11,16 @@ from ciris_mesh.protocol.limits import TAU_PARTIAL_S
 from ciris_mesh.protocol.report import BoundedBy, InSync, Unknown
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime import reporting
+from ciris_mesh.runtime.ailing import ADVICE
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.reporting import (
-    ADVICE,
     node_status,
     peer_status,
     rss_bytes,
     written_bytes,
 )
 from ciris_mesh.runtime.status import NodeStatus, PeerStatus
-from ciris_mesh.transport.base import InterfaceRow, TransportStats
+from ciris_mesh.transport.base import Address, InterfaceRow, TransferRow, TransportStats
 from ciris_mesh.transport.reasons import DialReason
 from support.keys import key
 from support.mesh import Mesh, address
@@ -73,7 +73,9 @@ def test_pools_and_drops_are_shown(mesh: Mesh, alice: Node) -> None:
     wait_until(lambda: status(alice).drops.get("link_not_a_peer") == 1, "turned away")
     (candidate,) = status(alice).candidates
     assert (candidate.key_id, candidate.address) == (key("eve").key_id, address("eve").hex())
+    assert candidate.last_heard_s is not None
     assert candidate.last_heard_s >= 0.0
+    assert candidate.fingerprint == key("eve").public.fingerprint.hex()
 
 
 def test_a_peer_never_met_is_idle_and_unknown(mesh: Mesh, alice: Node) -> None:
@@ -223,3 +225,27 @@ def test_without_a_link_nothing_is_known_of_a_peers_version_or_clock(mesh: Mesh)
 def test_what_was_written_is_counted_where_the_system_counts() -> None:
     written = written_bytes()
     assert written is None or written >= 0
+
+
+def test_transfers_name_the_peer_and_say_when_they_will_be_done(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = mesh.node("alice")
+    mesh.node("bob")
+    mesh.befriend("alice", "bob")
+    rows = (
+        TransferRow(address("bob"), True, 1000, 4000, 10.0),
+        TransferRow(Address(b"x" * 16), False, 0, 500, 0.0),
+        TransferRow(None, True, 1, 2, 1.0),
+    )
+    stats = TransportStats(0, 0, 0, (), {}, rows)
+    monkeypatch.setattr(alice.runtime.transport, "stats", lambda: stats)
+    first, second, third = status(alice).transfers
+    assert (first.peer, first.direction, first.rate_bytes_s, first.left_s) == (
+        key("bob").key_id,
+        "in",
+        100.0,
+        30.0,
+    )
+    assert (second.peer, second.direction, second.left_s) == ((b"x" * 16).hex(), "out", None)
+    assert third.peer == "?"

@@ -16,8 +16,9 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.coordinator import RoundKey
 from ciris_mesh.runtime.events import RoundOutcome
+from ciris_mesh.runtime.handle import ReplicationHandle
 from ciris_mesh.runtime.peers import PeerConfig
-from ciris_mesh.runtime.runtime import WORKER_THREADS, ReplicationHandle, RuntimeConfig
+from ciris_mesh.runtime.runtime import WORKER_THREADS, RuntimeConfig
 from ciris_mesh.transport.base import Address
 from ciris_mesh.transport.loopback import LoopbackTransport
 from ciris_mesh.wire.mesh import Digests
@@ -247,7 +248,9 @@ def test_a_pure_responder_answers(mesh: Mesh) -> None:
     bob.say(bob.digests(reply=False))
     assert bob.hear_reply().entries
     bob.say(Summary(FAMILY, ()))
-    assert [ref.envelope_hash for ref in bob.hear(Summary).refs] == [mine]
+    row = alice.get(FAMILY, mine)
+    assert row is not None
+    assert [ref.envelope_hash for ref in bob.hear(Summary).refs] == [row.copy_id]
     assert bob.hear(Diff).want == ()
     bob.say(Diff(FAMILY, ()))
     wait_until(lambda: events, "the round is over")

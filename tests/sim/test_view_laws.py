@@ -11,23 +11,24 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sim.test_sim_convergence import TRUSTED, records
 
-from ciris_mesh.directory.base import OWN, Source
+from ciris_mesh.directory.base import OWN, Shelf, Source
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.protocol.limits import CADENCE_S
 from ciris_mesh.protocol.report import BoundedBy, InSync
-from ciris_mesh.records.authoring import author
+from ciris_mesh.records.authoring import assemble, author, draft
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
 from support.keys import key
-from support.records import AT_MS, sample
-from support.sim_exchange import SimExchange
+from support.records import AT_MS, group_columns, member, sample
+from support.sim_exchange import SimExchange, SimNode
 from support.sim_network import PERFECT, Record
 
 K = EnvelopeKind
@@ -35,6 +36,15 @@ KINDS = (K.KEY, K.ATTESTATION, K.REVOCATION, K.FAMILY, K.ORGANIZATION)
 BOTH = CAPABILITY_RECONCILE | CAPABILITY_RECORDS
 SIGNERS = ("alice", "bob", "carol")
 NODES = ("one", "two")
+#: Who signed the copies that are told of one record.
+PARTS = (
+    ("alice",),
+    ("bob",),
+    ("alice", "bob"),
+    ("bob", "carol"),
+    ("alice", "bob", "carol"),
+    ("alice", "dave"),
+)
 
 
 @cache
@@ -45,7 +55,26 @@ def pool() -> tuple[Record, ...]:
     made += [(kind, _with_another_signature(raw)) for kind, raw in records()[1:6:2]]
     ahead_ms = AT_MS + 3_600_000
     made.append((K.ATTESTATION, sample(K.ATTESTATION, key("alice"), 9, ahead_ms)))
-    return tuple(made)
+    return tuple(made + partly_signed())
+
+
+def partly_signed() -> list[Record]:
+    """Copies of two families of all three: any one of them founds the first, two the second.
+
+    And one that dave signed, too, who has no say and whose key nobody has.
+    """
+    copies: list[Record] = []
+    for label, protocol in (("any", "founder_only"), ("two", "quorum:2/3")):
+        members = [member(key(name).key_id, AT_MS, founder=True) for name in SIGNERS]
+        given_columns = {"members": members, "consensus_protocol": protocol}
+        roster = draft(
+            K.FAMILY, group_columns(K.FAMILY, label, given_columns), key("alice"), at_ms=AT_MS
+        )
+        signed = {key(name).key_id: key(name).sign(roster.message) for name in (*SIGNERS, "dave")}
+        for names in PARTS:
+            by = {key(name).key_id: signed[key(name).key_id] for name in names}
+            copies.append((K.FAMILY, assemble(roster, by)))
+    return copies
 
 
 def _again(_number: int) -> bytes:
@@ -66,7 +95,10 @@ def _with_another_signature(raw: bytes) -> bytes:
 
 _node = st.sampled_from(NODES)
 _some = st.frozensets(st.sampled_from(SIGNERS))
-_record = st.integers(0, len(SIGNERS) * 7 + 8)
+_record = st.one_of(
+    st.integers(0, len(SIGNERS) * 7 + 8),
+    st.integers(len(SIGNERS) * 7 + 9, len(SIGNERS) * 7 + 8 + 2 * len(PARTS)),
+)
 events = st.one_of(
     st.tuples(st.just("own"), _node, _record),
     st.tuples(st.just("own"), _node, _record),
@@ -137,6 +169,9 @@ def _ids(names: frozenset[str]) -> frozenset[str]:
 
 
 ALL, NOBODY = frozenset(SIGNERS), frozenset[str]()
+#: Where the copies begin among the records, and three keys.
+ANY = 30
+KEYS = [("own", "one", 0), ("own", "one", 7), ("own", "one", 14)]
 
 
 @given(
@@ -153,6 +188,9 @@ ALL, NOBODY = frozenset(SIGNERS), frozenset[str]()
     (True, True),
     (BOTH, BOTH),
     [("own", "two", 0), ("own", "two", 1), ("wait", "one", 45.0), ("lose", "two", 1.0)],
+)
+@example(
+    (ALL, ALL), (True, True), (BOTH, BOTH), [*KEYS, ("own", "one", ANY), ("own", "two", ANY + 1)]
 )
 @example((frozenset({"alice"}), NOBODY), (True, True), (BOTH, BOTH), [("own", n, 0) for n in NODES])
 @example(
@@ -175,7 +213,10 @@ def test_two_nodes_end_in_one_view_and_stay_silent(
     speaks: tuple[int, int],
     history: list[tuple[str, str, Any]],
 ) -> None:
-    mesh = lived(trusts, appointed, speaks, history)
+    assert_ends_in_one_view(lived(trusts, appointed, speaks, history))
+
+
+def assert_ends_in_one_view(mesh: SimExchange) -> None:
     mesh.run_s(10 * CADENCE_S)
     for node in mesh.nodes.values():
         node.said.clear()
@@ -191,3 +232,50 @@ def test_two_nodes_end_in_one_view_and_stay_silent(
             signal = mine.board.standing(theirs.name, kind).signal
             waiting = mine.bridge.waiting(theirs.name, kind)
             assert signal == (BoundedBy(waiting) if waiting else InSync()), kind
+        assert_signatures_spread(mine, theirs)
+
+
+def assert_signatures_spread(mine: SimNode, theirs: SimNode) -> None:
+    """What one passes on of a record that the other holds, too, is as signed there as here."""
+    for ref in mine.bridge.offer(theirs.name, K.FAMILY):
+        row = mine.bridge.naming.row(theirs.name, K.FAMILY, ref.envelope_hash)
+        assert row is not None
+        other = theirs.directory.get(K.FAMILY, row.envelope_id)
+        if other is not None and other.shelf is Shelf.FEDERATION:
+            known = {name for name in row.signers if theirs.directory.public_key(name)}
+            assert known <= set(other.signers), f"{mine.name} knows of more than {theirs.name}"
+
+
+@pytest.mark.parametrize("first", range(2 * len(PARTS)))
+@pytest.mark.parametrize("then", range(2 * len(PARTS)))
+@pytest.mark.parametrize("speaks", [(BOTH, BOTH), (BOTH, CAPABILITY_RECORDS)])
+def test_two_copies_of_one_record_become_one(
+    first: int, then: int, speaks: tuple[int, int]
+) -> None:
+    """Each node has its own when they meet; and each knows two of the three keys before."""
+    history = [
+        *KEYS[:2],
+        ("own", "two", 7),
+        ("own", "two", 14),
+        ("own", "one", ANY + first),
+        ("own", "two", ANY + then),
+    ]
+    assert_ends_in_one_view(lived((ALL, ALL), (True, True), speaks, history))
+
+
+@pytest.mark.parametrize("speaks", [BOTH, CAPABILITY_RECORDS])
+def test_a_signature_that_comes_later_costs_one_record(speaks: int) -> None:
+    """Who has one more signs alone: the copy it has outgrown does not come back to it."""
+    keys = [("own", node, n) for node in NODES for n in (0, 7, 14)]
+    history = [*keys, ("own", "one", ANY), ("wait", "one", 45.0), ("wait", "one", 30.0)]
+    mesh = lived((ALL, ALL), (True, True), (speaks, speaks), history)
+    one, two = mesh.nodes.values()
+    one.said.clear()
+    two.said.clear()
+    happens(mesh, "own", "one", ANY + 2)
+    mesh.run_s(4 * CADENCE_S)
+    assert one.directory.signers(K.FAMILY) == two.directory.signers(K.FAMILY)
+    sent = "Records" if speaks & CAPABILITY_RECORDS else "Deliver"
+    assert (one.said[sent], two.said[sent]) == (1, 0)
+    if speaks == BOTH:
+        assert sum(node.said[name] for node in (one, two) for name in ("Sketch", "IdList")) == 1

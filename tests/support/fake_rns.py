@@ -80,6 +80,8 @@ class FakeLink:
     destination: Any = None
     identified_as: list[object] = field(default_factory=list)
     torn_down: int = 0
+    incoming_resources: list[Any] = field(default_factory=list)
+    outgoing_resources: list[Any] = field(default_factory=list)
 
     def set_packet_callback(self, callback: object) -> None:
         """Nobody sends packets here; see test_rns_paced for who does."""

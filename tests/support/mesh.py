@@ -6,7 +6,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -38,6 +38,7 @@ from ciris_mesh.transport.base import (
 from ciris_mesh.transport.loopback import LoopbackNetwork, LoopbackTransport
 from ciris_mesh.wire.frame import AnyMessage, try_unwrap, wrap
 from ciris_mesh.wire.mesh import BindingOffer, BindingWanted, Digests, Hello, KindDigest
+from support.copies import copies_held
 from support.keys import NAMES, key
 from support.records import AT_MS, sample, trust_in
 from support.virtual_time import LeapClock
@@ -173,6 +174,11 @@ def held(node: Node) -> dict[EnvelopeKind, frozenset[bytes]]:
         kind: frozenset(ref.envelope_hash for ref in node.directory.holdings(kind))
         for kind in EnvelopeKind
     }
+
+
+def compared(node: Node) -> dict[EnvelopeKind, frozenset[bytes]]:
+    """The same under the names that nodes compare."""
+    return {kind: copies_held(node.directory, kind) for kind in EnvelopeKind}
 
 
 def settle(node: Node) -> None:
@@ -311,7 +317,7 @@ class ScriptedPeer:
 
     def digests(
         self,
-        held: dict[EnvelopeKind, Iterable[bytes]] | None = None,
+        held: Mapping[EnvelopeKind, Iterable[bytes]] | None = None,
         *,
         reply: bool,
         kinds: Iterable[EnvelopeKind] = EnvelopeKind,

@@ -69,6 +69,9 @@ class DictBridge:
                 sent[id_] = self.held[id_]
         return Served(tuple(sent.values()), tuple(sent), tuple(unserved))
 
+    def id_of(self, peer: str, verdict: Verdict) -> bytes | None:
+        return verdict.envelope_id
+
     def apply(
         self, peer: str, kind: EnvelopeKind, envelopes: Sequence[bytes], *, now_ms: int
     ) -> list[Verdict]:

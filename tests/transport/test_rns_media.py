@@ -80,3 +80,15 @@ def test_the_way_of_a_link(
     link: Any = SimpleNamespace(attached_interface=interface)
     assert link_way(link, address) == way
     assert rns_media.link_medium(link, address) == way[0]
+
+
+def test_blackholed_identities_are_told_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [number.to_bytes(16, "big") for number in range(rns_media.BLACKHOLED_MAX + 5)]
+    monkeypatch.setattr(seam, "blackholed", lambda: many)
+    assert len(rns_media.blackholed()) == rns_media.BLACKHOLED_MAX
+
+    def gone() -> list[bytes]:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(seam, "blackholed", gone)
+    assert rns_media.blackholed() == frozenset()

@@ -39,7 +39,11 @@ def shown(view: RenderableType) -> str:
 
 
 def lines(status: BudgetStatus) -> list[list[str]]:
-    return [line.split() for line in shown(budget_view(status)).splitlines()]
+    return [line.split() for line in below_health(shown(budget_view(status)))]
+
+
+def below_health(text: str) -> list[str]:
+    return text.partition("\n\n")[2].splitlines()
 
 
 def test_one_line_says_what_a_radio_used_may_use_and_is_to_send() -> None:
@@ -87,7 +91,7 @@ def test_it_fits_80_columns_in_ascii() -> None:
 
 def test_no_radio_is_said_plainly() -> None:
     text = shown(budget_view(BudgetStatus(1, (), (), "", (), (), {})))
-    assert text.splitlines()[0] == "No radio interface here: nothing is limited."
+    assert below_health(text)[0] == "No radio interface here: nothing is limited."
     assert "Nothing waits for the radio." in text
     assert "!" not in text
 
@@ -101,7 +105,7 @@ def test_what_is_owed_without_a_radio_is_shown_too() -> None:
 def test_nothing_counted_is_no_zero() -> None:
     blank = replace(LORA, counted=False, used_s=None, owed_records=0, drain_h=None)
     text = shown(budget_view(replace(STATUS, interfaces=(blank,), owed=())))
-    assert text.splitlines()[2].split()[1:] == ["1%", "?", "36", "?", "?", "?", "?"]
+    assert below_health(text)[2].split()[1:] == ["1%", "?", "36", "?", "?", "?", "?"]
     assert "nothing is counted there yet" in text
 
 
@@ -124,7 +128,8 @@ def test_problems_advice_quiet_hours_and_counts_are_there() -> None:
     )
     text = shown(budget_view(status))
     assert "Quiet hours 22:00-06:00: only removals." in text
-    assert "\n! too much\ncarry it\ndisplaced 1, queue_full 2\n" in text
+    assert text.startswith("# Health\n! too much\n\n")
+    assert text.endswith("\ncarry it\ndisplaced 1, queue_full 2\n")
 
 
 def test_names_of_others_can_not_play_tricks() -> None:

@@ -36,7 +36,7 @@ SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 NOT_REASONS = {
     "OrgRole", "LicenseResult", "Status", "Rule", "Say", "FreshnessWord", "PartnershipSide",
     "ScopeFamily", "ConsensusForm", "EnvelopeKind", "Source", "KindPolicy", "Phase", "Level",
-    "Word", "Rpc", "AuthorityReason",
+    "Word", "Rpc", "AuthorityReason", "Direction",
 }  # fmt: skip
 #: Functions whose literal argument is a name that is counted, shown or kept as a reason.
 NAMING_CALLS = {
@@ -63,7 +63,7 @@ def enum_names() -> Iterator[tuple[str, str]]:
 
 
 def counted_names() -> Iterator[tuple[str, str]]:
-    layers = ("runtime", "protocol", "directory", "transport", "notify")
+    layers = ("runtime", "protocol", "directory", "transport", "notify", "web")
     for name, tree in modules():
         if name.split(".")[1] in layers:
             for node in ast.walk(tree):

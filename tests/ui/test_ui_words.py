@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ciris_mesh.ui.words import age, ascii_text, count, cut, instant, json_lines, printable, size
+from ciris_mesh.ui.words import (
+    age,
+    ascii_text,
+    count,
+    cut,
+    instant,
+    json_lines,
+    printable,
+    size,
+    wrapped,
+)
 
 
 @pytest.mark.parametrize(
@@ -93,3 +103,13 @@ def test_escaped_text_is_ascii_and_ascii_stays(text: str) -> None:
     shown = ascii_text(text)
     assert shown.isascii()
     assert (shown == text) == text.isascii()
+
+
+def test_lines_are_wrapped_between_words_and_names_stay_whole() -> None:
+    name = "a-very-long-name-" * 6
+    text = f"To be signed by {name} as family, 5,412 bytes with one signature:\n  by hand"
+    lines = wrapped(text).split("\n")
+    assert name in lines
+    assert [line for line in lines if len(line) > 80] == [name]
+    assert lines[-1] == "  by hand"
+    assert " ".join(" ".join(lines).split()) == " ".join(text.split())

@@ -110,11 +110,20 @@ class Sink:
         for stream, length in zip(streams, mark, strict=True):
             del stream[length:]
 
-    def pack(self) -> bytes:
-        """The batch."""
+    def pack(self, *, hastily: bool = False) -> bytes:
+        """The batch.
+
+        Args:
+            hastily: look for nothing that repeats, which is most of the time that deflating takes.
+        """
         lengths = varint(len(self.ops)) + varint(len(self.nums))
         deflate = zlib.compressobj(
-            _LEVEL, zlib.DEFLATED, _RAW_DEFLATE, _MEMORY, zlib.Z_DEFAULT_STRATEGY, DICTIONARY
+            _LEVEL,
+            zlib.DEFLATED,
+            _RAW_DEFLATE,
+            _MEMORY,
+            zlib.Z_HUFFMAN_ONLY if hastily else zlib.Z_DEFAULT_STRATEGY,
+            DICTIONARY,
         )
         low = deflate.compress(lengths + self.ops + self.nums + self.text) + deflate.flush()
         return bytes([TABLE_VERSION]) + low + bytes(self.raw)

@@ -1,0 +1,72 @@
+"""By which ids this node and a peer speak of records: with our own nodes of copies.
+
+A copy is a record with who signed it (`records.cosigning`), so that a signature more is a
+difference. Registry nodes know nothing of that: with them ids are those of records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from ciris_mesh.directory.base import ReplicationDirectory, Standing, StoredRow
+from ciris_mesh.records.cosigning import is_cosigned
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.outcome import Verdict
+
+
+class Naming:
+    """Thread-safe: peers only ever come to be registry nodes, as many as are configured."""
+
+    def __init__(self, directory: ReplicationDirectory) -> None:
+        self._directory = directory
+        self._registries: frozenset[str] = frozenset()
+
+    def by_record(self, peer: str) -> None:
+        """This one is a registry node."""
+        self._registries |= {peer}
+
+    def is_by_copy(self, peer: str, kind: EnvelopeKind) -> bool:
+        """Is a copy called otherwise than its record?"""
+        return is_cosigned(kind) and peer not in self._registries
+
+    def of(self, peer: str, envelope_id: bytes | None, copy_id: bytes | None) -> bytes | None:
+        """Which of the two is spoken of."""
+        return envelope_id if peer in self._registries else copy_id
+
+    def of_verdict(self, peer: str, verdict: Verdict) -> bytes | None:
+        """What this was said of; None when it could not be read."""
+        return self.of(peer, verdict.envelope_id, verdict.copy_id)
+
+    def row(self, peer: str, kind: EnvelopeKind, one: bytes) -> StoredRow | None:
+        """The record behind an id: of a copy, with all who signed it by now."""
+        if not self.is_by_copy(peer, kind):
+            return self._directory.get(kind, one)
+        held = self._directory.copies(kind, (one,)).get(one)
+        return self._directory.get(kind, held.envelope_id) if held is not None else None
+
+    def standing(
+        self, peer: str, kind: EnvelopeKind, ids: Collection[bytes], judged: Mapping[bytes, bytes]
+    ) -> dict[bytes, Standing]:
+        """How well each is known. A copy is held as it is, or was seen and made use of.
+
+        Args:
+            judged: of those that were seen, the envelope ids.
+        """
+        if not ids:
+            return {}
+        if not self.is_by_copy(peer, kind):
+            return self._directory.standing(kind, ids)
+        held = self._directory.copies(kind, [one for one in ids if one not in judged])
+        found = {one: Standing.HELD for one, it in held.items() if it.copy_id == one}
+        seen = {one: judged[one] for one in ids if one in judged}
+        records = self._directory.standing(kind, set(seen.values()))
+        return found | {one: records[it] for one, it in seen.items() if it in records}
+
+    def outgrown(
+        self, peer: str, kind: EnvelopeKind, gone: Collection[bytes]
+    ) -> dict[bytes, bytes]:
+        """Copies among these that somebody more has signed since, and the records they are of."""
+        if not gone or not self.is_by_copy(peer, kind):
+            return {}
+        held = self._directory.copies(kind, gone)
+        return {one: it.envelope_id for one, it in held.items() if it.copy_id != one}

@@ -1,0 +1,225 @@
+"""Signatures of a batch checked beside this interpreter, by processes that live as long as needed.
+
+Verifying is half the work of taking a record, and all of it is in a library that leaves the
+interpreter. Threads gain nothing by that: each has to wait for the interpreter again after every
+signature, longer than the signature took. A process does not. So whoever judges a batch hands its
+signatures over first, checks some itself until all are done, and then judges with the answers.
+
+The answers are what `verify_hybrid` says, from our own code in a process that we started; nothing
+else is decided there. A helper that cannot be started, dies or is late costs time and no more: what
+it was given is checked here.
+"""
+
+from __future__ import annotations
+
+import logging
+import marshal
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from ciris_mesh.records.hybrid import HybridPublicKey, HybridSignature, verify_hybrid
+from ciris_mesh.records.outcome import Reason
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+logger = logging.getLogger(__name__)
+
+#: More than this many processes would wait for the one that judges.
+HELPERS_MAX: Final = 3
+
+#: Fewer signatures are checked as fast by who asks.
+BATCH_MIN: Final = 16
+
+#: Helpers start when this many signatures came within `BUSY_S`. Starting one costs as much as
+#: checking 400, and a node that exchanges what is new never comes near.
+BUSY_SIGNATURES: Final = 100
+BUSY_S: Final = 10.0
+
+#: Signatures handed over at once, and pieces a helper has before it: 6 kB a signature, so both
+#: fit into a socket's buffer and handing over never waits.
+PIECE: Final = 8
+PIECES_EACH: Final = 2
+
+#: A piece takes milliseconds, a second on a slow board under load.
+ANSWER_S: Final = 10.0
+
+#: After a helper failed: starting it again at once would mostly fail again.
+REST_S: Final = 60.0
+
+#: Without work for so long a helper ends: it holds 25 MB that a quiet node has no use for.
+IDLE_S: Final = 20.0
+
+#: A helper ends by itself when its socket closes.
+STOP_S: Final = 2.0
+
+
+class Signed(NamedTuple):
+    """One signature with both halves, and what it should fit."""
+
+    public: HybridPublicKey
+    message: bytes
+    signature: HybridSignature
+
+
+class Verifiers(Protocol):
+    """Checks signatures before somebody asks for them one by one."""
+
+    def verify(self, asked: Sequence[Signed]) -> Mapping[Signed, Reason]:
+        """What `verify_hybrid` says of each; of some or none, when that is no use."""
+        ...
+
+    def reap(self) -> None:
+        """Let go of what ended for want of work. Called every now and then."""
+        ...
+
+
+class HelperProcesses:
+    """Processes that check signatures, started when there is much to check. Thread-safe.
+
+    Args:
+        count: how many; as many as there are other cores, unless said otherwise.
+    """
+
+    def __init__(self, count: int | None = None) -> None:
+        others = len(os.sched_getaffinity(0)) - 1
+        self._count = min(others, HELPERS_MAX) if count is None else count
+        self._lock = threading.Lock()  # held by whoever uses the helpers; guards all below
+        self._helpers: list[_Helper] = []
+        self._recent: deque[tuple[float, int]] = deque()
+        self._rests_until_s = 0.0
+        self._is_stopped = False
+
+    def verify(self, asked: Sequence[Signed]) -> Mapping[Signed, Reason]:
+        """See Verifiers. While another thread uses the helpers, there are none."""
+        if len(asked) < BATCH_MIN or not self._lock.acquire(blocking=False):
+            return {}
+        try:
+            self._drop_ended()
+            self._start_if_busy(len(asked))
+            ready = [helper for helper in self._helpers if helper.is_ready()]
+            return _share(asked, ready) if ready else {}
+        except (OSError, EOFError, ValueError) as error:
+            logger.warning("verifiers.failed, checking without them: %s", error)
+            self._end()
+            self._rests_until_s = time.monotonic() + REST_S
+            return {}
+        finally:
+            self._lock.release()
+
+    def reap(self) -> None:
+        """See Verifiers."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._drop_ended()
+            finally:
+                self._lock.release()
+
+    def stop(self) -> None:
+        """End all helpers. Idempotent; afterwards there are none."""
+        with self._lock:
+            self._is_stopped = True
+            self._end()
+
+    def _start_if_busy(self, count: int) -> None:
+        now_s = time.monotonic()
+        self._recent.append((now_s, count))
+        while self._recent[0][0] < now_s - BUSY_S:
+            self._recent.popleft()
+        is_busy = sum(number for _, number in self._recent) >= BUSY_SIGNATURES
+        if is_busy and not self._is_stopped and now_s >= self._rests_until_s:
+            while len(self._helpers) < self._count:
+                self._helpers.append(_Helper())
+
+    def _drop_ended(self) -> None:
+        ended = [helper for helper in self._helpers if helper.has_ended()]
+        self._helpers = [helper for helper in self._helpers if helper not in ended]
+        for helper in ended:
+            helper.end()
+
+    def _end(self) -> None:
+        while self._helpers:
+            self._helpers.pop().end()
+
+
+def _share(asked: Sequence[Signed], helpers: list[_Helper]) -> dict[Signed, Reason]:
+    """Check all: helpers take pieces from the front, this thread one at a time from the back."""
+    checked: dict[Signed, Reason] = {}
+    left = deque(dict.fromkeys(asked))
+    while left or any(helper.pieces for helper in helpers):
+        for helper in helpers:
+            while left and len(helper.pieces) < PIECES_EACH:
+                helper.hand([left.popleft() for _ in range(min(PIECE, len(left)))])
+        if left:
+            one = left.pop()
+            checked[one] = verify_hybrid(*one)
+        for helper in helpers:
+            while helper.pieces and helper.has_answer(0.0 if left else ANSWER_S):
+                checked.update(helper.take())
+    return checked
+
+
+class _Helper:
+    """One process and the pieces it has. Raises OSError or EOFError when it is gone."""
+
+    def __init__(self) -> None:
+        from multiprocessing.connection import Pipe
+
+        self.pieces: deque[list[Signed]] = deque()
+        self._is_ready = False
+        self._connection: Connection
+        self._connection, theirs = Pipe()
+        with theirs:
+            fd = theirs.fileno()
+            module = ["-P", "-m", "ciris_mesh.directory.verifier"]  # -P: never from where we stand
+            self._process = subprocess.Popen(
+                [sys.executable, *module, str(fd), str(IDLE_S)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(fd,),
+            )
+        logger.info("verifier.started pid=%d", self._process.pid)
+
+    def is_ready(self) -> bool:
+        """Loaded by now? Nobody waits for it."""
+        if not self._is_ready and self._connection.poll():
+            self._connection.recv_bytes()
+            self._is_ready = True
+        return self._is_ready
+
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def hand(self, piece: list[Signed]) -> None:
+        work = [(*_halves(one), one.signature.ed25519, one.signature.mldsa65) for one in piece]
+        self._connection.send_bytes(marshal.dumps(work))
+        self.pieces.append(piece)
+
+    def has_answer(self, timeout_s: float) -> bool:
+        found = self._connection.poll(timeout_s)
+        if not found and timeout_s:
+            raise TimeoutError(f"no answer within {timeout_s:g} s")
+        return found
+
+    def take(self) -> dict[Signed, Reason]:
+        from ciris_mesh.directory.verifier import REASONS
+
+        piece, said = self.pieces.popleft(), self._connection.recv_bytes()
+        return dict(zip(piece, (REASONS[one] for one in said), strict=True))
+
+    def end(self) -> None:
+        self._connection.close()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _halves(one: Signed) -> tuple[bytes, bytes, bytes]:
+    return one.public.ed25519, one.public.mldsa65, one.message

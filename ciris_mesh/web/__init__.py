@@ -1,0 +1,1 @@
+"""A node in the browser: read only, loopback unless told otherwise, nothing from elsewhere."""

@@ -1,0 +1,239 @@
+"""Signatures checked ahead: the same answers, whoever gives them, and whatever becomes of whom."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+
+from ciris_mesh.directory import verifying
+from ciris_mesh.directory.base import Source
+from ciris_mesh.directory.core import DirectoryCore
+from ciris_mesh.directory.verifying import BATCH_MIN, HelperProcesses, Signed
+from ciris_mesh.records import checks
+from ciris_mesh.records.hybrid import HybridSignature, verify_hybrid
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.outcome import Outcome, Reason
+from support.keys import alice, bob, carol
+from support.records import AT_MS, sample
+from support.waiting import wait_until
+
+K = EnvelopeKind
+PEER = Source("peer", "hub")
+MANY = 3 * BATCH_MIN
+
+
+def signatures(count: int = MANY) -> list[Signed]:
+    """Of each three one stands, one fails in its first half and one in its second."""
+    made = []
+    for number in range(count):
+        message = b"message %d" % number
+        right, other = alice().sign(message), alice().sign(b"another")
+        halves = [
+            right,
+            replace(right, ed25519=other.ed25519),
+            HybridSignature(right.ed25519, other.mldsa65),
+        ]
+        made.append(Signed(alice().public, message, halves[number % 3]))
+    return made
+
+
+@pytest.fixture
+def helpers(monkeypatch: pytest.MonkeyPatch) -> Iterator[HelperProcesses]:
+    """One helper, which starts at once."""
+    monkeypatch.setattr(verifying, "BUSY_SIGNATURES", 1)
+    monkeypatch.setattr(verifying, "REST_S", 0.0)
+    made = HelperProcesses(1)
+    yield made
+    made.stop()
+
+
+def process_of(helpers: HelperProcesses) -> subprocess.Popen[bytes]:
+    return helpers._helpers[0]._process
+
+
+def is_at_work(helpers: HelperProcesses) -> bool:
+    return bool(helpers.verify(signatures(BATCH_MIN)))
+
+
+# -- helpers -------------------------------------------------------------------------------------
+
+
+def test_helpers_say_what_this_process_would_say(helpers: HelperProcesses) -> None:
+    wait_until(lambda: is_at_work(helpers))
+    asked = signatures()
+    expected = {one: verify_hybrid(*one) for one in asked}
+    assert set(expected.values()) == {
+        Reason.NONE,
+        Reason.CLASSICAL_SIGNATURE_INVALID,
+        Reason.PQC_SIGNATURE_INVALID,
+    }
+    assert helpers.verify(asked) == expected
+
+
+def test_all_the_work_can_be_done_by_the_helper(
+    helpers: HelperProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What this thread does beside it must not be what the answers come from."""
+    wait_until(lambda: is_at_work(helpers))
+    monkeypatch.setattr(verifying, "verify_hybrid", lambda *_: Reason.NONE)
+    piece = signatures(BATCH_MIN)
+    said = helpers.verify(piece)
+    first = piece[: verifying.PIECE]  # handed over before anything else is done
+    assert [said[one] for one in first] == [verify_hybrid(*one) for one in first]
+
+
+def test_a_node_that_gets_little_starts_none() -> None:
+    helpers = HelperProcesses(1)
+    assert helpers.verify(signatures(BATCH_MIN)) == {}
+    few = signatures(BATCH_MIN - 1)
+    for _ in range(verifying.BUSY_SIGNATURES):
+        assert helpers.verify(few) == {}
+    assert helpers._helpers == []
+    helpers.stop()
+
+
+def test_a_helper_ends_when_nothing_comes_and_another_starts_when_there_is_work(
+    helpers: HelperProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifying, "IDLE_S", 0.01)
+    assert helpers.verify(signatures(BATCH_MIN)) == {}
+    first = process_of(helpers)
+    assert first.wait(60) == 0, "no error: it had no work"
+    helpers.reap()
+    assert helpers._helpers == []
+    monkeypatch.setattr(verifying, "IDLE_S", 60.0)
+    wait_until(lambda: is_at_work(helpers))
+
+
+def test_a_killed_helper_costs_nothing_but_time(helpers: HelperProcesses) -> None:
+    wait_until(lambda: is_at_work(helpers))
+    process_of(helpers).kill()
+    assert helpers.verify(signatures()) == {}
+    wait_until(lambda: is_at_work(helpers))
+
+
+def test_a_helper_that_hangs_is_ended(
+    helpers: HelperProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_until(lambda: is_at_work(helpers))
+    hanging = process_of(helpers)
+    monkeypatch.setattr(verifying, "ANSWER_S", 0.05)
+    monkeypatch.setattr(verifying, "STOP_S", 0.05)
+    os.kill(hanging.pid, signal.SIGSTOP)
+    assert helpers.verify(signatures(2 * verifying.PIECE)) == {}
+    assert hanging.returncode == -signal.SIGKILL
+
+
+def test_a_helper_that_cannot_start_is_done_without(
+    helpers: HelperProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert helpers.verify(signatures()) == {}
+    assert helpers._helpers == []
+
+
+def test_whoever_comes_second_does_not_wait(helpers: HelperProcesses) -> None:
+    wait_until(lambda: is_at_work(helpers))
+    with helpers._lock:
+        assert helpers.verify(signatures()) == {}
+
+
+def test_stopped_is_stopped(helpers: HelperProcesses) -> None:
+    wait_until(lambda: is_at_work(helpers))
+    process = process_of(helpers)
+    helpers.stop()
+    helpers.stop()
+    assert process.returncode is not None
+    assert helpers.verify(signatures()) == {}
+    assert helpers._helpers == []
+
+
+def test_one_core_has_no_helper(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(verifying, "BUSY_SIGNATURES", 1)
+    helpers = HelperProcesses()
+    assert helpers.verify(signatures()) == {}
+    assert helpers._helpers == []
+
+
+# -- admission -----------------------------------------------------------------------------------
+
+
+class Ahead:
+    """Checks all it is asked and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Signed] = []
+
+    def verify(self, asked: Sequence[Signed]) -> Mapping[Signed, Reason]:
+        self.asked += asked
+        return {one: verify_hybrid(*one) for one in asked}
+
+    def reap(self) -> None:
+        """Nothing ends."""
+
+
+@pytest.fixture
+def ahead(directory: DirectoryCore, monkeypatch: pytest.MonkeyPatch) -> Ahead:
+    """Checks ahead; who asks one by one finds that nothing stands."""
+    for one in (alice(), bob()):
+        directory.admit(K.KEY, sample(K.KEY, one), PEER, now_ms=AT_MS)
+    monkeypatch.setattr(checks, "verify_hybrid", lambda *_: Reason.PQC_SIGNATURE_INVALID)
+    made = Ahead()
+    directory.employ(made)
+    return made
+
+
+def families(count: int) -> list[bytes]:
+    return [sample(K.FAMILY, alice(), number) for number in range(count)]
+
+
+def outcomes(directory: DirectoryCore, raws: Sequence[bytes]) -> list[Outcome]:
+    verdicts = directory.admit_many(K.FAMILY, raws, PEER, now_ms=AT_MS)
+    return [verdict.outcome for verdict in verdicts]
+
+
+def test_a_batch_is_admitted_by_answers_given_ahead(directory: DirectoryCore, ahead: Ahead) -> None:
+    raws = families(BATCH_MIN)
+    raws[3] = raws[3].replace(b'"founded_at"', b'"founded_at" ')  # another spelling
+    wrong = raws[5].rindex(b'"mldsa65_signature_base64":"') + 40
+    raws[5] = (
+        raws[5][:wrong]
+        + (b"AAAA" if raws[5][wrong:][:4] != b"AAAA" else b"BBBB")
+        + raws[5][wrong + 4 :]
+    )
+    assert outcomes(directory, raws)[5] is Outcome.REFUSED
+    admitted = [one for number, one in enumerate(outcomes(directory, raws)) if number != 5]
+    assert set(admitted) == {Outcome.DUPLICATE}, "the others came in"
+    assert len(directory.holdings(K.FAMILY)) == BATCH_MIN - 1
+
+
+def test_few_are_not_worth_asking_ahead(directory: DirectoryCore, ahead: Ahead) -> None:
+    assert set(outcomes(directory, families(BATCH_MIN - 1))) == {Outcome.REFUSED}
+    assert ahead.asked == []
+
+
+def test_what_is_held_and_whose_signer_is_unknown_is_not_asked(
+    directory: DirectoryCore, ahead: Ahead
+) -> None:
+    raws = families(BATCH_MIN)
+    outcomes(directory, raws)
+    assert len(ahead.asked) == BATCH_MIN
+    strange = [sample(K.FAMILY, carol(), number) for number in range(BATCH_MIN)]
+    outcomes(directory, raws + strange)
+    assert len(ahead.asked) == BATCH_MIN
+
+
+def test_a_key_that_signs_itself_is_asked_by_its_own(
+    directory: DirectoryCore, ahead: Ahead
+) -> None:
+    raws = [sample(K.KEY, carol(), number) for number in range(BATCH_MIN)]
+    verdicts = directory.admit_many(K.KEY, raws, PEER, now_ms=AT_MS)
+    assert {verdict.outcome for verdict in verdicts} == {Outcome.ADMITTED}
+    assert {one.public for one in ahead.asked} == {carol().public}
