@@ -9,7 +9,7 @@ import pytest
 from ciris_mesh.records.kinds import EnvelopeKind as K
 from ciris_mesh.runtime.radiocheck import RADIO_RETRY_S
 from ciris_mesh.wire.mesh import BindingOffer, Digests
-from support.mesh import Mesh, settle
+from support.mesh import Mesh
 from support.radio_mesh import RadioMesh, settings
 from support.waiting import wait_until
 
@@ -44,11 +44,11 @@ def test_a_radio_link_is_closed_when_all_is_said_and_both_sides_know(ends: list[
     mesh.start()
     mesh.let_pass_until(lambda: mesh.has("bob", K.FAMILY, record), 2, "the record is there")
     mesh.calm()
-    wait_until(lambda: not has_link(mesh), "both sides let go of it")
-    for node in mesh.nodes.values():
-        (peer,) = node.runtime.peers.all()
-        assert (peer.rests, peer.reason, peer.failures) == (True, "", 0)
-    assert waiting(mesh) == [], "not being connected is no reason to wait for"
+    peers = [peer for node in mesh.nodes.values() for peer in node.runtime.peers.all()]
+    wait_until(lambda: all(each.link is None and each.rests for each in peers), "both let go of it")
+    assert [(each.reason, each.failures, each.state) for each in peers] == [("", 0, "idle")] * 2
+    mesh.let_pass_until(lambda: not waiting(mesh), 2, "being at rest is no reason to wait for")
+    assert not has_link(mesh)
 
 
 def test_news_is_told_on_a_new_link(ends: list[Mesh]) -> None:
@@ -90,10 +90,9 @@ def test_a_dial_that_came_to_nothing_is_tried_again_within_the_hour(ends: list[M
     mesh = radio(ends)
     alice = mesh.nodes["alice"]
     alice.start()
-    settle(alice)
-    mesh.let_pass(60)
+    alice.handle.sync()
     (peer,) = alice.runtime.peers.all()
-    wait_until(lambda: peer.failures > 0 and not peer.dialing, "the dial failed")
+    wait_until(lambda: peer.failures > 0 and not peer.dialing, "bob is not there")
     assert peer.next_check_s <= mesh.clock() + RADIO_RETRY_S * 2**peer.failures
 
 
