@@ -41,6 +41,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "revoke": (f"{_CLI}.sign", "revoke", "Sign the revocation of a key."),
     "export": (f"{_CLI}.bundle", "export", "Write this node's records into one file."),
     "import": (f"{_CLI}.bundle", "import_", "Admit the records of such a file."),
+    "db": (f"{_CLI}.db", "db", "Migrate, check or copy the record store."),
     "operator": (f"{_CLI}.operator", "operator", "Answer people by message; send them alerts."),
     "backup": (f"{_CLI}.backup", "backup", "Write this whole node into one file."),
     "restore": (f"{_CLI}.backup", "restore", "Make the node in such a file again."),
@@ -56,6 +57,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "partner": (f"{_CLI}.partner", "partner", "License a partner, signed by several stewards."),
     "cosign": (f"{_CLI}.cosign", "cosign", "Sign or assemble a record of several signers."),
     "demo": (f"{_CLI}.demo", "demo", "Start real nodes on this machine and watch them agree."),
+    "sim": (f"{_CLI}.sim", "sim", "Simulate a federation of a thousand nodes."),
     "ether": (f"{_CLI}.ether", "ether", "Emulate LoRa radios for Reticulum's own driver."),
     "interfaces": (
         f"{_CLI}.interfaces",

@@ -288,6 +288,13 @@ class ReplicationDirectory(Protocol):
         """(path, outcome, reason) -> how often, since start."""
         ...
 
+    def troubles(self) -> tuple[str, ...]:
+        """What is wrong with the store itself, a line each: a stable name, a colon, what to do.
+
+        Reads nothing: it is asked when the store may not answer.
+        """
+        ...
+
     def promote_first_contact(self, key_id: str, *, now_ms: int) -> Verdict | None:
         """Move a first-contact key onto the federation shelf (its owner became a peer).
 

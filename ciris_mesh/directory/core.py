@@ -25,6 +25,7 @@ from ciris_mesh.directory.base import (
     Shelf,
     Source,
     Standing,
+    StoredRow,
 )
 from ciris_mesh.directory.buckets import BucketDigests
 from ciris_mesh.directory.commit import GroupCommit
@@ -42,6 +43,7 @@ from ciris_mesh.directory.pools import (
 )
 from ciris_mesh.directory.quotas import Quotas
 from ciris_mesh.directory.reading import StoreReading
+from ciris_mesh.directory.rejudging import judge_again
 from ciris_mesh.directory.rooting import Rooting
 from ciris_mesh.directory.store import Name, PooledEntry, Store, shelves_of
 from ciris_mesh.directory.verifying import Verifiers
@@ -68,6 +70,10 @@ RELEASES_MAX: Final = 256
 #: Overdue ones looked at each time anything is admitted: a verification takes about a millisecond,
 #: so nobody notices. `retry_due`, which is nobody's round, takes more.
 OVERDUE_BATCH: Final = 64
+
+#: Times one call judges again what somebody else wrote meanwhile. Each time there is more to see;
+#: only a node that has a whole shared database to look through sees nothing for long.
+AGAIN_MAX: Final = 16
 
 #: Tokens remembered for judgements under way: more than one commit publishes, and a judgement
 #: rarely outlasts one.
@@ -156,13 +162,20 @@ class DirectoryCore(StoreReading):
             return None
         return self._settle(candidates, now_ms, durable=True).get(waiting[0].digest)
 
+    def would_admit(self, row: StoredRow, now_ms: int) -> Verdict:
+        """What would be said of this row, which is here, if it came to its shelf today."""
+        judgement = judge_again(self._admission, row, now_ms)
+        if judgement.row is None:
+            return judgement.verdict
+        return Verdict(Outcome.ADMITTED, Reason.NONE, row.kind, row.envelope_id)
+
     def _settle(
         self, pending: list[Candidate], now_ms: int, *, durable: bool
     ) -> dict[bytes, Verdict]:
         """Judge and place until nothing more is released. One verdict per distinct bytes."""
         verdicts: dict[bytes, Verdict] = {}
         friends = self._friends()
-        room = RELEASES_MAX
+        room, again = RELEASES_MAX, 0
         while pending:
             judged = self._admission.judge_all(pending, now_ms)
             placed = self._place(judged, friends, durable=durable)
@@ -171,7 +184,24 @@ class DirectoryCore(StoreReading):
             released = self._released(placed, room)
             room -= len(released)
             pending = [*(what for what in placed.again if not what.is_waiting), *released]
+            if placed.again:
+                again += 1
+                self._catch_up()
+            if again > AGAIN_MAX:
+                self._call_held(placed.again, verdicts)
+                pending = released
         return verdicts
+
+    def _catch_up(self) -> None:
+        """What is judged again shall see what came meanwhile. Here it does anyway."""
+
+    def _call_held(self, asked: Iterable[Candidate], verdicts: dict[bytes, Verdict]) -> None:
+        """Each of these is here by another way, which this node has yet to look at."""
+        with self._state:
+            for what in asked:
+                envelope_id = parse_envelope(what.kind, what.raw).envelope_id
+                verdict = Verdict(Outcome.DUPLICATE, Reason.NONE, what.kind, envelope_id)
+                self._take_note(Placed(settled=[(what, verdict)]), verdicts)
 
     def _place(self, judged: list[Judgement], friends: frozenset[str], *, durable: bool) -> Placed:
         with self._state:
@@ -260,6 +290,10 @@ class DirectoryCore(StoreReading):
     def federation_key(self, key_id: str) -> HybridPublicKey | None:
         """The key on the federation shelf."""
         return self._keys.get(key_id)
+
+    def stored_key(self, key_id: str) -> HybridPublicKey | None:
+        """As `federation_key`, read now."""
+        return self._keys.read(key_id)
 
     def named(self, token: str) -> Iterator[Envelope]:
         """Federation-shelf records that answer to this token, the first admitted first."""

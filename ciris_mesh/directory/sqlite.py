@@ -36,6 +36,10 @@ READERS_MAX: Final = 4
 #: A read takes milliseconds; half a minute means the disk is gone, and that must be said.
 READER_WAIT_S: Final = 30.0
 
+#: Pages of 4 kB in the log before it is copied into the file, which waits for the disk: 16 MB, four
+#: times the default, so bulk waits a quarter as often and copies a page of an index less often.
+CHECKPOINT_PAGES: Final = 4000
+
 
 class SqliteDirectory(DirectoryCore):
     """A directory in one file. Open it once; `close` it.
@@ -203,6 +207,7 @@ def _open_writer(path: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         except BaseException:
             connection.close()
             raise

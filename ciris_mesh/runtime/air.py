@@ -29,7 +29,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.airfile import AirFile
 from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.handshake import LinkState
-from ciris_mesh.runtime.onair import NOTHING, OnAir, Sent, on_air
+from ciris_mesh.runtime.onair import NOTHING, RADIO_CADENCE_S, OnAir, Sent, on_air
 from ciris_mesh.transport.base import InterfaceRow
 from ciris_mesh.wire.frame import wrap
 from ciris_mesh.wire.mesh_records import Records
@@ -38,9 +38,6 @@ from ciris_mesh.wire.mesh_records import Records
 TICK_S: Final = 30.0
 #: Kept on disk this often when something changed, and before each batch.
 SAVE_S: Final = 180.0
-#: Views are compared this seldom when nothing is new, for news is told at once. With the link it
-#: takes 2 s of either side's air at SF8: of 36, and there may be five neighbours.
-RADIO_CADENCE_S: Final = 3_600.0
 
 Named = tuple[EnvelopeKind, bytes]
 
@@ -244,6 +241,14 @@ class Air:
                 return min(max(answer.wait_s, 1.0), 3_600.0)
             self._spend(interface, price, dial, answer)
             return 0.0
+
+    def cadence_s(self, interface: str, peers: int) -> float:
+        """How seldom views are compared with each of so many peers when nothing is new."""
+        with self._lock:
+            price = self._prices.get(interface)
+            if price is None:
+                return RADIO_CADENCE_S
+            return price.cadence_s(peers, self.budget.ledger.own_limit_s(interface))
 
     def quiet_s(self) -> float:
         """Seconds for which nothing but removals is sent."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.directory.verifying import HelperProcesses
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.access import access_from
@@ -29,6 +28,7 @@ from ciris_mesh.runtime.ending import EndSignals
 from ciris_mesh.runtime.former import read_former
 from ciris_mesh.runtime.handshake import CAPABILITIES
 from ciris_mesh.runtime.home import Home, HomeLock
+from ciris_mesh.runtime.httpsettings import registry_settings
 from ciris_mesh.runtime.keyfiles import read_key_file
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.operations import READ_OPS, Operations
@@ -37,10 +37,10 @@ from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.peeroperations import peer_config
 from ciris_mesh.runtime.pulse import pulse_of
-from ciris_mesh.runtime.registries import registry_settings
 from ciris_mesh.runtime.remote import RemoteControl
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
+from ciris_mesh.runtime.stores import open_home_store
 from ciris_mesh.runtime.systemd import Watchdog, notify, watchdog_s
 from ciris_mesh.runtime.trusting import trust_of
 from ciris_mesh.transport.rns_config import reticulum_errors
@@ -140,7 +140,7 @@ def _build(
     clock, rounds = clock_of(home, keeps=True), config.rounds
     key = read_key_file(home.federation_key).key()
     trust = trust_of(config.trust)
-    directory = SqliteDirectory(home.database, trust=trust)
+    directory = open_home_store(home, config, trust=trust)
     stack.callback(directory.close)
     verifiers = HelperProcesses()
     stack.callback(verifiers.stop)
@@ -170,7 +170,7 @@ def _build(
             scope=rounds.scope,
             radio=config.radio,
             air_file=home.storage / "airtime.json",
-            registries=registry_settings(config.trust.registries, home.storage / "registries"),
+            registries=registry_settings(config, home),
         ),
         edge=transport.edge,
     )

@@ -15,7 +15,6 @@ from typing import Final
 from ciris_mesh.errors import MeshError, NoAir, TransportError
 from ciris_mesh.protocol.report import BoundedBy, InSync, RoundReport
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
-from ciris_mesh.runtime.air import RADIO_CADENCE_S
 from ciris_mesh.runtime.comparison import own_digests, split
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator
 from ciris_mesh.runtime.events import RoundOutcome
@@ -23,7 +22,7 @@ from ciris_mesh.runtime.handshake import LinkState, reconciles
 from ciris_mesh.runtime.parting import part_if_done
 from ciris_mesh.runtime.parts import HUSH_S_MAX, Parts
 from ciris_mesh.runtime.peers import Peer
-from ciris_mesh.runtime.radiocheck import may_check
+from ciris_mesh.runtime.radiocheck import cadence_s, may_check
 from ciris_mesh.runtime.recoding import records_of
 from ciris_mesh.runtime.reconciling import Reconciling
 from ciris_mesh.runtime.registry import NoCoordinatorRegistered, NotAReplicationFrame, Routed
@@ -177,7 +176,8 @@ class Exchange:
         state.is_theirs_to_open = bool(differ)
         self._parts.try_say(state, ours)
         self.scheduler.postpone(peer.config.key_id)
-        peer.next_check_s = max(peer.next_check_s, self._parts.clock() + RADIO_CADENCE_S)
+        later_s = self._parts.clock() + cadence_s(self._parts, peer.radio or "")
+        peer.next_check_s = max(peer.next_check_s, later_s)
         self.rounds.answered(peer, equal, differ)
 
     def _answered(self, peer: Peer, state: LinkState, theirs: Digests) -> None:

@@ -6,7 +6,8 @@ import resource
 from pathlib import Path
 
 from ciris_mesh import __version__
-from ciris_mesh.directory.base import Shelf
+from ciris_mesh.directory.base import ReplicationDirectory, Shelf
+from ciris_mesh.errors import StoreUnreachable
 from ciris_mesh.protocol.limits import SUMMARY_REFS_MAX
 from ciris_mesh.protocol.report import BoundedBy, InSync, StalenessSignal
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -47,7 +48,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
     runtime, directory = node.runtime, node.directory
     stats = runtime.transport.stats()
     pools = directory.pools()
-    counts = directory.counts()
+    counts = _counts(directory)
     runtime.hearing.look(stats.interfaces)
     peers = tuple(peer_status(node, each, stats.blackholed) for each in runtime.peers.all())
     registries = registry_rows(runtime)
@@ -60,6 +61,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
         uptime_s=round(uptime_s, 1),
         clock=clock,
         health=(
+            *directory.troubles(),
             *_health(peers, stats, clock),
             *_truncated(node, counts),
             *registry_health(registries),
@@ -93,6 +95,14 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
         written_bytes=written_bytes(),
         transfers=tuple(_transfer(node, row) for row in stats.transfers),
     )
+
+
+def _counts(directory: ReplicationDirectory) -> dict[tuple[EnvelopeKind, Shelf], int]:
+    """What is held; nothing while a database's server is away, as `health` then says."""
+    try:
+        return directory.counts()
+    except StoreUnreachable:
+        return {}
 
 
 def strangers_status(node: Node) -> StrangersStatus:

@@ -62,11 +62,11 @@ def test_a_frame_that_was_cut_off_is_none() -> None:
 
 def test_what_had_arrived_and_goes_again_is_counted() -> None:
     part = content(0x01, b"p" * 400)
-    once = [*sent(0.0, part), *heard(0.0, part)]
+    once: list[Sent | Heard] = [*sent(0.0, part), *heard(0.0, part)]
     assert needless_parts(once) == 0
     assert needless_parts([*once, *sent(20.0, part)]) == 1
-    half = heard(0.0, part)[:1]
-    assert needless_parts([*sent(0.0, part), *half, *sent(20.0, part)]) == 0, "half of it is none"
+    half: list[Sent | Heard] = [*sent(0.0, part), *heard(0.0, part)[:1], *sent(20.0, part)]
+    assert needless_parts(half) == 0, "half of it is none"
 
 
 def test_the_floor_is_full_frames_and_the_rest() -> None:
