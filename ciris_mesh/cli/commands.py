@@ -64,6 +64,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
         "interfaces",
         "Show interface profiles; check Reticulum's configuration.",
     ),
+    "completion": (f"{_CLI}.completion", "completion", "Let a shell complete commands."),
     "schema": (f"{_CLI}.schema", "schema", "Print what --json prints, as JSON Schema."),
     "bench": (f"{_CLI}.bench", "bench", "Measure what things cost on this machine."),
     "frame": (f"{_CLI}.frame", "frame", "Filter: decode or encode replication frames."),

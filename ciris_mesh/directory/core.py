@@ -11,6 +11,7 @@ a generation first and rows second never takes rows older than that generation.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -48,6 +49,7 @@ from ciris_mesh.directory.rooting import Rooting
 from ciris_mesh.directory.store import Name, PooledEntry, Store, shelves_of
 from ciris_mesh.directory.verifying import Verifiers
 from ciris_mesh.directory.views import Views
+from ciris_mesh.errors import DirectoryError
 from ciris_mesh.records.envelope import Envelope, parse_envelope
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -56,6 +58,8 @@ from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.operations import closed_kinds
 from ciris_mesh.records.tokens import self_key_token
+
+logger = logging.getLogger(__name__)
 
 #: Evictions kept until somebody asks: one batch evicts at most what one Deliver holds.
 EVICTED_MAX: Final = 8192
@@ -107,6 +111,8 @@ class DirectoryCore(StoreReading):
         self._commit = GroupCommit(store, self._committed, self._rolled_back)
         self._trust = trust
         self._friends: Callable[[], frozenset[str]] = frozenset
+        self._doubts_clock: Callable[[], bool] = lambda: False
+        self._floor_ms = 0
         self._admission = Admission(self, trust)
         self._refusals = RefusalMemory(self._limits)
         self._outcomes: Counter[tuple[str, str, str]] = Counter()
@@ -120,6 +126,11 @@ class DirectoryCore(StoreReading):
         self._evicted: deque[Evicted] = deque(maxlen=EVICTED_MAX)
         self._load()
 
+    @property
+    def trust(self) -> Trust:
+        """What this node's configuration says of others."""
+        return self._trust
+
     # -- the one way in ----------------------------------------------------------------------
 
     def admit(self, kind: EnvelopeKind, envelope: bytes, source: Source, *, now_ms: int) -> Verdict:
@@ -130,6 +141,7 @@ class DirectoryCore(StoreReading):
         self, kind: EnvelopeKind, envelopes: Sequence[bytes], source: Source, *, now_ms: int
     ) -> list[Verdict]:
         """As `admit`, one verdict each in order, with one commit for the batch."""
+        now_ms = self._plausible(now_ms)
         asked = [candidate(kind, envelope, source) for envelope in envelopes]
         digests = {what.digest for what in asked}
         due = [
@@ -147,6 +159,7 @@ class DirectoryCore(StoreReading):
 
     def retry_due(self, now_ms: int) -> list[Verdict]:
         """Look again at what was dated ahead of us and is not any more, and at what is overdue."""
+        now_ms = self._plausible(now_ms)
         if self._admission.verifiers is not None:
             self._admission.verifiers.reap()
         due = self._due(now_ms, overdue=RELEASES_MAX)
@@ -377,6 +390,27 @@ class DirectoryCore(StoreReading):
         """Ask `friends`, besides the rooted, whose records may be brought without limit."""
         self._friends = friends
 
+    def doubt_clock(self, is_doubted: Callable[[], bool]) -> None:
+        """Ask `is_doubted` whether nobody vouches for the clock.
+
+        Then, and only then, two rooted keys that signed later times show that it is behind, and
+        records are judged as of what those times leave no doubt of. Nothing is signed by that.
+        """
+        self._doubts_clock = is_doubted
+
+    def not_before_ms(self) -> int:
+        """A time that has passed, as two rooted keys show; 0 when nothing shows one."""
+        with self._state:
+            return self._floor_ms
+
+    def _plausible(self, now_ms: int) -> int:
+        if not self._doubts_clock():
+            return now_ms
+        with self._state:
+            shown_ms = self._deferred.attested_ms(self._rooting.keys.ids())
+            self._floor_ms = max(self._floor_ms, shown_ms)
+            return max(now_ms, self._floor_ms)
+
     def employ(self, verifiers: Verifiers) -> None:
         """Let them check the signatures of large batches. Their owner stops them."""
         self._admission.verifiers = verifiers
@@ -485,5 +519,7 @@ class DirectoryCore(StoreReading):
         try:
             with self._state, self._store.transaction(durable=True):
                 self._save_digests()
+        except DirectoryError as error:  # a full disk: they are made again, as after a power cut
+            logger.warning("store.digests_not_kept error=%s", error)
         finally:
             self._store.close()

@@ -62,12 +62,17 @@ class ReticulumSettings:
 
 @dataclass(frozen=True, slots=True)
 class RoundSettings:
-    """[rounds]. `frame`: version byte, 0x81 or 0x01. `scope`: what the node wants."""
+    """[rounds]. `frame`: version byte, 0x81 or 0x01. `scope`: what the node wants.
+
+    Attributes:
+        symbols_max: of one sketch; see `protocol.sizing.Limits`.
+    """
 
     cadence_s: float
     no_progress_timeout_s: float
     tau_partial_s: float
     frame: int
+    symbols_max: int
     scope: Scope
 
 

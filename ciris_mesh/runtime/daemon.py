@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ciris_mesh.directory.verifying import HelperProcesses
+from ciris_mesh.protocol.sizing import Limits
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.access import access_from
 from ciris_mesh.runtime.announcing import Announcer
@@ -142,6 +143,7 @@ def _build(
     trust = trust_of(config.trust)
     directory = open_home_store(home, config, trust=trust)
     stack.callback(directory.close)
+    directory.doubt_clock(lambda: not clock.source())
     verifiers = HelperProcesses()
     stack.callback(verifiers.stop)
     directory.employ(verifiers)
@@ -168,6 +170,7 @@ def _build(
             pinned=frozenset(config.trust.pinned) | read_former(home.former),
             door=Door.load(home.path),
             scope=rounds.scope,
+            limits=Limits(symbols_max=rounds.symbols_max),
             radio=config.radio,
             air_file=home.storage / "airtime.json",
             registries=registry_settings(config, home),
@@ -178,7 +181,14 @@ def _build(
         node.add_peer(peer_config(peer))
     budget = node.runtime.budget or RadioBudget(config.radio)
     operations = Operations(
-        node, book, clock, clock.monotonic_s(), budget, trust, former=home.former
+        node,
+        book,
+        clock,
+        clock.monotonic_s(),
+        budget,
+        trust,
+        not_before_ms=directory.not_before_ms,
+        former=home.former,
     )
     remote = RemoteControl(
         operations.table(),

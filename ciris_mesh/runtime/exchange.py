@@ -208,6 +208,8 @@ class Exchange:
         ours = self._own_digests(peer, state, named, reply=not theirs.reply)
         equal, differ = split(ours, theirs)
         state.theirs, state.differ = theirs, frozenset(differ)
+        if self._parts.air is not None:
+            self._parts.air.compared(state, ours, theirs)
         state.compared = tuple(sorted(equal + differ, key=_wire_order))
         for kind in equal:
             self._agree(peer, kind, generations[kind])

@@ -293,11 +293,14 @@ OPTIONS: Final = (
         "JSON, several times longer, which other nodes speak in any case.",
     ),
     Option(
+        "rounds", "symbols_max", _whole_number(32, 256), "256", "32 to 256",
+        "How long a sketch of differences may get. 128 suits a small board.",
+    ),
+    Option(
         "rounds", "scope", _scope, "all", _SCOPE_ALLOWED,
-        "What this node wants of the federation. trust: keys, occurrences, revocations, removals, "
-        "and the rosters removals rely on. Communities: these, their members, and what records "
-        "about them rely on. Nothing else is asked for, taken or offered, its own included. "
-        "Example: scope = riverside-2abc...",
+        "What this node wants. trust: keys, occurrences, revocations, removals and their rosters. "
+        "Communities: these, their members, and what records about them rely on. Nothing else is "
+        "asked for, taken or offered, its own included. Example: scope = riverside-2abc...",
     ),
     Option(
         "radio", "duty", read_duty, "1%", DUTY_ALLOWED,

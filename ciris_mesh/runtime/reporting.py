@@ -12,6 +12,7 @@ from ciris_mesh.protocol.limits import SUMMARY_REFS_MAX
 from ciris_mesh.protocol.report import BoundedBy, InSync, StalenessSignal
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.ailing import peer_problems
+from ciris_mesh.runtime.budget import join_advice
 from ciris_mesh.runtime.door import ALLOWED, IGNORED
 from ciris_mesh.runtime.handshake import WIRE_VERSIONS
 from ciris_mesh.runtime.node import Node
@@ -26,15 +27,21 @@ from ciris_mesh.runtime.status import (
     NodeStatus,
     OutcomeCount,
     PeerStatus,
+    PendingRemoval,
     StrangersStatus,
     TransferStatus,
 )
 from ciris_mesh.transport.base import Address, TransferRow, TransportStats
+from ciris_mesh.wire.mesh import CAPABILITY_PREVIEWS
 from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
 
 #: Bits of the hello, as people call what they stand for.
-_CAPABILITY_NAMES = {CAPABILITY_RECORDS: "coded records", CAPABILITY_RECONCILE: "sketches"}
+_CAPABILITY_NAMES = {
+    CAPABILITY_RECORDS: "coded records",
+    CAPABILITY_RECONCILE: "sketches",
+    CAPABILITY_PREVIEWS: "previews",
+}
 _DAY_MS = 86_400_000
 
 
@@ -63,6 +70,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
         health=(
             *directory.troubles(),
             *_health(peers, stats, clock),
+            *_long_joins(node),
             *_truncated(node, counts),
             *registry_health(registries),
         ),
@@ -93,6 +101,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
         registries=registries,
         clock_source=clock_source,
         written_bytes=written_bytes(),
+        pending_removals=_pending_removals(node),
         transfers=tuple(_transfer(node, row) for row in stats.transfers),
     )
 
@@ -262,6 +271,24 @@ def _truncated(node: Node, counts: dict[tuple[EnvelopeKind, Shelf], int]) -> tup
                 "name and are offered to nobody; carry them with export and import"
             )
     return tuple(said)
+
+
+def _long_joins(node: Node) -> tuple[str, ...]:
+    """Peers that it takes days to bring up to date by radio."""
+    budget, peers = node.runtime.budget, node.runtime.peers.all()
+    if budget is None:
+        return ()
+    aliases = {peer.config.key_id: peer.config.alias for peer in peers}
+    return tuple(map(join_advice, budget.long_joins(aliases)))
+
+
+def _pending_removals(node: Node) -> tuple[PendingRemoval, ...]:
+    return tuple(
+        PendingRemoval(
+            one.half.kind.value, one.about, one.removed, one.half.signers, one.record, one.peer
+        )
+        for one in node.runtime.previews.pending()
+    )
 
 
 def _withheld(node: Node) -> dict[str, int]:
