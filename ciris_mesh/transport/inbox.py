@@ -127,6 +127,23 @@ class Inbox:
         self._drain()
         return Taken.QUEUED
 
+    def take_next(self, frame: bytes) -> bool:
+        """Take a whole frame of which the carrier knows that it is the next; False: no room."""
+        if self._is_full() or not self._reserve(len(frame)):
+            return False
+        self.received += 1
+        self._slots.append(Slot(len(frame), frame))
+        self._drain()
+        return True
+
+    def hold(self, size_bytes: int) -> bool:
+        """Set bytes aside for a frame that is being gathered elsewhere; False: no room."""
+        return not self._is_full() and self._reserve(size_bytes)
+
+    def let_go(self, size_bytes: int) -> None:
+        """Give back what `hold` set aside."""
+        self._release(size_bytes)
+
     def offer(self, key: bytes, segment_key: bytes, size_bytes: int, segments: int) -> bool:
         """Set a slot aside for a Resource; False when there is no room now."""
         if self._is_full() or len(self._unfilled) >= UNFILLED_SLOTS_MAX or key in self._unfilled:
