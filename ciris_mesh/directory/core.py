@@ -346,6 +346,15 @@ class DirectoryCore(StoreReading):
             found[envelope_id] = Standing.BRIDGED if shelf is Shelf.BRIDGED else Standing.HELD
         return found
 
+    def lacks(self, kind: EnvelopeKind, envelope_id: bytes, *, now_ms: int) -> Verdict | None:
+        """See ReplicationDirectory."""
+        row = self.get(kind, envelope_id)
+        if row is None or row.shelf is not Shelf.BRIDGED:
+            return None
+        again = candidate(kind, row.envelope, Source("registry", "again"))
+        (judged,) = self._admission.judge_all([again], now_ms)
+        return judged.verdict
+
     def digest(self, kind: EnvelopeKind) -> SetDigest:
         """Digest of the federation shelf; reads no table when unchanged."""
         with self._state:
