@@ -22,6 +22,7 @@
         ├── ConfigError
         ├── KeyFileError
         ├── DirectoryError
+        │   └── StoreUnreachable   the database's server is away; goes on when it is back
         ├── ClockUntrusted
         ├── AlreadyRunning
         ├── NodeNotRunning
@@ -200,6 +201,10 @@ class KeyFileError(OperatorError):
 
 class DirectoryError(OperatorError):
     """The record store cannot be opened or is not ours."""
+
+
+class StoreUnreachable(DirectoryError):
+    """The server that keeps the records does not answer. Nothing was lost; try again."""
 
 
 class ClockUntrusted(OperatorError):

@@ -27,6 +27,8 @@ BUDGET_HOURS_MAX: Final = 720
 TRANSCODE_RECORDS: Final = 400
 RECONCILE_SEEDS: Final = 200
 RECONCILE_RECORDS: Final = 1_000_000
+REGISTRY_PEERS: Final = 50
+REGISTRY_RECORDS: Final = 40
 #: A day's work for two cores; nobody means more.
 RECORDS_MAX: Final = 10_000_000
 
@@ -266,6 +268,50 @@ def gateway(ctx: click.Context, *, hours: int, seed: int, as_json: bool) -> None
     with ended_by_signals():
         report = run(hours=hours, seed=seed, tell=app.talk)
     _show(ctx, report, as_json=as_json)
+
+
+@bench.command(cls=Verb)
+@click.option(
+    "--peers",
+    type=click.IntRange(2, 500),
+    default=REGISTRY_PEERS,
+    show_default=True,
+    metavar="N",
+    help="Peer processes; 60 MB of memory each.",
+)
+@_records_option(REGISTRY_RECORDS, "Records each peer begins with.")
+@click.option(
+    "--registries",
+    type=click.IntRange(1, 8),
+    default=1,
+    show_default=True,
+    metavar="R",
+    help="Registry processes on one database. With more than one, one is measured first.",
+)
+@click.option(
+    "--store",
+    "url",
+    metavar="URL",
+    help="An empty PostgreSQL database. Left out: in a server made for this and removed.",
+)
+@_json_option
+@click.pass_context
+def registry(
+    ctx: click.Context, *, peers: int, count: int, registries: int, url: str | None, as_json: bool
+) -> None:
+    """Let many peers exchange their records through a registry on PostgreSQL.
+
+    Every peer and every registry is a process that speaks Reticulum on 127.0.0.1. The clock runs
+    from when all have started until the last peer holds everybody's records.
+    """
+    from ciris_mesh.bench.registry import run
+
+    app: App = ctx.obj
+
+    def measure(root: Path) -> Report:
+        return run(root, peers=peers, records=count, registries=registries, url=url, tell=app.talk)
+
+    _measure(ctx, measure, as_json=as_json)
 
 
 def _show(ctx: click.Context, report: Report, *, as_json: bool) -> None:

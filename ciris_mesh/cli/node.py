@@ -81,12 +81,12 @@ def pinned_keys(home: Home) -> dict[str, bytes]:
 @contextmanager
 def open_directory(home: Home) -> Iterator[ReplicationDirectory]:
     """Open the record store of a home that is held."""
-    from ciris_mesh.directory.sqlite import SqliteDirectory
     from ciris_mesh.runtime.config import load_config
+    from ciris_mesh.runtime.stores import open_home_store
     from ciris_mesh.runtime.trusting import trust_of
 
-    trust = trust_of(load_config(home.config).trust)
-    directory = SqliteDirectory(home.database, trust=trust)
+    config = load_config(home.config)
+    directory = open_home_store(home, config, trust=trust_of(config.trust), follow=False)
     try:
         yield directory
     finally:

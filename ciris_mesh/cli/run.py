@@ -32,7 +32,7 @@ def run(ctx: click.Context) -> None:
     app: App = ctx.obj
     set_up_logging(app.verbosity)
     home = find_home(app.config_dir)
-    ctx.exit(run_node(home, RunOptions(app.rns_config_dir, app.verbosity), [_web]))
+    ctx.exit(run_node(home, RunOptions(app.rns_config_dir, app.verbosity), [_web, _inbound]))
 
 
 def _web(config: Config, operations: Operations) -> Service | None:
@@ -47,4 +47,19 @@ def _web(config: Config, operations: Operations) -> Service | None:
             "enabled = no under [web]"
         ) from None
     service: Service = module.web_service(config, operations)
+    return service
+
+
+def _inbound(config: Config, operations: Operations) -> Service | None:
+    """What registry nodes post frames to, found in the same way."""
+    if config.registry.accept is None:
+        return None
+    try:
+        module = importlib.import_module("ciris_mesh.web.inbound")
+    except ImportError as error:
+        raise Failure(
+            f"accept in [registry] needs {error.name}: pip install 'ciris-mesh[web]', or leave it "
+            "empty"
+        ) from None
+    service: Service = module.inbound_service(config.registry, operations.node.runtime)
     return service

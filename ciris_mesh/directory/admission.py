@@ -17,11 +17,12 @@ out by `core`, which looks at equality again under the write lock.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Container, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
+from ciris_mesh.directory.ahead import Ahead
 from ciris_mesh.directory.base import Shelf, StoredRow
 from ciris_mesh.directory.joining import Joining
 from ciris_mesh.directory.judgement import (
@@ -34,16 +35,13 @@ from ciris_mesh.directory.judgement import (
     is_attributed,
 )
 from ciris_mesh.directory.store import Name, PooledEntry
-from ciris_mesh.directory.verifying import BATCH_MIN, Signed, Verifiers
+from ciris_mesh.directory.verifying import Verifiers
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.checks import KeyLookup, outcome_of, public_key_of, verify
 from ciris_mesh.records.cosigning import copy_id, is_cosigned, only_signed_by
 from ciris_mesh.records.envelope import Envelope, one_spelling_problem, parse_envelope
 from ciris_mesh.records.hybrid import (
     HybridPolicy,
-    HybridPublicKey,
-    HybridSignature,
-    verify_hybrid,
 )
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, EnvelopeKind
 from ciris_mesh.records.names import names_of
@@ -51,12 +49,14 @@ from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rules.base import Finding, Trust, text
 from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.table import judge_content, judge_standing
-from ciris_mesh.records.signing import signed_message
 from ciris_mesh.records.timestamps import to_unix_ms
 from ciris_mesh.records.tokens import key_token, published_by, tokens_of
 
 #: CEG 0.7: what is dated more than five minutes ahead of the receiver's clock does not count yet.
 SKEW_MS: Final = 300_000
+
+#: Envelopes read before their signatures are handed over: a millisecond or two.
+READ_AT_ONCE: Final = 16
 
 #: What a registry's record may lack and still stand on the bridged shelf. A closed list: what is
 #: present and wrong (a failing signature, another content hash) is refused from everyone.
@@ -84,24 +84,23 @@ class Admission:
         verifiers: who may check the signatures of a batch ahead, if anybody.
     """
 
-    def __init__(self, known: Known, trust: Trust) -> None:
+    def __init__(self, known: Known, trust: Trust, ahead: Ahead | None = None) -> None:
         self._known = known
         self._trust = trust
-        self._checked: Mapping[Signed, Reason] = {}
-        self._messages: Mapping[bytes, bytes] = {}  # by the bytes of the envelope
+        self._ahead = ahead
         self.verifiers: Verifiers | None = None
 
     def judge_all(self, asked: Sequence[Candidate], now_ms: int) -> list[Judgement]:
         """Decide on each, in order. Never raises because of what the bytes hold."""
         mark = self._known.published_mark()
-        read = [self._read(what, now_ms) for what in asked]
-        names = [(one.kind, one.envelope_id) for one in read if isinstance(one, Envelope)]
-        held = self._known.on_federation_shelf(names)
-        ahead = self._ahead(asked, read, held)
-        judged = [
-            ahead._judge(what, one, held, now_ms) if isinstance(one, Envelope) else one
-            for what, one in zip(asked, read, strict=True)
-        ]
+        checking = self.verifiers.open(len(asked)) if self.verifiers is not None else None
+        if checking is None:
+            judged = self._judge_batch(asked, now_ms, at_once=len(asked))
+        else:
+            with closing(checking):
+                ahead = Ahead(checking, self._known.federation_key)
+                knowing = Admission(self._known, self._trust, ahead)
+                judged = knowing._judge_batch(asked, now_ms, at_once=READ_AT_ONCE)
         return [_marked(one, mark) for one in judged]
 
     def _read(self, what: Candidate, now_ms: int) -> Envelope | Judgement:
@@ -117,51 +116,29 @@ class Admission:
             )
             return self._refuse(what, verdict, now_ms)
 
-    def _ahead(
-        self,
-        asked: Sequence[Candidate],
-        read: Sequence[Envelope | Judgement],
-        held: Container[Name],
-    ) -> Admission:
-        """The same, who knows of the signatures of these whether they stand."""
-        if self.verifiers is None or len(asked) < BATCH_MIN:
-            return self
-        fresh = (
-            envelope
-            for what, envelope in zip(asked, read, strict=True)
-            if isinstance(envelope, Envelope)
-            and not what.proven
-            and (what.kind, envelope.envelope_id) not in held
-        )
-        messages: dict[bytes, bytes] = {}
-        signed: list[Signed] = []
-        for envelope in fresh:
-            with suppress(MalformedRecord):  # judging says of what
-                message = signed_message(envelope.kind, envelope.record, envelope.row_hash)
-                messages[envelope.raw] = message
-                signed += self._signed(envelope, message)
-        ahead = Admission(self._known, self._trust)
-        ahead._messages, ahead._checked = messages, self.verifiers.verify(signed)
-        return ahead
-
-    def _signed(self, envelope: Envelope, message: bytes) -> Iterator[Signed]:
-        """Signatures of both halves by keys that are here."""
-        own = public_key_of(envelope)
-        for claim in envelope.claims:
-            is_own = own is not None and claim.key_id == envelope.record["key_id"]
-            public = own if is_own else self._known.federation_key(claim.key_id)
-            if public is not None and claim.signature.mldsa65 is not None:
-                yield Signed(public, message, claim.signature)
-
-    def _check(
-        self,
-        public: HybridPublicKey,
-        message: bytes,
-        signature: HybridSignature,
-        policy: HybridPolicy,
-    ) -> Reason:
-        known = self._checked.get(Signed(public, message, signature))
-        return verify_hybrid(public, message, signature, policy) if known is None else known
+    def _judge_batch(
+        self, asked: Sequence[Candidate], now_ms: int, *, at_once: int
+    ) -> list[Judgement]:
+        read: list[Envelope | Judgement] = []
+        held: set[Name] = set()
+        for at in range(0, len(asked), max(1, at_once)):
+            part = asked[at : at + at_once]
+            new = [self._read(what, now_ms) for what in part]
+            names = [(one.kind, one.envelope_id) for one in new if isinstance(one, Envelope)]
+            held.update(self._known.on_federation_shelf(names))
+            read += new
+            if self._ahead is not None:
+                self._ahead.hand(
+                    one
+                    for what, one in zip(part, new, strict=True)
+                    if isinstance(one, Envelope)
+                    and not what.proven
+                    and (one.kind, one.envelope_id) not in held
+                )
+        return [
+            self._judge(what, one, held, now_ms) if isinstance(one, Envelope) else one
+            for what, one in zip(asked, read, strict=True)
+        ]
 
     def _judge(
         self, what: Candidate, envelope: Envelope, held: Container[Name], now_ms: int
@@ -177,7 +154,7 @@ class Admission:
             return self._judge_stranger(what, envelope, now_ms)
         if envelope.tier_local and what.source.path != "own":
             return Judgement(what, _refused(envelope, Reason.LOCAL_TIER))
-        return self._judge_known(what, envelope, now_ms)
+        return self.judge_known(what, envelope, now_ms)
 
     def _refused_before(self, what: Candidate, remembered: Verdict) -> Verdict:
         """That refusal again, unless the record came in as other bytes since."""
@@ -197,7 +174,8 @@ class Admission:
         signature out.
         """
         held = self._known.get(what.kind, envelope.envelope_id)
-        assert held is not None, "a row is never taken away"
+        if held is None:  # another node changed it a moment ago; this one has yet to look
+            return Judgement(what, duplicate)
         if set(held.signers).issuperset(envelope.signers):
             return Judgement(what, duplicate)
         problem = one_spelling_problem(envelope)
@@ -231,7 +209,8 @@ class Admission:
             relied_on=facts.relied_on,
         )
 
-    def _judge_known(self, what: Candidate, envelope: Envelope, now_ms: int) -> Judgement:
+    def judge_known(self, what: Candidate, envelope: Envelope, now_ms: int) -> Judgement:
+        """Decide on what is attributed and stands on no shelf, as far as this judgement goes."""
         verdict, signers = self._verify(envelope, what.proven)
         proven, facts = what.proven.union(signers), ShelfFacts(self._known)
         is_registry = what.source.path == "registry"
@@ -388,8 +367,8 @@ class Admission:
             policy=policy,
             pinned=self._trust.pinned,
             proven=proven,
-            check=self._check if self._checked else None,
-            message=self._messages.get(envelope.raw),
+            check=self._ahead.check if self._ahead is not None else None,
+            message=self._ahead.message(envelope) if self._ahead is not None else None,
         )
         return verification.verdict, verification.signers
 

@@ -15,6 +15,7 @@ from ciris_mesh.records.cosigning import copy_id
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
+from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.wire.messages import EnvelopeRef
 
 
@@ -136,8 +137,29 @@ class HeldCopy:
     copy_id: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The answer to a Diff or Fetch.
+
+    Attributes:
+        envelopes: stored bytes, verbatim, in the order asked for.
+        sent_ids: their ids.
+        unserved: (id, "not_held" | "not_offered" | "over_budget" | "too_often") for the rest; for
+            counters and the next round, never for the peer, who must not learn what is withheld.
+    """
+
+    envelopes: tuple[bytes, ...]
+    sent_ids: tuple[bytes, ...]
+    unserved: tuple[tuple[bytes, str], ...]
+
+
 class ReplicationDirectory(Protocol):
     """A store of verified records. All methods are thread-safe; `close` once."""
+
+    @property
+    def trust(self) -> Trust:
+        """What this node's configuration says of others."""
+        ...
 
     def admit(self, kind: EnvelopeKind, envelope: bytes, source: Source, *, now_ms: int) -> Verdict:
         """Verify, then store. Returns only after the write is durable.
@@ -286,6 +308,13 @@ class ReplicationDirectory(Protocol):
 
     def outcome_counts(self) -> dict[tuple[str, str, str], int]:
         """(path, outcome, reason) -> how often, since start."""
+        ...
+
+    def troubles(self) -> tuple[str, ...]:
+        """What is wrong with the store itself, a line each: a stable name, a colon, what to do.
+
+        Reads nothing: it is asked when the store may not answer.
+        """
         ...
 
     def promote_first_contact(self, key_id: str, *, now_ms: int) -> Verdict | None:

@@ -17,13 +17,13 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from ciris_mesh.directory.base import (
     Evicted,
     ReplicationDirectory,
+    Served,
     SetDigest,
     Shelf,
     Source,
@@ -33,7 +33,7 @@ from ciris_mesh.directory.base import (
 from ciris_mesh.directory.buckets import digest_of
 from ciris_mesh.directory.naming import Naming
 from ciris_mesh.directory.offers import NO_OFFER, OFFER_REFS_MAX, Offer, Offers
-from ciris_mesh.directory.peermemory import PeerMemory, View, is_known, remember, sent_memory
+from ciris_mesh.directory.peermemory import Given, PeerMemory, View, is_known, remember, sent_memory
 from ciris_mesh.directory.quotas import is_ours
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
@@ -51,22 +51,6 @@ NOTED_SHARES: Final = 8
 #: How long a view's digest may be reused while nothing visible changed: bounds for how long a
 #: lapsed back-off goes unnoticed.
 VIEW_REUSE_S: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """The answer to a Diff or Fetch.
-
-    Attributes:
-        envelopes: stored bytes, verbatim, in the order asked for.
-        sent_ids: their ids.
-        unserved: (id, "not_held" | "not_offered" | "over_budget") for the rest; for counters
-            and the next round, never for the peer, who must not learn what is withheld.
-    """
-
-    envelopes: tuple[bytes, ...]
-    sent_ids: tuple[bytes, ...]
-    unserved: tuple[tuple[bytes, str], ...]
 
 
 class FederationDirectoryReplicationBridge:
@@ -143,8 +127,11 @@ class FederationDirectoryReplicationBridge:
         """
         sent: dict[bytes, bytes] = {}
         unserved: list[tuple[bytes, str]] = []
-        left_bytes = budget_bytes
+        left_bytes, room = budget_bytes, self._room_to_give(peer, kind)
         for envelope_id in dict.fromkeys(want):
+            if len(sent) >= room:
+                unserved.append((envelope_id, "too_often"))
+                continue
             if left_bytes < 0:
                 unserved.append((envelope_id, "over_budget"))
                 continue
@@ -159,6 +146,9 @@ class FederationDirectoryReplicationBridge:
             else:
                 sent[envelope_id] = row.envelope
                 left_bytes -= len(row.envelope)
+        with self._lock:
+            given = self._memory(peer).given.setdefault(kind, Given(at_s=self._clock()))
+            given.level += len(sent)
         self._count("served", "", len(sent))
         for _, reason in unserved:
             if reason != "over_budget":  # not withheld: it comes with the next asking
@@ -338,6 +328,9 @@ class FederationDirectoryReplicationBridge:
         if ids is not None:
             offered = [one for one in offered if one in ids]
         now_s = self._clock()
+        if offered and not self._room_to_give(peer, kind):
+            self._count("withheld", "too_often", len(offered))
+            return [], len(offered)
         with self._lock:
             memory = self._memory(peer)
             sent = memory.sent.get(kind)
@@ -472,6 +465,14 @@ class FederationDirectoryReplicationBridge:
         room = self._room_for_noted(peer, kind) - len(noted)
         if new := frozenset(islice((one for one in ids if one not in noted), max(0, room))):
             memory.noted[kind] = noted | new
+
+    def _room_to_give(self, peer: str, kind: EnvelopeKind) -> int:
+        """How many records of a kind a peer may take now; whatever it says that it lacks."""
+        offered = len(self._offer(peer, kind).ids)
+        now_s = self._clock()
+        with self._lock:
+            given = self._memory(peer).given.setdefault(kind, Given(at_s=now_s))
+            return given.room(offered, now_s)
 
     def _note_evicted(self, entry: Evicted, now_s: float) -> None:
         """Who delivered it is asked again later; it is known of nobody's any more."""

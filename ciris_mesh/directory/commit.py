@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar, cast
 
 from ciris_mesh.directory.store import Store
-from ciris_mesh.errors import LifecycleError
+from ciris_mesh.errors import LifecycleError, StoreUnreachable
 
 _T = TypeVar("_T")
 
@@ -40,7 +40,8 @@ class GroupCommit:
     Args:
         committed: called after each commit, still under the writer lock: make it visible.
         rolled_back: called after a failed transaction, before anything is tried again: memory
-            that followed the writes must be read anew.
+            that followed the writes must be read anew. While it says StoreUnreachable, nothing is
+            written, and it is called again for the next job.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class GroupCommit:
         self._queue_lock = threading.Lock()  # guards the queue
         self._queue: deque[_Ticket[Any]] = deque()
         self._closed = False
+        self.is_stale = False  # memory does not follow the store; guarded by the writer lock
 
     def run(self, job: Callable[[], _T], *, durable: bool) -> _T:
         """Run `job` inside a transaction and return its result once committed.
@@ -92,7 +94,10 @@ class GroupCommit:
         assert self._writer.locked(), "only the holder of the writer lock leads"
         with self._queue_lock:
             group = [self._queue.popleft() for _ in range(min(len(self._queue), GROUP_JOBS_MAX))]
-        if self._attempt(group) is not None and len(group) > 1:
+        error = self._attempt(group)
+        if isinstance(error, StoreUnreachable):  # perhaps it was written and we did not hear
+            error = self._attempt(group)
+        if error is not None and len(group) > 1:
             for ticket in group:
                 self._attempt([ticket])
         for ticket in group:
@@ -100,6 +105,7 @@ class GroupCommit:
 
     def _attempt(self, group: list[_Ticket[Any]]) -> Exception | None:
         try:
+            self._refresh()
             with self._store.transaction(durable=any(ticket.durable for ticket in group)):
                 for ticket in group:
                     ticket.result = ticket.job()
@@ -119,9 +125,18 @@ class GroupCommit:
     def _undo(self, group: list[_Ticket[Any]], error: Exception) -> None:
         for ticket in group:
             ticket.error = error
+        self.is_stale = True
         try:
-            self._rolled_back()
+            self._refresh()
+        except StoreUnreachable as second:
+            error.add_note(f"and the store cannot be read: {second}")
         except Exception as second:  # noqa: BLE001 (the store is gone: nobody may write any more)
             with self._queue_lock:
                 self._closed = True
             error.add_note(f"and the store cannot be read: {second}")
+
+    def _refresh(self) -> None:
+        """Let memory follow the store again after a transaction that failed."""
+        if self.is_stale:
+            self._rolled_back()
+            self.is_stale = False

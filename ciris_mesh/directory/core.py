@@ -11,6 +11,7 @@ a generation first and rows second never takes rows older than that generation.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from ciris_mesh.directory.base import (
     Shelf,
     Source,
     Standing,
+    StoredRow,
 )
 from ciris_mesh.directory.buckets import BucketDigests
 from ciris_mesh.directory.commit import GroupCommit
@@ -42,10 +44,12 @@ from ciris_mesh.directory.pools import (
 )
 from ciris_mesh.directory.quotas import Quotas
 from ciris_mesh.directory.reading import StoreReading
+from ciris_mesh.directory.rejudging import judge_again
 from ciris_mesh.directory.rooting import Rooting
 from ciris_mesh.directory.store import Name, PooledEntry, Store, shelves_of
 from ciris_mesh.directory.verifying import Verifiers
 from ciris_mesh.directory.views import Views
+from ciris_mesh.errors import DirectoryError
 from ciris_mesh.records.envelope import Envelope, parse_envelope
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -54,6 +58,8 @@ from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.operations import closed_kinds
 from ciris_mesh.records.tokens import self_key_token
+
+logger = logging.getLogger(__name__)
 
 #: Evictions kept until somebody asks: one batch evicts at most what one Deliver holds.
 EVICTED_MAX: Final = 8192
@@ -68,6 +74,10 @@ RELEASES_MAX: Final = 256
 #: Overdue ones looked at each time anything is admitted: a verification takes about a millisecond,
 #: so nobody notices. `retry_due`, which is nobody's round, takes more.
 OVERDUE_BATCH: Final = 64
+
+#: Times one call judges again what somebody else wrote meanwhile. Each time there is more to see;
+#: only a node that has a whole shared database to look through sees nothing for long.
+AGAIN_MAX: Final = 16
 
 #: Tokens remembered for judgements under way: more than one commit publishes, and a judgement
 #: rarely outlasts one.
@@ -101,6 +111,8 @@ class DirectoryCore(StoreReading):
         self._commit = GroupCommit(store, self._committed, self._rolled_back)
         self._trust = trust
         self._friends: Callable[[], frozenset[str]] = frozenset
+        self._doubts_clock: Callable[[], bool] = lambda: False
+        self._floor_ms = 0
         self._admission = Admission(self, trust)
         self._refusals = RefusalMemory(self._limits)
         self._outcomes: Counter[tuple[str, str, str]] = Counter()
@@ -114,6 +126,11 @@ class DirectoryCore(StoreReading):
         self._evicted: deque[Evicted] = deque(maxlen=EVICTED_MAX)
         self._load()
 
+    @property
+    def trust(self) -> Trust:
+        """What this node's configuration says of others."""
+        return self._trust
+
     # -- the one way in ----------------------------------------------------------------------
 
     def admit(self, kind: EnvelopeKind, envelope: bytes, source: Source, *, now_ms: int) -> Verdict:
@@ -124,6 +141,7 @@ class DirectoryCore(StoreReading):
         self, kind: EnvelopeKind, envelopes: Sequence[bytes], source: Source, *, now_ms: int
     ) -> list[Verdict]:
         """As `admit`, one verdict each in order, with one commit for the batch."""
+        now_ms = self._plausible(now_ms)
         asked = [candidate(kind, envelope, source) for envelope in envelopes]
         digests = {what.digest for what in asked}
         due = [
@@ -141,6 +159,7 @@ class DirectoryCore(StoreReading):
 
     def retry_due(self, now_ms: int) -> list[Verdict]:
         """Look again at what was dated ahead of us and is not any more, and at what is overdue."""
+        now_ms = self._plausible(now_ms)
         if self._admission.verifiers is not None:
             self._admission.verifiers.reap()
         due = self._due(now_ms, overdue=RELEASES_MAX)
@@ -156,13 +175,20 @@ class DirectoryCore(StoreReading):
             return None
         return self._settle(candidates, now_ms, durable=True).get(waiting[0].digest)
 
+    def would_admit(self, row: StoredRow, now_ms: int) -> Verdict:
+        """What would be said of this row, which is here, if it came to its shelf today."""
+        judgement = judge_again(self._admission, row, now_ms)
+        if judgement.row is None:
+            return judgement.verdict
+        return Verdict(Outcome.ADMITTED, Reason.NONE, row.kind, row.envelope_id)
+
     def _settle(
         self, pending: list[Candidate], now_ms: int, *, durable: bool
     ) -> dict[bytes, Verdict]:
         """Judge and place until nothing more is released. One verdict per distinct bytes."""
         verdicts: dict[bytes, Verdict] = {}
         friends = self._friends()
-        room = RELEASES_MAX
+        room, again = RELEASES_MAX, 0
         while pending:
             judged = self._admission.judge_all(pending, now_ms)
             placed = self._place(judged, friends, durable=durable)
@@ -171,7 +197,24 @@ class DirectoryCore(StoreReading):
             released = self._released(placed, room)
             room -= len(released)
             pending = [*(what for what in placed.again if not what.is_waiting), *released]
+            if placed.again:
+                again += 1
+                self._catch_up()
+            if again > AGAIN_MAX:
+                self._call_held(placed.again, verdicts)
+                pending = released
         return verdicts
+
+    def _catch_up(self) -> None:
+        """What is judged again shall see what came meanwhile. Here it does anyway."""
+
+    def _call_held(self, asked: Iterable[Candidate], verdicts: dict[bytes, Verdict]) -> None:
+        """Each of these is here by another way, which this node has yet to look at."""
+        with self._state:
+            for what in asked:
+                envelope_id = parse_envelope(what.kind, what.raw).envelope_id
+                verdict = Verdict(Outcome.DUPLICATE, Reason.NONE, what.kind, envelope_id)
+                self._take_note(Placed(settled=[(what, verdict)]), verdicts)
 
     def _place(self, judged: list[Judgement], friends: frozenset[str], *, durable: bool) -> Placed:
         with self._state:
@@ -261,6 +304,10 @@ class DirectoryCore(StoreReading):
         """The key on the federation shelf."""
         return self._keys.get(key_id)
 
+    def stored_key(self, key_id: str) -> HybridPublicKey | None:
+        """As `federation_key`, read now."""
+        return self._keys.read(key_id)
+
     def named(self, token: str) -> Iterator[Envelope]:
         """Federation-shelf records that answer to this token, the first admitted first."""
         after = 0
@@ -342,6 +389,27 @@ class DirectoryCore(StoreReading):
     def favour(self, friends: Callable[[], frozenset[str]]) -> None:
         """Ask `friends`, besides the rooted, whose records may be brought without limit."""
         self._friends = friends
+
+    def doubt_clock(self, is_doubted: Callable[[], bool]) -> None:
+        """Ask `is_doubted` whether nobody vouches for the clock.
+
+        Then, and only then, two rooted keys that signed later times show that it is behind, and
+        records are judged as of what those times leave no doubt of. Nothing is signed by that.
+        """
+        self._doubts_clock = is_doubted
+
+    def not_before_ms(self) -> int:
+        """A time that has passed, as two rooted keys show; 0 when nothing shows one."""
+        with self._state:
+            return self._floor_ms
+
+    def _plausible(self, now_ms: int) -> int:
+        if not self._doubts_clock():
+            return now_ms
+        with self._state:
+            shown_ms = self._deferred.attested_ms(self._rooting.keys.ids())
+            self._floor_ms = max(self._floor_ms, shown_ms)
+            return max(now_ms, self._floor_ms)
 
     def employ(self, verifiers: Verifiers) -> None:
         """Let them check the signatures of large batches. Their owner stops them."""
@@ -451,5 +519,7 @@ class DirectoryCore(StoreReading):
         try:
             with self._state, self._store.transaction(durable=True):
                 self._save_digests()
+        except DirectoryError as error:  # a full disk: they are made again, as after a power cut
+            logger.warning("store.digests_not_kept error=%s", error)
         finally:
             self._store.close()

@@ -7,7 +7,7 @@ what to do with the candidate, which `placing` carries out.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
@@ -84,7 +84,7 @@ class Judgement:
 class Known(Protocol):
     """What judging needs to know about the directory. Thread-safe."""
 
-    def on_federation_shelf(self, names: Sequence[Name]) -> Container[Name]:
+    def on_federation_shelf(self, names: Sequence[Name]) -> Set[Name]:
         """Those of `names` that have a row on the federation shelf."""
         ...
 

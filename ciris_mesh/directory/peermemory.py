@@ -30,6 +30,11 @@ REFUSED_LONGEST_S: Final = 7 * 86_400.0
 UNSERVED_FIRST_S: Final = 60.0
 UNSERVED_LONGEST_S: Final = 3_600.0
 
+#: In an hour a peer may take what it is offered so often, and some more: news of a small store.
+GIVEN_TIMES: Final = 2
+GIVEN_MIN: Final = 256
+GIVEN_S: Final = 3_600.0
+
 #: Refusals that say nothing about the bytes: there may be room later.
 NO_ROOM: Final = frozenset({Reason.POOL_FULL, Reason.SIGNER_QUOTA, Reason.PEER_QUOTA})
 
@@ -45,6 +50,30 @@ class View:
     until_s: float
     digest: SetDigest
     known: frozenset[bytes]
+
+
+@dataclass(slots=True)
+class Given:
+    """How many records of one kind a peer was given lately: it may have all of them, twice an hour.
+
+    An honest peer takes each once, and once more when it lost its card. Who says that it lacks
+    everything again and again is given nothing for half an hour.
+    """
+
+    level: float = 0.0
+    at_s: float = 0.0
+    is_over: bool = False
+
+    def room(self, offered: int, now_s: float) -> int:
+        """How many more it may have, of an offer of so many."""
+        most = GIVEN_TIMES * offered + GIVEN_MIN
+        self.level = max(0.0, self.level - (now_s - self.at_s) * most / GIVEN_S)
+        self.at_s = now_s
+        if self.level >= most:
+            self.is_over = True
+        elif self.level <= most / 2:
+            self.is_over = False
+        return 0 if self.is_over else max(0, int(most - self.level))
 
 
 def sent_memory() -> BackoffMemory[bytes]:
@@ -86,6 +115,7 @@ class PeerMemory:
             copy has outgrown, each with the envelope id. Nothing is gained from this peer's copy.
         sent: kind -> ids it took since the digests of the kind were last equal.
         overfed: kinds of which it took more, and lacks them still, than `sent` remembers.
+        given: how much of each kind it took lately, wanted or not.
         version: grows with every change here; views are reused while it stands still.
     """
 
@@ -97,6 +127,7 @@ class PeerMemory:
     judged: dict[EnvelopeKind, dict[bytes, bytes]] = field(default_factory=dict)
     sent: dict[EnvelopeKind, BackoffMemory[bytes]] = field(default_factory=dict)
     overfed: BackoffMemory[EnvelopeKind] = field(default_factory=_overfed)
+    given: dict[EnvelopeKind, Given] = field(default_factory=dict)
     views: dict[EnvelopeKind, View] = field(default_factory=dict)
     version: int = 0
 

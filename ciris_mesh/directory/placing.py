@@ -124,6 +124,20 @@ class Placing:
                 self._wait(judgement, judgement.entry, placed)
         return placed
 
+    def follow(self, judged: Sequence[Judgement]) -> Placed:
+        """Let memory follow rows that another node wrote. Inside a transaction, as `place`."""
+        placed = Placed()
+        for judgement in judged:
+            row = judgement.row
+            if row is None or row.shelf is not Shelf.FEDERATION:
+                continue
+            self._touched.add((row.kind, bucket_of(row.envelope_id)))
+            placed.siblings += self._deferred.of_id(row.kind, row.envelope_id)
+            self._let_know(judgement, row, placed, is_first_key=True)
+            self._introductions.forget(row.subject)
+        self._quotas.forget()
+        return placed
+
     def befriend(self, friends: frozenset[str]) -> None:
         """Whose records no quota counts from now on. Inside a transaction, as `place`."""
         if self._introductions.befriend(friends):
@@ -184,6 +198,11 @@ class Placing:
         if row.shelf is not Shelf.FEDERATION:
             return
         self._store.publish(row, judgement.tokens)
+        self._let_know(judgement, row, placed, is_first_key=is_first_key)
+
+    def _let_know(
+        self, judgement: Judgement, row: StoredRow, placed: Placed, *, is_first_key: bool
+    ) -> None:
         published = list(judgement.published)
         if row.kind is EnvelopeKind.KEY:
             signer, is_root = row.signers[0], judgement.is_root

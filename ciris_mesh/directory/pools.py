@@ -11,7 +11,7 @@ holds a lock.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, TypeVar
@@ -150,6 +150,17 @@ class DeferredPool:
         """What was dated ahead of us and is not any more, oldest first."""
         entries = (self._entries[digest] for digest in self._dated)
         return [entry for entry in entries if entry.not_before_ms <= now_ms]
+
+    def attested_ms(self, rooted: Collection[str]) -> int:
+        """A time that has passed if two of these keys are right: the second latest of what each
+        signed and is ahead of us, less what clocks may differ by. 0 when fewer than two did.
+        """
+        latest: dict[str, int] = {}
+        for digest in self._dated:
+            entry = self._entries[digest]
+            for signer in entry.proven.intersection(rooted):
+                latest[signer] = max(latest.get(signer, 0), entry.not_before_ms)
+        return sorted(latest.values())[-2] if len(latest) > 1 else 0
 
     def refresh(self, entry: PooledEntry) -> None:
         """Remember what else is known now of an entry that is here and equal."""

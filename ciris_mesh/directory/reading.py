@@ -11,7 +11,7 @@ from ciris_mesh.directory.base import (
     Shelf,
     StoredRow,
 )
-from ciris_mesh.directory.store import Store
+from ciris_mesh.directory.store import PooledEntry, Store
 from ciris_mesh.records.cosigning import COPY_HEAD_BYTES, copy_id
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.names import end_name
@@ -65,6 +65,17 @@ class StoreReading(ReplicationDirectory):
     def named_rows(self, name: str, *, limit: int) -> list[StoredRow]:
         """Rows, on any shelf, that answer to a name or a token; at most `limit`."""
         return [row for _, row in self._store.named(name, limit=limit, after=0)]
+
+    def waiting_envelopes(self) -> Iterator[tuple[PooledEntry, bytes]]:
+        """What waits outside the shelves, oldest first, with its bytes."""
+        for entry in self._store.pool_entries():
+            raw = self._store.pool_envelope(entry.pool, entry.digest)
+            if raw is not None:
+                yield entry, raw
+
+    def troubles(self) -> tuple[str, ...]:
+        """What is wrong with the store itself, a line each: a stable name, a colon, what to do."""
+        return ()
 
     def heads(self, kind: EnvelopeKind) -> list[RowHead]:
         """Every federation-shelf row of a kind, in no order."""

@@ -25,8 +25,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, TypeVar
 
-from ciris_mesh.directory.base import ReplicationDirectory, Standing
-from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge, Served
+from ciris_mesh.directory.base import ReplicationDirectory, Served, Standing
+from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
 from ciris_mesh.directory.peermemory import NO_ROOM
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.meshmembers import for_registries

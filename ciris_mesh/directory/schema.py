@@ -2,7 +2,8 @@
 
 Version n of the schema is what the first n migrations make; `PRAGMA user_version` holds n. Each
 migration runs in one transaction with its line in the table `migration`, so it happened or it
-did not. A released migration is never edited: change the schema by adding one.
+did not. A released migration is never edited: change the schema by adding one. PostgreSQL goes
+through the same list (`pg_schema`), so a migration keeps to SQL both take; its tables are STRICT.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
 from ciris_mesh.directory.dbfile import (
     APPLICATION_ID,
@@ -30,7 +32,20 @@ from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.records.names import end_name, last_day, names_of
 from ciris_mesh.records.tokens import key_token, tokens_of
 
-Migration = Callable[[sqlite3.Connection], None]
+
+class Migrating(Protocol):
+    """A connection as migrations use it: SQLite's, or one to PostgreSQL that takes its words."""
+
+    def execute(self, sql: str, parameters: Any = ..., /) -> Any:
+        """Run one statement."""
+        ...
+
+    def executemany(self, sql: str, parameters: Any, /) -> Any:
+        """Run one statement for each of the rows."""
+        ...
+
+
+Migration = Callable[[Migrating], None]
 
 #: Enough to go back over a bad update or two; a store of a million records is 10 GB a copy.
 BACKUPS_KEPT: Final = 3
@@ -38,7 +53,7 @@ BACKUPS_KEPT: Final = 3
 _KIND_OF: Final = {spec.number: kind for kind, spec in KINDS.items()}
 
 
-def _base_tables(connection: sqlite3.Connection) -> None:
+def _base_tables(connection: Migrating) -> None:
     """Records, their bytes apart (so that scans of ids stay narrow), and saved digests."""
     connection.execute(
         """
@@ -72,7 +87,7 @@ def _base_tables(connection: sqlite3.Connection) -> None:
     )
 
 
-def _pools_and_indexes(connection: sqlite3.Connection) -> None:
+def _pools_and_indexes(connection: Migrating) -> None:
     """What waits survives a restart; offers and keys are found without a scan."""
     connection.execute(
         """
@@ -98,7 +113,7 @@ def _pools_and_indexes(connection: sqlite3.Connection) -> None:
     )
 
 
-def _answers(connection: sqlite3.Connection) -> None:
+def _answers(connection: Migrating) -> None:
     """Which rows answer to which token and rely on which; strangers' shares; waiting by token."""
     connection.execute(
         """
@@ -145,7 +160,7 @@ def _answers(connection: sqlite3.Connection) -> None:
         )
 
 
-def _names(connection: sqlite3.Connection) -> None:
+def _names(connection: Migrating) -> None:
     """Which rows, on every shelf, are found by which name when a question is asked."""
     rows = connection.execute(
         "SELECT position, kind, bytes FROM record JOIN envelope USING (position)"
@@ -156,7 +171,7 @@ def _names(connection: sqlite3.Connection) -> None:
         connection.executemany("INSERT INTO answer VALUES (?, ?)", pairs)
 
 
-def _names_by_speaker(connection: sqlite3.Connection) -> None:
+def _names_by_speaker(connection: Migrating) -> None:
     """Attestations and revocations are found by who said it, too."""
     numbers = [KINDS[kind].number for kind in (EnvelopeKind.ATTESTATION, EnvelopeKind.REVOCATION)]
     rows = connection.execute(
@@ -167,10 +182,10 @@ def _names_by_speaker(connection: sqlite3.Connection) -> None:
     for position, number, raw in rows:
         names = names_of(parse_envelope(_KIND_OF[number], raw))
         pairs = [(name, position) for name in names]
-        connection.executemany("INSERT OR IGNORE INTO answer VALUES (?, ?)", pairs)
+        connection.executemany("INSERT INTO answer VALUES (?, ?) ON CONFLICT DO NOTHING", pairs)
 
 
-def _ends(connection: sqlite3.Connection) -> None:
+def _ends(connection: Migrating) -> None:
     """What has ended is found by its day, and what relies on a row by that row."""
     connection.execute("CREATE INDEX relied_on ON relied (on_position)")
     rows = connection.execute(
@@ -180,10 +195,12 @@ def _ends(connection: sqlite3.Connection) -> None:
         envelope = parse_envelope(_KIND_OF[number], raw)
         if (day := last_day(envelope)) is not None:
             name = end_name(envelope.kind, day)
-            connection.execute("INSERT OR IGNORE INTO answer VALUES (?, ?)", (name, position))
+            connection.execute(
+                "INSERT INTO answer VALUES (?, ?) ON CONFLICT DO NOTHING", (name, position)
+            )
 
 
-def _digests_of_copies(connection: sqlite3.Connection) -> None:
+def _digests_of_copies(connection: Migrating) -> None:
     """Digests of kinds whose signers may grow cover who signed: all kept ones are out of date."""
     numbers = [spec.number for kind, spec in KINDS.items() if is_cosigned(kind)]
     marks = ",".join("?" * len(numbers))
@@ -205,6 +222,18 @@ MIGRATIONS: Final[tuple[tuple[str, Migration], ...]] = (
 TABLES: Final = frozenset(
     {"migration", "record", "envelope", "bucket", "pooled", "answer", "stranger", "relied"}
 )
+
+
+def version_of(path: Path) -> int:
+    """Which version of the schema a file has; 0 without a file.
+
+    Raises:
+        DirectoryError: another program's database, or a damaged file.
+    """
+    if not path.exists():
+        return 0
+    with translated(path), closing(sqlite3.connect(path)) as connection:
+        return _version(connection, path)
 
 
 def migrate(

@@ -67,15 +67,19 @@ class References(ABC):
     def _stream(self, sql: str, values: Sql = ()) -> AbstractContextManager[Iterator[Sql]]:
         """Committed rows one by one, so that memory does not depend on how many there are."""
 
+    def _name(self, token: str) -> str:
+        """A token or name as the index has it."""
+        return token
+
     def _count(self, sql: str, values: Sql) -> int:
-        return int(self._read(f"SELECT count(*) FROM ({sql})", values)[0][0])
+        return int(self._read(f"SELECT count(*) FROM ({sql}) AS counted", values)[0][0])
 
     def publish(self, row: StoredRow, tokens: Sequence[str]) -> None:
         """See Store."""
         self._insert(
             "INSERT INTO answer SELECT ?, position FROM record "
             "WHERE kind = ? AND envelope_id = ? ON CONFLICT DO NOTHING",
-            [(token, KINDS[row.kind].number, row.envelope_id) for token in tokens],
+            [(self._name(token), KINDS[row.kind].number, row.envelope_id) for token in tokens],
         )
 
     def named(self, token: str, *, limit: int, after: int) -> list[tuple[int, StoredRow]]:
@@ -83,7 +87,7 @@ class References(ABC):
         found = self._read(
             f"SELECT {ROW} WHERE position IN (SELECT position FROM answer WHERE token = ? "
             "AND position > ? ORDER BY position LIMIT ?) ORDER BY position",
-            (token, after, max(0, limit)),
+            (self._name(token), after, max(0, limit)),
         )
         return [(row[0], stored_row(row)) for row in found]
 
@@ -92,7 +96,7 @@ class References(ABC):
         return self._read(
             "SELECT position, subject FROM answer JOIN record USING (position) "
             "WHERE token = ? AND position > ? ORDER BY position LIMIT ?",
-            (token, after, max(0, limit)),
+            (self._name(token), after, max(0, limit)),
         )
 
     def ids(self, token: str, *, limit: int, after: int) -> list[tuple[int, EnvelopeKind, bytes]]:
@@ -100,7 +104,7 @@ class References(ABC):
         found = self._read(
             "SELECT position, kind, envelope_id FROM answer JOIN record USING (position) "
             "WHERE token = ? AND position > ? ORDER BY position LIMIT ?",
-            (token, after, max(0, limit)),
+            (self._name(token), after, max(0, limit)),
         )
         return [(position, _KIND_OF[kind], envelope_id) for position, kind, envelope_id in found]
 
@@ -110,7 +114,8 @@ class References(ABC):
 
     def heads_named(self, names: Sequence[str]) -> list[RowHead]:
         """See Store."""
-        return self._heads("SELECT position FROM answer WHERE token IN", "", list(names))
+        found = list(map(self._name, names))
+        return self._heads("SELECT position FROM answer WHERE token IN", "", found)
 
     def heads_relied(self, names: Sequence[Name]) -> list[RowHead]:
         """See Store."""
@@ -138,7 +143,7 @@ class References(ABC):
 
     def idle_ids(self, first: str, end: str, kinds: Collection[EnvelopeKind]) -> list[bytes]:
         """See Store."""
-        numbers = ",".join(str(KINDS[kind].number) for kind in kinds)
+        numbers = ",".join(str(KINDS[kind].number) for kind in kinds) or "NULL"
         found = self._read(
             "SELECT envelope_id FROM answer JOIN record USING (position) "
             "WHERE token >= ? AND token < ? AND shelf = 2 AND NOT EXISTS ("

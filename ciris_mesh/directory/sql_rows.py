@@ -39,6 +39,9 @@ _KIND_OF: Final = {spec.number: kind for kind, spec in KINDS.items()}
 class SqlRows(References):
     """The operations of `Store` on rows, pools and digests."""
 
+    #: What no two rows of the table of bucket digests have in common.
+    _bucket_key = "kind, bucket"
+
     def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
         """See Store."""
         found = self._read(
@@ -245,7 +248,7 @@ class SqlRows(References):
         number = KINDS[kind].number
         self._write_many(
             "INSERT INTO bucket (kind, bucket, count, digest, dirty) VALUES (?, ?, ?, ?, 0) "
-            "ON CONFLICT (kind, bucket) DO UPDATE "
+            f"ON CONFLICT ({self._bucket_key}) DO UPDATE "
             "SET count = excluded.count, digest = excluded.digest, dirty = 0",
             [(number, bucket, saved.count, saved.digest) for bucket, saved in clean.items()],
         )
@@ -255,7 +258,7 @@ class SqlRows(References):
         number = KINDS[kind].number
         self._write_many(
             "INSERT INTO bucket (kind, bucket, count, digest, dirty) VALUES (?, ?, 0, ?, 1) "
-            "ON CONFLICT (kind, bucket) DO UPDATE SET dirty = 1 WHERE bucket.dirty = 0",
+            f"ON CONFLICT ({self._bucket_key}) DO UPDATE SET dirty = 1 WHERE bucket.dirty = 0",
             [(number, bucket, b"") for bucket in buckets],
         )
 

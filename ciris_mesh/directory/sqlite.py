@@ -36,6 +36,10 @@ READERS_MAX: Final = 4
 #: A read takes milliseconds; half a minute means the disk is gone, and that must be said.
 READER_WAIT_S: Final = 30.0
 
+#: Pages of 4 kB in the log before it is copied into the file, which waits for the disk: 16 MB, four
+#: times the default, so bulk waits a quarter as often and copies a page of an index less often.
+CHECKPOINT_PAGES: Final = 4000
+
 
 class SqliteDirectory(DirectoryCore):
     """A directory in one file. Open it once; `close` it.
@@ -109,7 +113,7 @@ class SqliteStore(SqlRows):
         self._readers.close()
         try:
             with translated(self._path):
-                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                _shorten_log(self._writer)
         finally:
             self._writer.close()
             self._lock.release()
@@ -192,6 +196,15 @@ class _ReaderPool:
                 reader.close()
 
 
+def _shorten_log(connection: sqlite3.Connection) -> None:
+    """Write the log back into the file. On a full disk it stays: it is read all the same."""
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
+            raise
+
+
 def _open_writer(path: Path) -> sqlite3.Connection:
     create_private(path)
     with translated(path):
@@ -201,8 +214,9 @@ def _open_writer(path: Path) -> sqlite3.Connection:
             check_tables(connection, path)
             # Only now: until it is marked as ours, the header must be in the file, not in a log.
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            _shorten_log(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         except BaseException:
             connection.close()
             raise

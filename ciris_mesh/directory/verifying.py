@@ -3,7 +3,8 @@
 Verifying is half the work of taking a record, and all of it is in a library that leaves the
 interpreter. Threads gain nothing by that: each has to wait for the interpreter again after every
 signature, longer than the signature took. A process does not. So whoever judges a batch hands its
-signatures over first, checks some itself until all are done, and then judges with the answers.
+signatures over while it reads, and asks for each when it comes to it; what a helper still has to
+check then is waited for by checking others.
 
 The answers are what `verify_hybrid` says, from our own code in a process that we started; nothing
 else is decided there. A helper that cannot be started, dies or is late costs time and no more: what
@@ -20,7 +21,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from ciris_mesh.records.hybrid import HybridPublicKey, HybridSignature, verify_hybrid
@@ -68,11 +70,27 @@ class Signed(NamedTuple):
     signature: HybridSignature
 
 
-class Verifiers(Protocol):
-    """Checks signatures before somebody asks for them one by one."""
+class Checking(Protocol):
+    """One batch of signatures under way. Belongs to the thread that opened it, which closes it."""
 
-    def verify(self, asked: Sequence[Signed]) -> Mapping[Signed, Reason]:
-        """What `verify_hybrid` says of each; of some or none, when that is no use."""
+    def hand(self, asked: Iterable[Signed]) -> None:
+        """Check these by and by. Does not wait."""
+        ...
+
+    def reason(self, one: Signed) -> Reason | None:
+        """What `verify_hybrid` says of one that was handed over; None when nobody knows."""
+        ...
+
+    def close(self) -> None:
+        """No more is asked."""
+        ...
+
+
+class Verifiers(Protocol):
+    """Checks signatures beside whoever judges what they stand under."""
+
+    def open(self, count: int) -> Checking | None:
+        """Begin a batch of about so many signatures; None when that is no use."""
         ...
 
     def reap(self) -> None:
@@ -96,22 +114,32 @@ class HelperProcesses:
         self._rests_until_s = 0.0
         self._is_stopped = False
 
-    def verify(self, asked: Sequence[Signed]) -> Mapping[Signed, Reason]:
+    def open(self, count: int) -> Checking | None:
         """See Verifiers. While another thread uses the helpers, there are none."""
-        if len(asked) < BATCH_MIN or not self._lock.acquire(blocking=False):
-            return {}
+        if count < BATCH_MIN or not self._lock.acquire(blocking=False):
+            return None
+        ready: list[_Helper] = []
         try:
             self._drop_ended()
-            self._start_if_busy(len(asked))
+            self._start_if_busy(count)
             ready = [helper for helper in self._helpers if helper.is_ready()]
-            return _share(asked, ready) if ready else {}
-        except (OSError, EOFError, ValueError) as error:
-            logger.warning("verifiers.failed, checking without them: %s", error)
-            self._end()
-            self._rests_until_s = time.monotonic() + REST_S
-            return {}
+        except (OSError, EOFError) as error:
+            self._failed(error)
         finally:
-            self._lock.release()
+            if not ready:
+                self._lock.release()
+        return _Batch(ready, self._close) if ready else None
+
+    def _close(self, error: Exception | None) -> None:
+        """A batch is over."""
+        if error is not None:
+            self._failed(error)
+        self._lock.release()
+
+    def _failed(self, error: Exception) -> None:
+        logger.warning("verifiers.failed, checking without them: %s", error)
+        self._end()
+        self._rests_until_s = time.monotonic() + REST_S
 
     def reap(self) -> None:
         """See Verifiers."""
@@ -148,21 +176,68 @@ class HelperProcesses:
             self._helpers.pop().end()
 
 
-def _share(asked: Sequence[Signed], helpers: list[_Helper]) -> dict[Signed, Reason]:
-    """Check all: helpers take pieces from the front, this thread one at a time from the back."""
-    checked: dict[Signed, Reason] = {}
-    left = deque(dict.fromkeys(asked))
-    while left or any(helper.pieces for helper in helpers):
-        for helper in helpers:
-            while left and len(helper.pieces) < PIECES_EACH:
-                helper.hand([left.popleft() for _ in range(min(PIECE, len(left)))])
-        if left:
-            one = left.pop()
-            checked[one] = verify_hybrid(*one)
-        for helper in helpers:
-            while helper.pieces and helper.has_answer(0.0 if left else ANSWER_S):
-                checked.update(helper.take())
-    return checked
+class _Batch:
+    """See Checking. Helpers take pieces from the front, and whoever waits checks from the back.
+
+    Args:
+        close: called at the end with what went wrong.
+    """
+
+    def __init__(self, helpers: list[_Helper], close: Callable[[Exception | None], None]) -> None:
+        self._helpers = helpers
+        self._close = close
+        self._asked: set[Signed] = set()
+        self._left: dict[Signed, None] = {}  # in order, not handed to anybody yet
+        self._checked: dict[Signed, Reason] = {}
+        self._error: Exception | None = None
+
+    def hand(self, asked: Iterable[Signed]) -> None:
+        """See Checking."""
+        new = dict.fromkeys(one for one in asked if one not in self._asked)
+        self._asked.update(new)
+        self._left.update(new)
+        self._go_on(lambda: None)
+
+    def reason(self, one: Signed) -> Reason | None:
+        """See Checking."""
+        if one not in self._asked:
+            return None
+        while one not in self._checked and self._error is None:
+            if one in self._left:
+                del self._left[one]
+                self._checked[one] = verify_hybrid(*one)
+            elif self._left:
+                other, _ = self._left.popitem()
+                self._checked[other] = verify_hybrid(*other)
+                self._go_on(lambda: self._collect(0.0))
+            else:
+                self._go_on(lambda: self._collect(ANSWER_S))
+        return self._checked.get(one)
+
+    def close(self) -> None:
+        """See Checking. Answers under way are waited for, or they would answer the next batch."""
+        self._left.clear()
+        while self._error is None and any(helper.pieces for helper in self._helpers):
+            self._go_on(lambda: self._collect(ANSWER_S))
+        self._close(self._error)
+
+    def _go_on(self, collect: Callable[[], None]) -> None:
+        try:
+            collect()
+            for helper in self._helpers:
+                while self._left and len(helper.pieces) < PIECES_EACH:
+                    piece = list(islice(self._left, PIECE))
+                    for one in piece:
+                        del self._left[one]
+                    helper.hand(piece)
+        except (OSError, EOFError, ValueError) as error:
+            self._error = error
+
+    def _collect(self, timeout_s: float) -> None:
+        for helper in self._helpers:
+            while helper.pieces and helper.has_answer(timeout_s):
+                self._checked.update(helper.take())
+                timeout_s = 0.0  # something came: whoever waits looks again
 
 
 class _Helper:

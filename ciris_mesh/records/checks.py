@@ -210,6 +210,20 @@ def verify_bytes(
     return Verification(result.verdict, (*passed, *result.findings), result.signers)
 
 
+def verify_classical(envelope: Envelope, keys: KeyLookup) -> Verification:
+    """Judge an envelope that carries no post-quantum half: everything else, as strictly.
+
+    What stands by this is no record of the federation shelf; see `preview`. Arguments and result
+    as `verify`.
+    """
+    if any(claim.signature.mldsa65 is not None for claim in envelope.claims):
+        finding = _Finding("first_half", Reason.NOT_ONE_SPELLING, "it carries a whole signature")
+        return _conclude(envelope.kind, envelope, iter([finding]))
+    policy = HybridPolicy.ALLOW_CLASSICAL_PENDING
+    question = _Question(envelope, keys, policy, {}, (), None, None)
+    return _conclude(envelope.kind, envelope, _findings(question))
+
+
 def public_key_of(envelope: Envelope) -> HybridPublicKey | None:
     """The key a `key` record publishes; None for other kinds and without an ML-DSA-65 half.
 

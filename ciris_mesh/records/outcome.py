@@ -85,6 +85,7 @@ class Reason(StrEnum):
     PEER_QUOTA = "peer_quota"
     SAID_OFTEN_ENOUGH = "said_often_enough"
     BINDING_EXPIRED = "binding_expired"
+    ROW_DIFFERS = "row_differs"
 
     # refused by a kind's rule: no later arrival changes it
     IDENTITY_TYPE_MALFORMED = "identity_type_malformed"

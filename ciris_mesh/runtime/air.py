@@ -13,6 +13,7 @@ repeats, what it forwards) is seen in what the interface counts.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections import deque
@@ -22,24 +23,25 @@ from typing import Final
 
 from ciris_mesh.errors import NoAir
 from ciris_mesh.protocol.account import SavedInterface, Source
-from ciris_mesh.protocol.handover import Batch
+from ciris_mesh.protocol.handover import Batch, lacked_bytes
 from ciris_mesh.protocol.ledger import Refusal, Reservation
 from ciris_mesh.protocol.outqueue import Item
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.airfile import AirFile
 from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.handshake import LinkState
-from ciris_mesh.runtime.onair import NOTHING, OnAir, Sent, on_air
+from ciris_mesh.runtime.onair import NOTHING, RADIO_CADENCE_S, OnAir, Sent, on_air
 from ciris_mesh.transport.base import InterfaceRow
 from ciris_mesh.wire.frame import wrap
+from ciris_mesh.wire.mesh import Digests
 from ciris_mesh.wire.mesh_records import Records
+
+logger = logging.getLogger(__name__)
 
 #: A budget of 1 % is 36 s an hour: looked at twice a minute nothing of it waits for long.
 TICK_S: Final = 30.0
 #: Kept on disk this often when something changed, and before each batch.
 SAVE_S: Final = 180.0
-#: Views are compared this seldom when nothing is new: at SF8 four times an hour are 4 s of 36.
-RADIO_CADENCE_S: Final = 900.0
 
 Named = tuple[EnvelopeKind, bytes]
 
@@ -244,6 +246,14 @@ class Air:
             self._spend(interface, price, dial, answer)
             return 0.0
 
+    def cadence_s(self, interface: str, peers: int) -> float:
+        """How seldom views are compared with each of so many peers when nothing is new."""
+        with self._lock:
+            price = self._prices.get(interface)
+            if price is None:
+                return RADIO_CADENCE_S
+            return price.cadence_s(peers, self.budget.ledger.own_limit_s(interface))
+
     def quiet_s(self) -> float:
         """Seconds for which nothing but removals is sent."""
         return self.budget.settings.plan().quiet_s(self._minute())
@@ -326,6 +336,20 @@ class Air:
         with self._lock:
             self.budget.planner.set_peer(key_id, interface or None)
 
+    def compared(self, state: LinkState, ours: Digests, theirs: Digests) -> None:
+        """Views were compared: tell people when it takes days to make them one."""
+        interface, key_id = self.covers(state), state.key_id
+        if key_id is None:
+            return
+        if not interface:
+            self.budget.forget_join(key_id)
+            return
+        mine = {entry.kind: entry.count for entry in ours.entries}
+        others = {entry.kind: entry.count for entry in theirs.entries}
+        sent, received = lacked_bytes(others, mine), lacked_bytes(mine, others)
+        if self.budget.note_join(key_id, interface, sent, received):
+            logger.warning("join.takes_days peer=%s send=%d receive=%d", key_id, sent, received)
+
     def penalize(self, key_id: str, reason: str) -> None:
         """A peer sent what it should not: half of its share of the air is gone for an hour."""
         with self._lock:
@@ -334,6 +358,7 @@ class Air:
     def forget(self, key_id: str) -> None:
         """It is no peer any more."""
         self.fail(key_id)
+        self.budget.forget_join(key_id)
         with self._lock:
             self.budget.planner.forget_peer(key_id)
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ciris_mesh.protocol.handover import JOIN_HOURS_MAX, Backlog
 from ciris_mesh.protocol.ledger import Ledger, Usage
 from ciris_mesh.protocol.planner import Planner
+from ciris_mesh.protocol.radioplan import KindPolicy
+from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.onair import on_air
 from ciris_mesh.runtime.radiosettings import RadioSettings
 from ciris_mesh.transport.base import InterfaceRow
@@ -72,6 +74,25 @@ class PeerOwed:
 
 
 @dataclass(frozen=True, slots=True)
+class LongJoin:
+    """What two nodes differ in takes longer by radio than to carry it: more than a day.
+
+    Attributes:
+        sent_bytes, received_bytes: coded, at least: known by how many records each side has.
+        airtime_s: of both sides.
+        hours: until the slower side has sent its part; None when it may send nothing.
+    """
+
+    peer: str
+    alias: str
+    interface: str
+    sent_bytes: int
+    received_bytes: int
+    airtime_s: float
+    hours: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetStatus:
     """The whole answer to `budget --json`.
 
@@ -80,6 +101,8 @@ class BudgetStatus:
             at all is well.
         advice: what would be faster.
         quiet: quiet hours as configured; empty for none.
+        policy: kinds that do not go to everybody by radio -> "off" or "peers".
+        joins: estimated before they begin, and again with each comparison.
         counts: stable name -> how often something was refused, displaced, failed or penalized.
     """
 
@@ -90,6 +113,8 @@ class BudgetStatus:
     interfaces: tuple[InterfaceBudget, ...]
     owed: tuple[PeerOwed, ...]
     counts: dict[str, int]
+    policy: dict[str, str] = field(default_factory=dict)
+    joins: tuple[LongJoin, ...] = ()
 
 
 class RadioBudget:
@@ -104,6 +129,39 @@ class RadioBudget:
         self.lock = threading.Lock()
         self.ledger = Ledger(settings.share)
         self.planner = Planner(self.ledger, settings.plan())
+        self._joins: dict[str, LongJoin] = {}  # of peers, few; under the lock
+
+    def note_join(self, peer: str, interface: str, sent_bytes: int, received_bytes: int) -> bool:
+        """A comparison showed how many records two nodes differ in.
+
+        Returns:
+            True when to carry them is faster, and that was not known.
+        """
+        with self.lock:
+            try:
+                found = self.planner.join_estimate(interface, sent_bytes, received_bytes)
+            except KeyError:  # nothing is planned on it
+                return False
+            if not found.use_bundle:
+                self._joins.pop(peer, None)
+                return False
+            is_new = peer not in self._joins
+            hours = None if math.isinf(found.hours) else round(found.hours, 1)
+            self._joins[peer] = LongJoin(
+                peer, "", interface, sent_bytes, received_bytes, round(found.airtime_s, 1), hours
+            )
+        return is_new
+
+    def forget_join(self, peer: str) -> None:
+        """It is no peer any more, or not by radio."""
+        with self.lock:
+            self._joins.pop(peer, None)
+
+    def long_joins(self, aliases: Mapping[str, str]) -> tuple[LongJoin, ...]:
+        """Peers that are better served with a stick, by key id."""
+        with self.lock:
+            joins = sorted(self._joins.items())
+        return tuple(replace(join, alias=aliases.get(peer, "")) for peer, join in joins)
 
     def status(
         self, rows: Iterable[InterfaceRow], aliases: Mapping[str, str], now_s: float
@@ -121,6 +179,7 @@ class RadioBudget:
             interfaces = tuple(self._interface(row, now_s) for row in rows)
             owed = self.planner.owed()
             counts = self.planner.counts()
+        joins = self.long_joins(aliases)
         peers = tuple(
             PeerOwed(
                 row.peer,
@@ -138,11 +197,17 @@ class RadioBudget:
                 *(line for each in interfaces for line in _problems(each)),
                 *(line for row in rows for line in _too_long(row, self.settings)),
             ),
-            (*(line for each in interfaces for line in _carry(each)), *_never_fits(peers)),
+            (
+                *map(join_advice, joins),
+                *(line for each in interfaces for line in _carry(each)),
+                *_never_fits(peers),
+            ),
             "" if self.settings.quiet is None else str(self.settings.quiet),
             interfaces,
             peers,
             counts,
+            _policy(self.settings),
+            joins,
         )
 
     def _interface(self, row: InterfaceRow, now_s: float) -> InterfaceBudget:
@@ -230,6 +295,24 @@ def _carry(each: InterfaceBudget) -> list[str]:
         f"what is owed over {each.name} {takes}: carry it on a stick, here with: ciris-mesh export "
         "FILE, there by import"
     ]
+
+
+def join_advice(join: LongJoin) -> str:
+    """One line about it, for people."""
+    takes = "can't be done" if join.hours is None else f"takes {join.hours:.0f} h at least"
+    return (
+        f"to bring {join.alias or join.peer} up to date over {join.interface} {takes}: carry the "
+        "records on a stick, here with: ciris-mesh export FILE, there by import, and back"
+    )
+
+
+def _policy(settings: RadioSettings) -> dict[str, str]:
+    plan = settings.plan()
+    return {
+        kind.value: plan.policy[kind].value
+        for kind in EnvelopeKind
+        if plan.policy[kind] is not KindPolicy.ON
+    }
 
 
 def _never_fits(peers: Iterable[PeerOwed]) -> list[str]:

@@ -19,8 +19,9 @@ from ciris_mesh.errors import ConfigError
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.scope import Scope
 from ciris_mesh.runtime.files import UNALTERED, TooLarge, UnsafeMode, read_bounded, why
-from ciris_mesh.runtime.options import OPTIONS, SECTION_HELP, Option, RegistryPin
+from ciris_mesh.runtime.options import OPTIONS, SECTION_HELP, Option
 from ciris_mesh.runtime.radiosettings import RadioSettings
+from ciris_mesh.runtime.registrypins import RegistryPin
 
 #: The example with every pin a registry could have is well below this.
 CONFIG_BYTES_MAX: Final = 256 << 10
@@ -61,12 +62,17 @@ class ReticulumSettings:
 
 @dataclass(frozen=True, slots=True)
 class RoundSettings:
-    """[rounds]. `frame`: version byte, 0x81 or 0x01. `scope`: what the node wants."""
+    """[rounds]. `frame`: version byte, 0x81 or 0x01. `scope`: what the node wants.
+
+    Attributes:
+        symbols_max: of one sketch; see `protocol.sizing.Limits`.
+    """
 
     cadence_s: float
     no_progress_timeout_s: float
     tau_partial_s: float
     frame: int
+    symbols_max: int
     scope: Scope
 
 
@@ -85,9 +91,14 @@ class TrustSettings:
 
 @dataclass(frozen=True, slots=True)
 class EdgeSettings:
-    """[registry]. `edge`: whether registry nodes can link to this one."""
+    """[registry]. `edge`: whether registry nodes can link to this one; `accept`: host and port."""
 
     edge: bool = False
+    accept: tuple[str, int] | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    client_ca: Path | None = None
+    server_ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +130,14 @@ class PageSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """[store]. `url`: of a PostgreSQL database; empty for the file in the home."""
+
+    url: str
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True)
 class WebSettings:
     """[web]. `listen`: address and port; 0 is any free one."""
 
@@ -146,6 +165,7 @@ class Config:
     radio: RadioSettings
     operator: OperatorSettings
     page: PageSettings
+    store: StoreSettings
     web: WebSettings
     registry: EdgeSettings = EdgeSettings()
     warnings: tuple[str, ...] = ()
@@ -195,6 +215,7 @@ def parse_config(data: bytes, label: str = "config") -> Config:
         RadioSettings(**values["radio"]),
         OperatorSettings(**values["operator"]),
         PageSettings(**values["page"]),
+        StoreSettings(**values["store"]),
         WebSettings(**values["web"]),
         EdgeSettings(**values["registry"]),
         tuple(warnings),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ciris_mesh.directory.bridge import Served as ServedBatch
+from ciris_mesh.directory.base import Served as ServedBatch
 from ciris_mesh.errors import BackPressure
 from ciris_mesh.protocol.events import (
     Applied,

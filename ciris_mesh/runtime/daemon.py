@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.directory.verifying import HelperProcesses
 from ciris_mesh.errors import MeshError
+from ciris_mesh.protocol.sizing import Limits
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.access import access_from
 from ciris_mesh.runtime.announcing import Announcer
@@ -30,6 +30,7 @@ from ciris_mesh.runtime.ending import EndSignals
 from ciris_mesh.runtime.former import read_former
 from ciris_mesh.runtime.handshake import CAPABILITIES
 from ciris_mesh.runtime.home import Home, HomeLock
+from ciris_mesh.runtime.httpsettings import registry_settings
 from ciris_mesh.runtime.keyfiles import read_key_file
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.operations import READ_OPS, Operations
@@ -38,10 +39,10 @@ from ciris_mesh.runtime.ownself import own_binding, own_key_record
 from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.peeroperations import peer_config
 from ciris_mesh.runtime.pulse import pulse_of
-from ciris_mesh.runtime.registries import registry_settings
 from ciris_mesh.runtime.remote import RemoteControl
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
+from ciris_mesh.runtime.stores import open_home_store
 from ciris_mesh.runtime.systemd import Watchdog, notify, watchdog_s
 from ciris_mesh.runtime.trusting import trust_of
 from ciris_mesh.transport.rns_config import reticulum_errors
@@ -150,8 +151,9 @@ def _build(
     clock, rounds = clock_of(home, keeps=True), config.rounds
     key = read_key_file(home.federation_key).key()
     trust = trust_of(config.trust)
-    directory = SqliteDirectory(home.database, trust=trust)
+    directory = open_home_store(home, config, trust=trust)
     stack.callback(directory.close)
+    directory.doubt_clock(lambda: not clock.source())
     verifiers = HelperProcesses()
     stack.callback(verifiers.stop)
     directory.employ(verifiers)
@@ -178,9 +180,10 @@ def _build(
             pinned=frozenset(config.trust.pinned) | read_former(home.former),
             door=Door.load(home.path),
             scope=rounds.scope,
+            limits=Limits(symbols_max=rounds.symbols_max),
             radio=config.radio,
             air_file=home.storage / "airtime.json",
-            registries=registry_settings(config.trust.registries, home.storage / "registries"),
+            registries=registry_settings(config, home),
         ),
         edge=transport.edge,
     )
@@ -188,7 +191,14 @@ def _build(
         node.add_peer(peer_config(peer))
     budget = node.runtime.budget or RadioBudget(config.radio)
     operations = Operations(
-        node, book, clock, clock.monotonic_s(), budget, trust, former=home.former
+        node,
+        book,
+        clock,
+        clock.monotonic_s(),
+        budget,
+        trust,
+        not_before_ms=directory.not_before_ms,
+        former=home.former,
     )
     remote = RemoteControl(
         operations.table(),

@@ -15,14 +15,13 @@ from typing import Final
 from ciris_mesh.errors import MeshError, NoAir, TransportError
 from ciris_mesh.protocol.report import BoundedBy, InSync, RoundReport
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
-from ciris_mesh.runtime.air import RADIO_CADENCE_S
 from ciris_mesh.runtime.comparison import own_digests, split
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator
 from ciris_mesh.runtime.events import RoundOutcome
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.parts import HUSH_S_MAX, Parts
 from ciris_mesh.runtime.peers import Peer
-from ciris_mesh.runtime.radiocheck import may_check
+from ciris_mesh.runtime.radiocheck import cadence_s, may_check
 from ciris_mesh.runtime.recoding import records_of
 from ciris_mesh.runtime.reconciling import Reconciling, reconciles
 from ciris_mesh.runtime.registry import NoCoordinatorRegistered, NotAReplicationFrame, Routed
@@ -165,7 +164,8 @@ class Exchange:
         ours, equal, differ = self._split(peer, state, theirs)
         self._parts.try_say(state, ours)
         self.scheduler.postpone(peer.config.key_id)
-        peer.next_check_s = max(peer.next_check_s, self._parts.clock() + RADIO_CADENCE_S)
+        later_s = self._parts.clock() + cadence_s(self._parts, peer.radio or "")
+        peer.next_check_s = max(peer.next_check_s, later_s)
         self.rounds.answered(peer, equal, differ=bool(differ))
 
     def _answered(self, peer: Peer, state: LinkState, theirs: Digests) -> None:
@@ -191,6 +191,8 @@ class Exchange:
         ours = self._own_digests(peer, state, reply=not theirs.reply)
         equal, differ = split(ours, theirs)
         state.theirs, state.differ = theirs, frozenset(differ)
+        if self._parts.air is not None:
+            self._parts.air.compared(state, ours, theirs)
         state.compared = tuple(sorted(equal + differ, key=_wire_order))
         for kind in equal:
             self._agree(peer, kind, generations[kind])

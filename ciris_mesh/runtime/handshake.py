@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ciris_mesh.directory.base import UNATTRIBUTED, ReplicationDirectory
@@ -28,6 +28,7 @@ from ciris_mesh.runtime.bindings import BindingStore, address_of
 from ciris_mesh.runtime.recoding import batch_of, key_record_of
 from ciris_mesh.transport.base import Address, LinkId
 from ciris_mesh.wire.mesh import (
+    CAPABILITY_PREVIEWS,
     DAY_MAX,
     BindingOffer,
     BindingWanted,
@@ -46,7 +47,7 @@ from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
 WIRE_VERSIONS: Final = (0x01, 0x02, 0x81)
 
 #: What of 0x81, beyond the handshake and digests, this build speaks.
-CAPABILITIES: Final = CAPABILITY_RECORDS | CAPABILITY_RECONCILE
+CAPABILITIES: Final = CAPABILITY_RECORDS | CAPABILITY_RECONCILE | CAPABILITY_PREVIEWS
 
 NO_DIGEST: Final = bytes(8)
 
@@ -65,6 +66,19 @@ class OwnSelf:
     kinds: tuple[EnvelopeKind, ...]
     capabilities: int = CAPABILITIES
     scope: Scope = ALL
+
+    def limited(self, scope: Scope, directory: ReplicationDirectory) -> OwnSelf:
+        """With the kinds of a scope of which there is or can be something here.
+
+        Of the others nothing is to be sent.
+        """
+        closed = directory.closed()
+        kinds = tuple(
+            kind
+            for kind in self.kinds
+            if kind in scope.kinds and (kind not in closed or directory.digest(kind).count)
+        )
+        return replace(self, kinds=kinds, scope=scope)
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from ciris_mesh.errors import BackPressure, BatchRefused, LifecycleError, RemoteProtocolError
+from ciris_mesh.runtime import previewing
 from ciris_mesh.runtime.exchange import Exchange
 from ciris_mesh.runtime.handshake import Greeter, LinkState
 from ciris_mesh.runtime.parts import Parts
@@ -33,7 +34,7 @@ from ciris_mesh.transport.base import (
     NodeHeard,
 )
 from ciris_mesh.wire.frame import try_unwrap
-from ciris_mesh.wire.mesh import Digests, MeshMessage, NoAir, Refusal
+from ciris_mesh.wire.mesh import Digests, MeshMessage, NoAir, Preview, Refusal
 from ciris_mesh.wire.mesh_reconcile import ReconcileMessage
 from ciris_mesh.wire.mesh_records import Records, Taken
 from ciris_mesh.wire.messages import ReplicationMessage
@@ -279,7 +280,7 @@ class Links:
                 self._exchange.compared(state, message)
             case Records():
                 self._records(state, message)
-            case _ if isinstance(message, ReconcileMessage | Taken):
+            case _ if isinstance(message, ReconcileMessage | Taken | Preview):
                 self._reconciled(state, message)
             case _:
                 for reply in self._greeter.received(state, message):
@@ -308,10 +309,12 @@ class Links:
         if not is_of_use:
             peer.waste.spend(peer.waste.work_s() - begun_s)
 
-    def _reconciled(self, state: LinkState, message: ReconcileMessage | Taken) -> None:
+    def _reconciled(self, state: LinkState, message: ReconcileMessage | Taken | Preview) -> None:
         peer = self._parts.peers.get(state.key_id)
         if peer is None:
             self._parts.drops.count("frame_unattributed")
+        elif isinstance(message, Preview):
+            previewing.heard(self._parts, peer, state, message)
         else:
             self._exchange.reconciled(peer, state, message)
 

@@ -62,6 +62,7 @@ class MeshRound:
         generations: of this directory when it began.
         round_id: what Records carry, or the peer was asked to open by; 0 before either.
         outgoing: what is still to be sent, in order.
+        went: on a radio, what was sent.
         unacked: batches that were sent and not taken yet.
         unshelved: records that came and stand on no shelf here.
         has_turned: the peer was asked to open, for what is held here besides the view.
@@ -84,6 +85,7 @@ class MeshRound:
     round_id: int = 0
     outgoing: deque[Named] = field(default_factory=deque)
     unacked: deque[Unacked] = field(default_factory=deque)
+    went: frozenset[Named] = frozenset()
     sent: Counter[EnvelopeKind] = field(default_factory=Counter)
     tallies: dict[EnvelopeKind, Tally] = field(default_factory=dict)
     unshelved: Counter[EnvelopeKind] = field(default_factory=Counter)

@@ -43,6 +43,10 @@ _SHORTEST_BYTES: Final = 20
 _REPEATS: Final = 0.1
 #: What preamble and header of a LoRa frame take, as bytes at the interface's bitrate, from above.
 _FRAME_OVERHEAD_BYTES: Final = 32
+#: Views are compared over a radio no more often than this when nothing is new.
+RADIO_CADENCE_S: Final = 900.0
+#: Of the air there is such comparisons take so much at most: half for asking, half for answering.
+_IDLE_SHARE: Final = 0.1
 #: SF12 in 125 kHz: whoever does not say how fast it is, is that slow.
 _SLOWEST_BPS: Final = 293
 
@@ -117,6 +121,18 @@ class OnAir:
     def comparison(self) -> Sent:
         """Comparing views: the part of the side that asks."""
         return self.packets(_link_packet(carriers.REQUEST_OVERHEAD_BYTES + _COMPARISON_BYTES))
+
+    def cadence_s(self, peers: int, limit_s: float | None) -> float:
+        """How seldom a view is compared with each of so many peers when nothing is new.
+
+        Args:
+            limit_s: seconds of each hour there are; None for no limit. Ten peers of a gateway,
+                asked every quarter of an hour, would leave none at 1 % for a record.
+        """
+        if limit_s is None:
+            return RADIO_CADENCE_S
+        asked_s = 2 * peers * self.comparison().airtime_s
+        return max(RADIO_CADENCE_S, 3_600.0 * asked_s / (_IDLE_SHARE * limit_s))
 
     def exchange(self) -> Sent:
         """What follows a comparison besides records: a sketch or what is wanted, a word after each

@@ -42,6 +42,7 @@ class Operations:
     Args:
         started_s: monotonic time at which the node was started.
         trust: what the configuration says of others; answers depend on it.
+        not_before_ms: a time that has passed, as trustworthy records show.
         former: see `PeerOperations`.
     """
 
@@ -51,6 +52,7 @@ class Operations:
     started_s: float
     budget: RadioBudget
     trust: Trust = field(default_factory=Trust)
+    not_before_ms: Callable[[], int] = lambda: 0
     former: Path | None = None
 
     def table(self) -> Mapping[str, Callable[[Arguments], object]]:
@@ -75,7 +77,7 @@ class Operations:
 
     def _status(self, _: Arguments) -> object:
         uptime_s = self.clock.monotonic_s() - self.started_s
-        word = untrusted(self.clock) or "trusted"
+        word = untrusted(self.clock, not_before_ms=self.not_before_ms()) or "trusted"
         return node_status(
             self.node, uptime_s=uptime_s, clock=word, clock_source=self.clock.source()
         )
@@ -166,6 +168,7 @@ class Operations:
             now_ms=self.clock.wall_ms(),
             confirmed=confirmations(runtime.board, runtime.peers.key_ids()),
             tau_partial_s=runtime.board.tau_partial_s,
+            pending=runtime.previews.pending(),
         )
 
     def _events(self, arguments: Arguments) -> object:

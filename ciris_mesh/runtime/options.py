@@ -29,15 +29,12 @@ from ciris_mesh.runtime.radiosettings import (
     read_policy,
     read_quiet,
 )
+from ciris_mesh.runtime.registrypins import REGISTRIES_ALLOWED, read_registries
 
 #: Of a Reticulum identity's hash.
 ADDRESS_BYTES: Final = 16
 #: As many signatures as one envelope may carry (`records.envelope`, which loads cryptography).
 PARTNER_STEWARDS_MAX: Final = 16
-#: An Ed25519 public key.
-ED25519_BYTES: Final = 32
-#: Registry nodes of one node: each may hold four links, and there are 64 in all.
-REGISTRIES_MAX: Final = 16
 #: Reticulum's own levels: 0 critical, 3 notice, 4 info, 5 verbose, 6 debug, 7 everything.
 LOG_LEVEL_MAX: Final = 7
 
@@ -206,33 +203,11 @@ def _addresses(words: tuple[str, ...]) -> frozenset[bytes]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class RegistryPin:
-    """A registry node of the configuration.
-
-    Attributes:
-        ed25519: the classical half of its federation key, 32 bytes.
-        basis: "row" or "bytes": what its ids are of; "" to find out.
-    """
-
-    key_id: str
-    ed25519: bytes
-    basis: str = ""
+def _accept(words: tuple[str, ...]) -> tuple[str, int] | None:
+    return _listen(words) if words else None
 
 
-def _registries(words: tuple[str, ...]) -> tuple[RegistryPin, ...]:
-    pins: dict[str, RegistryPin] = {}
-    for word in words:
-        key_id, digits, *basis = word.split()
-        pin = RegistryPin(key_id, bytes.fromhex(digits), *basis)
-        if len(pin.ed25519) != ED25519_BYTES or not is_key_id(key_id):
-            raise ValueError("no registry")
-        if pin.basis not in ("", "row", "bytes") or key_id in pins:
-            raise ValueError("no basis, or twice")
-        pins[key_id] = pin
-    if len(pins) > REGISTRIES_MAX:
-        raise ValueError("too many")
-    return tuple(pins.values())
+_file = _directory
 
 
 def _yes_or_no(words: tuple[str, ...]) -> bool:
@@ -248,13 +223,16 @@ def _key_ids(words: tuple[str, ...]) -> frozenset[str]:
     return frozenset(words)
 
 
+def _store_url(words: tuple[str, ...]) -> str:
+    text = _one(words)
+    if text and not (text.startswith(("postgresql://", "postgres://")) and text.isprintable()):
+        raise ValueError("no URL of a database")
+    return text
+
+
 _KINDS_ALLOWED: Final = "all, or of " + ", ".join(kind.value for kind in EnvelopeKind)
 _PINS_ALLOWED: Final = (
     "entries of a key id, a space and 64 hex digits, separated by commas, one key for an id; empty"
-)
-_REGISTRIES_ALLOWED: Final = (
-    "entries of a key id, a space, 64 hex digits and perhaps a space and row or bytes, separated "
-    f"by commas, at most {REGISTRIES_MAX}; empty"
 )
 _KEY_IDS_ALLOWED: Final = "key ids, separated by commas; empty for none"
 _ADDRESSES_ALLOWED: Final = "identity hashes of 32 hex digits, separated by commas; empty for none"
@@ -315,11 +293,14 @@ OPTIONS: Final = (
         "JSON, several times longer, which other nodes speak in any case.",
     ),
     Option(
+        "rounds", "symbols_max", _whole_number(32, 256), "256", "32 to 256",
+        "How long a sketch of differences may get. 128 suits a small board.",
+    ),
+    Option(
         "rounds", "scope", _scope, "all", _SCOPE_ALLOWED,
-        "What this node wants of the federation. trust: keys, occurrences, revocations, removals, "
-        "and the rosters removals rely on. Communities: these, their members, and what records "
-        "about them rely on. Nothing else is asked for, taken or offered, its own included. "
-        "Example: scope = riverside-2abc...",
+        "What this node wants. trust: keys, occurrences, revocations, removals and their rosters. "
+        "Communities: these, their members, and what records about them rely on. Nothing else is "
+        "asked for, taken or offered, its own included. Example: scope = riverside-2abc...",
     ),
     Option(
         "radio", "duty", read_duty, "1%", DUTY_ALLOWED,
@@ -357,6 +338,16 @@ OPTIONS: Final = (
         "attestation off, key peers.",
     ),
     Option(
+        "store", "url", _store_url, "", "postgresql://user@host/name; empty",
+        "A PostgreSQL database that keeps the records, for a registry with many peers. Empty: a "
+        "file of this node's own, which needs no server. `ciris-mesh db copy` moves records from "
+        "one to the other. In quotes when there is a comma or # in it.",
+    ),
+    Option(
+        "store", "shared", _yes, "no", "yes or no",
+        "Whether other nodes may keep their records in the same database. All of them must say so.",
+    ),
+    Option(
         "trust", "pinned", _pins, "", _PINS_ALLOWED,
         "Keys taken as they are, without an introduction: key id and fingerprint, learned by "
         "another way than the network. Example: pinned = registry-eu 9f2c...51, "
@@ -388,7 +379,7 @@ OPTIONS: Final = (
         "accord holder's key is taken.",
     ),
     Option(
-        "trust", "registries", _registries, "", _REGISTRIES_ALLOWED,
+        "trust", "registries", read_registries, "", REGISTRIES_ALLOWED,
         "Public registry nodes (CIRISEdge) this node exchanges with: key id and Ed25519 key, "
         "learned by another way than the network. What they deliver without the signatures asked "
         "for here is only bridged. row: their ids are of rows, before version 14.1; bytes: of "
@@ -398,6 +389,30 @@ OPTIONS: Final = (
         "registry", "edge", _yes_or_no, "no", "yes or no",
         "Be there for registry nodes, at the destination ciris.edge. For gateways and nodes on "
         "the internet; never announced on radio.",
+    ),
+    Option(
+        "registry", "accept", _accept, "", "ADDRESS:PORT; empty",
+        "Where registry nodes may post frames over HTTP, for those that cannot use Reticulum; "
+        "needs ciris-mesh[web]. Who may is in the file http-credentials beside this one. An "
+        "address other than 127.0.0.1 needs a certificate.",
+    ),
+    Option(
+        "registry", "tls_cert", _file, "", "an absolute path; empty",
+        "The certificate to answer with, PEM.",
+    ),
+    Option(
+        "registry", "tls_key", _file, "", "an absolute path; empty",
+        "Its private key, PEM, readable by this user alone.",
+    ),
+    Option(
+        "registry", "client_ca", _file, "", "an absolute path; empty",
+        "Certificates by which those of clients are checked, PEM; a client's own, if it signed "
+        "itself. Empty: none are asked for, tokens only.",
+    ),
+    Option(
+        "registry", "server_ca", _file, "", "an absolute path; empty",
+        "Certificates by which those of registries are checked when frames are posted to them. "
+        "Empty: the system's.",
     ),
     Option(
         "control", "group", _group, "", "the name of a group; empty",
@@ -475,6 +490,7 @@ SECTION_HELP: Final = {
     "reticulum": "How it uses Reticulum. Interfaces are set in Reticulum's own configuration.",
     "rounds": "When it compares with its peers, and how patient it is.",
     "radio": "What it may send by radio. `ciris-mesh budget` shows what is used and what waits.",
+    "store": "Where it keeps records.",
     "trust": "Whom it believes. Never learned from the network.",
     "registry": "Public registry nodes. Which ones is in [trust].",
     "operator": "Messages to and from the people who look after this node.",

@@ -12,12 +12,14 @@ from typing import Final
 from ciris_mesh.directory.base import ReplicationDirectory
 from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
 from ciris_mesh.errors import BackPressure, LifecycleError, NoAir, TransportError
+from ciris_mesh.protocol.sizing import Limits
 from ciris_mesh.runtime.air import Air
 from ciris_mesh.runtime.counters import DropCounter
 from ciris_mesh.runtime.door import Door
 from ciris_mesh.runtime.events import EventHub
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.peers import Peer, PeerTable
+from ciris_mesh.runtime.previews import Previews
 from ciris_mesh.runtime.registry import ReplicationRegistry
 from ciris_mesh.runtime.staleness import StalenessBoard
 from ciris_mesh.runtime.worker import STRAND_RETRY_S, Timer, WorkerPool
@@ -52,6 +54,8 @@ class Parts:
     wall_ms: Callable[[], int]
     rng: random.Random
     air: Air | None = None
+    previews: Previews | None = None
+    limits: Limits = field(default_factory=Limits)
     door: Door = field(default_factory=Door)
 
     def submit(self, strand: Hashable, task: Callable[[], None]) -> None:

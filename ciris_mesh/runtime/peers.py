@@ -12,7 +12,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.allowance import Allowance
 from ciris_mesh.runtime.direction import Direction
 from ciris_mesh.runtime.handshake import LinkState
-from ciris_mesh.runtime.mesh_round import MeshRound
+from ciris_mesh.runtime.mesh_round import MeshRound, Named
 from ciris_mesh.runtime.reach import Reach
 from ciris_mesh.transport.base import Address
 from ciris_mesh.wire.mesh import KindDigest
@@ -73,6 +73,7 @@ class Peer:
         hushed_until_s: it said that it has no air until then.
         told_until_s: until then it knows that this node has none.
         needs_s: seconds on air that were lacking when something last could not be said.
+        ahead: removals that were announced to it, the oldest first.
         reach: how well it could be reached lately.
     """
 
@@ -99,6 +100,7 @@ class Peer:
     hushed_until_s: float = 0.0
     told_until_s: float = 0.0
     needs_s: float = 0.0
+    ahead: dict[Named, None] = field(default_factory=dict)
     reach: Reach = field(default_factory=Reach)
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ciris_mesh.protocol.outqueue import REMOVALS
-from ciris_mesh.runtime.air import RADIO_CADENCE_S
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer
 from ciris_mesh.runtime.scheduler import ReplicationScheduler
@@ -42,8 +41,16 @@ def may_check(parts: Parts, peer: Peer, scheduler: ReplicationScheduler) -> bool
             peer.asks_again_s = now_s + wait_s
             scheduler.trigger(key_id, wait_s)
         return False
-    peer.next_check_s = now_s + max(RADIO_CADENCE_S, scheduler.config.cadence_s)
+    peer.next_check_s = now_s + max(cadence_s(parts, interface), scheduler.config.cadence_s)
     return True
+
+
+def cadence_s(parts: Parts, interface: str) -> float:
+    """How seldom this node compares with each of those it reaches over that radio."""
+    if parts.air is None:
+        return 0.0
+    peers = sum(each.radio == interface for each in parts.peers.all())
+    return parts.air.cadence_s(interface, max(peers, 1))
 
 
 def _is_time(parts: Parts, peer: Peer) -> bool:

@@ -1,7 +1,8 @@
 """Records of a reconciled round on a radio: the planner says which go, to whom, and when.
 
     a comparison shows what the peer lacks  ->  plan     it waits in the planner
-    the round goes on                       ->  send     what the planner hands over, at most 15 s
+    the round goes on                       ->  send     what the planner hands over, at most 15 s,
+                                                         and removals that wait are announced
     Taken, or the end of the link           ->  arrived, lost
 
 A round ends when nothing more may go now; what is owed waits for its air, and for another round. A
@@ -13,6 +14,7 @@ from __future__ import annotations
 from ciris_mesh.protocol.handover import Batch
 from ciris_mesh.protocol.outqueue import REMOVALS, Item
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime import previewing
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.mesh_round import MeshRound, Named, Unacked
 from ciris_mesh.runtime.parts import Parts
@@ -68,6 +70,8 @@ class RadioSending:
                 air.pump(self.covers(round_.state))
             batches = air.take(key_id)
             if not batches:
+                waiting = (round_.wanted or frozenset()) - round_.went
+                previewing.send_ahead(self._parts, peer, round_.state, waiting)
                 return
             for batch in batches:
                 self._send(peer, round_, batch)
@@ -106,6 +110,7 @@ class RadioSending:
         named = tuple(name for name, _ in found)
         round_.unacked.append(Unacked(round_.round_id, named, batch, message))
         round_.sent.update(kind for kind, _ in named)
+        round_.went |= frozenset(named)
         self._parts.try_say(round_.state, message, is_paid=True)
 
     def _item(self, key_id: str, kind: EnvelopeKind, envelope_id: bytes) -> Item | None:

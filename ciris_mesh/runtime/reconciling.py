@@ -49,6 +49,7 @@ from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.protocol.shortid import id_of, kind_of
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
+from ciris_mesh.runtime import previewing
 from ciris_mesh.runtime.allowance import OPENING_COST_S
 from ciris_mesh.runtime.events import RoundOutcome
 from ciris_mesh.runtime.handshake import LinkState
@@ -252,7 +253,8 @@ class Reconciling:
         kinds = state.compared or tuple(kind for kind in EnvelopeKind if kind in state.kinds)
         generations = {kind: self._parts.directory.generation(kind) for kind in kinds}
         now_s = self._parts.clock()
-        round_ = MeshRound(state, Exchange(state.salt()), role, kinds, differ, generations, now_s)
+        exchange = Exchange(state.salt(), self._parts.limits)
+        round_ = MeshRound(state, exchange, role, kinds, differ, generations, now_s)
         peer.round = round_
         self._parts.when_still(
             state.link,
@@ -410,6 +412,7 @@ class Reconciling:
             key_id, kind, deliver.envelopes, now_ms=self._parts.wall_ms()
         )
         round_.note_received(kind, verdicts)
+        previewing.settle(self._parts, verdicts)
         return any(one.outcome.is_change or one.outcome is Outcome.DEFERRED for one in verdicts)
 
     # -- ending ------------------------------------------------------------------------------

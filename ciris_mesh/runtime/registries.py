@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +29,7 @@ from ciris_mesh.protocol.report import RoundReport, SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator, RoundKey
 from ciris_mesh.runtime.edgebindings import EdgeBindings
-from ciris_mesh.runtime.options import RegistryPin
+from ciris_mesh.runtime.httpcredentials import Credentials
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.registry import ReplicationRegistry, Routed
 from ciris_mesh.runtime.scheduler import ReplicationScheduler, SchedulerConfig
@@ -41,6 +41,7 @@ from ciris_mesh.transport.base import (
     EdgeLost,
     EdgePort,
 )
+from ciris_mesh.transport.http_post import HttpPoster, Target
 from ciris_mesh.wire.frame import try_unwrap, wrap
 from ciris_mesh.wire.messages import ReplicationMessage
 
@@ -73,19 +74,18 @@ class RegistryConfig:
 
 @dataclass(frozen=True, slots=True)
 class RegistrySettings:
-    """What a person configures about registry nodes. `path` keeps where they were found."""
+    """What a person configures about registry nodes.
+
+    Attributes:
+        path: keeps where they were found.
+        targets: key id -> where its frames are posted instead of sent over Reticulum.
+        credentials: whose frames are taken over HTTP.
+    """
 
     peers: tuple[RegistryConfig, ...] = ()
     path: Path | None = None
-
-
-def registry_settings(pins: Sequence[RegistryPin], path: Path) -> RegistrySettings:
-    """What the configuration says, as the runtime takes it."""
-    peers = (
-        RegistryConfig(pin.key_id, pin.ed25519, IdBasis(pin.basis) if pin.basis else None)
-        for pin in pins
-    )
-    return RegistrySettings(tuple(peers), path)
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    credentials: Credentials = field(default_factory=Credentials)
 
 
 @dataclass(slots=True)
@@ -144,6 +144,8 @@ class Registries:
             on_stalled=self._stalled,
             progress_s=self._progress_s,
         )
+        self._targets = settings.targets
+        self._poster = HttpPoster(self._not_posted)
         for each in settings.peers:
             self._add(each)
 
@@ -155,8 +157,9 @@ class Registries:
             self._scheduler.trigger(key_id, self._parts.rng.random())
 
     def stop(self) -> None:
-        """Start no more rounds."""
+        """Start no more rounds, post no more frames."""
         self._scheduler.stop()
+        self._poster.stop()
 
     def sync(self) -> int:
         """A round with each now; returns how many were queued."""
@@ -287,7 +290,7 @@ class Registries:
     def _check(self, key_id: str) -> None:
         """The scheduler's: a round of every kind, when we know where the node is."""
         registry = self.peers[key_id]
-        if self.bindings.address(key_id) is None:
+        if self.bindings.address(key_id) is None and key_id not in self._targets:
             registry.reason = registry.reason or "not_heard"
             return
         self._scheduler.run(key_id, sorted(self._served & registry.config.kinds, key=_order))
@@ -305,7 +308,15 @@ class Registries:
         address = self.bindings.address(key_id)
         return None if address is None else self._port.progress_s(address)
 
+    def _not_posted(self, key_id: str, reason: str) -> None:
+        self._parts.drops.count(reason, key_id)
+        self._parts.submit(key_id, lambda: self._lost(self.peers[key_id], reason))
+
     def _send(self, key_id: str, message: ReplicationMessage) -> None:
+        target = self._targets.get(key_id)
+        if target is not None:
+            self._poster.send(key_id, target, wrap(message))
+            return
         address = self.bindings.address(key_id)
         if address is None:
             raise PeerUnreachable(f"no announce of {key_id} was heard yet")

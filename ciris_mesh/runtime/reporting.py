@@ -6,11 +6,13 @@ import resource
 from pathlib import Path
 
 from ciris_mesh import __version__
-from ciris_mesh.directory.base import Shelf
+from ciris_mesh.directory.base import ReplicationDirectory, Shelf
+from ciris_mesh.errors import StoreUnreachable
 from ciris_mesh.protocol.limits import SUMMARY_REFS_MAX
 from ciris_mesh.protocol.report import BoundedBy, InSync, StalenessSignal
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.ailing import peer_problems
+from ciris_mesh.runtime.budget import join_advice
 from ciris_mesh.runtime.door import ALLOWED, IGNORED
 from ciris_mesh.runtime.handshake import WIRE_VERSIONS
 from ciris_mesh.runtime.node import Node
@@ -25,15 +27,21 @@ from ciris_mesh.runtime.status import (
     NodeStatus,
     OutcomeCount,
     PeerStatus,
+    PendingRemoval,
     StrangersStatus,
     TransferStatus,
 )
 from ciris_mesh.transport.base import Address, TransferRow, TransportStats
+from ciris_mesh.wire.mesh import CAPABILITY_PREVIEWS
 from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
 
 #: Bits of the hello, as people call what they stand for.
-_CAPABILITY_NAMES = {CAPABILITY_RECORDS: "coded records", CAPABILITY_RECONCILE: "sketches"}
+_CAPABILITY_NAMES = {
+    CAPABILITY_RECORDS: "coded records",
+    CAPABILITY_RECONCILE: "sketches",
+    CAPABILITY_PREVIEWS: "previews",
+}
 _DAY_MS = 86_400_000
 
 
@@ -47,7 +55,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
     runtime, directory = node.runtime, node.directory
     stats = runtime.transport.stats()
     pools = directory.pools()
-    counts = directory.counts()
+    counts = _counts(directory)
     runtime.hearing.look(stats.interfaces)
     peers = tuple(peer_status(node, each, stats.blackholed) for each in runtime.peers.all())
     registries = registry_rows(runtime)
@@ -60,7 +68,9 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
         uptime_s=round(uptime_s, 1),
         clock=clock,
         health=(
+            *directory.troubles(),
             *_health(peers, stats, clock),
+            *_long_joins(node),
             *_truncated(node, counts),
             *registry_health(registries),
         ),
@@ -91,8 +101,17 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
         registries=registries,
         clock_source=clock_source,
         written_bytes=written_bytes(),
+        pending_removals=_pending_removals(node),
         transfers=tuple(_transfer(node, row) for row in stats.transfers),
     )
+
+
+def _counts(directory: ReplicationDirectory) -> dict[tuple[EnvelopeKind, Shelf], int]:
+    """What is held; nothing while a database's server is away, as `health` then says."""
+    try:
+        return directory.counts()
+    except StoreUnreachable:
+        return {}
 
 
 def strangers_status(node: Node) -> StrangersStatus:
@@ -252,6 +271,24 @@ def _truncated(node: Node, counts: dict[tuple[EnvelopeKind, Shelf], int]) -> tup
                 "name and are offered to nobody; carry them with export and import"
             )
     return tuple(said)
+
+
+def _long_joins(node: Node) -> tuple[str, ...]:
+    """Peers that it takes days to bring up to date by radio."""
+    budget, peers = node.runtime.budget, node.runtime.peers.all()
+    if budget is None:
+        return ()
+    aliases = {peer.config.key_id: peer.config.alias for peer in peers}
+    return tuple(map(join_advice, budget.long_joins(aliases)))
+
+
+def _pending_removals(node: Node) -> tuple[PendingRemoval, ...]:
+    return tuple(
+        PendingRemoval(
+            one.half.kind.value, one.about, one.removed, one.half.signers, one.record, one.peer
+        )
+        for one in node.runtime.previews.pending()
+    )
 
 
 def _withheld(node: Node) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ciris_mesh.directory.base import ReplicationDirectory
@@ -12,6 +12,7 @@ from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.resolve.base import Row
 from ciris_mesh.records.resolve.freshness import Confirmed
+from ciris_mesh.records.resolve.pending import Pending
 from ciris_mesh.records.resolve.table import QUESTIONS, Answer, resolve
 from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.timestamps import to_unix_ns
@@ -48,12 +49,14 @@ def answer(
     now_ms: int,
     confirmed: Iterable[Confirmed] = (),
     tau_partial_s: float,
+    pending: Sequence[Pending] = (),
 ) -> Answer:
     """Answer one question from what is held here.
 
     Args:
         at: the instant asked about, RFC 3339; now when None.
         confirmed: what peers confirmed, see `confirmations`.
+        pending: removals that peers sent ahead, see `previews`.
 
     Raises:
         OperatorError: no such question, a second subject too many or missing, or no such time.
@@ -77,6 +80,7 @@ def answer(
         more=more,
         confirmed=confirmed,
         tau_partial_s=tau_partial_s,
+        pending=pending,
     )
 
 

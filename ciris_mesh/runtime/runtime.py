@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ciris_mesh.directory.base import OWN, ReplicationDirectory
@@ -20,9 +20,11 @@ from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
 from ciris_mesh.errors import LifecycleError
 from ciris_mesh.protocol.limits import DELIVER_BUDGET_BYTES, TAU_PARTIAL_S
 from ciris_mesh.protocol.report import SessionRole
+from ciris_mesh.protocol.sizing import Limits
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
 from ciris_mesh.records.scope import ALL, Scope
+from ciris_mesh.runtime import previewing
 from ciris_mesh.runtime.air import TICK_S, Air
 from ciris_mesh.runtime.airfile import AirFile
 from ciris_mesh.runtime.bindings import BindingStore
@@ -41,6 +43,7 @@ from ciris_mesh.runtime.hearing import Hearing
 from ciris_mesh.runtime.links import Links
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer, PeerConfig, PeerTable
+from ciris_mesh.runtime.previews import Previews
 from ciris_mesh.runtime.radiosettings import RadioSettings
 from ciris_mesh.runtime.registries import Registries, RegistrySettings
 from ciris_mesh.runtime.registry import ReplicationRegistry
@@ -73,6 +76,7 @@ class RuntimeConfig:
 
     Attributes:
         scope: what this node wants of the federation.
+        limits: of what a peer's sketches may take.
         radio: what may be sent by radio; None for no account and no limit.
         door: which strangers may knock.
         air_file: where the last hour of the radios is kept over a restart; None to forget it.
@@ -84,6 +88,7 @@ class RuntimeConfig:
     pinned: frozenset[str] = frozenset()
     worker_threads: int = WORKER_THREADS
     scope: Scope = ALL
+    limits: Limits = field(default_factory=Limits)
     radio: RadioSettings | None = None
     door: Door = field(default_factory=Door)
     air_file: Path | None = None
@@ -115,7 +120,7 @@ class ReplicationRuntime:
     ) -> None:
         self.config = config or RuntimeConfig()
         self.key_id = own.binding.key_id
-        own = _limited(own, self.config.scope, directory)
+        own = own.limited(self.config.scope, directory)
         self.kinds = frozenset(own.kinds)
         self.directory = directory
         self.transport = transport
@@ -133,6 +138,7 @@ class ReplicationRuntime:
         self._timer = Timer(clock)
         self._rng = rng or random.SystemRandom()
         self.budget, self._air = self._make_air(self.config.radio)
+        self.previews = Previews(directory, clock=clock, wall_ms=wall_ms)
         self._parts = parts = Parts(
             transport=transport,
             directory=directory,
@@ -148,6 +154,8 @@ class ReplicationRuntime:
             wall_ms=wall_ms,
             rng=self._rng,
             air=self._air,
+            previews=self.previews,
+            limits=self.config.limits,
             door=self.config.door,
         )
         self._exchange = Exchange(parts)
@@ -415,6 +423,7 @@ class ReplicationRuntime:
             verdicts = self.directory.retry_due(self.wall_ms())
             if any(verdict.outcome.is_change for verdict in verdicts):
                 self._exchange.spread()
+            previewing.lapse(self._parts)
 
         with contextlib.suppress(LifecycleError):  # stopping, or busy: the next time will do
             self._pool.submit("directory", look)
@@ -478,14 +487,3 @@ class ReplicationRuntime:
 def _of_link(config: PeerConfig) -> tuple[object, ...]:
     """What a link was made and greeted for."""
     return config.address, config.fingerprint, config.direction
-
-
-def _limited(own: OwnSelf, scope: Scope, directory: ReplicationDirectory) -> OwnSelf:
-    """With the kinds it wants of which there is or can be something: nothing of others is sent."""
-    closed = directory.closed()
-    kinds = tuple(
-        kind
-        for kind in own.kinds
-        if kind in scope.kinds and (kind not in closed or directory.digest(kind).count)
-    )
-    return replace(own, kinds=kinds, scope=scope)

@@ -205,6 +205,25 @@ class StrangersStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingRemoval:
+    """A removal of which only the first half is here; `resolve` takes its subject for suspect.
+
+    Attributes:
+        about, removed: the key, identity or group, and who is removed from it.
+        by: who signed it.
+        record: the envelope id of the record that is to come.
+        peer: who announced it.
+    """
+
+    kind: str
+    about: str
+    removed: str
+    by: tuple[str, ...]
+    record: str
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStatus:
     """The whole answer to `status --json`.
 
@@ -212,6 +231,7 @@ class NodeStatus:
         health: one sentence per problem, each saying what to do; empty when healthy.
         drops: stable reason -> count of everything this node dropped or turned away.
         clock_source: who vouches for the clock: "ntp", "rtc", "held", "assumed"; empty for nobody.
+        pending_removals: announced by radio neighbours and not here yet, the oldest first.
         written_bytes: what this process gave to disks since it started; None when not counted.
     """
 
@@ -235,5 +255,6 @@ class NodeStatus:
     rss_bytes: int
     clock_source: str = ""
     written_bytes: int | None = None
+    pending_removals: tuple[PendingRemoval, ...] = ()
     transfers: tuple[TransferStatus, ...] = ()
     registries: tuple[RegistryStatus, ...] = ()

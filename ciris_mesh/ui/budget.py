@@ -92,6 +92,8 @@ def _owed(owed: Sequence[PeerOwed]) -> list[RenderableType]:
 
 def _rest(status: BudgetStatus) -> list[RenderableType]:
     lines = [Text(plain(line)) for line in status.advice]
+    if off := [kind for kind, how in status.policy.items() if how == "off"]:
+        lines.append(Text(plain(f"Never by radio, as [radio] says: {', '.join(off)}.")))
     if status.counts:
         said = ", ".join(f"{name} {times}" for name, times in sorted(status.counts.items()))
         lines.append(Text(plain(said), "dim"))

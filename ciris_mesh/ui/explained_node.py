@@ -178,6 +178,8 @@ NODE_GROUPS: Final = (
         "taken_unasked": "A receipt for records that were not sent.",
         "unserved": "A peer asked for a kind that was not offered to it. | nothing.",
         "unwanted": "Offered, and this node keeps none of its kind. | nothing.",
+        "too_often": "The peer took all it is offered twice in an hour, and asks again. | is it "
+        "restored from one backup again and again? it is served after half an hour.",
         "too_many": "More offered at once than is read. | nothing: the rest comes next time.",
         "pinned": "A record held only because it is pinned is not passed on. | nothing.",
     }),
@@ -257,6 +259,25 @@ NODE_GROUPS: Final = (
         "batch_lapsed": "A batch nobody fetched in time; it is planned again.",
         "garbage": "It sent bytes that are no frame.",
     }),
+    Group("removals that are announced ahead of their record", "nothing: the record follows.", {
+        "preview": "It announced what is no removal, or one that does not stand.",
+        "preview_not_stated": "A preview on a link where none was agreed on.",
+        "preview_too_often": "Previews came to nothing so often that the peer has to wait.",
+        "preview_no_air": "No air is left even for a preview.",
+        "preview_contradicted": "The record came under the announced id, and does not stand. | ask "
+        "the peer's operator; it is not heard again for a day.",
+        "preview_lapsed": "The record did not come in six hours. | carry it: ciris-mesh export "
+        "FILE; is the peer's air used up?",
+        "malformed": "It cannot be read.",
+        "no_removal": "Something that is no removal was announced.",
+        "not_signed": "The classical half of a signature does not stand.",
+        "another_record": "The announced id is not that of the content.",
+        "record_is_here": "The record is here already.",
+        "lapsed_before": "What this peer announced did not come; it is not heard for a day.",
+        "peer_full": "The peer has announced as many as it may.",
+        "signer_full": "The signer has announced as many as it may.",
+        "no_standing": "By what is known here, those who signed it may not remove that.",
+    }),
     Group("the control socket", "see the log of the node; `ciris-mesh -vv COMMAND` shows more.", {
         "answer_too_long": "The answer would be too long; ask for less.",
         "bad_request": "The line is no request.",
@@ -335,6 +356,8 @@ NODE_GROUPS: Final = (
         "already_running": "Another process holds this home.",
         "invite_error": "The text is no invite that can be used.",
         "backup_error": "A backup, or what was written on paper, cannot be made or used.",
+        "store_unreachable": "The database server does not answer; nothing is stored meanwhile. | "
+        "is it running, and is its address right? The node goes on when it is back.",
         "lifecycle_error": "The node is starting or stopping. | try again.",
         "malformed_record": "The bytes are no record of the kind they claim.",
     }),

@@ -64,6 +64,8 @@ RECORD_GROUPS: Final = (
         "signer_quota": "Its signer used up the room one signer has here.",
         "peer_quota": "The peer that brought it used up the room one peer has here.",
         "said_often_enough": "Its signer said the same of the same subject too often.",
+        "row_differs": "Its row in the database says something else than its bytes do. | somebody "
+        "changed the database by hand, or it is damaged; the bytes are what counts.",
         "binding_expired": "A node's binding of key and address ran out. | start that node once "
         "with a clock that is right: it signs a new one.",
     }),

@@ -41,4 +41,23 @@ REGISTRY_GROUPS: Final = (
         "row": "A registry node's ids are of rows, as ours: before 14.1.",
         "bytes": "A registry node's ids are of the bytes it was sent: 14.1 and later.",
     }),
+    Group("frames over HTTP", "nothing: the sender is told, and sends again or not at all.", {
+        "http_credential": "A frame came with a token or a client certificate that is nobody's. | "
+        "compare the file http-credentials with what the registry was given.",
+        "http_body_too_large": "A body longer than its sender may send; it was not read further.",
+        "http_body_slow": "A body that took too long; it was given up.",
+        "http_body_cut": "A body whose sender went away in the middle.",
+        "http_busy": "More bodies at a time than are read.",
+        "http_strangers": "More frames of nobody than are looked at in a minute.",
+        "http_unreachable": "A frame could not be posted: nobody answers there, or not in HTTP. | "
+        "compare the URL in http-credentials with what the registry's operator gave you.",
+        "http_timeout": "A frame could not be posted in time.",
+        "http_tls": "A frame was not posted: the registry's certificate is not believed, or it "
+        "asks for another of ours. | see server_ca in [registry], and http-credentials.",
+        "http_refused": "A registry answered a posted frame with a status of no use.",
+        "http_refused_credential": "A registry did not know us by what we showed. | ask its "
+        "operator for a token that holds, and write it into http-credentials.",
+        "http_refused_size": "A posted frame was longer than the registry takes.",
+        "http_refused_busy": "A registry was too busy for a posted frame; it goes again later.",
+    }),
 )  # fmt: skip

@@ -51,6 +51,7 @@ _HEADLINES: Final[Mapping[tuple[str, str], str]] = {
     ("partner", "empty"): "No record of the license {subject} counts.",
     ("revoked", "revoked"): "{subject} is REVOKED.",
     ("revoked", "not_revoked"): "{subject} is not revoked.",
+    ("revoked", "suspect"): "SUSPECT: a revocation was announced and has not come yet.",
     ("revoked", "answered"): "Revoked keys, as far as records here tell:",
     ("revoked", "empty"): "No key is revoked, as far as records here tell.",
     ("attestations", "answered"): "What is said about {subject}:",
@@ -59,12 +60,15 @@ _HEADLINES: Final[Mapping[tuple[str, str], str]] = {
     ("location", "empty"): "It is not known where {subject} is.",
 }
 _ANY_HEADLINES: Final = {
+    "suspect": "{subject} is SUSPECT: a removal was announced and has not come yet.",
     "unknown": "{subject} is not known here.",
     "too_many": "Not answered: there is more to read than one answer may.",
 }
 
 #: Rule -> a sentence over the members of a step.
 SENTENCES: Final[Mapping[str, str]] = {
+    "removal_pending": "A removal of {about} by {by} was announced, from {at} on ({note}). Only "
+    "its first half is here: record {record} has not come yet.",
     "self_signed": "It speaks for itself by record {record}, signed {at}.",
     "vouched_only": "It has no record of its own; {by} vouched for it by {record} at {at}.",
     "key_unknown": "No record of the key {about} counts here.",

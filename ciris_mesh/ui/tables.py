@@ -15,6 +15,7 @@ from ciris_mesh.runtime.status import (
     KindCounts,
     NodeStatus,
     PeerStatus,
+    PendingRemoval,
     RegistryStatus,
     TransferStatus,
 )
@@ -102,9 +103,25 @@ def status_view(status: NodeStatus) -> RenderableType:
         parts += [Text(), kinds_table(status.kinds)]
     if status.interfaces:
         parts += [Text(), interfaces_table(status.interfaces)]
+    if status.pending_removals:
+        parts += [Text(), pending_table(status.pending_removals)]
     if status.drops:
         parts += [Text(), drops_table(status.drops)]
     return Group(*parts)
+
+
+def pending_table(pending: Sequence[PendingRemoval]) -> Table:
+    """Return one line per removal that was announced and is not here."""
+    table = grid("announced, not here yet", "removes", "from", "by")
+    for row in pending:
+        table.add_row(
+            printable(row.kind),
+            printable(row.removed),
+            printable(row.about),
+            printable(", ".join(row.by)),
+            style="warn",
+        )
+    return table
 
 
 def _header(status: NodeStatus) -> Text:

@@ -105,8 +105,8 @@ def _spelled_as_here(body: bytes) -> ReplicationMessage | None:
     """Read a list of octets spelled as `encode` spells it; None for all else, right or wrong.
 
     Such lists are nearly all bytes there are, and parsing them number by number is slow. Guessing
-    which octets a text stands for is fast and so is spelling them again: if that gives the same
-    text, the guess is right, since no two are spelled alike.
+    which octets a text stands for is fast, and so is spelling them again to see whether the guess
+    was right, since no two are spelled alike.
     """
     head, _, rest = body.partition(b"[[")
     found = _LIST_HEADS.get(head)
@@ -114,8 +114,8 @@ def _spelled_as_here(body: bytes) -> ReplicationMessage | None:
         return None
     items = []
     for text in rest[:-3].split(b"],[", ENVELOPES_MAX):
-        octets = _guess_octets(text)
-        if _decimals(octets) != text:
+        octets = _octets_of(text)
+        if octets is None:
             return None
         items.append(octets)
     if len(items) > ENVELOPES_MAX:
@@ -126,19 +126,30 @@ def _spelled_as_here(body: bytes) -> ReplicationMessage | None:
         return None
 
 
-def _guess_octets(text: bytes) -> bytes:
-    """The octets of their decimals with commas between; of other text, some octets or other.
+def _octets_of(text: bytes) -> bytes | None:
+    """The octets of their decimals with commas between; None for any other text.
 
     Backwards, a tab after each number, columns of four: units, tens and hundreds each stand in
     every fourth place, and one sum over whole numbers as long as the text adds all of them up.
+    Gaps come from tabs alone, and each number has one: so the columns say what the text was.
     """
+    if b" " in text or b"\t" in text:
+        return None
     columns = (text[::-1].translate(_COMMA_TO_TAB) + b"\t").expandtabs(4)
-    octets = (
-        int.from_bytes(columns[0::4].translate(_DIGIT_VALUE), "little")
-        + int.from_bytes(columns[1::4].translate(_DIGIT_VALUE), "little") * 10
-        + int.from_bytes(columns[2::4].translate(_DIGIT_VALUE), "little") * 100
+    units, tens, hundreds, gaps = (columns[place::4] for place in range(4))
+    guess = (
+        int.from_bytes(units.translate(_DIGIT_VALUE), "little")
+        + int.from_bytes(tens.translate(_DIGIT_VALUE), "little") * 10
+        + int.from_bytes(hundreds.translate(_DIGIT_VALUE), "little") * 100
     )
-    return octets.to_bytes(len(columns) // 4 + 2, "big")[2:]  # 999 needs room for a carry
+    backwards = guess.to_bytes(len(units) + 2, "little")[: len(units)]  # 999 needs a carry's room
+    is_right = (
+        units == backwards.translate(_UNITS)
+        and tens == backwards.translate(_TENS)
+        and hundreds == backwards.translate(_HUNDREDS)
+        and gaps == _GAP * len(units)
+    )
+    return backwards[::-1] if is_right else None
 
 
 # --- bytes -> parsed JSON: objects are tuples of (name, value) pairs, arrays are lists ---

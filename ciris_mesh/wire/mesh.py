@@ -41,6 +41,12 @@ BODY_BYTES_MAX: Final = BINDING_BYTES_MAX + KEY_ENVELOPE_BYTES_MAX + 64
 #: Messages of `mesh_reconcile` are one byte string behind a tag, with at most 7 bytes around it.
 RECONCILE_BODY_BYTES_MAX: Final = mesh_reconcile.PACKED_BYTES_MAX + 7
 
+ENVELOPE_ID_BYTES: Final = 32
+#: Leaves 400 bytes for the whole frame, which is what a request in one packet carries.
+PREVIEW_BATCH_BYTES_MAX: Final = 356
+#: Capability bit of a Hello: "I understand tag 21".
+CAPABILITY_PREVIEWS: Final = 1 << 2
+
 CAPABILITIES_MAX: Final = 2**16 - 1
 DAY_MAX: Final = 2**16 - 1
 COUNT_MAX: Final = 2**32 - 1
@@ -233,6 +239,31 @@ class NoAir:
         _check(self.wait_s > 0, "wait_s is 0")
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The first half of a removal, ahead of the record: what it is to be called, and a batch.
+
+    Attributes:
+        envelope_id: of the record that is to follow, 32 bytes.
+        batch: as `transcode.encode_batch` writes it, of that one removal without its post-quantum
+            halves, so short that the frame fits one packet; not read here.
+
+    Raises:
+        LocalProtocolError: a field is out of range; DecodeError when it came from a peer.
+    """
+
+    envelope_id: bytes
+    batch: bytes
+
+    def __post_init__(self) -> None:
+        _check(
+            isinstance(self.envelope_id, bytes) and len(self.envelope_id) == ENVELOPE_ID_BYTES,
+            f"an envelope id has {ENVELOPE_ID_BYTES} bytes",
+        )
+        size = len(self.batch) if isinstance(self.batch, bytes) else -1
+        _check(0 < size <= PREVIEW_BATCH_BYTES_MAX, "a preview's batch is empty or too long")
+
+
 MeshMessage: TypeAlias = (
     Hello
     | BindingWanted
@@ -242,6 +273,7 @@ MeshMessage: TypeAlias = (
     | NoAir
     | ScopeWanted
     | ScopeOffer
+    | Preview
     | ReconcileMessage
     | Records
     | Taken
@@ -319,6 +351,7 @@ _TABLE: Final[dict[int, tuple[type[Any], tuple[_Field, ...]]]] = {
     18: (NoAir, (_Field("wait_s"),)),
     19: (ScopeWanted, ()),
     20: (ScopeOffer, (_Field("communities"),)),
+    21: (Preview, (_Field("envelope_id"), _Field("batch"))),
 }
 _TAG_OF: Final = {cls: tag for tag, (cls, _) in _TABLE.items()}
 #: The second byte of `[tag, bin]`: tags below 128 are their own msgpack.

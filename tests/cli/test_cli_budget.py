@@ -43,6 +43,8 @@ ANSWER: dict[str, Any] = {
     "interfaces": [RADIO],
     "owed": [OWED],
     "counts": {},
+    "policy": {"location_proof": "off"},
+    "joins": [],
 }
 
 
@@ -67,6 +69,7 @@ def test_the_screen_shows_used_limit_owed_and_how_long(sh: Shell) -> None:
     assert "RNodeInterface[LoRa]  1%      12.0    36  11.5     0.5  3.4 kB" in text
     assert "26 min" in text
     assert "bob" in text
+    assert "Never by radio, as [radio] says: location_proof." in text
 
 
 def test_a_newer_node_may_say_more(sh: Shell) -> None:

@@ -33,6 +33,7 @@ ANSWER: dict[str, Any] = {
     "rss_bytes": 1,
     "clock_source": "ntp",
     "written_bytes": 4096,
+    "pending_removals": [],
     "transfers": [],
     "registries": [],
 }

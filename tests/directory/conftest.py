@@ -1,9 +1,10 @@
-"""Both stores, for every test that asks for `directory` or `open_directory`."""
+"""All three stores, for every test that asks for `directory` or `open_directory`."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.directory.sqlite import SqliteDirectory
 from support.keys import NAMES, key
+from support.postgres import lent_database, open_postgres
 from support.records import trust_in
 
 #: Everybody may do everything, so that tests of other things need no ceremony.
@@ -21,23 +23,25 @@ TRUST = trust_in(*map(key, NAMES))
 OpenDirectory = Callable[..., DirectoryCore]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def open_directory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenDirectory]:
     """A function that opens an empty directory; all are closed after the test."""
-    opened: list[DirectoryCore] = []
     numbers = itertools.count()
+    with ExitStack() as stack:
 
-    def open_one(**options: Any) -> DirectoryCore:
-        options.setdefault("trust", TRUST)
-        if request.param == "memory":
-            opened.append(MemoryDirectory(**options))
-        else:
-            opened.append(SqliteDirectory(tmp_path / f"records-{next(numbers)}.db", **options))
-        return opened[-1]
+        def open_one(**options: Any) -> DirectoryCore:
+            options.setdefault("trust", TRUST)
+            directory: DirectoryCore
+            if request.param == "memory":
+                directory = MemoryDirectory(**options)
+            elif request.param == "sqlite":
+                directory = SqliteDirectory(tmp_path / f"records-{next(numbers)}.db", **options)
+            else:
+                directory = open_postgres(stack.enter_context(lent_database()), **options)
+            stack.callback(directory.close)
+            return directory
 
-    yield open_one
-    for directory in opened:
-        directory.close()
+        yield open_one
 
 
 @pytest.fixture

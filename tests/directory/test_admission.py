@@ -14,7 +14,7 @@ from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.judgement import Candidate, Judgement
 from ciris_mesh.directory.pools import PoolLimits
 from ciris_mesh.records.authoring import author
-from ciris_mesh.records.envelope import parse_envelope
+from ciris_mesh.records.envelope import encode_base64, parse_envelope
 from ciris_mesh.records.hybrid import FederationKey
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind, SignatureStyle
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
@@ -634,3 +634,20 @@ def test_samples_are_what_these_tests_take_them_for() -> None:
     assert {parse_envelope(kind, sample(kind, alice())).signers for kind in EnvelopeKind} == {
         (alice().key_id,)
     }
+
+
+def test_a_bridged_key_record_beside_the_true_one_conflicts_with_nothing(
+    directory: DirectoryCore,
+) -> None:
+    """It says nothing here, whatever it says of an id that came in with the same batch."""
+    theirs = columns(K.KEY, bob().key_id, 0) | {
+        "key_id": alice().key_id,
+        "pubkey_ed25519_base64": encode_base64(bob().public.ed25519),
+        "pubkey_ml_dsa_65_base64": encode_base64(bob().public.mldsa65),
+    }
+    false = author(K.KEY, theirs, bob(), at_ms=AT_MS)
+    batch = [sample(K.KEY, alice()), false]
+    verdicts = directory.admit_many(K.KEY, batch, REGISTRY, now_ms=AT_MS)
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.ADMITTED] * 2
+    assert directory.counts() == {(K.KEY, Shelf.FEDERATION): 1, (K.KEY, Shelf.BRIDGED): 1}
+    assert directory.public_key(alice().key_id) == alice().public

@@ -191,3 +191,28 @@ def test_a_peer_that_keeps_what_it_takes_gets_all_at_once(
         assert not waiting
         world.bridge.note_taken(RELAY, K.FAMILY, due[:3])
         lacks -= set(due[:3])
+
+
+def test_a_peer_is_given_what_it_is_offered_twice_an_hour_and_no_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peermemory, "GIVEN_MIN", 0)
+    ids = world.comes(*(sample(K.FAMILY, alice(), n) for n in range(3)))
+    serve = world.bridge.serve
+    for _ in range(2):
+        assert len(serve(RELAY, K.FAMILY, ids, budget_bytes=10**6).sent_ids) == 3
+    again = serve(RELAY, K.FAMILY, ids, budget_bytes=10**6)
+    assert (again.sent_ids, {reason for _, reason in again.unserved}) == ((), {"too_often"})
+    assert world.bridge.to_send(RELAY, K.FAMILY, set(ids)) == ([], 3)
+    assert len(serve(HUB, K.FAMILY, ids, budget_bytes=10**6).sent_ids) == 3, "each by itself"
+    world.clock.now_s = peermemory.GIVEN_S / 2 - 1
+    assert not serve(RELAY, K.FAMILY, ids, budget_bytes=10**6).sent_ids, "not one by one either"
+    world.clock.now_s = peermemory.GIVEN_S / 2 + 1
+    assert len(serve(RELAY, K.FAMILY, ids, budget_bytes=10**6).sent_ids) == 3
+
+
+def test_news_is_given_whatever_was_given_before(world: World) -> None:
+    for n in range(40):
+        ids = world.comes(*(sample(K.FAMILY, alice(), 10 * n + m) for m in range(10)))
+        served = world.bridge.serve(RELAY, K.FAMILY, ids, budget_bytes=10**7)
+        assert len(served.sent_ids) == 10

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,11 +21,10 @@ from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.runtime.bundle import admit_mixed, export_bundle, import_bundle
 from support.copies import copies_held
 from support.keys import alice, bob
+from support.killing import names, until_killed
 from support.records import AT_MS, sample
 
 K = EnvelopeKind
-TESTS = Path(__file__).parent.parent
-DEADLINE_S = 60.0
 
 #: Kills of each of the three: a few always, 51 in the slow group, 300 in soak.
 FEW, SLOW, SOAK = 2, 17, 100
@@ -42,42 +36,6 @@ KILLS = [
 TIMES = pytest.mark.parametrize("kills", KILLS)
 
 Record = tuple[EnvelopeKind, bytes]
-
-
-def until_killed(*arguments: str | Path, lines_wanted: int, extra_s: float) -> list[str]:
-    """Run `support.crashing`, kill it `extra_s` after its n-th line. Returns what it said."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "support.crashing", *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    assert process.stdout is not None
-    assert process.stdin is not None
-    with process.stdin, process.stdout as output:
-        deadline_s = time.monotonic() + DEADLINE_S
-        lines: list[str] = []
-        while len(lines) <= lines_wanted:
-            assert time.monotonic() < deadline_s, "the process stopped"
-            line = output.readline()
-            assert line, "the process ended by itself"
-            lines.append(line)
-        try:
-            process.wait(extra_s)  # a moment inside whatever it is doing
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-        assert process.wait(DEADLINE_S) == -signal.SIGKILL
-        lines += output.readlines()
-    assert lines[0] == "ready\n"
-    return [line for line in lines[1:] if line.endswith("\n")]
-
-
-def names(lines: Iterable[str]) -> list[tuple[EnvelopeKind, bytes]]:
-    """What a process said it holds."""
-    words = (line.split() for line in lines)
-    return [(EnvelopeKind(kind), bytes.fromhex(id_)) for kind, id_ in words]
 
 
 def check_database(path: Path) -> None:

@@ -214,7 +214,7 @@ def test_what_is_counted_is_what_stands_as_truth(open_directory: Open) -> None:
     raws = [withdrawn(n) for n in range(2)]
     for raw in raws:
         verdict = directory.admit(K.ATTESTATION, raw, Source("registry", "r"), now_ms=AT_MS)
-        assert told(verdict) == ("admitted", "")
+        assert told(verdict) == ("admitted", "reference_unknown"), "and why only bridged"
     assert directory.holdings(K.ATTESTATION) == []
     attest(directory, alice(), 0)
     assert len(directory.holdings(K.ATTESTATION)) == 3

@@ -13,7 +13,14 @@ from ciris_mesh.directory import schema, sqlite
 from ciris_mesh.directory.base import Source
 from ciris_mesh.directory.buckets import bucket_digest, digest_of
 from ciris_mesh.directory.dbfile import APPLICATION_ID, connect
-from ciris_mesh.directory.schema import BACKUPS_KEPT, MIGRATIONS, Migration, back_up, migrate
+from ciris_mesh.directory.schema import (
+    BACKUPS_KEPT,
+    MIGRATIONS,
+    Migrating,
+    Migration,
+    back_up,
+    migrate,
+)
 from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.errors import DirectoryError
 from ciris_mesh.records.authoring import author
@@ -230,7 +237,7 @@ def test_at_most_three_backups_are_kept(path: Path) -> None:
 
 
 def with_failing_step(then: type[BaseException]) -> tuple[tuple[str, Migration], ...]:
-    def step(connection: sqlite3.Connection) -> None:
+    def step(connection: Migrating) -> None:
         connection.execute("CREATE TABLE half (a)")
         connection.execute("DELETE FROM record")
         raise then("in the middle")

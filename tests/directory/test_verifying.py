@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
+from ciris_mesh.directory import ahead as ahead_module
 from ciris_mesh.directory import verifying
 from ciris_mesh.directory.base import Source
 from ciris_mesh.directory.core import DirectoryCore
@@ -53,12 +55,22 @@ def helpers(monkeypatch: pytest.MonkeyPatch) -> Iterator[HelperProcesses]:
     made.stop()
 
 
+def said_of(helpers: HelperProcesses, asked: Sequence[Signed]) -> dict[Signed, Reason | None]:
+    """What is said of a batch; nothing when nobody helps."""
+    batch = helpers.open(len(asked))
+    if batch is None:
+        return {}
+    with closing(batch):
+        batch.hand(asked)
+        return {one: batch.reason(one) for one in asked}
+
+
 def process_of(helpers: HelperProcesses) -> subprocess.Popen[bytes]:
     return helpers._helpers[0]._process
 
 
 def is_at_work(helpers: HelperProcesses) -> bool:
-    return bool(helpers.verify(signatures(BATCH_MIN)))
+    return bool(said_of(helpers, signatures(BATCH_MIN)))
 
 
 # -- helpers -------------------------------------------------------------------------------------
@@ -73,27 +85,39 @@ def test_helpers_say_what_this_process_would_say(helpers: HelperProcesses) -> No
         Reason.CLASSICAL_SIGNATURE_INVALID,
         Reason.PQC_SIGNATURE_INVALID,
     }
-    assert helpers.verify(asked) == expected
+    assert said_of(helpers, asked) == expected
+    assert said_of(helpers, asked[::-1]) == expected
 
 
-def test_all_the_work_can_be_done_by_the_helper(
-    helpers: HelperProcesses, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What this thread does beside it must not be what the answers come from."""
+def test_the_helper_does_check(helpers: HelperProcesses, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this thread does beside it must not be what all answers come from."""
     wait_until(lambda: is_at_work(helpers))
+    asked = signatures()
     monkeypatch.setattr(verifying, "verify_hybrid", lambda *_: Reason.NONE)
-    piece = signatures(BATCH_MIN)
-    said = helpers.verify(piece)
-    first = piece[: verifying.PIECE]  # handed over before anything else is done
+    said = said_of(helpers, asked)
+    first = asked[: verifying.PIECE]  # handed over before anything else is done
     assert [said[one] for one in first] == [verify_hybrid(*one) for one in first]
+
+
+def test_what_was_not_handed_over_nobody_knows(helpers: HelperProcesses) -> None:
+    wait_until(lambda: is_at_work(helpers))
+    asked = signatures()
+    batch = helpers.open(MANY)
+    assert batch is not None
+    with closing(batch):
+        batch.hand(asked[:-1])
+        assert batch.reason(asked[-1]) is None
+        batch.hand(asked[-1:])
+        assert batch.reason(asked[-1]) is verify_hybrid(*asked[-1])
+        # The rest is never asked for, and must not answer the next batch.
+    assert said_of(helpers, asked) == {one: verify_hybrid(*one) for one in asked}
 
 
 def test_a_node_that_gets_little_starts_none() -> None:
     helpers = HelperProcesses(1)
-    assert helpers.verify(signatures(BATCH_MIN)) == {}
-    few = signatures(BATCH_MIN - 1)
+    assert helpers.open(BATCH_MIN) is None
     for _ in range(verifying.BUSY_SIGNATURES):
-        assert helpers.verify(few) == {}
+        assert helpers.open(BATCH_MIN - 1) is None
     assert helpers._helpers == []
     helpers.stop()
 
@@ -102,7 +126,7 @@ def test_a_helper_ends_when_nothing_comes_and_another_starts_when_there_is_work(
     helpers: HelperProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verifying, "IDLE_S", 0.01)
-    assert helpers.verify(signatures(BATCH_MIN)) == {}
+    assert helpers.open(BATCH_MIN) is None
     first = process_of(helpers)
     assert first.wait(60) == 0, "no error: it had no work"
     helpers.reap()
@@ -114,7 +138,9 @@ def test_a_helper_ends_when_nothing_comes_and_another_starts_when_there_is_work(
 def test_a_killed_helper_costs_nothing_but_time(helpers: HelperProcesses) -> None:
     wait_until(lambda: is_at_work(helpers))
     process_of(helpers).kill()
-    assert helpers.verify(signatures()) == {}
+    asked = signatures()
+    for one, said in said_of(helpers, asked).items():
+        assert said in (None, verify_hybrid(*one))
     wait_until(lambda: is_at_work(helpers))
 
 
@@ -126,7 +152,8 @@ def test_a_helper_that_hangs_is_ended(
     monkeypatch.setattr(verifying, "ANSWER_S", 0.05)
     monkeypatch.setattr(verifying, "STOP_S", 0.05)
     os.kill(hanging.pid, signal.SIGSTOP)
-    assert helpers.verify(signatures(2 * verifying.PIECE)) == {}
+    said = said_of(helpers, signatures(2 * verifying.PIECE))
+    assert next(iter(said.values())) is None, "whoever asked checks himself"
     assert hanging.returncode == -signal.SIGKILL
 
 
@@ -134,14 +161,17 @@ def test_a_helper_that_cannot_start_is_done_without(
     helpers: HelperProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    assert helpers.verify(signatures()) == {}
+    assert helpers.open(MANY) is None
     assert helpers._helpers == []
 
 
 def test_whoever_comes_second_does_not_wait(helpers: HelperProcesses) -> None:
     wait_until(lambda: is_at_work(helpers))
-    with helpers._lock:
-        assert helpers.verify(signatures()) == {}
+    first = helpers.open(MANY)
+    assert first is not None
+    assert helpers.open(MANY) is None
+    first.close()
+    assert is_at_work(helpers)
 
 
 def test_stopped_is_stopped(helpers: HelperProcesses) -> None:
@@ -150,7 +180,7 @@ def test_stopped_is_stopped(helpers: HelperProcesses) -> None:
     helpers.stop()
     helpers.stop()
     assert process.returncode is not None
-    assert helpers.verify(signatures()) == {}
+    assert helpers.open(MANY) is None
     assert helpers._helpers == []
 
 
@@ -158,7 +188,7 @@ def test_one_core_has_no_helper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     monkeypatch.setattr(verifying, "BUSY_SIGNATURES", 1)
     helpers = HelperProcesses()
-    assert helpers.verify(signatures()) == {}
+    assert helpers.open(MANY) is None
     assert helpers._helpers == []
 
 
@@ -166,14 +196,25 @@ def test_one_core_has_no_helper(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Ahead:
-    """Checks all it is asked and keeps what it was asked."""
+    """Checks all it is handed and keeps what that was. Is its own only batch."""
 
     def __init__(self) -> None:
         self.asked: list[Signed] = []
+        self.is_open = False
 
-    def verify(self, asked: Sequence[Signed]) -> Mapping[Signed, Reason]:
+    def open(self, count: int) -> Ahead | None:
+        self.is_open = count >= BATCH_MIN
+        return self if self.is_open else None
+
+    def hand(self, asked: Iterable[Signed]) -> None:
         self.asked += asked
-        return {one: verify_hybrid(*one) for one in asked}
+
+    def reason(self, one: Signed) -> Reason | None:
+        assert self.is_open
+        return verify_hybrid(*one) if one in self.asked else None
+
+    def close(self) -> None:
+        self.is_open = False
 
     def reap(self) -> None:
         """Nothing ends."""
@@ -184,7 +225,8 @@ def ahead(directory: DirectoryCore, monkeypatch: pytest.MonkeyPatch) -> Ahead:
     """Checks ahead; who asks one by one finds that nothing stands."""
     for one in (alice(), bob()):
         directory.admit(K.KEY, sample(K.KEY, one), PEER, now_ms=AT_MS)
-    monkeypatch.setattr(checks, "verify_hybrid", lambda *_: Reason.PQC_SIGNATURE_INVALID)
+    for module in (checks, ahead_module):
+        monkeypatch.setattr(module, "verify_hybrid", lambda *_: Reason.PQC_SIGNATURE_INVALID)
     made = Ahead()
     directory.employ(made)
     return made

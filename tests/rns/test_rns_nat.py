@@ -22,7 +22,7 @@ from support.nat_world import (
     need_namespaces,
     sniffing,
 )
-from support.node_processes import NodeProcess, wait_converged, wait_until
+from support.node_processes import NodeProcess, run_cli, wait_converged, wait_until
 from support.transport_nodes import ChildNode
 
 pytestmark = pytest.mark.rns
@@ -49,7 +49,7 @@ def trio(net: NatMesh) -> tuple[NodeProcess, NodeProcess, NodeProcess]:
     return public, alice, bob
 
 
-def meet(one: NodeProcess, other: NodeProcess) -> None:
+def meet(one: NodeProcess, other: NodeProcess, *, by_address: bool = False) -> None:
     """Find each other by announce, through one host between, and become peers."""
     for node, stranger in ((one, other), (other, one)):
         address = stranger.identity.address.hex()
@@ -60,7 +60,19 @@ def meet(one: NodeProcess, other: NodeProcess) -> None:
 
         wait_until(hears, f"{node.name} hears {stranger.name}", PATIENCE_S)
     for node, stranger in ((one, other), (other, one)):
+        if by_address:
+            add_by_address(node, stranger)
+            continue
         node.call("peer_add", invite=stranger.identity.invite, alias=stranger.name)
+
+
+def add_by_address(node: NodeProcess, stranger: NodeProcess) -> None:
+    """As a person does who has no invite: the other is called and shows its key."""
+    address = stranger.identity.address.hex()
+    done = run_cli(*node.arguments("peer", "add", address, "--alias", stranger.name, "--yes"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{stranger.key_id}\n"
+    assert " ".join(stranger.identity.words) in done.stderr
 
 
 def agree(*nodes: NodeProcess) -> None:
@@ -142,7 +154,7 @@ def test_they_converge_through_a_public_node_that_can_read_nothing(
     capture = tmp_path / "wire"
     with sniffing(net.world.public, capture):
         net.start(public, alice, bob)
-        meet(alice, bob)
+        meet(alice, bob, by_address=True)
         agree(alice, bob)
         for host in net.world.inner.values():
             assert connected_to(host) == {PUBLIC}

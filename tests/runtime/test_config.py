@@ -199,6 +199,7 @@ def test_what_has_no_effect_is_warned_of(text: str, says: tuple[str, ...]) -> No
             config.radio,
             config.operator,
             config.page,
+            config.store,
             config.web,
         )
         == DEFAULTS

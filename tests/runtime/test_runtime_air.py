@@ -11,6 +11,7 @@ import pytest
 from ciris_mesh.protocol.account import Source
 from ciris_mesh.protocol.radioplan import POLICY, KindPolicy, QuietHours
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.reporting import node_status
 from ciris_mesh.transport.base import LinkId
 from ciris_mesh.transport.loopback import RADIO_NAME
 from ciris_mesh.wire.frame import try_unwrap
@@ -116,6 +117,33 @@ def test_at_most_fifteen_seconds_are_handed_over_at_a_time(ends: list[RadioMesh]
     sizes = [len(message.batch) for _, message in mesh.said if isinstance(message, Records)]
     assert len(sizes) == 6
     assert max(sizes) < 5_000, "more than 15 s at SF8"
+
+
+# --- what takes too long --------------------------------------------------------------------------
+
+
+def test_a_join_that_takes_days_is_told_before_a_record_goes(two: RadioMesh) -> None:
+    for n in range(80):
+        two.put("alice", K.FAMILY, n)
+    two.start()
+    two.let_pass_until(lambda: two.budget("alice").joins, 2, "told")
+    (join,) = two.budget("alice").joins
+    assert 78 * 3_500 <= join.sent_bytes <= 80 * 3_500
+    assert join.received_bytes == 0
+    assert join.hours is not None
+    assert join.hours > 24
+    assert sum(isinstance(message, Records) for _, message in two.said) <= 2
+    two.let_pass_until(lambda: two.budget("bob").joins, 2, "told there as well")
+    (his,) = two.budget("bob").joins
+    assert his.sent_bytes == 0
+    assert 78 * 3_500 <= his.received_bytes <= 80 * 3_500
+    health = node_status(two.nodes["bob"], uptime_s=0, clock="trusted").health
+    assert any("ciris-mesh export FILE" in line and "24" not in line for line in health)
+    families = two.nodes["alice"].directory.rows(K.FAMILY, limit=100)
+    two.nodes["bob"].runtime.admit_imported([(K.FAMILY, row.envelope) for _, row in families])
+    two.let_pass_until(
+        lambda: not (two.budget("alice").joins or two.budget("bob").joins), 4, "carried over"
+    )
 
 
 # --- order ----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from ciris_mesh.protocol.account import Source
 from ciris_mesh.protocol.handover import Batch, Offered
 from ciris_mesh.protocol.outqueue import Item
-from ciris_mesh.protocol.radioplan import Cost
+from ciris_mesh.protocol.radioplan import POLICY, Cost, KindPolicy
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.budget import BudgetStatus, PeerOwed, RadioBudget
 from ciris_mesh.runtime.config import parse_config
@@ -94,7 +94,39 @@ def test_the_schema_is_pinned() -> None:
             }
         ],
         "counts": {},
+        "policy": {kind.value: "peers" for kind in K if POLICY[kind] is KindPolicy.PEERS},
+        "joins": [],
     }
+
+
+def test_a_kind_that_is_off_is_shown() -> None:
+    assert status(made("policy = location_proof off")).policy["location_proof"] == "off"
+
+
+def test_a_join_that_takes_days_is_told_and_is_told_once_as_new() -> None:
+    budget = made()
+    assert not budget.note_join("bob-id", LORA, 90_000, 0), "some hours: that is what waiting is"
+    assert budget.note_join("bob-id", LORA, 1_900_000, 3_500)
+    assert not budget.note_join("bob-id", LORA, 1_800_000, 0)
+    (join,) = status(budget).joins
+    assert (join.peer, join.alias, join.interface) == ("bob-id", "bob", LORA)
+    assert (join.sent_bytes, join.received_bytes) == (1_800_000, 0)
+    assert join.hours is not None
+    assert join.hours > 24
+    (line,) = status(budget).advice
+    assert f"to bring bob up to date over {LORA} takes {join.hours:.0f} h at least" in line
+    assert "export" in line
+    assert "import" in line
+    assert not budget.note_join("bob-id", LORA, 3_500, 0)
+    assert status(budget).joins == ()
+    assert not budget.note_join("bob-id", "RNode never seen", 1_900_000, 0)
+
+
+def test_a_join_is_longer_where_it_is_quiet_and_goes_with_its_peer() -> None:
+    budget = made("quiet = 00:00-23:59", "share = 0.1")
+    assert budget.note_join("bob-id", LORA, 35_000, 0)
+    budget.forget_join("bob-id")
+    assert status(budget).joins == ()
 
 
 def test_no_limit_is_none() -> None:

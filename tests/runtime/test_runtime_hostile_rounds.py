@@ -9,21 +9,23 @@ from typing import cast
 
 import pytest
 
+from ciris_mesh.directory import peermemory
 from ciris_mesh.directory.base import SetDigest
 from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
+from ciris_mesh.directory.peermemory import GIVEN_S, GIVEN_TIMES
 from ciris_mesh.protocol.limits import CADENCE_S
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime import viewing
 from ciris_mesh.runtime.allowance import ANSWERING_BURST_S, OPENING_COST_S
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.wire.mesh import Digests
-from ciris_mesh.wire.mesh_reconcile import Failed, More, Sketch, Turn, Wants
+from ciris_mesh.wire.mesh_reconcile import Failed, IdList, More, Sketch, Turn, Wants
 from ciris_mesh.wire.mesh_records import Records, Taken
 from ciris_mesh.wire.messages import Summary
-from ciris_mesh.wire.transcode import plain_batch
+from ciris_mesh.wire.transcode import decode_batch, plain_batch
 from support import forge
 from support.keys import key
-from support.mesh import Mesh, ScriptedPeer, held, settle
+from support.mesh import Mesh, ScriptedPeer, compared, held, settle
 from support.records import sample
 from support.scripted_rounds import (
     BOTH,
@@ -257,3 +259,39 @@ def test_a_view_too_large_to_look_at_is_not_looked_at() -> None:
 
     bridge = cast(FederationDirectoryReplicationBridge, Bridge())
     assert viewing.items_of(bridge, "bob", [EnvelopeKind.KEY, FAMILY], None, at_most=11) is None
+
+
+# --- asking for everything again ------------------------------------------------------------------
+
+
+def test_a_peer_that_agrees_and_asks_again_gets_no_more_than_its_share(
+    mesh: Mesh, alice: Node, bob: ScriptedPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who echoes our digests is taken to have everything; then it says that it has nothing."""
+    monkeypatch.setattr(peermemory, "GIVEN_MIN", 0)
+    for n in range(2):
+        mesh.put("alice", FAMILY, n)
+    for number in range(1, GIVEN_TIMES + 1):
+        everything_again(bob, alice, number)
+        given = decode_batch(bob.hear(Records).batch)
+        assert sum(kind is FAMILY for kind, _ in given) == 2
+        bob.say(Taken(number))
+    assert alice.runtime.bridge.counts().get(("withheld", "too_often"), 0) == 0
+    served = alice.runtime.bridge.counts()["served", ""]
+    everything_again(bob, alice, GIVEN_TIMES + 1)
+    wait_until(
+        lambda: alice.runtime.bridge.counts().get(("withheld", "too_often"), 0) >= 2, "withheld"
+    )
+    settle(alice)
+    assert alice.runtime.bridge.counts()["served", ""] == served
+    mesh.clock.leap(GIVEN_S)
+    settle(alice)
+    assert alice.runtime.bridge.to_send(key("bob").key_id, FAMILY, None)[0], "after a while it may"
+
+
+def everything_again(bob: ScriptedPeer, alice: Node, number: int) -> None:
+    """Bob says that he has all that alice has, and then that he has nothing."""
+    bob.say(bob.digests(dict(compared(alice)), reply=False))
+    bob.hear_reply()
+    bob.say(IdList(number, b"%04d" % number, 24, ()))
+    settle(alice)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ciris_mesh.protocol.handover import HANDED_S_MAX
 from ciris_mesh.radio.airtime import LoraSettings
-from ciris_mesh.runtime.onair import OnAir, Sent, on_air
+from ciris_mesh.runtime.onair import RADIO_CADENCE_S, OnAir, Sent, on_air
 from ciris_mesh.transport.base import InterfaceRow, LoraRow
 
 SF8 = LoraSettings(868_100_000, 125_000, 8, 5)
@@ -85,3 +85,14 @@ def test_parts_add_up() -> None:
     assert Sent(1.0, 10) + Sent(0.5, 5) == Sent(1.5, 15)
     assert KNOWN.frame_s == pytest.approx(SF8.frame_s(255))
     assert UNKNOWN.frame_s > KNOWN.frame_s
+
+
+def test_comparing_without_news_leaves_the_air_to_records() -> None:
+    """However many peers there are, all of it together stays a tenth of what there is."""
+    price, limit_s = KNOWN, 28.8
+    assert price.cadence_s(40, None) == RADIO_CADENCE_S
+    assert price.cadence_s(1, 3_600.0) == RADIO_CADENCE_S
+    for peers in (1, 3, 10, 40):
+        rounds = 3_600 / price.cadence_s(peers, limit_s)
+        asked_s = rounds * peers * price.comparison().airtime_s
+        assert 2 * asked_s <= 0.1 * limit_s + 1e-9

@@ -7,11 +7,13 @@ import pytest
 from ciris_mesh.protocol.limits import CADENCE_S, NO_PROGRESS_TIMEOUT_S
 from ciris_mesh.protocol.report import BoundedBy, InSync
 from ciris_mesh.protocol.shortid import item
+from ciris_mesh.protocol.sizing import Limits
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime import viewing
 from ciris_mesh.runtime.events import RoundEvent, RoundOutcome
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.reconciling import BATCHES_MAX, SLOW_FALL_BACK_S
+from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.wire.mesh import Digests
 from ciris_mesh.wire.mesh_reconcile import (
     CAPABILITY_RECONCILE,
@@ -444,3 +446,22 @@ def test_who_was_sent_what_it_had_does_not_ask_for_summaries(
         bob.hear(Digests)
         bob.say(bob.digests(dict(his), reply=True))
     assert drops(alice, "reconcile_fell_back") == 0
+
+
+@pytest.mark.parametrize("small", ["alice", "bob"])
+def test_a_board_that_reads_short_sketches_alone_converges_with_one_that_reads_long_ones(
+    mesh: Mesh, small: str
+) -> None:
+    cap = RuntimeConfig(limits=Limits(symbols_max=32))
+    nodes = [mesh.node(name, config=cap if name == small else None) for name in ("alice", "bob")]
+    mesh.befriend("alice", "bob")
+    for name, first in (("alice", 0), ("bob", 500)):
+        for n in range(45):
+            mesh.put(name, FAMILY, first + n)
+    for node in nodes:
+        node.start()
+    mesh.wait_converged()
+    assert len(held(nodes[0])[FAMILY]) == 90
+    assert held(nodes[0]) == held(nodes[1])
+    for node in nodes:
+        assert not any(name.startswith("reconcile_") for name in node.runtime.drops.snapshot())

@@ -14,7 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ciris_mesh.directory.base import OWN, Source
+from ciris_mesh.directory.core import DirectoryCore
+from ciris_mesh.directory.following import PostgresDirectory
 from ciris_mesh.directory.sqlite import SqliteDirectory
+from ciris_mesh.errors import DirectoryError
 from ciris_mesh.records.authoring import author
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -22,13 +25,14 @@ from ciris_mesh.records.outcome import Outcome, Reason
 from ciris_mesh.runtime.bundle import admit_mixed, import_bundle
 from support.keys import alice, bob
 from support.records import AT_MS, columns, sample
+from support.waiting import wait_until
 
 Name = tuple[EnvelopeKind, bytes | None]
 
 
 def admit(path: str, start: str) -> None:
     """Admit for ever: own records one by one, a peer's in batches, some of them deferred."""
-    directory = SqliteDirectory(Path(path))
+    directory = opened(path)
     own, peer = OWN, Source("peer", "hub")
     directory.admit(EnvelopeKind.KEY, sample(EnvelopeKind.KEY, alice()), own, now_ms=AT_MS)
     say_ready()
@@ -43,6 +47,24 @@ def admit(path: str, start: str) -> None:
         say([(kind, verdict.envelope_id) for verdict in verdicts])
         verdicts = directory.admit_many(kind, [*made[1:], waiting], peer, now_ms=AT_MS)
         say([(kind, verdict.envelope_id) for verdict in verdicts])
+
+
+def opened(place: str) -> DirectoryCore:
+    """The store at a path, or in a database once the server let go of who had it before."""
+    if "://" not in place:
+        return SqliteDirectory(Path(place))
+    made: list[DirectoryCore] = []
+
+    def attempt() -> bool:
+        try:
+            made.append(PostgresDirectory(place, node="crashing"))
+        except DirectoryError as error:
+            if "another process of this node" not in str(error):
+                raise
+        return bool(made)
+
+    wait_until(attempt)
+    return made[0]
 
 
 def migrate(path: str) -> None:

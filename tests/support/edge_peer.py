@@ -210,7 +210,7 @@ class EdgePeer:
             case "rounds":
                 self.run_rounds()
             case "hold_link":
-                self.dial_only(bytes.fromhex(command["address"]), **command)
+                self.dial_only(**command)
             case "flood":
                 self.flood(bytes.fromhex(command["address"]), command["count"])
             case "state":
@@ -219,9 +219,9 @@ class EdgePeer:
                 raise AssertionError(other)
         return None
 
-    def dial_only(self, address: bytes, *, identify: bool, size: int, **_: Any) -> None:
+    def dial_only(self, *, address: str, identify: bool, size: int) -> None:
         """A link whose owner does not play by the rules."""
-        digest = RNS.Destination.hash(address, "ciris", "edge")
+        digest = RNS.Destination.hash(bytes.fromhex(address), "ciris", "edge")
         remote = RNS.Destination(
             RNS.Identity.recall(digest),
             RNS.Destination.OUT,

@@ -158,17 +158,19 @@ class NodeProcess:
         self.process.wait(PATIENCE_S)
         self.process = None
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+    def stop(self, number: signal.Signals = signal.SIGTERM, *, within_s: float = STOP_S) -> None:
         """End it as systemd does, and hold it to what it promises then."""
         assert self.process is not None
         process, self.process = self.process, None
         process.send_signal(number)
         try:
-            code = process.wait(STOP_S)
+            code = process.wait(within_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(PATIENCE_S)
-            raise AssertionError(f"{self.name} still ran {STOP_S} s after {number.name}") from None
+            raise AssertionError(
+                f"{self.name} still ran {within_s} s after {number.name}"
+            ) from None
         assert code == 0, f"{self.name} ended with code {code}: {self.output}"
         assert "node.stopping" in self.output, "ended by somebody else's handler"
         assert "Traceback" not in self.output, self.output

@@ -29,7 +29,7 @@ def say(event: str, **fields: Any) -> None:
 class Child:
     """One destination that takes links and Resources, and what the test tells it to do."""
 
-    aspect_filter = "ciris.radio"
+    aspect_filter = None  # of whatever is announced
 
     def __init__(self, config_dir: str) -> None:
         RNS.Reticulum(config_dir)
@@ -52,6 +52,16 @@ class Child:
         match do:
             case "announce":
                 self.destination.announce()
+            case "flood":
+                stranger = RNS.Destination(
+                    RNS.Identity(), RNS.Destination.IN, RNS.Destination.SINGLE, "ciris", "flood"
+                )
+                stranger.announce()
+                say("flooded", address=stranger.hash.hex())
+            case "path":
+                digest = bytes.fromhex(fields["address"])
+                found = RNS.Transport.await_path(digest, timeout=fields["timeout_s"])
+                say("path", address=fields["address"], found=bool(found))
             case "link":
                 digest = bytes.fromhex(fields["address"])
                 target = RNS.Destination(

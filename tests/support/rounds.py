@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ciris_mesh.directory.bridge import Served
+from ciris_mesh.directory.base import Served
 from ciris_mesh.errors import TransportError
 from ciris_mesh.protocol.report import RoundReport, SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind

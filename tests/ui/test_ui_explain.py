@@ -36,7 +36,7 @@ SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 NOT_REASONS = {
     "OrgRole", "LicenseResult", "Status", "Rule", "Say", "FreshnessWord", "PartnershipSide",
     "ScopeFamily", "ConsensusForm", "EnvelopeKind", "Source", "KindPolicy", "Phase", "Level",
-    "Word", "Rpc", "AuthorityReason", "Direction",
+    "Word", "Rpc", "AuthorityReason", "Direction", "Role",
 }  # fmt: skip
 #: Functions whose literal argument is a name that is counted, shown or kept as a reason.
 NAMING_CALLS = {

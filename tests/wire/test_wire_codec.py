@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ciris_mesh.errors import DecodeError, LocalProtocolError, UnknownVersion
@@ -555,3 +555,28 @@ def test_octets_of_every_value_and_length_are_read_back() -> None:
     for octets in (every, every[::-1], b"\0" * 300, b"\xff" * 300, every * 40):
         message = Deliver(KEY, (octets, octets[:1], octets[:9]))
         assert codec._spelled_as_here(encode(message)) == message
+
+
+NEARLY_DECIMALS = st.lists(st.sampled_from(list(b"0123456789,, \t\n\r-")), max_size=24).map(bytes)
+
+
+@given(NEARLY_DECIMALS | st.lists(st.integers(0, 999), max_size=9).map(lambda it: str(it).encode()))
+@example(b"")
+@example(b"1,")
+@example(b",1")
+@example(b"1\t2")
+@example(b"1 ,2")
+@example(b"12 3")
+@example(b"256,0")
+@example(b"0,256")
+@example(b"007")
+@example(b"1234,5")
+@example(b"1\n,2")
+def test_octets_are_read_from_their_one_spelling_alone(text: bytes) -> None:
+    octets = codec._octets_of(text)
+    assert octets is None or codec._decimals(octets) == text
+
+
+@given(st.binary(min_size=1, max_size=400))
+def test_octets_come_back_from_their_decimals(octets: bytes) -> None:
+    assert codec._octets_of(codec._decimals(octets)) == octets

@@ -25,12 +25,14 @@ from ciris_mesh.wire.mesh import (
     BINDING_BYTES_MAX,
     BODY_BYTES_MAX,
     KEY_ENVELOPE_BYTES_MAX,
+    PREVIEW_BATCH_BYTES_MAX,
     BindingOffer,
     BindingWanted,
     Digests,
     Hello,
     KindDigest,
     MeshMessage,
+    Preview,
     Refusal,
     ScopeOffer,
     ScopeWanted,
@@ -43,7 +45,16 @@ FILE = "mesh_frames.json"
 ALL = tuple(EnvelopeKind)
 CLASSES = {
     cls.__name__: cls
-    for cls in (Hello, BindingWanted, BindingOffer, Digests, Refusal, ScopeWanted, ScopeOffer)
+    for cls in (
+        Hello,
+        BindingWanted,
+        BindingOffer,
+        Digests,
+        Refusal,
+        ScopeWanted,
+        ScopeOffer,
+        Preview,
+    )
 }
 
 #: What fits a single Reticulum request on a link, the carrier first contact goes by.
@@ -96,6 +107,8 @@ GOLDEN: dict[str, MeshMessage] = {
     "scope wanted": ScopeWanted(),
     "scope of two communities": ScopeOffer(b"hill-2abc\0river-3def"),
     "the longest scope": ScopeOffer(b"x" * SCOPE_BYTES_MAX),
+    "preview": Preview(bytes(range(32)), b"\x01batch"),
+    "the longest preview": Preview(bytes(32), bytes(PREVIEW_BATCH_BYTES_MAX)),
 }
 
 BODY = encode(HELLO)
@@ -204,6 +217,10 @@ REFUSED: dict[str, bytes] = {
     "a scope of nothing": packed(20, b""),
     "a scope in text": packed(20, "river-3def"),
     "a scope that is too long": packed(20, bytes(SCOPE_BYTES_MAX + 1)),
+    "a preview of an id too short": packed(21, bytes(31), b"\x01"),
+    "a preview of nothing": packed(21, bytes(32), b""),
+    "a preview that is too long": packed(21, bytes(32), bytes(PREVIEW_BATCH_BYTES_MAX + 1)),
+    "a preview in text": packed(21, bytes(32), "batch"),
     "an extension": b"\x92\x05\xd4\x01\x00",
     "a timestamp": b"\x92\x05\xd6\xff\x00\x00\x00\x00",
     "an array of four billion": b"\xdd\xff\xff\xff\xff",
@@ -336,6 +353,11 @@ def test_digests_of_all_kinds_never_outgrow_a_request() -> None:
     assert len(LARGEST_DIGESTS.entries) == 13
     assert len(wrap(LARGEST_DIGESTS)) == 230
     assert len(wrap(LARGEST_DIGESTS)) <= REQUEST_BYTES_MAX
+
+
+def test_a_preview_never_outgrows_a_request() -> None:
+    longest = Preview(bytes(32), bytes(PREVIEW_BATCH_BYTES_MAX))
+    assert len(wrap(longest)) == REQUEST_BYTES_MAX
 
 
 def test_the_largest_offer_fits_and_one_byte_more_does_not() -> None:

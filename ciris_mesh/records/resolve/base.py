@@ -190,6 +190,7 @@ class Rule(StrEnum):
     PLACE_NOT_ENTITLED = "place_not_entitled"
 
     # every question
+    REMOVAL_PENDING = "removal_pending"
     SIGNER_REVOKED = "signer_revoked"
     SET_ASIDE = "set_aside"
     STRANGERS_UNREAD = "strangers_unread"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -19,6 +19,7 @@ from ciris_mesh.records.resolve import (
 )
 from ciris_mesh.records.resolve.base import Reply, Rows, Rule, Status, Step, spelled
 from ciris_mesh.records.resolve.freshness import Confirmed, Freshness, freshness
+from ciris_mesh.records.resolve.pending import Pending, more_restrictive
 from ciris_mesh.records.resolve.view import View
 from ciris_mesh.records.rules.base import Trust
 
@@ -122,6 +123,7 @@ def resolve(
     more: str = "",
     confirmed: Iterable[Confirmed] = (),
     tau_partial_s: float,
+    pending: Sequence[Pending] = (),
 ) -> Answer:
     """Answer a question. The same rows, trust and instant give the same answer.
 
@@ -130,6 +132,7 @@ def resolve(
             for everybody.
         at_ns: the instant asked about, Unix nanoseconds.
         confirmed: what peers confirmed; empty for a node that is alone.
+        pending: removals of which the first half is here; with some of them it is another set.
 
     Raises:
         LocalProtocolError: there is no such question.
@@ -137,8 +140,14 @@ def resolve(
     known = QUESTIONS.get(question)
     if known is None:
         raise LocalProtocolError(f"{question!r} is no question; one of: {', '.join(QUESTIONS)}")
+
+    def ask(of: Rows) -> Reply:
+        return known.ask(View(of, trust, at_ns), subject, more)
+
     try:
-        reply = known.ask(View(rows, trust, at_ns), subject, more)
+        reply = ask(rows)
+        if pending:
+            reply = more_restrictive(reply, ask, rows, trust, at_ns, pending)
     except TooManyRows as error:
         reply = Reply(Status.TOO_MANY, None, (Step(Rule.TOO_MANY, note=str(error)),))
     return Answer(

@@ -1,0 +1,67 @@
+"""What of a batch is done beside judging it: its signatures, and the bytes they stand under."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from ciris_mesh.directory.verifying import Checking, Signed
+from ciris_mesh.errors import MalformedRecord
+from ciris_mesh.records.checks import KeyLookup, public_key_of
+from ciris_mesh.records.envelope import Envelope
+from ciris_mesh.records.hybrid import (
+    HybridPolicy,
+    HybridPublicKey,
+    HybridSignature,
+    verify_hybrid,
+)
+from ciris_mesh.records.outcome import Reason
+from ciris_mesh.records.signing import signed_message
+
+
+class Ahead:
+    """Hands signatures over, and knows about them when they are asked about.
+
+    Args:
+        checking: where they are checked.
+        keys: the keys that are here.
+    """
+
+    def __init__(self, checking: Checking, keys: KeyLookup) -> None:
+        self._checking = checking
+        self._keys = keys
+        self._messages: dict[bytes, bytes] = {}  # by the bytes of the envelope
+
+    def hand(self, envelopes: Iterable[Envelope]) -> None:
+        """Have these checked while others are read."""
+        signed: list[Signed] = []
+        for envelope in envelopes:
+            with suppress(MalformedRecord):  # judging says of what
+                message = signed_message(envelope.kind, envelope.record, envelope.row_hash)
+                self._messages[envelope.raw] = message
+                signed += self._signed(envelope, message)
+        self._checking.hand(signed)
+
+    def message(self, envelope: Envelope) -> bytes | None:
+        """`signed_message` of an envelope of which the signatures were handed over."""
+        return self._messages.get(envelope.raw)
+
+    def check(
+        self,
+        public: HybridPublicKey,
+        message: bytes,
+        signature: HybridSignature,
+        policy: HybridPolicy,
+    ) -> Reason:
+        """As `verify_hybrid`, of which this is the answer."""
+        known = self._checking.reason(Signed(public, message, signature))
+        return verify_hybrid(public, message, signature, policy) if known is None else known
+
+    def _signed(self, envelope: Envelope, message: bytes) -> Iterator[Signed]:
+        """Signatures of both halves by keys that are here, or by the key that is published."""
+        own = public_key_of(envelope)
+        for claim in envelope.claims:
+            is_own = own is not None and claim.key_id == envelope.record["key_id"]
+            public = own if is_own else self._keys(claim.key_id)
+            if public is not None and claim.signature.mldsa65 is not None:
+                yield Signed(public, message, claim.signature)

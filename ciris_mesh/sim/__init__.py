@@ -1,0 +1,1 @@
+"""A whole federation in virtual time: sizes and orders are the protocol's, the links a model."""

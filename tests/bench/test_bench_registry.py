@@ -1,0 +1,90 @@
+"""`bench registry`: real processes around a real database, and what its rows say of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ciris_mesh.bench import registry
+from ciris_mesh.bench.cluster import Cluster, NoServer, server_programs
+from ciris_mesh.bench.registry import CORES_TO_GAIN, GAIN, STARVED, Outcome
+from ciris_mesh.cli import bench
+from ciris_mesh.cli.commands import cli
+from support.postgres import cluster
+
+FAIR = Outcome(done_s=(8.0, 9.0, 10.0), peak_mb=120.0, cpu_s=4.0, rows=121, doubles=0)
+
+
+def rows_of(outcome: Outcome) -> dict[str, bool]:
+    rows = registry._rows(outcome, 1, peers=3, records=40)
+    return {row.quantity.partition(": ")[2]: row.ok for row in rows}
+
+
+def test_a_fair_run_is_within_its_limits() -> None:
+    assert all(rows_of(FAIR).values())
+
+
+@pytest.mark.parametrize(
+    ("outcome", "over"),
+    [
+        (Outcome((1.0, 1.0, STARVED + 0.1), 120.0, 4.0, 121, 0), "last peer beside the middle"),
+        (Outcome((8.0, 9.0, 10.0), 400.1, 4.0, 121, 0), "memory, MB"),
+        (Outcome((8.0, 9.0, 10.0), 120.0, 4.0, 122, 1), "rows twice in the database"),
+    ],
+)
+def test_what_is_not_as_it_must_be_is_over(outcome: Outcome, over: str) -> None:
+    assert next(name for name, ok in rows_of(outcome).items() if not ok).startswith(over)
+
+
+@pytest.mark.parametrize("cores", [CORES_TO_GAIN, CORES_TO_GAIN - 1])
+def test_the_gain_is_held_to_a_limit_where_there_are_cores(
+    cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: range(cores))
+    said: list[str] = []
+    slow, fast = FAIR, Outcome((6.0, 6.5, 9.9 / GAIN), 120.0, 4.0, 122, 0)
+    assert registry._gain([slow, fast], 2, said.append).ok
+    assert registry._gain([slow, slow], 2, said.append).ok is (cores < CORES_TO_GAIN)
+    assert bool(said) is (cores < CORES_TO_GAIN), "and why it is not, is said"
+
+
+def test_the_defaults_of_the_command_are_those_of_the_bench() -> None:
+    assert (bench.REGISTRY_PEERS, bench.REGISTRY_RECORDS) == (
+        registry.PEERS,
+        registry.RECORDS_EACH,
+    )
+
+
+def test_without_a_server_a_person_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("ciris_mesh.bench.cluster._DEBIAN", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NoServer, match="apt-get install postgresql"):
+        server_programs()
+
+
+def test_a_cluster_leaves_nothing_behind() -> None:
+    cluster()  # skips where there is none
+    with Cluster() as made:
+        folder = made.folder
+        assert made.create() != made.create()
+    assert not folder.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.rns
+def test_peers_of_two_registries_all_get_everything() -> None:
+    cluster()  # skips where there is none
+    arguments = ["bench", "registry", "--peers", "4", "--records", "5", "--registries", "2"]
+    result = CliRunner().invoke(cli, [*arguments, "--json"])
+    report = json.loads(result.stdout)
+    rows = {row["quantity"]: row for row in report["rows"]}
+    assert rows["2 registries: rows twice in the database"]["measured"] == 0
+    assert rows["2 registries: all 4 peers hold all, s"]["measured"] > 0
+    assert rows["1 registry: memory, MB"]["ok"]
+    assert "2 registries beside 1, s" in rows
