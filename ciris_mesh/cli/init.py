@@ -49,10 +49,22 @@ ROLES: Final[Mapping[str, Mapping[tuple[str, str], str]]] = {
     type=click.Choice(list(ROLES)),
     help="Also print the part of Reticulum's configuration that suits a node of this role.",
 )
+@click.option(
+    "--store",
+    metavar="URL",
+    help="Keep records in this PostgreSQL database, postgresql://user@host/name, not in a file.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.pass_obj
 def init(
-    app: App, *, name: str, replace: bool, clock: str, role: str | None, as_json: bool
+    app: App,
+    *,
+    name: str,
+    replace: bool,
+    clock: str,
+    role: str | None,
+    store: str | None,
+    as_json: bool,
 ) -> None:
     """Create this node: its keys, a configuration that explains itself, and an empty store.
 
@@ -65,7 +77,7 @@ def init(
     if not is_name(name):
         raise click.BadParameter(f"use {NAME_RULE}", param_hint="--name")
     place = find_home(app.config_dir).path
-    settings = {("node", "clock"): clock, **ROLES.get(role or "", {})}
+    settings = {("node", "clock"): clock, **ROLES.get(role or "", {}), **_store(store)}
     block = _block(role)
     if app.rns_config_dir is not None:
         settings["reticulum", "config_dir"] = str(app.rns_config_dir.expanduser().absolute())
@@ -116,3 +128,13 @@ def _warn_of_clock(app: App, home: Home) -> None:
     problem = untrusted(clock_of(home))
     if problem:
         app.talk(f"\nBut first: {problem}")
+
+
+def _store(url: str | None) -> dict[tuple[str, str], str]:
+    if url is None:
+        return {}
+    from ciris_mesh.directory.pg_connect import is_url
+
+    if not is_url(url) or not url.isprintable() or '"' in url:
+        raise click.BadParameter("write postgresql://user@host/name", param_hint="--store")
+    return {("store", "url"): f'"{url}"'}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
 import click
 
 from ciris_mesh.cli.app import App, print_json
-from ciris_mesh.cli.node import node_health
+from ciris_mesh.cli.node import ask, node_health
 from ciris_mesh.cli.remote import takes_remote
 from ciris_mesh.cli.stored import (
     Row,
@@ -21,6 +22,7 @@ from ciris_mesh.cli.stored import (
     stored_rows,
 )
 from ciris_mesh.cli.verbs import Verb
+from ciris_mesh.errors import NodeNotRunning
 from ciris_mesh.records.kinds import EnvelopeKind
 
 #: Two screens.
@@ -175,6 +177,10 @@ _SAYING: Final[dict[str, Callable[[dict[str, Any]], dict[str, str]]]] = {
 def _show_one(app: App, rows: Rows, record_id: str, kind: str | None, *, as_json: bool) -> None:
     row = find_row(rows, record_id, kind)
     whole = {**row, "envelope": envelope_text(app, row["kind"], row["envelope_id"])}
+    if row["shelf"] == "bridged":
+        with contextlib.suppress(NodeNotRunning):  # whose keys and trust say what is lacking
+            found = ask(app, "record", kind=row["kind"], envelope_id=row["envelope_id"])
+            whole |= {name: found[name] for name in ("lacks", "detail") if name in found}
     if as_json:
         print_json(whole)
         return

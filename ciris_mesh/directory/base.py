@@ -213,6 +213,10 @@ class ReplicationDirectory(Protocol):
         """Those of `ids` neither held on any shelf nor deferred here, in the order given."""
         ...
 
+    def lacks(self, kind: EnvelopeKind, envelope_id: bytes, *, now_ms: int) -> Verdict | None:
+        """Why a row is only bridged, judged anew: `reason` and `detail`. None for other rows."""
+        ...
+
     def standing(self, kind: EnvelopeKind, ids: Iterable[bytes]) -> dict[bytes, Standing]:
         """How well each of `ids` is known; unknown ones are left out."""
         ...

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
+from enum import StrEnum
 from typing import Final, TypeVar
 
 from ciris_mesh.directory.admission import Admission
@@ -52,6 +53,14 @@ HIDDEN_AGAIN: Final = 32
 STOP_TIMEOUT_S: Final = 30.0
 
 _View = TypeVar("_View")
+
+
+class StoreTrouble(StrEnum):
+    """What may be wrong with a database, as `troubles` names it."""
+
+    UNREACHABLE = "database_unreachable"
+    ROWS_HIDDEN = "database_rows_hidden"
+    NOT_FOLLOWED = "database_not_followed"
 
 
 class PostgresDirectory(DirectoryCore):
@@ -137,15 +146,15 @@ class PostgresDirectory(DirectoryCore):
         lines: list[str] = []
         if trouble := self._server.reach.trouble:
             why, for_s = trouble
-            lines.append(f"database_unreachable: {why} For {for_s:.0f} s; nothing was lost")
+            lines.append(f"{StoreTrouble.UNREACHABLE}: {why} For {for_s:.0f} s; nothing was lost")
         if self._hidden:
             lines.append(
-                f"database_rows_hidden: {self._hidden} rows that others wrote into "
+                f"{StoreTrouble.ROWS_HIDDEN}: {self._hidden} rows that others wrote into "
                 f"{shown(self._server.url)} would not come in here, so they do not count here; "
                 "see: ciris-mesh db check"
             )
         if self._problem:
-            lines.append(f"database_not_followed: {self._problem}")
+            lines.append(f"{StoreTrouble.NOT_FOLLOWED}: {self._problem}")
         return tuple(lines)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Questions to a directory that its store alone can answer: no lock, no memory of what waits."""
+"""Questions to a directory that its store and its configuration can answer: no lock, no pools."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from ciris_mesh.directory.store import PooledEntry, Store
 from ciris_mesh.records.cosigning import COPY_HEAD_BYTES, copy_id
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.names import end_name
+from ciris_mesh.records.rules.base import Trust
+from ciris_mesh.records.rules.operations import closed_kinds
 from ciris_mesh.wire.messages import EnvelopeRef
 
 
@@ -22,6 +24,16 @@ class StoreReading(ReplicationDirectory):
     """The part of a directory that passes questions on. Thread-safe, as its store is."""
 
     _store: Store
+    _trust: Trust
+
+    @property
+    def trust(self) -> Trust:
+        """What this node's configuration says of others."""
+        return self._trust
+
+    def closed(self) -> frozenset[EnvelopeKind]:
+        """Kinds of which nothing can be admitted under this configuration."""
+        return closed_kinds(self._trust)
 
     def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
         """Point read by envelope id, any shelf."""
@@ -30,6 +42,12 @@ class StoreReading(ReplicationDirectory):
     def holdings(self, kind: EnvelopeKind) -> list[EnvelopeRef]:
         """Refs of every federation-shelf row, newest `seq` first."""
         return self._store.refs(kind)
+
+    def unknown(self, kind: EnvelopeKind, ids: Iterable[bytes]) -> list[bytes]:
+        """Those of `ids` neither held on any shelf nor deferred here, in the order given."""
+        asked = list(ids)
+        known = self.standing(kind, asked)
+        return [envelope_id for envelope_id in asked if envelope_id not in known]
 
     def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:
         """Envelope id -> verified signers, federation shelf."""

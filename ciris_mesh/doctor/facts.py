@@ -61,6 +61,7 @@ class DatabaseFacts:
         problem: what is wrong with it; empty when nothing was found.
         looked_at_all: False when there was no time for all of it.
         backup: the newest copy beside it; empty without one.
+        is_server: a PostgreSQL database, of which only is known whether it answers.
     """
 
     path: str
@@ -69,6 +70,7 @@ class DatabaseFacts:
     problem: str = ""
     looked_at_all: bool = True
     backup: str = ""
+    is_server: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def gather(home: Home, rns_config_dir: Path | None = None) -> Facts:
         clock=read_time_facts(clock.wall_ms()),
         clock_source=clock.source(),
         disk=_disk(home),
-        database=_database(home),
+        database=_database(home, config),
         reticulum=_reticulum(place),
         node=_node(home),
     )
@@ -150,7 +150,9 @@ def _disk(home: Home) -> DiskFacts:
     )
 
 
-def _database(home: Home) -> DatabaseFacts:
+def _database(home: Home, config: Config | None) -> DatabaseFacts:
+    if config is not None and config.store.url:
+        return _server(config.store.url)
     path = home.database
     try:
         size_bytes = path.stat().st_size
@@ -169,6 +171,18 @@ def _database(home: Home) -> DatabaseFacts:
         looked_at_all=looked_at_all,
         backup=backup,
     )
+
+
+def _server(url: str) -> DatabaseFacts:
+    """A database in PostgreSQL: does it answer, and is it ours? Its rows are `db check`'s."""
+    from ciris_mesh.directory.pg_connect import shown
+    from ciris_mesh.directory.pg_schema import migrations_done
+
+    try:
+        done = migrations_done(url)
+    except MeshError as error:
+        return DatabaseFacts(shown(url), exists=True, problem=str(error), is_server=True)
+    return DatabaseFacts(shown(url), exists=done > 0, is_server=True)
 
 
 def _quick_check(path: Path) -> tuple[str, bool]:

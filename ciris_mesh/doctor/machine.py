@@ -95,6 +95,11 @@ def database(facts: Facts) -> Iterator[Said]:
     quoted = shlex.quote(found.path)
     if not found.exists:
         yield skip("there is no record store yet; the node makes it when it first runs")
+    elif found.is_server:
+        if found.problem:
+            yield fail(found.problem, "systemctl status postgresql")
+        else:
+            yield fine(f"{found.path} answers; its rows are for: ciris-mesh db check")
     elif found.problem:
         command = f"mv {quoted} {quoted}.damaged"
         if found.backup:

@@ -173,11 +173,9 @@ class Medium:
     """
 
     def __init__(self, reach: Reach, randomness: Randomness, loss: float = 0.0) -> None:
-        if not 0.0 <= loss <= 1.0:
-            raise ValueError(f"loss {loss} is no probability")
+        self.set_loss(loss)
         self._reach = reach
         self._random = randomness
-        self._loss = loss
         self._stations = [_Station() for _ in range(reach.nodes)]
         self.tallies = [Tally() for _ in range(reach.nodes)]
         self._tickets = itertools.count()
@@ -188,6 +186,16 @@ class Medium:
         # On the air, and those that ended while one of these was on.
         self._recent: list[_Transmission] = []
         self._now_s = 0.0
+
+    def set_loss(self, loss: float) -> None:
+        """Change the probability that a frame is lost at one receiver.
+
+        Raises:
+            ValueError: not from 0 to 1.
+        """
+        if not 0.0 <= loss <= 1.0:
+            raise ValueError(f"loss {loss} is no probability")
+        self._loss = loss
 
     # -- what stations do -------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ channel's clock and never go back; whoever owns a `Lab` says how fast that clock
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -17,6 +18,9 @@ from ciris_mesh.radio.topology import Reach
 
 #: What a host of node N is to be told, in order: (N, bytes).
 ToHosts = list[tuple[int, bytes]]
+
+#: Frames sent and heard that are kept for who asks: an hour of a busy SF7 channel.
+TRACE_MAX: Final = 65_536
 
 _MISSED: Final = tuple(each for each in Outcome if each is not Outcome.DELIVERED)
 
@@ -65,6 +69,7 @@ class Lab:
         self._medium = Medium(reach, randomness, loss)
         self._devices = [Device(randomness, stats_period_s) for _ in range(reach.nodes)]
         self._now_s = 0.0
+        self._trace: deque[Sent | Heard] | None = None
 
     # -- hosts ------------------------------------------------------------------------------------
 
@@ -112,6 +117,15 @@ class Lab:
         self._now_s = max(now_s, self._now_s)
         return told
 
+    def set_loss(self, loss: float) -> None:
+        """Change the probability that a frame is lost at one receiver."""
+        self._medium.set_loss(loss)
+
+    def take_trace(self) -> tuple[Sent | Heard, ...]:
+        """Frames sent and heard since this was asked last, at most `TRACE_MAX`; begins to note."""
+        trace, self._trace = self._trace, deque(maxlen=TRACE_MAX)
+        return tuple(trace or ())
+
     def counters(self, node: int) -> NodeCounters:
         """What `node` did until now."""
         tally = self._medium.tallies[node]
@@ -156,6 +170,8 @@ class Lab:
 
     def _handle(self, event: EtherEvent) -> ToHosts:
         device = self._devices[event.station]
+        if self._trace is not None and isinstance(event, Sent | Heard):
+            self._trace.append(event)
         match event:
             case Won(station, at_s):
                 if device.wants_channel(at_s):

@@ -31,6 +31,7 @@ from ciris_mesh.errors import ConfigError, LifecycleError, ShutdownTimeout
 from ciris_mesh.radio.blocks import NodePort
 from ciris_mesh.radio.chance import Randomness
 from ciris_mesh.radio.device import STATS_PERIOD_S
+from ciris_mesh.radio.ether import Heard, Sent
 from ciris_mesh.radio.hostport import SOCKET_PATH_BYTES_MAX, HostPort
 from ciris_mesh.radio.kiss import DeviceError
 from ciris_mesh.radio.lab import Lab, NodeCounters, ToHosts
@@ -170,6 +171,10 @@ class Ether:
         """Let the device report a fault to its host."""
         self._ask(lambda: self._tell(self._lab.fail(node, code, self._now_s())))
 
+    def set_loss(self, loss: float) -> None:
+        """Change the probability that a frame is lost."""
+        self._ask(lambda: self._lab.set_loss(loss))
+
     @property
     def is_running(self) -> bool:
         """Whether the thread lives; it ends by stop(), or by a fault that it logs."""
@@ -183,6 +188,10 @@ class Ether:
     def counters(self) -> tuple[NodeCounters, ...]:
         """What each node did until now; after stop(), until then."""
         return self._ask(self._count)
+
+    def take_trace(self) -> tuple[Sent | Heard, ...]:
+        """Frames sent and heard since this was asked last; the first time it begins to note."""
+        return self._ask(self._lab.take_trace)
 
     # -- on the thread ----------------------------------------------------------------------------
 

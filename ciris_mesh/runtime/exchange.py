@@ -18,12 +18,13 @@ from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.runtime.comparison import own_digests, split
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator
 from ciris_mesh.runtime.events import RoundOutcome
-from ciris_mesh.runtime.handshake import LinkState
+from ciris_mesh.runtime.handshake import LinkState, reconciles
+from ciris_mesh.runtime.parting import part_if_done
 from ciris_mesh.runtime.parts import HUSH_S_MAX, Parts
 from ciris_mesh.runtime.peers import Peer
 from ciris_mesh.runtime.radiocheck import cadence_s, may_check
 from ciris_mesh.runtime.recoding import records_of
-from ciris_mesh.runtime.reconciling import Reconciling, reconciles
+from ciris_mesh.runtime.reconciling import Reconciling
 from ciris_mesh.runtime.registry import NoCoordinatorRegistered, NotAReplicationFrame, Routed
 from ciris_mesh.runtime.scheduler import ReplicationScheduler
 from ciris_mesh.wire.frame import AnyMessage
@@ -31,6 +32,8 @@ from ciris_mesh.wire.mesh import Digests
 from ciris_mesh.wire.mesh_reconcile import ReconcileMessage
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS, Records, Taken
 from ciris_mesh.wire.messages import Deliver, ReplicationMessage
+
+ALL_KINDS: Final = frozenset(EnvelopeKind)
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +104,8 @@ class Exchange:
 
     def check_now(self, peer: Peer) -> None:
         """As `check`, when its time has come and there is air."""
+        if peer.link is None and peer.greeting is not None and peer.greeting.inbound:
+            return  # the peer dialled: it compares as soon as it knows who this is
         peer.spreading = False
         if peer.link is None:
             if not peer.dialing:
@@ -111,11 +116,13 @@ class Exchange:
         if not peer.check_out:
             self.say_check(peer, peer.link)
 
-    def say_check(self, peer: Peer, state: LinkState) -> None:
+    def say_check(
+        self, peer: Peer, state: LinkState, kinds: frozenset[EnvelopeKind] = ALL_KINDS
+    ) -> None:
         """Compare with one peer on this link. None is out."""
         peer.checks += 1
         peer.check_out = peer.checks
-        self._parts.try_say(state, self._own_digests(peer, state, reply=False))
+        self._parts.try_say(state, self._own_digests(peer, state, kinds, reply=False))
         self._expect_answer(peer, state, peer.checks)
 
     def _expect_answer(self, peer: Peer, state: LinkState, number: int) -> None:
@@ -133,8 +140,10 @@ class Exchange:
             then=give_up,
         )
 
-    def _own_digests(self, peer: Peer, state: LinkState, *, reply: bool) -> Digests:
-        kinds = state.kinds & peer.config.kinds
+    def _own_digests(
+        self, peer: Peer, state: LinkState, kinds: frozenset[EnvelopeKind], *, reply: bool
+    ) -> Digests:
+        kinds &= state.kinds & peer.config.kinds
         return own_digests(self._parts.bridge, peer.config.key_id, kinds, state.salt(), reply=reply)
 
     def compared(self, state: LinkState, theirs: Digests) -> None:
@@ -151,32 +160,39 @@ class Exchange:
             return
         if theirs.reply:
             self._answered(peer, state, theirs)
+            self.part_if_done(peer)
         elif not self.rounds.keeps_waiting(peer, theirs):
             try:
                 if self._parts.air is not None and peer.round is None:
                     self._parts.air.lets_answer(state)
                 self.answer(peer, state, theirs)
+                self.part_if_done(peer)
             except NoAir as error:
                 self._parts.no_air(state, error)
 
     def answer(self, peer: Peer, state: LinkState, theirs: Digests) -> None:
         """The peer compares with us: say what we have."""
         ours, equal, differ = self._split(peer, state, theirs)
+        state.is_theirs_to_open = bool(differ)
         self._parts.try_say(state, ours)
         self.scheduler.postpone(peer.config.key_id)
         later_s = self._parts.clock() + cadence_s(self._parts, peer.radio or "")
         peer.next_check_s = max(peer.next_check_s, later_s)
-        self.rounds.answered(peer, equal, differ=bool(differ))
+        self.rounds.answered(peer, equal, differ)
 
     def _answered(self, peer: Peer, state: LinkState, theirs: Digests) -> None:
         generations = {kind: self._parts.directory.generation(kind) for kind in EnvelopeKind}
         _, equal, differ = self._split(peer, state, theirs)
-        peer.check_out = 0
+        peer.check_out, state.is_theirs_to_open = 0, False
         if reconciles(state):
             self.rounds.compared(peer, state, equal, differ)
             return
         worth = [kind for kind in differ if peer.worth_a_round(kind, generations[kind])]
         self.scheduler.run(peer.config.key_id, worth)
+
+    def part_if_done(self, peer: Peer) -> None:
+        """On a radio: was this all there is to say on the link?"""
+        part_if_done(self._parts, peer, self.scheduler)
 
     def fall_back(self, peer: Peer, kinds: Sequence[EnvelopeKind]) -> None:
         """Reconciling came to nothing: take these kinds through rounds of Summaries."""
@@ -188,7 +204,8 @@ class Exchange:
         """Our own side, the kinds that are equal, and those that differ."""
         # Read before the digests: what is admitted meanwhile has not been agreed on.
         generations = {kind: self._parts.directory.generation(kind) for kind in EnvelopeKind}
-        ours = self._own_digests(peer, state, reply=not theirs.reply)
+        named = frozenset(entry.kind for entry in theirs.entries)
+        ours = self._own_digests(peer, state, named, reply=not theirs.reply)
         equal, differ = split(ours, theirs)
         state.theirs, state.differ = theirs, frozenset(differ)
         if self._parts.air is not None:
@@ -199,7 +216,7 @@ class Exchange:
         return ours, equal, differ
 
     def _agree(self, peer: Peer, kind: EnvelopeKind, generation: int) -> None:
-        peer.agreed[kind] = generation
+        peer.agreed[kind], peer.failures = generation, 0
         self._parts.bridge.note_agreed(peer.config.key_id, kind)
         peer.fruitless.pop(kind, None)
         waiting = self._parts.bridge.waiting(peer.config.key_id, kind)
@@ -214,7 +231,9 @@ class Exchange:
             self._on_other_link(state, "frame_on_spare_link")
             return False
         if message.round_id and reconciles(state):
-            return self.rounds.took(peer, state, message, delivers)
+            is_of_use = self.rounds.took(peer, state, message, delivers)
+            self.part_if_done(peer)
+            return is_of_use
         before = [self._parts.directory.generation(each.kind) for each in delivers]
         for deliver in delivers:
             self.received(peer, state, deliver)
@@ -228,8 +247,10 @@ class Exchange:
             self._parts.drops.count("reconcile_not_stated")
         elif isinstance(message, Taken):
             self.rounds.taken(peer, message)
+            self.part_if_done(peer)
         else:
             self.rounds.received(peer, state, message)
+            self.part_if_done(peer)
 
     def abort(self, peer: Peer, reason: str) -> None:
         """The peer's link is gone, and every round with it."""
@@ -309,6 +330,7 @@ class Exchange:
         if news and not self.scheduler.is_busy(peer.config.key_id):
             peer.moved = False
             self.check(peer.config.key_id)
+        self.part_if_done(peer)
 
     def _note(self, peer: Peer, report: RoundReport) -> None:
         self._parts.board.post(peer.config.key_id, report.kind, report.staleness)

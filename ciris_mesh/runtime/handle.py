@@ -49,10 +49,10 @@ class ReplicationHandle:
         reasons: list[str] = []
         for peer in self._runtime.peers.all():
             name = peer.config.alias or peer.config.key_id
-            if peer.link is None:
+            if peer.link is None and not peer.rests:
                 reasons.append(f"{name}: not connected ({peer.reason or peer.state})")
                 continue
-            kinds = self._runtime.kinds & peer.config.kinds & peer.link.kinds
+            kinds = self._runtime.kinds & peer.config.kinds & peer.kinds
             behind = [
                 kind.value
                 for kind in EnvelopeKind

@@ -54,6 +54,9 @@ NO_DIGEST: Final = bytes(8)
 #: Scopes of peers kept, so that each is spelled once and not on every link: 1 kB each.
 SCOPES_MAX: Final = 64
 
+#: What a reconciled round takes at both ends.
+_BOTH: Final = CAPABILITY_RECONCILE | CAPABILITY_RECORDS
+
 _DAY_MS: Final = 86_400_000
 
 
@@ -93,6 +96,7 @@ class LinkState:
         compared: kinds that both ends named in a comparison, in wire order.
         differ: those of which the digests differed in the last.
         interface: the name of the first hop's, where that is known.
+        is_theirs_to_open: the peer compared and something differs: it begins a round, if at all.
         is_hushed: "no air" was said on it, and nothing more will be.
         early: a comparison the peer sent before we had its binding.
         broken: a frame was lost for want of room; those after it must not count.
@@ -123,6 +127,7 @@ class LinkState:
     broken: bool = False
     replaced: bool = False
     interface: str = ""
+    is_theirs_to_open: bool = False
     is_hushed: bool = False
     day: int = 0
     scope: Scope | None = None
@@ -318,3 +323,8 @@ class Greeter:
         self._bindings.put(state.address, binding, keep=self._peers())
         state.key_id = binding.key_id
         return ""
+
+
+def reconciles(state: LinkState) -> bool:
+    """Do both ends of this link know all that such a round takes?"""
+    return state.capabilities & _BOTH == _BOTH

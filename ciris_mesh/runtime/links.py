@@ -18,8 +18,10 @@ from ciris_mesh.errors import BackPressure, BatchRefused, LifecycleError, Remote
 from ciris_mesh.runtime import previewing
 from ciris_mesh.runtime.exchange import Exchange
 from ciris_mesh.runtime.handshake import Greeter, LinkState
+from ciris_mesh.runtime.parting import is_brief, meets_another, watch
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer
+from ciris_mesh.runtime.radiocheck import note_failure
 from ciris_mesh.runtime.recoding import delivers_of
 from ciris_mesh.runtime.scheduler import ReplicationScheduler
 from ciris_mesh.runtime.strangers import REFUSAL_LINGER_S, Strangers
@@ -33,6 +35,7 @@ from ciris_mesh.transport.base import (
     MeshEvent,
     NodeHeard,
 )
+from ciris_mesh.transport.reasons import DownReason
 from ciris_mesh.wire.frame import try_unwrap
 from ciris_mesh.wire.mesh import Digests, MeshMessage, NoAir, Preview, Refusal
 from ciris_mesh.wire.mesh_reconcile import ReconcileMessage
@@ -201,7 +204,12 @@ class Links:
         )
 
     def _greet(self, state: LinkState) -> None:
-        if not state.hello_sent:
+        peer = self._parts.peers.at(state.address)
+        if peer is not None and peer.link is None and not meets_another(self._parts, peer, state):
+            return
+        if state.inbound and is_brief(state):
+            return  # the hello of who dialled is on its way, and ours will acknowledge it
+        if not state.hello_sent and not state.replaced:
             self._parts.try_say(state, self._greeter.hello(state))
 
     def _link_down(self, state: LinkState, reason: str) -> None:
@@ -209,18 +217,27 @@ class Links:
         if peer is None:
             return
         peer.dialing = False
-        if not state.inbound and state.key_id is None:
+        if not state.inbound and state.key_id is None and not state.replaced:
             peer.reach.failed(self._parts.clock(), state.medium)
-        if peer.link is None and not state.inbound and not peer.reason:
-            peer.reason = reason
+        if peer.greeting is state:
+            peer.greeting = None
+        if peer.link is None and not state.inbound and not state.replaced:
+            note_failure(self._parts, peer)
+            peer.reason = peer.reason or reason
         if peer.link is None and self._parts.air is not None:
             self._parts.air.fail(peer.config.key_id)  # nobody said who it is: nothing was sent
         if peer.link is not state:
             return
         peer.link = None
+        is_over = is_brief(state) and not peer.check_out and peer.round is None
         peer.check_out = 0
-        peer.reason = peer.reason or reason
         key_id = peer.config.key_id
+        if is_over and reason == DownReason.PEER_CLOSED and not peer.reason:
+            logger.info("link.over peer=%s", key_id)
+            peer.rests = True
+            return
+        note_failure(self._parts, peer)
+        peer.reason = peer.reason or reason
         logger.info("link.down peer=%s reason=%s", key_id, reason)
         self._exchange.abort(peer, "link_down")
         if self._parts.clock() >= peer.patient_until_s:
@@ -236,7 +253,8 @@ class Links:
         if reason not in _OWN_REASONS:
             peer.reach.failed(self._parts.clock())
         if peer.link is None:
-            peer.reason = reason
+            note_failure(self._parts, peer)
+            peer.reason, peer.rests = reason, False
         if self._parts.air is not None:
             self._parts.air.fail(peer.config.key_id)
 
@@ -405,6 +423,7 @@ class Links:
 
     def _start_talking(self, peer: Peer, state: LinkState) -> None:
         peer.dialing = False
+        peer.greeting, peer.rests, peer.kinds = None, False, state.kinds
         peer.reason = ""
         peer.check_out = 0
         self._settle_radio(peer, state)
@@ -415,6 +434,7 @@ class Links:
             self._exchange.compared(state, early)
         if not state.inbound:
             self._exchange.check_now(peer)
+        watch(self._parts, peer, self._scheduler)
 
     def _settle_radio(self, peer: Peer, state: LinkState) -> None:
         if self._parts.air is not None:

@@ -1,13 +1,12 @@
 """What bytes cost on one radio interface, in seconds on air. The one place that knows.
 
-Packets as Reticulum 1.5.7 makes them, measured: `spec` tables of link packets and Resources are the
-constants below. Where the radio's own LoRa settings are known time on air is exact; where only its
+Packets as Reticulum 1.5.7 makes them, and frames as `transport.paced` puts them into packets; seen
+on emulated radios. Where the settings of the radio are known time on air is exact; where only its
 bitrate is (another program's Reticulum holds it, or it is no LoRa) it is taken from above.
 """
 
 from __future__ import annotations
 
-import bz2
 import math
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +15,7 @@ from ciris_mesh.protocol.radioplan import Cost
 from ciris_mesh.radio.airtime import FRAME_BYTES_MAX, HEADER_BYTES, LoraSettings
 from ciris_mesh.transport import carriers
 from ciris_mesh.transport.base import InterfaceRow
+from ciris_mesh.transport.paced import HEAD_BYTES
 
 #: Largest payload of one link packet, and the largest packet there is.
 _MDU_BYTES: Final = 431
@@ -23,19 +23,14 @@ _PACKET_BYTES_MAX: Final = 500
 #: Header, initialisation vector and HMAC of a link packet; the payload is padded to whole blocks.
 _LINK_OVERHEAD_BYTES: Final = 67
 _BLOCK_BYTES: Final = 16
-#: The answer to a request: 16 bytes that name it, and a small number.
-_ANSWER_BYTES: Final = 99
-#: A Resource: what announces it, what it travels in, and what the other end says to every fourth
-#: part and to the whole.
-_ADVERTISEMENT_BYTES: Final = 211
-_PART_BYTES: Final = 483
-_PART_BODY_BYTES: Final = 464
-_WINDOW_PARTS: Final = 4
-_PARTS_WANTED_BYTES: Final = 131
-_PROOF_BYTES: Final = 115
+#: A word of a few bytes: that something came, or what of it did not.
+_WORD_BYTES: Final = 83
+#: A part of a frame that takes several packets, and what of it is no content.
+_PART_BYTES: Final = carriers.PACKET_BYTES_MAX
+_PART_BODY_BYTES: Final = carriers.PART_BYTES
 #: Who dials: request, round trip, identity; and the end of the link.
 _DIAL: Final = (86, 83, 211, 99)
-#: A comparison of all kinds, as a request.
+#: A comparison of all kinds.
 _COMPARISON_BYTES: Final = 260
 #: The shortest packet there is, a keepalive: the dearest byte.
 _SHORTEST_BYTES: Final = 20
@@ -107,12 +102,9 @@ class OnAir:
 
     def frame(self, frame: bytes) -> Sent:
         """A frame as `transport.carriers` sends it: the part of the side that sends it."""
-        if carriers.fits_request(len(frame), _MDU_BYTES):
-            return self.packets(_link_packet(carriers.REQUEST_OVERHEAD_BYTES + len(frame)))
-        size_bytes = len(frame)
-        if carriers.is_worth_compressing(frame):
-            size_bytes = min(size_bytes, len(bz2.compress(frame)))
-        return self.packets(_ADVERTISEMENT_BYTES, *_parts(size_bytes))
+        if len(frame) + HEAD_BYTES <= _MDU_BYTES:
+            return self.packets(_link_packet(HEAD_BYTES + len(frame)))
+        return self.packets(*_parts(len(carriers.pack(frame)) + carriers.SEAL_BYTES))
 
     def dial(self) -> Sent:
         """A link, from its request to its end: the part of the side that dials."""
@@ -120,7 +112,7 @@ class OnAir:
 
     def comparison(self) -> Sent:
         """Comparing views: the part of the side that asks."""
-        return self.packets(_link_packet(carriers.REQUEST_OVERHEAD_BYTES + _COMPARISON_BYTES))
+        return self.packets(_link_packet(HEAD_BYTES + _COMPARISON_BYTES))
 
     def cadence_s(self, peers: int, limit_s: float | None) -> float:
         """How seldom a view is compared with each of so many peers when nothing is new.
@@ -131,22 +123,21 @@ class OnAir:
         """
         if limit_s is None:
             return RADIO_CADENCE_S
-        asked_s = 2 * peers * self.comparison().airtime_s
+        asked_s = 2 * peers * (self.dial() + self.comparison()).airtime_s  # each takes a link
         return max(RADIO_CADENCE_S, 3_600.0 * asked_s / (_IDLE_SHARE * limit_s))
 
     def exchange(self) -> Sent:
         """What follows a comparison besides records: a sketch or what is wanted, a word after each
-        batch, the closing comparison, answers to requests, and the parts asked for of one batch.
+        batch, the closing comparison, and what is said of parts that did not come.
         """
-        asked = self.packets(*(_PARTS_WANTED_BYTES,) * 2, _PROOF_BYTES, *(_ANSWER_BYTES,) * 2)
-        return self.comparison() + self.packets(163, 83) + asked
+        return self.comparison() + self.packets(163, *(_WORD_BYTES,) * 4)
 
     def cost(self) -> Cost:
         """What a batch of records takes, for the planner: dialling and comparing first."""
-        setup = self.dial() + self.comparison() + self.packets(_ADVERTISEMENT_BYTES)
+        setup = self.dial() + self.comparison()
         byte_s = self.packet_s(_PART_BYTES) / _PART_BODY_BYTES
         # The last part is a packet of its own, however short, and each part begins anew.
-        rounding_s = self.packet_s(_PART_BYTES - _PART_BODY_BYTES + 4 * _BLOCK_BYTES)
+        rounding_s = self.packet_s(_PART_BYTES - _PART_BODY_BYTES + carriers.SEAL_BYTES)
         return Cost(setup.airtime_s + rounding_s, byte_s * (1 + _REPEATS), self.frame_s)
 
 
@@ -169,7 +160,7 @@ def _link_packet(payload_bytes: int) -> int:
 
 
 def _parts(size_bytes: int) -> list[int]:
-    """Packets of a Resource of that size: it is encrypted as a whole, which adds 64 bytes."""
-    whole, rest = divmod(size_bytes + 4 * _BLOCK_BYTES, _PART_BODY_BYTES)
+    """Packets of a sealed frame of that size; a frame of 60 kB and more would be a Resource."""
+    whole, rest = divmod(size_bytes, _PART_BODY_BYTES)
     head = _PART_BYTES - _PART_BODY_BYTES
     return [_PART_BYTES] * whole + ([rest + head] if rest else [])

@@ -150,7 +150,12 @@ class Operations:
         row = self.node.directory.get(_kind(arguments), _hex(arguments, "envelope_id"))
         if row is None:
             raise OperatorError("no such record here")
-        return {**row_fields(row), "envelope": row.envelope.decode()}
+        whole = {**row_fields(row), "envelope": row.envelope.decode()}
+        now_ms = self.clock.wall_ms()
+        lacking = self.node.directory.lacks(row.kind, row.envelope_id, now_ms=now_ms)
+        if lacking is not None:
+            whole |= {"lacks": lacking.reason.value, "detail": lacking.detail}
+        return whole
 
     def _resolve(self, arguments: Arguments) -> object:
         # Loaded when first asked: 1.3 MB that most nodes never need.

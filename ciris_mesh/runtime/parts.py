@@ -78,7 +78,8 @@ class Parts:
     ) -> None:
         """Call `then` once nothing has moved on a link for `limit_s`, unless `is_over` by then.
 
-        Progress counts, not age: a slow link that moves is let alone.
+        Progress counts, not age: a slow link that moves is let alone. On slow links it may be
+        longer until anything can move; the transport knows how long.
 
         Args:
             queue: puts a task on the strand that `is_over` and `then` belong to.
@@ -88,7 +89,8 @@ class Parts:
         def look() -> None:
             if is_over():
                 return
-            due_s = max(self.transport.progress_s(link) or 0.0, begun_s) + limit_s
+            moved_s = max(self.transport.progress_s(link) or 0.0, begun_s)
+            due_s = moved_s + max(limit_s, self.transport.patience_s(link))
             if due_s <= self.clock():
                 then()
             else:

@@ -55,6 +55,9 @@ class Peer:
         allowance: what its sketches may cost.
         waste: what its Records may cost that bring nothing.
         link: the link in use; None while there is none.
+        kinds: those both ends stated on the last link.
+        rests: by radio, the last link ended because all was said.
+        greeting: a link on which both ends are still to say who they are, the newest.
         reason: why the last dial, check or round failed; "" when it did not.
         heard_s: monotonic time of the last frame or announce.
         check_out: number of the digest comparison that waits for its answer; 0 for none.
@@ -68,6 +71,7 @@ class Peer:
         next_fall_back_s: on a slow link, when Summaries may be tried again.
         patient_until_s: until then a lost link is left to the cadence.
         radio: interface of its last link, empty when that was no radio; None before the first.
+        failures: dials and links in a row that came to nothing.
         next_check_s: on a radio, when to compare again if nothing is new.
         asks_again_s: air was lacking to compare, and a timer is set for then.
         hushed_until_s: it said that it has no air until then.
@@ -81,6 +85,9 @@ class Peer:
     allowance: Allowance
     waste: Allowance
     link: LinkState | None = None
+    kinds: frozenset[EnvelopeKind] = frozenset()
+    rests: bool = False
+    greeting: LinkState | None = None
     dialing: bool = False
     reason: str = ""
     heard_s: float | None = None
@@ -95,6 +102,7 @@ class Peer:
     next_fall_back_s: float = 0.0
     patient_until_s: float = 0.0
     radio: str | None = None
+    failures: int = 0
     next_check_s: float = 0.0
     asks_again_s: float = 0.0
     hushed_until_s: float = 0.0

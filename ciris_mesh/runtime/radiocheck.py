@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ciris_mesh.protocol.outqueue import REMOVALS
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer
 from ciris_mesh.runtime.scheduler import ReplicationScheduler
+
+#: After a dial or a link that came to nothing, doubled each time. A dial nobody answers costs 0.3 s
+#: of air at SF8, a link that breaks 2 s.
+RADIO_RETRY_S: Final = 60.0
+_FAILURES_MAX: Final = 10
 
 
 def may_check(parts: Parts, peer: Peer, scheduler: ReplicationScheduler) -> bool:
@@ -43,6 +50,13 @@ def may_check(parts: Parts, peer: Peer, scheduler: ReplicationScheduler) -> bool
         return False
     peer.next_check_s = now_s + max(cadence_s(parts, interface), scheduler.config.cadence_s)
     return True
+
+
+def note_failure(parts: Parts, peer: Peer) -> None:
+    """A dial or a link came to nothing: the next attempt need not wait as long as a comparison."""
+    wait_s = RADIO_RETRY_S * 2.0**peer.failures
+    peer.failures = min(peer.failures + 1, _FAILURES_MAX)
+    peer.next_check_s = min(peer.next_check_s, parts.clock() + wait_s)
 
 
 def cadence_s(parts: Parts, interface: str) -> float:

@@ -66,7 +66,7 @@ class RadioSending:
         air, key_id = self._parts.air, peer.config.key_id
         assert air is not None
         while True:
-            if not round_.is_closed and not self._removals_came(round_):
+            if not self._removals_came(round_):
                 air.pump(self.covers(round_.state))
             batches = air.take(key_id)
             if not batches:

@@ -63,13 +63,12 @@ from ciris_mesh.runtime.roundhost import Host
 from ciris_mesh.runtime.viewing import buckets_of, items_of, next_batch, spare_of
 from ciris_mesh.wire.mesh import Digests
 from ciris_mesh.wire.mesh_reconcile import (
-    CAPABILITY_RECONCILE,
     SALT_BYTES,
     Failed,
     ReconcileMessage,
     Turn,
 )
-from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS, ROUND_MAX, Records, Taken
+from ciris_mesh.wire.mesh_records import ROUND_MAX, Records, Taken
 from ciris_mesh.wire.messages import Deliver
 
 #: Batches under way: one that the peer works off, one that travels meanwhile.
@@ -77,13 +76,6 @@ BATCHES_MAX: Final = 2
 
 #: Summaries of 1,000 records are eight minutes of LoRa: once a day, if reconciling fails.
 SLOW_FALL_BACK_S: Final = 86_400.0
-
-_BOTH: Final = CAPABILITY_RECONCILE | CAPABILITY_RECORDS
-
-
-def reconciles(state: LinkState) -> bool:
-    """Do both ends of this link know all that such a round takes?"""
-    return state.capabilities & _BOTH == _BOTH
 
 
 class Reconciling:
@@ -125,11 +117,17 @@ class Reconciling:
         round_.owed = theirs if waits else None
         return round_.owed is not None
 
-    def answered(self, peer: Peer, equal: Sequence[EnvelopeKind], *, differ: bool) -> None:
+    def answered(
+        self, peer: Peer, equal: Sequence[EnvelopeKind], differ: Sequence[EnvelopeKind]
+    ) -> None:
         """The peer's comparison was answered, and this is what it showed."""
         round_ = peer.round
         if not differ:
             self._radio.agreed(peer)
+        if round_ is not None and round_.stage is Stage.CLOSING and peer.check_out:
+            peer.check_out = 0  # it sent for longer than we did: its question is an answer
+            self._judge(peer, round_, equal, differ)
+            return
         if round_ is None or not round_.is_closed:
             return
         round_.agreed = frozenset(equal)
@@ -389,15 +387,23 @@ class Reconciling:
     def _all_sent(self, peer: Peer, round_: MeshRound) -> None:
         if round_.role is SessionRole.INITIATOR:
             if round_.unacked and self._radio.covers(round_.state):
-                return  # more may be handed over when it has arrived
+                return  # more may be handed over then
             if not peer.check_out:  # else the answer to that one comes first
                 round_.stage = Stage.CLOSING
-                self._host.say_check(peer, round_.state)
+                self._host.say_check(peer, round_.state, round_.to_confirm)
+        elif round_.owed is not None and round_.sent and self._radio.covers(round_.state):
+            if not round_.unacked:
+                self._close_instead(peer, round_)
         elif round_.owed is not None:
             owed, round_.owed = round_.owed, None
             self._host.answer(peer, round_.state, owed)
         elif round_.is_closed and not round_.unacked:
             self._finish(peer, round_)
+
+    def _close_instead(self, peer: Peer, round_: MeshRound) -> None:
+        """The peer compared before all this was sent; asked anew, the answer tells both sides."""
+        round_.owed, round_.role, round_.stage = None, SessionRole.INITIATOR, Stage.CLOSING
+        self._host.say_check(peer, round_.state, round_.to_confirm)
 
     def _admit(self, peer: Peer, state: LinkState, round_: MeshRound, deliver: Deliver) -> bool:
         """True when something of it is new here, on a shelf or waiting for one."""

@@ -18,8 +18,8 @@ class Host(Protocol):
         """Compare with a peer, unless something is under way with it."""
         ...
 
-    def say_check(self, peer: Peer, state: LinkState) -> None:
-        """Compare with a peer in any case."""
+    def say_check(self, peer: Peer, state: LinkState, kinds: frozenset[EnvelopeKind] = ...) -> None:
+        """Compare with a peer in any case; these kinds, or all."""
         ...
 
     def answer(self, peer: Peer, state: LinkState, theirs: Digests) -> None:

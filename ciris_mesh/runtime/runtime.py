@@ -481,7 +481,11 @@ class ReplicationRuntime:
         peer = self.peers.get(key_id)
         if peer is None or peer.link is None:
             return None
-        return self.transport.progress_s(peer.link.link)
+        moved_s, link = self.transport.progress_s(peer.link.link), peer.link.link
+        limit_s = self.config.rounds.no_progress_timeout_s
+        # A slow link may stand still for longer than others and be well.
+        later_s = max(self.transport.patience_s(link) - limit_s, 0.0)
+        return None if moved_s is None else moved_s + later_s
 
 
 def _of_link(config: PeerConfig) -> tuple[object, ...]:

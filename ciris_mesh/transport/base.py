@@ -241,6 +241,10 @@ class Transport(Protocol):
         """Close a link. Unknown links are ignored; LinkDown("closed") follows for known ones."""
         ...
 
+    def finish(self, link: LinkId) -> None:
+        """Close a link once all that was sent on it has arrived, at once if it has."""
+        ...
+
     def permit(self, addresses: frozenset[Address]) -> None:
         """Replace the set of identities whose links may carry frames up to the full limit.
 
@@ -258,6 +262,10 @@ class Transport(Protocol):
 
     def progress_s(self, link: LinkId) -> float | None:
         """Monotonic time at which bytes last moved on `link`, either way; None when unknown."""
+        ...
+
+    def patience_s(self, link: LinkId) -> float:
+        """Seconds for which nothing may move on a healthy link; 0 where any limit will do."""
         ...
 
     def stats(self) -> TransportStats:

@@ -1,13 +1,20 @@
-"""How a frame travels: as a request when it fits one packet, else as a Resource.
+"""How a frame travels: by its size, and by how slow the link was measured to be.
+
+    fast links    request, when it fits one packet; else Resource
+    slow links    paced packets (`paced`); beyond 60 kB a Resource
 
 A request costs its packet and an answer; a Resource costs about 470 bytes and four turns of a
-half-duplex channel before its first byte counts, whatever its size.
+half-duplex channel before its first byte counts, whatever its size. Paced packets cost what is in
+them, an acknowledgement for eight parts, and nothing when there is an answer to acknowledge by.
 """
 
 from __future__ import annotations
 
+import bz2
 import zlib
 from typing import Final
+
+from ciris_mesh.transport.paced import PART_HEAD_BYTES, PARTS_MAX
 
 # What a request is answered with.
 ANSWER_BUSY: Final = 0  # no room now: send it again
@@ -33,9 +40,53 @@ SAMPLE_BYTES: Final = 4096
 DENSE_RATIO: Final = 0.9
 
 
+#: What is left of the largest packet for a part: its header, ours, and the tag.
+PACKET_BYTES_MAX: Final = 500
+PACKET_HEAD_BYTES: Final = 19
+TAG_BYTES: Final = 1
+PART_BYTES: Final = PACKET_BYTES_MAX - PACKET_HEAD_BYTES - PART_HEAD_BYTES - TAG_BYTES
+
+#: The tag of AES-GCM. Reticulum's own seal would add 49 to 64.
+SEAL_BYTES: Final = 16
+SEALED_BYTES_MAX: Final = PARTS_MAX * PART_BYTES - SEAL_BYTES - 1
+
+#: First byte of what is sealed.
+_PLAIN: Final = b"\x00"
+_COMPRESSED: Final = b"\x01"
+
+
 def fits_request(size_bytes: int, mdu_bytes: int) -> bool:
     """Say whether a frame fits one packet of a link with that payload size."""
     return size_bytes <= min(mdu_bytes - REQUEST_OVERHEAD_BYTES, REQUEST_BODY_BYTES_MAX)
+
+
+def fits_parts(size_bytes: int) -> bool:
+    """Say whether a frame can go as paced packets."""
+    return size_bytes <= SEALED_BYTES_MAX
+
+
+def pack(frame: bytes) -> bytes:
+    """What is sealed of a frame that goes in parts: compressed where that pays."""
+    if is_worth_compressing(frame):
+        packed = bz2.compress(frame)
+        if len(packed) < len(frame):
+            return _COMPRESSED + packed
+    return _PLAIN + frame
+
+
+def unpack(content: bytes, limit_bytes: int) -> bytes | None:
+    """The frame; None when it is none, or unpacks to more than the limit."""
+    head, body = content[:1], content[1:]
+    if head == _PLAIN:
+        return body if 0 < len(body) <= limit_bytes else None
+    if head != _COMPRESSED:
+        return None
+    try:
+        opener = bz2.BZ2Decompressor()
+        frame = opener.decompress(body, limit_bytes + 1)
+    except (OSError, EOFError):
+        return None
+    return frame if opener.eof and not opener.unused_data and frame else None
 
 
 def is_worth_compressing(frame: bytes) -> bool:

@@ -83,6 +83,7 @@ class Inbox:
         deliver: called with each frame in order; `delivered` must follow once it was handed on.
         budget: of all links together; this one takes no more than `share_bytes` of it.
         sequences: small frames are numbered modulo this.
+        slack_bytes: how much a Resource may differ from the size it was offered with.
     """
 
     def __init__(
@@ -92,11 +93,13 @@ class Inbox:
         *,
         sequences: int,
         share_bytes: int = REASSEMBLY_BYTES_PER_LINK_MAX,
+        slack_bytes: int = 0,
     ) -> None:
         self._deliver = deliver
         self._budget = budget
         self._share = ByteBudget(share_bytes)
         self._sequences = sequences
+        self._slack_bytes = slack_bytes
         self._expected = 0
         self._last: int | None = None
         self._slots: deque[Slot] = deque()
@@ -123,6 +126,23 @@ class Inbox:
         self._slots.append(Slot(len(frame), frame))
         self._drain()
         return Taken.QUEUED
+
+    def take_next(self, frame: bytes) -> bool:
+        """Take a whole frame of which the carrier knows that it is the next; False: no room."""
+        if self._is_full() or not self._reserve(len(frame)):
+            return False
+        self.received += 1
+        self._slots.append(Slot(len(frame), frame))
+        self._drain()
+        return True
+
+    def hold(self, size_bytes: int) -> bool:
+        """Set bytes aside for a frame that is being gathered elsewhere; False: no room."""
+        return not self._is_full() and self._reserve(size_bytes)
+
+    def let_go(self, size_bytes: int) -> None:
+        """Give back what `hold` set aside."""
+        self._release(size_bytes)
 
     def offer(self, key: bytes, segment_key: bytes, size_bytes: int, segments: int) -> bool:
         """Set a slot aside for a Resource; False when there is no room now."""
@@ -162,7 +182,7 @@ class Inbox:
     def fill(self, key: bytes, frame: bytes) -> bool:
         """Put a Resource into its slot; False when it has none or is not what was agreed."""
         slot = self._unfilled.get(key)
-        if slot is None or len(frame) != slot.size_bytes:
+        if slot is None or abs(len(frame) - slot.size_bytes) > self._slack_bytes:
             return False
         del self._unfilled[key]
         slot.frame = frame

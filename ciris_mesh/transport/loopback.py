@@ -21,7 +21,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from ciris_mesh.errors import (
@@ -60,34 +60,12 @@ from ciris_mesh.transport.limits import (
     SEND_QUEUE_BYTES_MAX,
     SEND_QUEUE_FRAMES_MAX,
 )
+from ciris_mesh.transport.loopback_end import End
 from ciris_mesh.transport.reasons import DialReason, DownReason, DropReason
 
 #: What a network that says it is a radio is called, and what it says it is set to.
 RADIO_NAME: Final = "loopback-radio"
 RADIO_SETTINGS: Final = LoraRow(868_300_000, 125_000, 8, 5)
-
-
-@dataclass(eq=False, slots=True)
-class _End:
-    """One side of a link. Guarded by the network's lock.
-
-    Attributes:
-        coming: frames sent by the other side and not yet delivered here, and their bytes.
-        last_due: when the latest event for this end is due; the next is never due earlier.
-    """
-
-    owner: LoopbackTransport
-    link: LinkId
-    inbound: bool
-    remote: LoopbackTransport
-    peer: _End | None = None
-    is_open: bool = True
-    frames_lost: bool = False
-    coming: int = 0
-    coming_bytes: int = 0
-    received: int = 0
-    last_due: float = 0.0
-    progress_s: float = 0.0
 
 
 class LoopbackNetwork:
@@ -117,7 +95,7 @@ class LoopbackNetwork:
         self._tickets = itertools.count()
         self._nodes: dict[Address, LoopbackTransport] = {}
         self._cuts: set[frozenset[Address]] = set()
-        self._held: dict[frozenset[Address], list[Due[_End]]] = {}
+        self._held: dict[frozenset[Address], list[Due[End]]] = {}
 
     def cut(self, a: Address, b: Address) -> None:
         """Part two nodes: their links go down "timeout", and new dials find no path."""
@@ -178,7 +156,7 @@ class LoopbackNetwork:
     def _silent(self, node: LoopbackTransport, other: LoopbackTransport) -> bool:
         return frozenset((node.address, other.address)) in self._held
 
-    def _schedule(self, owner: LoopbackTransport, event: TransportEvent, end: _End | None) -> None:
+    def _schedule(self, owner: LoopbackTransport, event: TransportEvent, end: End | None) -> None:
         assert self._lock.locked()
         at = time.monotonic() + self._rng.uniform(*self._delay_s)
         if end is not None:
@@ -201,7 +179,7 @@ class LoopbackNetwork:
             if end.remote.address == b:
                 self._break(end, DownReason.TIMEOUT, DownReason.TIMEOUT)
 
-    def _break(self, end: _End, here: DownReason, there: DownReason) -> None:
+    def _break(self, end: End, here: DownReason, there: DownReason) -> None:
         """Take a link down on both sides; frames under way are lost."""
         assert self._lock.locked()
         if not end.is_open:
@@ -213,7 +191,11 @@ class LoopbackNetwork:
             self._unhold(side)
             self._schedule_now(side, LinkDown(side.link, reason))
 
-    def _unhold(self, end: _End) -> None:
+    def _end_if_idle(self, end: End) -> None:
+        if end.ends and not end.coming:
+            self._break(end, DownReason.PEER_CLOSED, DownReason.CLOSED)
+
+    def _unhold(self, end: End) -> None:
         """An end going down gets what was held for it first: a LinkUp must not come after."""
         for pair, held in self._held.items():
             mine = [due for due in held if due.about is end]
@@ -222,7 +204,7 @@ class LoopbackNetwork:
             for due in mine:
                 end.owner._agenda.put(due)
 
-    def _schedule_now(self, end: _End, event: TransportEvent) -> None:
+    def _schedule_now(self, end: End, event: TransportEvent) -> None:
         end.last_due = at = max(time.monotonic(), end.last_due)
         end.owner._agenda.put(Due(at, next(self._tickets), event, end))
 
@@ -245,14 +227,14 @@ class LoopbackTransport:
         self._public_key = public_key or hashlib.sha512(b"loopback:" + name.encode()).digest()
         digest = hashlib.sha256(self._public_key).digest()
         self._address = Address(digest[:ADDRESS_BYTES])
-        self._agenda: Agenda[_End] = Agenda(self._lock)
+        self._agenda: Agenda[End] = Agenda(self._lock)
         self._thread = threading.Thread(
             target=self._run, name=f"ciris-loopback-{name}", daemon=True
         )
         self._handler: EventHandler | None = None
         self._stopping = False
         self._link_ids = itertools.count(1)
-        self._ends: dict[LinkId, _End] = {}
+        self._ends: dict[LinkId, End] = {}
         self._dialing: set[Address] = set()
         self._permitted: frozenset[Address] = frozenset()
         self._announces_waiting = 0
@@ -355,6 +337,14 @@ class LoopbackTransport:
             if end is not None:
                 self._network._break(end, DownReason.CLOSED, DownReason.PEER_CLOSED)
 
+    def finish(self, link: LinkId) -> None:
+        """Close a link once all that was sent on it has arrived."""
+        with self._lock:
+            end = self._ends.get(link)
+            if end is not None and end.peer is not None:
+                end.peer.ends = True
+                self._network._end_if_idle(end.peer)
+
     def permit(self, addresses: frozenset[Address]) -> None:
         """Replace the set of identities that may send frames up to the full limit."""
         with self._lock:
@@ -381,6 +371,10 @@ class LoopbackTransport:
             end = self._ends.get(link)
             return end.progress_s if end else None
 
+    def patience_s(self, link: LinkId) -> float:
+        """0: a loopback takes no time."""
+        return 0.0
+
     def stats(self) -> TransportStats:
         """A snapshot of the counters."""
         with self._lock:
@@ -395,7 +389,7 @@ class LoopbackTransport:
     def _runs(self) -> bool:
         return self._handler is not None and not self._stopping
 
-    def _check_room(self, other: _End, size_bytes: int) -> None:
+    def _check_room(self, other: End, size_bytes: int) -> None:
         if other.coming >= SEND_QUEUE_FRAMES_MAX:
             raise BackPressure(f"{other.coming} frames wait on link {other.link}")
         if other.coming and other.coming_bytes + size_bytes > SEND_QUEUE_BYTES_MAX:
@@ -433,8 +427,8 @@ class LoopbackTransport:
         schedule(remote, up, theirs)
         schedule(remote, LinkIdentified(theirs.link, self._address), theirs)
 
-    def _add_end(self, remote: LoopbackTransport, *, inbound: bool) -> _End:
-        end = _End(self, LinkId(next(self._link_ids)), inbound, remote)
+    def _add_end(self, remote: LoopbackTransport, *, inbound: bool) -> End:
+        end = End(self, LinkId(next(self._link_ids)), inbound, remote)
         end.progress_s = time.monotonic()
         self._ends[end.link] = end
         return end
@@ -446,7 +440,7 @@ class LoopbackTransport:
         self._announces_waiting += 1
         self._network._schedule(self, heard, None)
 
-    def _admit(self, due: Due[_End]) -> bool:
+    def _admit(self, due: Due[End]) -> bool:
         """Account for an event about to be reported; False when it must not be."""
         match due.event:
             case FrameReceived(frame=frame):
@@ -463,7 +457,7 @@ class LoopbackTransport:
                 pass
         return True
 
-    def _admit_frame(self, end: _End | None, frame: bytes) -> bool:
+    def _admit_frame(self, end: End | None, frame: bytes) -> bool:
         assert end is not None
         end.coming -= 1
         end.coming_bytes -= len(frame)
@@ -478,6 +472,7 @@ class LoopbackTransport:
         end.received += 1
         end.progress_s = time.monotonic()
         self._rx_bytes += len(frame)
+        self._network._end_if_idle(end)
         return True
 
     def _run(self) -> None:

@@ -12,6 +12,9 @@ from typing import Final
 #: carries 62.5 kbit/s.
 RADIO_BITRATE_MAX_BPS: Final = 62_500
 
+#: Media on which bytes are dear.
+SLOW_MEDIA: Final = ("radio", "serial")
+
 #: By the start of the class name or of the printed name of an interface.
 _PREFIXES: Final = (
     ("VirtualRNode", "radio"),

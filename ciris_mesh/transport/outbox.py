@@ -80,6 +80,11 @@ class Outbox:
             state = f"sending {len(sending.frame)} bytes, attempt {sending.attempt}"
         return f"<Outbox {state}, {len(self._waiting)} waiting>"
 
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is under way, and nothing waits."""
+        return self.sending is None and not self._waiting
+
     def put(self, frame: bytes) -> None:
         """Queue a frame.
 
@@ -101,6 +106,17 @@ class Outbox:
         self._waiting_bytes -= len(frame)
         self.sending = Sending(frame, self._sequence, attempt=1, progress_s=now)
         return self.sending
+
+    def take_more(self, room_bytes: int) -> bytes | None:
+        """The next frame, to travel with that under way in the same packet; None: none that fits.
+
+        Acknowledged with it.
+        """
+        if not self._waiting or len(self._waiting[0]) > room_bytes:
+            return None
+        frame = self._waiting.popleft()
+        self._waiting_bytes -= len(frame)
+        return frame
 
     def acknowledged(self, *, small: bool) -> None:
         """The frame under way arrived."""

@@ -84,3 +84,47 @@ def linger_s(rtt_s: float) -> float:
 def was_ignored(age_s: float, rtt_s: float) -> bool:
     """Say of an offer that old, of which nothing was taken, whether it was meant to be refused."""
     return age_s >= IGNORED_OFFER_S + rtt_s  # the two sides measure the round trip differently
+
+
+# Paced packets (`paced`): what the speed of a link means for them.
+
+#: What a packet of the round trip that set up a link counts for, in bytes: 204 and two preambles,
+#: and the wait for the channel. Taken only where no interface says how fast it is.
+_SETUP_BYTES: Final = 300.0
+
+#: Preambles and headers of LoRa frames, on top of what the bitrate says.
+_ON_AIR: Final = 1.25
+
+#: Parts handed to Reticulum at once: eight of 500 bytes fit an RNode's queue of 6,144 with
+#: something else in it. On slow settings fewer, so that no more than this is out of our hands.
+WINDOW_PARTS_MAX: Final = 8
+WINDOW_S_MAX: Final = 13.0
+
+#: An acknowledgement waits so long for an answer to travel with; admitting a batch takes less.
+ACK_DELAY_S: Final = 0.5
+ACK_DELAY_S_MAX: Final = 2.0
+
+#: Nothing came back for this long, beyond what the bytes take twice over: ask again.
+ACK_WAIT_S: Final = 2.0
+ACK_WAIT_RTTS: Final = 3.0
+
+
+def byte_s(rtt_s: float, bitrate_bps: float | None) -> float:
+    """Seconds that a byte takes, by the interface's own bitrate or else by the round trip."""
+    return _ON_AIR * 8 / bitrate_bps if bitrate_bps else rtt_s / _SETUP_BYTES
+
+
+def window_parts(part_bytes: int, one_byte_s: float) -> int:
+    """Parts that may be out before an acknowledgement is waited for."""
+    part_s = part_bytes * one_byte_s
+    return max(1, min(WINDOW_PARTS_MAX, int(WINDOW_S_MAX / part_s) if part_s else WINDOW_PARTS_MAX))
+
+
+def ack_delay_s(rtt_s: float) -> float:
+    """Seconds an acknowledgement waits for something to travel with."""
+    return min(ACK_DELAY_S + rtt_s / 4, ACK_DELAY_S_MAX)
+
+
+def ack_wait_s(rtt_s: float, size_bytes: int, one_byte_s: float) -> float:
+    """Seconds until what was sent, and not acknowledged, is asked about."""
+    return ACK_WAIT_S + ACK_WAIT_RTTS * rtt_s + ack_delay_s(rtt_s) + 2 * size_bytes * one_byte_s

@@ -55,10 +55,14 @@ class Dialled(seam.LinkEvents, Protocol):
     """A link that is being dialled, as far as the dialer sees it. Lock held in all it calls."""
 
     rns: seam.Link
-    address: Address | None
     inbound: bool
     is_up: bool
     is_down: bool
+
+    @property
+    def address(self) -> Address | None:
+        """The other end."""
+        ...
 
     def bring_up(self, medium: str, interface: str = "") -> None:
         """It may carry frames."""

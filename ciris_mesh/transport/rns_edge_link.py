@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Protocol
+from typing import Final, Protocol
 
 from ciris_mesh.transport import patience
 from ciris_mesh.transport import rns_seam as seam
@@ -23,6 +23,10 @@ from ciris_mesh.transport.rns_offer import Offer, read_offer, unpacked_bytes_max
 from ciris_mesh.transport.threads import Job
 
 log = logging.getLogger(__name__)
+
+
+#: Other software may count a hash or a header into the size it offers a Resource with.
+SLACK_BYTES: Final = 64
 
 
 class EdgeOwner(Protocol):
@@ -67,7 +71,7 @@ class EdgeLink:
         self.born_s = self.heard_s = time.monotonic()
         self._host = host
         self._owner = owner
-        self._inbox = Inbox(self._report, host.budget, sequences=1)
+        self._inbox = Inbox(self._report, host.budget, sequences=1, slack_bytes=SLACK_BYTES)
         self._first_contact = FirstContact(self.born_s)
         self._misbehaviour = Misbehaviour(host.drop)
         self._unsplit: set[bytes] = set()  # Resources in one segment over Reticulum's size
@@ -87,7 +91,9 @@ class EdgeLink:
         partial = self._inbox.clear()
         log.info("edge link is down: %s", reason)
         self._owner.edge_gone(self, reason)
-        self._host.submit(lambda: self._tear_down(partial))
+        if reason is not DownReason.STOPPED or self.is_permitted():
+            # A crowd of strangers is not told that we stop: that would take a packet for each.
+            self._host.submit(lambda: self._tear_down(partial))
 
     def is_busy(self) -> bool:
         """Something arrives that has a deadline. Lock held."""
@@ -200,7 +206,8 @@ class EdgeLink:
         if not wanted or size is None:
             resource.cancel()
             return
-        resource.max_decompressed_size = size + 1 if is_whole else unpacked_bytes_max(size)
+        whole_bytes = size + SLACK_BYTES + 1
+        resource.max_decompressed_size = whole_bytes if is_whole else unpacked_bytes_max(size)
         resource.progress_callback(at_border(lambda _resource: self._moved_in()))
 
     def resource_concluded(self, resource: seam.Resource) -> None:

@@ -1,14 +1,14 @@
 """One Reticulum link carrying frames both ways.
 
-A frame that fits one packet goes as a request, answered by one small integer once it is queued
-at the other side; a larger one goes as a Resource. Either side may send: the initiator's own OUT
-destination object has request handlers too. `outbox` keeps one frame under way, `inbox` puts what
-arrives into the order it was sent in; both modules say why that is enough although Reticulum
-calls back on many threads.
+On a fast link a frame that fits one packet goes as a request, answered by one small integer once
+it is queued at the other side; a larger one goes as a Resource. On a slow link both go as paced
+packets (`rns_paced`). Each side chooses for what it sends, and takes whatever comes: the
+initiator's own OUT destination object has request handlers too. `outbox` keeps one frame under
+way, `inbox` puts what arrives into the order it was sent in; both modules say why that is enough
+although Reticulum calls back on many threads.
 
-Callbacks enqueue and return; what may block on a device, on bz2 or on encryption runs on the
-worker pool, at most one job that sends per link. So a stalled send never keeps frames from
-arriving, and nothing here ever holds up Reticulum's inbound thread.
+Callbacks enqueue and return; what may block on a device, bz2 or encryption runs on the worker pool,
+one job that sends per link. So a stalled send never keeps frames from arriving or holds up RNS.
 
 A link that makes no progress is taken down; `patience` says when.
 """
@@ -22,21 +22,16 @@ from typing import Protocol
 from ciris_mesh.errors import LinkGone, PayloadTooLarge
 from ciris_mesh.transport import carriers, patience
 from ciris_mesh.transport import rns_seam as seam
-from ciris_mesh.transport.admittance import FirstContact, Misbehaviour, refusal
-from ciris_mesh.transport.base import (
-    Address,
-    FrameReceived,
-    LinkDown,
-    LinkId,
-    LinkIdentified,
-    LinkUp,
-)
-from ciris_mesh.transport.inbox import Inbox, Taken
+from ciris_mesh.transport.base import Address, LinkDown, LinkId, LinkIdentified, LinkUp
+from ciris_mesh.transport.inbox import Taken
 from ciris_mesh.transport.limits import FRAME_BYTES_MAX
+from ciris_mesh.transport.medium import SLOW_MEDIA
 from ciris_mesh.transport.outbox import Outbox, Sending
 from ciris_mesh.transport.reasons import DownReason, DropReason
 from ciris_mesh.transport.rns_host import Host, at_border
+from ciris_mesh.transport.rns_intake import Intake
 from ciris_mesh.transport.rns_offer import Offer, read_offer, unpacked_bytes_max
+from ciris_mesh.transport.rns_paced import PacedCarrier
 
 log = logging.getLogger(__name__)
 
@@ -76,19 +71,35 @@ class MeshLink:
         self.id = link_id
         self.rns = rns
         self.inbound = not rns.initiator
-        self.address = address
         self.medium = "unknown"
         self.is_up = False
         self.is_down = False
-        self.born_s = self.progress_s = self._arrived_s = time.monotonic()
+        self.born_s = time.monotonic()
         self._host = host
         self._owner = owner
         self._outbox = Outbox(sequences=seam.SEQUENCES)
-        self._inbox = Inbox(self._report, host.budget, sequences=seam.SEQUENCES)
-        self._first_contact = FirstContact(self.born_s)
-        self._misbehaviour = Misbehaviour(host.drop)
+        self._intake = Intake(
+            host,
+            link_id,
+            address=address,
+            born_s=self.born_s,
+            sequences=seam.SEQUENCES,
+            flooded=lambda: self.go_down(DownReason.FLOODED),
+        )
+        self._inbox = self._intake.inbox
+        self.paced = PacedCarrier(host, rns, self, self._outbox, self._intake)
+        self.is_paced = self._ends = False
         self._was_rejected = False
-        self._closing: tuple[float, DownReason] | None = None
+
+    @property
+    def address(self) -> Address | None:
+        """The proven identity at the other end."""
+        return self._intake.address
+
+    @property
+    def progress_s(self) -> float:
+        """Monotonic time at which something last moved, either way."""
+        return self._intake.progress_s
 
     # What the transport asks of a link.
 
@@ -98,7 +109,9 @@ class MeshLink:
             return
         self.medium = medium
         self.is_up = True
-        self.progress_s = time.monotonic()
+        self._intake.progress_s = time.monotonic()
+        self.is_paced = self._is_radio()
+        self.paced.set_speed(self._rtt(), medium)
         address = None if self.inbound else self.address
         up = LinkUp(self.id, self.inbound, address, medium, self._is_slow(), interface)
         self._host.pump.put(up)
@@ -111,20 +124,30 @@ class MeshLink:
         """
         if len(frame) > FRAME_BYTES_MAX:
             raise PayloadTooLarge(len(frame), FRAME_BYTES_MAX)
-        if not self.is_up or self.is_down or self._closing is not None:
+        if not self.is_up or self.is_down or self._intake.closing is not None:
             raise LinkGone(f"link {self.id} is down")
         self._outbox.put(frame)
         self._start_next()
+
+    def finish(self) -> None:
+        """Close once all that was queued has arrived. Lock held."""
+        self._ends = True
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        if self._ends and self._outbox.is_idle:
+            self.go_down(DownReason.CLOSED)
 
     def go_down(self, reason: DownReason) -> None:
         """Report LinkDown and close. Lock held. Only the first call counts."""
         if self.is_down:
             return
         self.is_down = True
-        if self._closing is not None:
-            reason = self._closing[1]
+        if self._intake.closing is not None:
+            reason = self._intake.closing[1]
         log.info("link %d is down: %s, %r", self.id, reason, self._outbox)
         self._outbox.clear()
+        self.paced.clear()
         partial = self._inbox.clear()
         if self.is_up:
             self._host.pump.put(LinkDown(self.id, reason))
@@ -135,30 +158,33 @@ class MeshLink:
     def is_busy(self) -> bool:
         """Something is under way that has a deadline. Lock held."""
         under_way = self._outbox.sending is not None or self._inbox.is_waiting
-        return under_way or self._closing is not None
+        return under_way or self.paced.is_waiting or self._intake.closing is not None
 
     def tick(self, now: float) -> None:
         """Look at the deadlines. Lock held."""
         if self.is_down:
             return
-        if self._closing is not None:
-            if now >= self._closing[0]:
-                self.go_down(self._closing[1])
+        if self._intake.closing is not None:
+            if now >= self._intake.closing[0]:
+                self.go_down(self._intake.closing[1])
             return
-        reason = self._first_contact.overdue(self.address, now, self._rtt(), self._host.permitted)
+        reason = self._intake.overdue(now, self._rtt())
         if self.inbound and reason is not None:
             self._host.drop(DropReason(reason))
             self.go_down(reason)
             return
         self._tick_sending(now)
-        if self._inbox.is_waiting and now - self._arrived_s > patience.stall_s(self._rtt()):
+        self.paced.tick(now)
+        silent_s = now - self._intake.arrived_s
+        is_late = self._inbox.is_waiting and silent_s > patience.stall_s(self._rtt())
+        if is_late or self.paced.is_stalled(now):
             self.go_down(DownReason.STALLED)
 
     # Sending.
 
     def _tick_sending(self, now: float) -> None:
         sending = self._outbox.sending
-        if sending is None:
+        if sending is None or self.paced.is_sending:
             return
         if self._outbox.resume(now) is not None:
             self._host.submit(lambda: self._transmit(sending))
@@ -181,7 +207,9 @@ class MeshLink:
         try:
             if sending.identify_first:
                 self._owner.identify(self)
-            if carriers.fits_request(len(sending.frame), self.rns.mdu):
+            if self.is_paced and carriers.fits_parts(len(sending.frame)):
+                self.paced.transmit(sending)
+            elif carriers.fits_request(len(sending.frame), self.rns.mdu):
                 self._transmit_small(sending)
             else:
                 self._transmit_resource(sending)
@@ -213,7 +241,7 @@ class MeshLink:
         with self._host.lock:
             if self._outbox.sending is not sending or self.is_down:
                 return
-            self.progress_s = now
+            self._intake.progress_s = now
             match answer:
                 case carriers.ANSWER_QUEUED:
                     self._sent(sending, small=True)
@@ -276,10 +304,19 @@ class MeshLink:
                 self.go_down(DownReason.REFUSED)
         self._host.wake()
 
+    def sent(self, sending: Sending) -> None:
+        """Paced packets brought a frame over. Lock held."""
+        self._sent(sending, small=False)
+
+    def introduce(self) -> None:
+        """Tell the other end who we are, if we dialled it. Sends a packet."""
+        self._owner.identify(self)
+
     def _sent(self, sending: Sending, *, small: bool) -> None:
-        self.progress_s = time.monotonic()
+        self._intake.progress_s = time.monotonic()
         self._host.tx_bytes += len(sending.frame)
         self._outbox.acknowledged(small=small)
+        self._end_if_idle()
         self._start_next()
 
     # Receiving small frames.
@@ -291,14 +328,14 @@ class MeshLink:
             The answer, or None to stay silent.
         """
         with self._host.lock:
-            if self.is_down or self._closing is not None:
+            if self.is_down or self._intake.closing is not None:
                 return None
             if not self.is_up:
                 return carriers.ANSWER_BUSY
-            if self._asks_too_much():
+            if self._intake.asks_too_much(time.monotonic(), self._rtt()):
                 return carriers.ANSWER_REFUSED
             if not isinstance(body, bytes):
-                self._misbehave(DropReason.FRAME_UNREADABLE)
+                self._intake.misbehave(DropReason.FRAME_UNREADABLE)
                 return None
             if self.address is None:
                 self._host.drop(DropReason.LINK_NOT_READY)
@@ -306,8 +343,8 @@ class MeshLink:
             return self._take_small(sequence, body)
 
     def _take_small(self, sequence: int, frame: bytes) -> int | None:
-        self._arrived()
-        if self._refuses(len(frame)):
+        self._intake.arrived(time.monotonic())
+        if self._intake.refuses(len(frame), time.monotonic(), self._rtt()):
             return carriers.ANSWER_REFUSED
         taken = self._inbox.take_small(sequence, frame)
         match taken:
@@ -317,42 +354,8 @@ class MeshLink:
                 self._host.drop(DropReason.INBOUND_BUSY)
                 return carriers.ANSWER_BUSY
             case Taken.OUT_OF_ORDER:
-                self._misbehave(DropReason.FRAME_UNREADABLE)
+                self._intake.misbehave(DropReason.FRAME_UNREADABLE)
                 return None
-
-    def _refuses(self, size_bytes: int) -> bool:
-        reason = refusal(
-            self.address,
-            size_bytes,
-            frames_before=self._inbox.received,
-            permitted=self._host.permitted,
-        )
-        if reason is not None:
-            self._refuse(reason)
-        return reason is not None
-
-    def _asks_too_much(self) -> bool:
-        too_much = self._first_contact.asks_too_much(self.address, self._host.permitted)
-        if too_much:
-            self._refuse(DropReason.FRAMES_NOT_PERMITTED)
-        return too_much
-
-    def _refuse(self, reason: DropReason) -> None:
-        self._host.drop(reason)
-        self._closing = time.monotonic() + patience.linger_s(self._rtt()), DownReason.FLOODED
-
-    def _misbehave(self, reason: DropReason, resource: str = "") -> None:
-        if self._misbehaviour.is_too_much(reason, resource):
-            self.go_down(DownReason.FLOODED)
-
-    def _report(self, frame: bytes) -> None:
-        """The inbox hands a frame out. Lock held."""
-        self._host.rx_bytes += len(frame)
-        self._host.pump.put(FrameReceived(self.id, frame), then=self._frame_taken)
-
-    def _frame_taken(self) -> None:
-        with self._host.lock:
-            self._inbox.delivered()
 
     # Receiving Resources: `rns_seam.LinkEvents`.
 
@@ -365,11 +368,15 @@ class MeshLink:
         return accepted
 
     def _accepts(self, claim: seam.Advertisement, *, repeated: bool) -> bool:
-        if self.is_down or self._closing is not None or self._asks_too_much():
+        if (
+            self.is_down
+            or self._intake.closing is not None
+            or self._intake.asks_too_much(time.monotonic(), self._rtt())
+        ):
             return False
         offer = read_offer(claim)
         if offer is None:
-            self._misbehave(DropReason.FRAME_UNREADABLE)
+            self._intake.misbehave(DropReason.FRAME_UNREADABLE)
             return False
         if repeated and self._inbox.size_of(offer.key) is not None:
             return True  # the request for its parts was lost; Reticulum goes on with it
@@ -383,13 +390,13 @@ class MeshLink:
         if not self.is_up or self.address is None:
             self._host.drop(DropReason.LINK_NOT_READY)
             return False
-        if self._refuses(offer.size_bytes):
+        if self._intake.refuses(offer.size_bytes, time.monotonic(), self._rtt()):
             return False
         taken = self._inbox.offer(offer.key, offer.segment_key, offer.size_bytes, offer.segments)
         if not taken:
             self._host.drop(DropReason.REASSEMBLY_FULL)
             return False
-        self._arrived()
+        self._intake.arrived(time.monotonic())
         return True
 
     def resource_started(self, resource: seam.Resource) -> None:
@@ -401,7 +408,7 @@ class MeshLink:
             wanted = size is not None and resource.request_id is None
             if not wanted:
                 # Of no certain type: the hash is what the peer says it is.
-                self._misbehave(DropReason.FRAME_NOT_PERMITTED, repr(resource.hash))
+                self._intake.misbehave(DropReason.FRAME_NOT_PERMITTED, repr(resource.hash))
         if not wanted or size is None:
             resource.cancel()
             return
@@ -418,7 +425,7 @@ class MeshLink:
             # complete before (see `rns_seam.has_arrived`).
             if self.is_down or not self._inbox.awaits(resource.original_hash, resource.hash):
                 return
-            self._arrived()
+            self._intake.arrived(time.monotonic())
             if frame is None:
                 self._failed("receiving a Resource")
             elif not self._inbox.fill(resource.original_hash, frame):
@@ -432,7 +439,7 @@ class MeshLink:
         with self._host.lock:
             if self.is_down or self.address is not None:
                 return
-            self.address = address
+            self._intake.address = address
             self._host.pump.put(LinkIdentified(self.id, address))
             self._owner.link_identified(self)
 
@@ -460,22 +467,17 @@ class MeshLink:
             return False
         return patience.was_ignored(time.monotonic() - sending.offered_s, self._rtt())
 
-    # Small things.
-
     def _part_taken(self, sending: Sending) -> None:
         sending.offered_s = None
         self._moved_out(sending)
 
     def _moved_out(self, sending: Sending) -> None:
         with self._host.lock:
-            self.progress_s = sending.progress_s = time.monotonic()
+            self._intake.progress_s = sending.progress_s = time.monotonic()
 
     def _moved_in(self) -> None:
         with self._host.lock:
-            self._arrived()
-
-    def _arrived(self) -> None:
-        self.progress_s = self._arrived_s = time.monotonic()
+            self._intake.arrived(time.monotonic())
 
     def _tear_down(self, partial: list[bytes]) -> None:
         self.rns.teardown()
@@ -492,7 +494,7 @@ class MeshLink:
         return patience.believed_rtt_s(self.rns.rtt, self.medium)
 
     def _is_radio(self) -> bool:
-        return self.medium in ("radio", "serial") or self._rtt() > patience.SLOW_RTT_S
+        return self.medium in SLOW_MEDIA or self._rtt() > patience.SLOW_RTT_S
 
     def _is_slow(self) -> bool:
         return self._is_radio() or self.rns.mtu <= carriers.SLOW_MTU_BYTES

@@ -251,6 +251,13 @@ class RnsTransport:
             if found is not None and found.is_up:
                 found.go_down(DownReason.CLOSED)
 
+    def finish(self, link: LinkId) -> None:
+        """Close a link once all that was sent on it has arrived; unknown ones are ignored."""
+        with self._host.lock:
+            found = self._links.get(link)
+            if found is not None and found.is_up:
+                found.finish()
+
     def serve_operators(self, ask: Answer, operators: Mapping[bytes, frozenset[str]]) -> None:
         """Answer these identities' requests of these names. Before `start`.
 
@@ -285,6 +292,12 @@ class RnsTransport:
             found = self._links.get(link)
             return found.progress_s if found else None
 
+    def patience_s(self, link: LinkId) -> float:
+        """Seconds for which nothing may move on a healthy link."""
+        with self._host.lock:
+            found = self._links.get(link)
+            return found.paced.patience_s if found is not None and found.is_paced else 0.0
+
     def stats(self) -> TransportStats:
         """A snapshot. `interfaces` holds Reticulum's own counters, all programs' traffic on it."""
         rns = reticulum_stats() if self._started else {}
@@ -316,6 +329,7 @@ class RnsTransport:
     def add_link(self, rns: seam.Link, address: Address | None) -> MeshLink:
         """Remember a link. Lock held."""
         link = MeshLink(self._host, LinkId(next(self._link_ids)), rns, address=address, owner=self)
+        seam.hear_packets(rns, link.paced.packet, link.paced.part)
         self._links[link.id] = link
         self._by_rns_id[rns.link_id] = link
         return link
@@ -356,6 +370,8 @@ class RnsTransport:
     def _inbound_link(self, rns: seam.Link) -> None:
         """Somebody set up a link to us. Reticulum's inbound thread."""
         with self._host.lock:
+            if rns.link_id in self._by_rns_id:
+                return  # the end of its set-up came twice
             if self._host.stopping or not self._make_room():
                 self._host.submit(rns.teardown)
                 return

@@ -9,16 +9,26 @@ Written against rns 1.5.7.
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import RNS
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from RNS.vendor import umsgpack
 
 from ciris_mesh.transport import carriers
 from ciris_mesh.transport.base import Address
 from ciris_mesh.transport.rns_early import Early
+from ciris_mesh.transport.rns_types import Advertisement as Advertisement
+from ciris_mesh.transport.rns_types import Identity as Identity
+from ciris_mesh.transport.rns_types import Interface as Interface
+from ciris_mesh.transport.rns_types import Link as Link
+from ciris_mesh.transport.rns_types import LinkEvents as LinkEvents
+from ciris_mesh.transport.rns_types import Resource as Resource
 
 APP_NAME: Final = "ciris"
 MESH_ASPECTS: Final = ("mesh",)
@@ -47,137 +57,6 @@ ChannelMessage: Final = RNS.MessageBase
 
 #: A Resource above this size is sent as several, one after the other.
 SEGMENT_BYTES_MAX: Final[int] = RNS.Resource.MAX_EFFICIENT_SIZE
-
-
-class Identity(Protocol):
-    """An RNS identity; `hash` is our Address."""
-
-    hash: bytes
-
-    def get_public_key(self) -> bytes:
-        """64 bytes: X25519 and Ed25519."""
-        ...
-
-    def get_private_key(self) -> bytes:
-        """64 bytes of the same order."""
-        ...
-
-
-class Interface(Protocol):
-    """A Reticulum interface."""
-
-    name: str
-    online: bool
-    bitrate: int | None
-
-
-class Resource(Protocol):
-    """A transfer of many packets, either way."""
-
-    status: int
-    hash: bytes
-    original_hash: bytes
-    request_id: bytes | None
-    max_decompressed_size: int
-
-    def progress_callback(self, callback: Callable[[Resource], None]) -> None:
-        """Be called as parts move."""
-        ...
-
-    def cancel(self) -> None:
-        """Give up."""
-        ...
-
-
-class Advertisement(Protocol):
-    """What the sender of a Resource claims before any of it is taken. All fields are its word.
-
-    t: bytes to transfer; d: bytes of the whole; i, l: number of this segment and of all; h, o:
-    hashes of this segment and of the first; x: carries metadata. A peer may put anything there.
-    """
-
-    @property
-    def t(self) -> object:
-        """See above."""
-        ...
-
-    @property
-    def d(self) -> object:
-        """See above."""
-        ...
-
-    @property
-    def i(self) -> object:
-        """See above."""
-        ...
-
-    @property
-    def l(self) -> object:  # noqa: E743 (Reticulum's name)
-        """See above."""
-        ...
-
-    @property
-    def h(self) -> object:
-        """See above."""
-        ...
-
-    @property
-    def o(self) -> object:
-        """See above."""
-        ...
-
-    @property
-    def x(self) -> object:
-        """See above."""
-        ...
-
-
-class Link(Protocol):
-    """A Reticulum link."""
-
-    link_id: bytes
-    status: int
-    initiator: bool
-    rtt: float | None
-    mdu: int
-    mtu: int
-    teardown_reason: int
-    establishment_timeout: float
-    attached_interface: Interface | None
-    last_resource_eifr: float | None
-    destination: Any
-
-    def identify(self, identity: Identity) -> None:
-        """Say who we are; unacknowledged."""
-        ...
-
-    def teardown(self) -> None:
-        """Close; sends a packet, so it may block on a device."""
-        ...
-
-
-class LinkEvents(Protocol):
-    """What a link reports. All come from Reticulum's threads: return at once, call nothing back."""
-
-    def accepts(self, advertisement: Advertisement) -> bool:
-        """Decide on an offered Resource."""
-        ...
-
-    def resource_started(self, resource: Resource) -> None:
-        """An offered Resource, or one that nobody asked us about, begins to arrive."""
-        ...
-
-    def resource_concluded(self, resource: Resource) -> None:
-        """It arrived, or failed."""
-        ...
-
-    def identified(self, address: Address) -> None:
-        """The initiator proved its identity."""
-        ...
-
-    def closed(self, reason: int) -> None:
-        """The link is gone."""
-        ...
 
 
 #: (sequence, body, link id) -> the answer to send, None for silence.
@@ -378,10 +257,95 @@ def attach(link: Any, events: LinkEvents) -> None:
     link.set_resource_concluded_callback(events.resource_concluded)
     link.set_link_closed_callback(lambda gone: events.closed(gone.teardown_reason))
     if not link.initiator:
+        link.rtt_packet = lambda _packet: None  # a second end of the set-up: see `repeat_set_up`
         link.set_remote_identified_callback(
             lambda _link, identity: events.identified(Address(identity.hash))
         )
     link.set_resource_strategy(RNS.Link.ACCEPT_APP)
+
+
+def hear_packets(link: Any, packet: Callable[[bytes], None], part: Callable[[bytes], None]) -> None:
+    """Route packets of `link` that are no requests, and parts of sealed frames.
+
+    Calls nothing, so it may be called with a lock held.
+
+    Args:
+        packet: called on a thread of Reticulum's for each.
+        part: called on the inbound thread.
+    """
+    link.set_packet_callback(lambda data, _packet: packet(data))
+    receive = link.receive
+    tag = _tagger(link, ours=False)
+
+    def look_first(arrived: Any) -> None:
+        # The one kind of packet that Reticulum does not seal by itself: a part of a Resource. While
+        # one is arriving all of them are its own, for one frame is under way at a time. Without one
+        # Reticulum does nothing about them but note that the link lives.
+        is_part = arrived.context == RNS.Packet.RESOURCE and not link.incoming_resources
+        if is_part and arrived.packet_type == RNS.Packet.DATA and link.derived_key:
+            content, end = arrived.data[: -carriers.TAG_BYTES], arrived.data[-carriers.TAG_BYTES :]
+            if tag(content) == end:
+                part(content)
+        receive(arrived)
+
+    link.receive = look_first
+
+
+def send_packet(link: Any, content: bytes) -> bool:
+    """Send one packet, sealed by Reticulum; False when no interface took it."""
+    return RNS.Packet(link, content, create_receipt=False).send() is not False
+
+
+def send_part(link: Any, content: bytes) -> bool:
+    """Send a part of what `seal` made; False when no interface took it."""
+    data = content + _tagger(link, ours=True)(content)
+    packet = RNS.Packet(link, data, context=RNS.Packet.RESOURCE, create_receipt=False)
+    return packet.send() is not False
+
+
+def _tagger(link: Any, *, ours: bool) -> Callable[[bytes], bytes]:
+    """Makes tags that only the two ends of a link can make, so that it takes a stranger 256 packets
+    to spoil a frame and not one. The seal around the whole is what a frame is trusted for.
+    """
+
+    def tag(content: bytes) -> bytes:  # the link has its key once it is set up
+        key, size = _part_key(link, b"ciris part tag", ours=ours), carriers.TAG_BYTES
+        return hashlib.blake2b(content, key=key, digest_size=size).digest()
+
+    return tag
+
+
+def _part_key(link: Any, use: bytes, *, ours: bool) -> bytes:
+    """A key of a link for one use and one direction, made from the key Reticulum agreed on."""
+    side = b"i" if bool(link.initiator) is ours else b"r"
+    return hashlib.blake2b(side, key=link.derived_key, digest_size=32, person=use).digest()
+
+
+def seal(link: Any, number: int, content: bytes) -> bytes:
+    """Encrypt a frame for the other end.
+
+    Args:
+        number: of the frame among those sealed on this link; never the same for another frame.
+    """
+    box = AESGCM(_part_key(link, b"ciris part seal", ours=True))
+    return box.encrypt(number.to_bytes(12, "big"), content, None)
+
+
+def unseal(link: Any, number: int, sealed: bytes) -> bytes | None:
+    """What `seal` sealed at the other end; None when it is something else."""
+    box = AESGCM(_part_key(link, b"ciris part seal", ours=False))
+    with suppress(InvalidTag):
+        return box.decrypt(number.to_bytes(12, "big"), sealed, None)
+    return None
+
+
+def repeat_set_up(link: Any) -> None:
+    """Send the last packet of a link's set-up again: without it the other end waits for it.
+
+    An end that has it takes no notice; see `attach`.
+    """
+    content = umsgpack.packb(link.rtt)
+    RNS.Packet(link, content, context=RNS.Packet.LRRTT, create_receipt=False).send()
 
 
 def has_arrived(resource: Resource) -> bool:

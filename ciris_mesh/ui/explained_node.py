@@ -345,6 +345,15 @@ NODE_GROUPS: Final = (
         "mistyped": "A letter is wrong.",
         "newer_version": "Made by a newer version. | update this node.",
     }),
+    Group("a record store in a database", "look at its server.", {
+        "database_unreachable": "The server does not answer, or the way to it is cut. Nothing is "
+        "admitted meanwhile, and nothing that was acknowledged is lost. | start the server; the "
+        "node tries again by itself.",
+        "database_rows_hidden": "Another node, or somebody by hand, wrote rows that would not come "
+        "in here. They do not count here, and peers' true copies take their place. | see which: "
+        "ciris-mesh db check, and give all nodes of a database the same [trust].",
+        "database_not_followed": "What other nodes wrote could not be looked at. | see the log.",
+    }),
     Group("errors of commands", "do what the line says.", {
         "operator_error": "Something a person has to put right.",
         "config_error": "The configuration cannot be used as it is.",

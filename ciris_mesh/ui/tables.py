@@ -307,6 +307,7 @@ def record_table(record: Mapping[str, Any]) -> Table:
             ("admitted", instant(record["admitted_at_ms"])),
             ("subject", record["subject"]),
             ("signed by", ", ".join(record["signers"])),
+            *([("lacks", f"{record['lacks']}: {record['detail']}")] if "lacks" in record else []),
         ]
     )
 

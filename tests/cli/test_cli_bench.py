@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ciris_mesh.bench import budget, reconcile, store, tcp, transcode
+from ciris_mesh.bench import budget, radio, reconcile, store, tcp, transcode
 from ciris_mesh.bench.report import Report, row
 from ciris_mesh.cli import bench
 from ciris_mesh.cli.commands import cli
@@ -171,3 +171,23 @@ def test_a_number_is_needed() -> None:
         ("reconcile", "--seeds", "0"),
     ):
         assert run(*arguments).exit_code == 2
+
+
+def test_radio_measures_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int, int, float]] = []
+
+    def measure(
+        _root: Path, *, records: int, seed: int, sf: int, speed: float, tell: Callable[[str], None]
+    ) -> Report:
+        asked.append((records, seed, sf, speed))
+        tell("no loss")
+        return report(ratio=1.25)
+
+    monkeypatch.setattr(radio, "run", measure)
+    result = run("radio", "--records", "2", "--sf", "7", "--speed", "16", "--json")
+    assert (result.exit_code, result.stderr) == (0, "no loss\n")
+    assert json.loads(result.stdout) == report(ratio=1.25).fields()
+    assert run("radio").exit_code == 0
+    assert asked == [(2, 1, 7, 16.0), (10, 1, 8, 1.0)]
+    assert bench.RADIO_RECORDS == radio.RECORDS
+    assert run("radio", "--sf", "5").exit_code == 2

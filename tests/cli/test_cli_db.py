@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from ciris_mesh.runtime.config import parse_config
-from ciris_mesh.runtime.home import HomeLock
+from ciris_mesh.runtime.home import Home, HomeLock
 from ciris_mesh.runtime.setup import node_identity
 from support.cli import Shell, shell
 from support.postgres import lent_database
@@ -127,6 +127,18 @@ def test_another_nodes_database_is_refused_in_one_line(sh: Shell, url: str, tmp_
 def test_a_running_node_is_not_disturbed(sh: Shell) -> None:
     with HomeLock(sh.home):
         assert "a node runs in" in sh.error("db", "check")
+
+
+def test_a_node_may_be_made_with_its_records_in_a_database(tmp_path: Path, url: str) -> None:
+    made = Shell(Home(tmp_path / "registry"))
+    made.ok("init", "--name", "hub", "--clock", "assume-trusted", "--store", url)
+    assert made.json("db", "check")["rows"] == 0
+    assert not made.home.database.exists()
+    again = Shell(Home(tmp_path / "other"))
+    result = again.run("init", "--name", "hub", "--store", "mysql://h/n")
+    assert result.exit_code == 2
+    assert "postgresql://user@host/name" in result.stderr
+    assert not again.home.exists
 
 
 def test_the_example_configuration_names_the_store() -> None:

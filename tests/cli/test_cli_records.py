@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -277,6 +278,17 @@ def test_a_running_node_is_asked(sh: Shell) -> None:
         assert sh.json("records", "abababab") == whole
     assert asked[0]["kind"] == "family"
     assert asked[0]["after"] == 0
+
+
+def test_a_bridged_record_says_what_it_lacks(sh: Shell) -> None:
+    whole = {
+        **ROW, "envelope": '{"family": {}}', "lacks": "signature_missing", "detail": "unsigned",
+    }  # fmt: skip
+    page = {"records": lambda asked: [] if asked["after"] else [ROW], "record": lambda _: whole}
+    with answering(sh.home, page):
+        assert sh.json("records", "abababab") == whole
+        shown = sh.ok("records", "abababab")
+    assert re.search(r"^lacks +signature_missing: unsigned\s*$", shown, re.MULTILINE)
 
 
 def test_two_records_with_the_same_beginning_need_more_digits(sh: Shell) -> None:

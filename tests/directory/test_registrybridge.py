@@ -7,6 +7,7 @@ import hashlib
 import pytest
 
 from ciris_mesh.directory import registrybridge
+from ciris_mesh.directory.admission import BRIDGEABLE
 from ciris_mesh.directory.base import Shelf, Source
 from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
 from ciris_mesh.directory.core import DirectoryCore
@@ -21,11 +22,15 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.meshmembers import for_registries
 from ciris_mesh.records.outcome import Outcome, Reason
 from ciris_mesh.wire.messages import EnvelopeRef
+from support.edge_model import decode
+from support.golden import vectors
 from support.keys import alice, bob
 from support.records import AT_MS, sample
 
 K = EnvelopeKind
 EU = "registry-eu"
+#: After all that was captured.
+LATER_MS = AT_MS + 1_000 * 86_400_000
 
 
 class World:
@@ -272,3 +277,37 @@ def test_what_is_remembered_of_one_node_is_bounded(
     assert (len(world.bridge._names), len(world.bridge._named)) == (2, 2)
     world.bridge.forget(EU)
     assert world.bridge.basis(EU) == (IdBasis.ROW, "assumed", 0)
+
+
+# --- what a live node sent ------------------------------------------------------------------------
+
+DELIVERED = {
+    bytes(envelope): frame["kind"]
+    for session in vectors("crpl_wire_capture_edge_13.15.0")["sessions"]
+    for frame in session["distinct_frames"]
+    if frame["type"] == "deliver"
+    for envelope in decode(bytes.fromhex(frame["frame_hex"]))["envelopes"]
+}
+
+
+@pytest.mark.parametrize(("raw", "kind"), DELIVERED.items(), ids=list(DELIVERED.values()))
+def test_every_record_of_a_live_13_15_0_is_bridged_and_says_why(
+    directory: DirectoryCore, raw: bytes, kind: str
+) -> None:
+    world = World(directory)
+    (verdict,) = world.bridge.apply(EU, K(kind), [raw], now_ms=LATER_MS)
+    assert verdict.outcome is Outcome.ADMITTED
+    assert verdict.reason in BRIDGEABLE
+    assert verdict.envelope_id is not None
+    row = directory.get(K(kind), verdict.envelope_id)
+    assert row is not None
+    assert row.shelf is Shelf.BRIDGED
+    lacking = directory.lacks(K(kind), verdict.envelope_id, now_ms=LATER_MS)
+    assert lacking is not None
+    assert (lacking.reason, lacking.detail) == (verdict.reason, verdict.detail)
+
+
+def test_only_a_bridged_row_lacks_something(world: World) -> None:
+    (held,) = world.hold(K.FAMILY, sample(K.FAMILY, alice()))
+    assert world.directory.lacks(K.FAMILY, held, now_ms=AT_MS) is None
+    assert world.directory.lacks(K.FAMILY, b"?" * 32, now_ms=AT_MS) is None

@@ -30,6 +30,7 @@ from ciris_mesh.transport.serialports import look_at
 from support.cli import answering
 from support.doctoring import BUDGET, CLOCK, STATUS
 from support.node_processes import environment, run_cli
+from support.postgres import lent_database
 from support.waiting import wait_until
 
 NOBODY = 65534
@@ -415,3 +416,19 @@ def test_the_command_changes_nothing_and_says_the_same(home: Home, rns: Path) ->
         assert f"{row['word']:<4} {row['name']}" in text.stdout
     assert text.returncode == data.returncode == 0
     assert run_cli(*options, "doctor", "--check").returncode == 1
+
+
+def test_a_database_on_a_server_is_asked_whether_it_answers(
+    home: Home, rns: Path, tmp_path: Path
+) -> None:
+    text = home.config.read_text()
+    with lent_database() as url:
+        home.config.write_text(text.replace("\nurl =", f"\nurl = {url}", 1))
+        said = found(home, rns)["database"]
+        assert said.word is Word.OK
+        assert "db check" in said.text
+    away = f"postgresql:///records?host={tmp_path}"
+    home.config.write_text(text.replace("\nurl =", f"\nurl = {away}", 1))
+    said = found(home, rns)["database"]
+    assert said.word is Word.FAIL
+    assert "is the server running" in said.text

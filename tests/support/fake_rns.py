@@ -83,6 +83,12 @@ class FakeLink:
     incoming_resources: list[Any] = field(default_factory=list)
     outgoing_resources: list[Any] = field(default_factory=list)
 
+    def set_packet_callback(self, callback: object) -> None:
+        """Nobody sends packets here; see test_rns_paced for who does."""
+
+    def receive(self, packet: object) -> None:
+        """As above."""
+
     def identify(self, identity: object) -> None:
         self.identified_as.append(identity)
 

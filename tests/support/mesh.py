@@ -296,9 +296,16 @@ class ScriptedPeer:
         self.say(BindingOffer(binding.encode(), record))
 
     def shake_hands(self) -> None:
-        """Say who we are; the node fetches the binding when it does not know it."""
-        self.hello = self.hear(Hello)
-        self.say_hello()
+        """Say who we are; the node fetches the binding when it does not know it.
+
+        Where bytes are dear it waits for our hello when we dialled.
+        """
+        if self.mesh.network.medium == "radio":
+            self.say_hello()
+            self.hello = self.hear(Hello)
+        else:
+            self.hello = self.hear(Hello)
+            self.say_hello()
 
     def introduce(self) -> None:
         """As `shake_hands`, for a node that has never met us."""

@@ -23,7 +23,7 @@ from ciris_mesh.transport.limits import (
     FRAME_BYTES_MAX,
 )
 from ciris_mesh.transport.rns_edge import APP_DATA_BYTES_MAX, HEARD_SPACING_S, RnsEdge
-from ciris_mesh.transport.rns_edge_link import EdgeLink
+from ciris_mesh.transport.rns_edge_link import SLACK_BYTES, EdgeLink
 from support.fake_rns import (
     FAILED,
     Clock,
@@ -320,7 +320,22 @@ def test_a_resource_of_another_softwares_making_may_be_one_segment(bench: Bench)
     assert theirs.accepts(offer(seam.SEGMENT_BYTES_MAX + 1))
     resource = FakeResource()
     theirs.resource_started(resource)
-    assert resource.max_decompressed_size == seam.SEGMENT_BYTES_MAX + 2
+    assert resource.max_decompressed_size == seam.SEGMENT_BYTES_MAX + 2 + SLACK_BYTES
+
+
+def test_a_few_bytes_more_or_less_than_offered_are_fine(bench: Bench) -> None:
+    theirs = bench.they_dial()
+    for number, size in enumerate((100 - SLACK_BYTES, 100 + SLACK_BYTES)):
+        key = bytes([number]) * 32
+        assert theirs.accepts(offer(100, key))
+        frame = io.BytesIO(b"f" * size)
+        resource = FakeResource(hash=key, original_hash=key, data=frame)
+        theirs.resource_started(resource)
+        theirs.resource_concluded(resource)
+    assert [len(frame) for frame in bench.frames()] == [100 - SLACK_BYTES, 100 + SLACK_BYTES]
+    bench.host.take_all()
+    with bench.host.lock:
+        assert bench.host.budget.used_bytes == 0
 
 
 def test_eight_mebibytes_and_one_are_turned_away(bench: Bench) -> None:
@@ -486,3 +501,13 @@ def test_the_channel_takes_messages_of_type_0() -> None:
     assert handlers[0](message)
     assert taken == [b"frame"]
     assert message.pack() == b"frame"
+
+
+def test_when_it_stops_only_registries_are_told(bench: Bench) -> None:
+    theirs, stranger = bench.they_dial(EU), bench.they_dial(None)
+    with bench.host.lock:
+        bench.edge.stop()
+    bench.host.run()
+    told = [isinstance(each.rns, FakeLink) and each.rns.torn_down for each in (theirs, stranger)]
+    assert told == [1, 0]
+    assert bench.edge._links == []

@@ -333,8 +333,6 @@ def test_a_link_says_whether_bytes_are_dear_anywhere_on_the_way(
     [
         ("tcp", 16_384, b"{}" * 20_000, False),
         ("tcp", 500, b"{}" * 20_000, True),
-        ("radio", 500, b"{}" * 20_000, True),
-        ("radio", 500, bytes(range(256)) * 8, True),
         ("radio", 500, b"{}" * 400_000, False),
     ],
 )

@@ -29,6 +29,7 @@ from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.registries import RegistryConfig, RegistrySettings
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
+from ciris_mesh.transport import http_post
 from ciris_mesh.transport.http_post import Target, post
 from ciris_mesh.transport.limits import FIRST_CONTACT_FRAME_BYTES_MAX, FRAME_BYTES_MAX
 from ciris_mesh.transport.loopback import LoopbackNetwork, LoopbackTransport
@@ -43,6 +44,14 @@ from support.waiting import wait_until
 
 K = EnvelopeKind
 TOKEN = "t" * 32
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no slow sender, and no server that hangs."""
+    monkeypatch.setattr(http_post, "STILL_S", 120.0)
+    monkeypatch.setattr(http_post, "POST_S", 240.0)
+    monkeypatch.setattr(Server.stop, "__defaults__", (120.0,))
 
 
 @pytest.fixture
@@ -152,7 +161,7 @@ def test_a_body_over_its_limit_is_not_read(
     node: Node, serve: Serve, token: str, limit: int, *, chunked: bool
 ) -> None:
     server = serve()
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=240)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     body: Any = (bytes(65536) for _ in range(10**6)) if chunked else bytes(limit + 1)
     try:
@@ -175,7 +184,7 @@ def test_a_body_that_trickles_is_given_up(
 ) -> None:
     monkeypatch.setattr(web.make_app, "__kwdefaults__", {"body_s": 0.2})
     server = serve()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as slow:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=240) as slow:
         slow.sendall(
             f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
             "Content-Length: 1000\r\n\r\nx".encode()
@@ -186,7 +195,7 @@ def test_a_body_that_trickles_is_given_up(
 
 def test_a_body_that_is_cut_is_counted(node: Node, serve: Serve) -> None:
     server = serve()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as cut:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=240) as cut:
         cut.sendall(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx".encode())
     wait_until(lambda: drops(node).get("http_body_cut") == 1)
 
@@ -196,7 +205,7 @@ def test_a_connection_that_asks_nothing_is_closed(
 ) -> None:
     monkeypatch.setattr(web, "REQUEST_S", 0.2)
     server = serve()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as silent:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=240) as silent:
         assert silent.recv(1) == b""
 
 
@@ -211,7 +220,7 @@ def test_bodies_at_a_time_are_bounded(
 
 def test_nothing_else_is_there(serve: Serve) -> None:
     server = serve()
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=240)
     for method, path, status in (("GET", PATH, 405), ("POST", "/", 404)):
         connection.request(method, path)
         answer = connection.getresponse()

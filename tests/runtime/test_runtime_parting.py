@@ -1,0 +1,106 @@
+"""Links by radio last for one exchange; others stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ciris_mesh.records.kinds import EnvelopeKind as K
+from ciris_mesh.runtime.radiocheck import RADIO_RETRY_S
+from ciris_mesh.wire.mesh import BindingOffer, Digests
+from support.mesh import Mesh
+from support.radio_mesh import RadioMesh, settings
+from support.waiting import wait_until
+
+
+@pytest.fixture
+def ends() -> Iterator[list[Mesh]]:
+    made: list[Mesh] = []
+    yield made
+    for mesh in made:
+        mesh.stop()
+
+
+def radio(ends: list[Mesh]) -> RadioMesh:
+    mesh = RadioMesh("alice", "bob", radio=settings("10%"))
+    ends.append(mesh)
+    return mesh
+
+
+def has_link(mesh: RadioMesh) -> bool:
+    return any(
+        peer.link is not None for node in mesh.nodes.values() for peer in node.runtime.peers.all()
+    )
+
+
+def waiting(mesh: RadioMesh) -> list[str]:
+    return [each for node in mesh.nodes.values() for each in node.handle.waiting_for()]
+
+
+def test_a_radio_link_is_closed_when_all_is_said_and_both_sides_know(ends: list[Mesh]) -> None:
+    mesh = radio(ends)
+    record = mesh.put("alice", K.FAMILY, 1)
+    mesh.start()
+    mesh.let_pass_until(lambda: mesh.has("bob", K.FAMILY, record), 2, "the record is there")
+    mesh.calm()
+    peers = [peer for node in mesh.nodes.values() for peer in node.runtime.peers.all()]
+    wait_until(lambda: all(each.link is None and each.rests for each in peers), "both let go of it")
+    assert [(each.reason, each.failures, each.state) for each in peers] == [("", 0, "idle")] * 2
+    mesh.let_pass_until(lambda: not waiting(mesh), 2, "being at rest is no reason to wait for")
+    assert not has_link(mesh)
+
+
+def test_news_is_told_on_a_new_link(ends: list[Mesh]) -> None:
+    mesh = radio(ends)
+    mesh.start()
+    mesh.let_pass(120)
+    wait_until(lambda: not has_link(mesh), "the first exchange is over")
+    record = mesh.put("bob", K.COMMUNITY, 2)
+    mesh.let_pass_until(lambda: mesh.has("alice", K.COMMUNITY, record), 2, "the news is there")
+
+
+def test_no_link_is_kept_alive_and_nothing_is_said_meanwhile(ends: list[Mesh]) -> None:
+    mesh = radio(ends)
+    mesh.start()
+    mesh.let_pass(120)
+    wait_until(lambda: not has_link(mesh), "the first exchange is over")
+    before = len(mesh.said)
+    mesh.let_pass(600)
+    assert mesh.said[before:] == []
+
+
+def test_two_that_dial_each_other_at_once_end_with_one_exchange(ends: list[Mesh]) -> None:
+    mesh = radio(ends)
+    mesh.put("alice", K.FAMILY, 3)
+    mesh.put("bob", K.COMMUNITY, 4)
+    for node in mesh.nodes.values():
+        node.start()
+    for name, other in (("alice", "bob"), ("bob", "alice")):
+        mesh.nodes[name].runtime.transport.dial(mesh.nodes[other].runtime.transport.address)
+    mesh.calm()
+    mesh.let_pass_until(lambda: not waiting(mesh), 2, "both agree")
+    offers = [message for _, message in mesh.said if isinstance(message, BindingOffer)]
+    asked = [one for one in mesh.said if isinstance(one[1], Digests) and not one[1].reply]
+    assert offers == [], "they knew each other"
+    assert len(asked) <= 4, "no comparison was made twice"
+
+
+def test_a_dial_that_came_to_nothing_is_tried_again_within_the_hour(ends: list[Mesh]) -> None:
+    mesh = radio(ends)
+    alice = mesh.nodes["alice"]
+    alice.start()
+    alice.handle.sync()
+    (peer,) = alice.runtime.peers.all()
+    wait_until(lambda: peer.failures > 0 and not peer.dialing, "bob is not there")
+    assert peer.next_check_s <= mesh.clock() + RADIO_RETRY_S * 2**peer.failures
+
+
+def test_other_links_stay(ends: list[Mesh]) -> None:
+    mesh = RadioMesh("alice", "bob", medium="loopback")
+    ends.append(mesh)
+    mesh.put("alice", K.FAMILY, 1)
+    for node in mesh.nodes.values():
+        node.start()
+    mesh.wait_converged()
+    assert has_link(mesh)
