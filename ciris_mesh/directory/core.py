@@ -42,10 +42,11 @@ from ciris_mesh.directory.pools import (
     PublishedLog,
     RefusalMemory,
     missing_signers,
+    put_out,
 )
 from ciris_mesh.directory.quotas import Quotas
 from ciris_mesh.directory.reading import StoreReading
-from ciris_mesh.directory.rejudging import judge_again
+from ciris_mesh.directory.rejudging import judge_again, lacked
 from ciris_mesh.directory.rooting import Rooting
 from ciris_mesh.directory.store import Name, PooledEntry, Store, shelves_of
 from ciris_mesh.directory.verifying import Verifiers
@@ -228,7 +229,7 @@ class DirectoryCore(StoreReading):
             if before is None or not before.outcome.is_change:
                 verdicts[what.digest] = verdict
         for entry in placed.evicted:
-            verdict = _put_out(entry)
+            verdict = put_out(entry)
             self._outcomes["pool", verdict.outcome.value, verdict.reason.value] += 1
             if entry.source.path == "peer":
                 peer = entry.source.peer
@@ -349,11 +350,7 @@ class DirectoryCore(StoreReading):
     def lacks(self, kind: EnvelopeKind, envelope_id: bytes, *, now_ms: int) -> Verdict | None:
         """See ReplicationDirectory."""
         row = self.get(kind, envelope_id)
-        if row is None or row.shelf is not Shelf.BRIDGED:
-            return None
-        again = candidate(kind, row.envelope, Source("registry", "again"))
-        (judged,) = self._admission.judge_all([again], now_ms)
-        return judged.verdict
+        return None if row is None else lacked(self._admission, row, now_ms)
 
     def digest(self, kind: EnvelopeKind) -> SetDigest:
         """Digest of the federation shelf; reads no table when unchanged."""
@@ -498,9 +495,3 @@ class DirectoryCore(StoreReading):
             logger.warning("store.digests_not_kept error=%s", error)
         finally:
             self._store.close()
-
-
-def _put_out(entry: PooledEntry) -> Verdict:
-    """What is said of an entry that had to make room."""
-    reason, copy_id = Reason.POOL_FULL, entry.copy_id
-    return Verdict(Outcome.REFUSED, reason, entry.kind, entry.envelope_id, copy_id=copy_id)

@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 from ciris_mesh.directory.base import Source
 from ciris_mesh.directory.store import PooledEntry
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.records.outcome import Verdict
+from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.tokens import key_token
 
 
@@ -377,3 +377,9 @@ class PublishedLog:
     def any_since(self, mark: int, tokens: Iterable[str]) -> bool:
         """True when one of them was, or may have been, published after that mark."""
         return mark < self._forgotten or any(self._at.get(token, 0) > mark for token in tokens)
+
+
+def put_out(entry: PooledEntry) -> Verdict:
+    """What is said of an entry that had to make room."""
+    reason, copy_id = Reason.POOL_FULL, entry.copy_id
+    return Verdict(Outcome.REFUSED, reason, entry.kind, entry.envelope_id, copy_id=copy_id)

@@ -45,3 +45,12 @@ def judge_again(admission: Admission, row: StoredRow, now_ms: int) -> Judgement:
         verdict = Verdict(Outcome.REFUSED, Reason.ROW_DIFFERS, row.kind, row.envelope_id)
         return Judgement(what, verdict)
     return replace(judgement, row=row, entry=None)
+
+
+def lacked(admission: Admission, row: StoredRow, now_ms: int) -> Verdict | None:
+    """Why a row is only bridged, as of today; None for rows of other shelves."""
+    if row.shelf is not Shelf.BRIDGED:
+        return None
+    again = candidate(row.kind, row.envelope, _COULD_COME_FROM[row.shelf])
+    (judged,) = admission.judge_all([again], now_ms)
+    return judged.verdict

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from ciris_mesh.protocol.radioplan import Cost
@@ -32,8 +33,11 @@ _PART_BODY_BYTES: Final = carriers.PART_BYTES
 _DIAL: Final = (86, 83, 211, 99)
 #: A comparison of all kinds.
 _COMPARISON_BYTES: Final = 260
-#: The shortest packet there is, a keepalive: the dearest byte.
+#: The shortest packet there is, a keepalive. About the dearest byte: LoRa sends whole symbols, so
+#: one byte more can cost more than its part.
 _SHORTEST_BYTES: Final = 20
+#: Interfaces whose dearest byte is kept: a node has one or two.
+_PRICES_MAX: Final = 64
 #: Parts that are lost go out again; so much more is reserved. What it really was, reports tell.
 _REPEATS: Final = 0.1
 #: What preamble and header of a LoRa frame take, as bytes at the interface's bitrate, from above.
@@ -83,7 +87,7 @@ class OnAir:
         """The dearest byte there is. A count of bytes does not say in how many packets they went,
         so what an interface counts is taken at this price: never too little, twice it at most.
         """
-        return self.packet_s(_SHORTEST_BYTES) / _SHORTEST_BYTES
+        return _dearest_byte_s(self)
 
     def counted_s(self, size_bytes: int) -> float:
         """Seconds on air that so many counted bytes were, at most."""
@@ -164,3 +168,9 @@ def _parts(size_bytes: int) -> list[int]:
     whole, rest = divmod(size_bytes, _PART_BODY_BYTES)
     head = _PART_BYTES - _PART_BODY_BYTES
     return [_PART_BYTES] * whole + ([rest + head] if rest else [])
+
+
+@lru_cache(maxsize=_PRICES_MAX)
+def _dearest_byte_s(price: OnAir) -> float:
+    sizes = range(_SHORTEST_BYTES, _PACKET_BYTES_MAX + 1)
+    return max(price.packet_s(size) / size for size in sizes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ciris_mesh.protocol.handover import HANDED_S_MAX
@@ -49,6 +49,7 @@ def test_not_knowing_the_settings_never_makes_it_cheaper(size_bytes: int) -> Non
     assert UNKNOWN.packet_s(size_bytes) >= KNOWN.packet_s(size_bytes)
 
 
+@example(9, [21])  # one byte more than the shortest, and a whole symbol
 @given(
     st.sampled_from(range(7, 13)),
     st.lists(st.integers(20, 500), min_size=1, max_size=20),
