@@ -26,7 +26,6 @@ from ciris_mesh.directory.base import (
     Shelf,
     Source,
     Standing,
-    StoredRow,
 )
 from ciris_mesh.directory.buckets import BucketDigests
 from ciris_mesh.directory.commit import GroupCommit
@@ -44,7 +43,6 @@ from ciris_mesh.directory.pools import (
 )
 from ciris_mesh.directory.quotas import Quotas
 from ciris_mesh.directory.reading import StoreReading
-from ciris_mesh.directory.rejudging import judge_again
 from ciris_mesh.directory.rooting import Rooting
 from ciris_mesh.directory.store import Name, PooledEntry, Store, shelves_of
 from ciris_mesh.directory.verifying import Verifiers
@@ -56,16 +54,12 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.rules.keys import is_root
-from ciris_mesh.records.rules.operations import closed_kinds
 from ciris_mesh.records.tokens import self_key_token
 
 logger = logging.getLogger(__name__)
 
 #: Evictions kept until somebody asks: one batch evicts at most what one Deliver holds.
 EVICTED_MAX: Final = 8192
-
-#: Rows read at a time for one token: hardly any has more, and a key record is 12 kB.
-NAMED_PAGE: Final = 32
 
 #: Waiting records that one call looks at again because of what it brought: a quarter of a second.
 #: The rest is overdue.
@@ -75,8 +69,7 @@ RELEASES_MAX: Final = 256
 #: so nobody notices. `retry_due`, which is nobody's round, takes more.
 OVERDUE_BATCH: Final = 64
 
-#: Times one call judges again what somebody else wrote meanwhile. Each time there is more to see;
-#: only a node that has a whole shared database to look through sees nothing for long.
+#: Times one call judges again what others wrote meanwhile: only a whole new database takes more.
 AGAIN_MAX: Final = 16
 
 #: Tokens remembered for judgements under way: more than one commit publishes, and a judgement
@@ -174,13 +167,6 @@ class DirectoryCore(StoreReading):
         if not candidates:
             return None
         return self._settle(candidates, now_ms, durable=True).get(waiting[0].digest)
-
-    def would_admit(self, row: StoredRow, now_ms: int) -> Verdict:
-        """What would be said of this row, which is here, if it came to its shelf today."""
-        judgement = judge_again(self._admission, row, now_ms)
-        if judgement.row is None:
-            return judgement.verdict
-        return Verdict(Outcome.ADMITTED, Reason.NONE, row.kind, row.envelope_id)
 
     def _settle(
         self, pending: list[Candidate], now_ms: int, *, durable: bool
@@ -304,17 +290,6 @@ class DirectoryCore(StoreReading):
         """The key on the federation shelf."""
         return self._keys.get(key_id)
 
-    def stored_key(self, key_id: str) -> HybridPublicKey | None:
-        """As `federation_key`, read now."""
-        return self._keys.read(key_id)
-
-    def named(self, token: str) -> Iterator[Envelope]:
-        """Federation-shelf records that answer to this token, the first admitted first."""
-        after = 0
-        while page := self._store.named(token, limit=NAMED_PAGE, after=after):
-            yield from (parse_envelope(row.kind, row.envelope) for _, row in page)
-            after, _ = page[-1]
-
     def views(self, token: str, read: Callable[[Envelope], _View]) -> Iterator[tuple[Name, _View]]:
         """Each record that answers to this token, by name, and what `read` makes of it, kept."""
         return self._views.of(token, read)
@@ -347,12 +322,6 @@ class DirectoryCore(StoreReading):
             self._refusals.put(digest, verdict, now_ms)
 
     # -- reading -----------------------------------------------------------------------------
-
-    def unknown(self, kind: EnvelopeKind, ids: Iterable[bytes]) -> list[bytes]:
-        """Those of `ids` neither held on any shelf nor deferred here, in the order given."""
-        asked = list(ids)
-        known = self.standing(kind, asked)
-        return [envelope_id for envelope_id in asked if envelope_id not in known]
 
     def standing(self, kind: EnvelopeKind, ids: Iterable[bytes]) -> dict[bytes, Standing]:
         """How well each of `ids` is known; unknown ones are left out."""
@@ -390,10 +359,6 @@ class DirectoryCore(StoreReading):
         """Keys with a chain of signatures to a configured root."""
         with self._state:
             return self._rooting.keys.ids()
-
-    def closed(self) -> frozenset[EnvelopeKind]:
-        """Kinds of which nothing can be admitted under this configuration."""
-        return closed_kinds(self._trust)
 
     def favour(self, friends: Callable[[], frozenset[str]]) -> None:
         """Ask `friends`, besides the rooted, whose records may be brought without limit."""
