@@ -29,6 +29,7 @@ from ciris_mesh.directory.base import (
 )
 from ciris_mesh.directory.buckets import BucketDigests
 from ciris_mesh.directory.commit import GroupCommit
+from ciris_mesh.directory.floor import TimeFloor
 from ciris_mesh.directory.introducing import Introductions
 from ciris_mesh.directory.judgement import DEFERRED, FIRST_CONTACT, Candidate, Judgement, candidate
 from ciris_mesh.directory.keycache import KeyCache, public_key_in
@@ -53,8 +54,6 @@ from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rules.base import Trust
-from ciris_mesh.records.rules.keys import is_root
-from ciris_mesh.records.tokens import self_key_token
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +71,7 @@ OVERDUE_BATCH: Final = 64
 #: Times one call judges again what others wrote meanwhile: only a whole new database takes more.
 AGAIN_MAX: Final = 16
 
-#: Tokens remembered for judgements under way: more than one commit publishes, and a judgement
-#: rarely outlasts one.
+#: Tokens remembered for judgements under way: more than one commit publishes.
 PUBLISHED_MAX: Final = 4096
 
 _View = TypeVar("_View")
@@ -104,8 +102,7 @@ class DirectoryCore(StoreReading):
         self._commit = GroupCommit(store, self._committed, self._rolled_back)
         self._trust = trust
         self._friends: Callable[[], frozenset[str]] = frozenset
-        self._doubts_clock: Callable[[], bool] = lambda: False
-        self._floor_ms = 0
+        self._floor = TimeFloor()
         self._admission = Admission(self, trust)
         self._refusals = RefusalMemory(self._limits)
         self._outcomes: Counter[tuple[str, str, str]] = Counter()
@@ -118,11 +115,6 @@ class DirectoryCore(StoreReading):
         self._views = Views(store)
         self._evicted: deque[Evicted] = deque(maxlen=EVICTED_MAX)
         self._load()
-
-    @property
-    def trust(self) -> Trust:
-        """What this node's configuration says of others."""
-        return self._trust
 
     # -- the one way in ----------------------------------------------------------------------
 
@@ -223,13 +215,7 @@ class DirectoryCore(StoreReading):
             if before is None or not before.outcome.is_change:
                 verdicts[what.digest] = verdict
         for entry in placed.evicted:
-            verdict = Verdict(
-                Outcome.REFUSED,
-                Reason.POOL_FULL,
-                entry.kind,
-                entry.envelope_id,
-                copy_id=entry.copy_id,
-            )
+            verdict = _put_out(entry)
             self._outcomes["pool", verdict.outcome.value, verdict.reason.value] += 1
             if entry.source.path == "peer":
                 peer = entry.source.peer
@@ -370,20 +356,18 @@ class DirectoryCore(StoreReading):
         Then, and only then, two rooted keys that signed later times show that it is behind, and
         records are judged as of what those times leave no doubt of. Nothing is signed by that.
         """
-        self._doubts_clock = is_doubted
+        with self._state:
+            self._floor.doubt(is_doubted)
 
     def not_before_ms(self) -> int:
         """A time that has passed, as two rooted keys show; 0 when nothing shows one."""
         with self._state:
-            return self._floor_ms
+            return self._floor.ms
 
     def _plausible(self, now_ms: int) -> int:
-        if not self._doubts_clock():
-            return now_ms
         with self._state:
-            shown_ms = self._deferred.attested_ms(self._rooting.keys.ids())
-            self._floor_ms = max(self._floor_ms, shown_ms)
-            return max(now_ms, self._floor_ms)
+            rooted = self._rooting.keys
+            return self._floor.plausible(now_ms, lambda: self._deferred.attested_ms(rooted.ids()))
 
     def employ(self, verifiers: Verifiers) -> None:
         """Let them check the signatures of large batches. Their owner stops them."""
@@ -425,7 +409,7 @@ class DirectoryCore(StoreReading):
             else:
                 self._strangers.add(entry)
         self._digests = {kind: self._load_digests(kind) for kind in EnvelopeKind}
-        self._rooting = self._find_rooted()
+        self._rooting = Rooting.found(self._store, self._trust, self.named)
         self._stewards = self._rooting.stewards.ids()
         self._placing = Placing(
             self._store,
@@ -443,13 +427,6 @@ class DirectoryCore(StoreReading):
         # A crash between a commit and what it releases leaves entries that wait for what is here,
         # and the configuration may trust somebody it did not.
         self._deferred.postpone_waiting()
-
-    def _find_rooted(self) -> Rooting:
-        rooting = Rooting(self._store)
-        for key_id in sorted(self._trust.roots):
-            if any(is_root(record, self._trust) for record in self.named(self_key_token(key_id))):
-                rooting.add_root(key_id)
-        return rooting
 
     def _load_digests(self, kind: EnvelopeKind) -> BucketDigests:
         saved = self._store.saved_buckets(kind)
@@ -497,3 +474,9 @@ class DirectoryCore(StoreReading):
             logger.warning("store.digests_not_kept error=%s", error)
         finally:
             self._store.close()
+
+
+def _put_out(entry: PooledEntry) -> Verdict:
+    """What is said of an entry that had to make room."""
+    reason, copy_id = Reason.POOL_FULL, entry.copy_id
+    return Verdict(Outcome.REFUSED, reason, entry.kind, entry.envelope_id, copy_id=copy_id)

@@ -1,4 +1,4 @@
-"""Questions to a directory that its store alone can answer: no lock, no memory of what waits."""
+"""Questions to a directory that its store and its configuration can answer: no lock, no pools."""
 
 from __future__ import annotations
 
@@ -38,6 +38,15 @@ class StoreReading(ReplicationDirectory):
     _admission: Admission
     _trust: Trust
 
+    @property
+    def trust(self) -> Trust:
+        """What this node's configuration says of others."""
+        return self._trust
+
+    def closed(self) -> frozenset[EnvelopeKind]:
+        """Kinds of which nothing can be admitted under this configuration."""
+        return closed_kinds(self._trust)
+
     def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
         """Point read by envelope id, any shelf."""
         return self._store.get(kind, envelope_id)
@@ -45,6 +54,12 @@ class StoreReading(ReplicationDirectory):
     def holdings(self, kind: EnvelopeKind) -> list[EnvelopeRef]:
         """Refs of every federation-shelf row, newest `seq` first."""
         return self._store.refs(kind)
+
+    def unknown(self, kind: EnvelopeKind, ids: Iterable[bytes]) -> list[bytes]:
+        """Those of `ids` neither held on any shelf nor deferred here, in the order given."""
+        asked = list(ids)
+        known = self.standing(kind, asked)
+        return [envelope_id for envelope_id in asked if envelope_id not in known]
 
     def signers(self, kind: EnvelopeKind) -> dict[bytes, tuple[str, ...]]:
         """Envelope id -> verified signers, federation shelf."""
@@ -105,16 +120,6 @@ class StoreReading(ReplicationDirectory):
         while page := self._store.named(token, limit=NAMED_PAGE, after=after):
             yield from (parse_envelope(row.kind, row.envelope) for _, row in page)
             after, _ = page[-1]
-
-    def unknown(self, kind: EnvelopeKind, ids: Iterable[bytes]) -> list[bytes]:
-        """Those of `ids` neither held on any shelf nor deferred here, in the order given."""
-        asked = list(ids)
-        known = self.standing(kind, asked)
-        return [envelope_id for envelope_id in asked if envelope_id not in known]
-
-    def closed(self) -> frozenset[EnvelopeKind]:
-        """Kinds of which nothing can be admitted under this configuration."""
-        return closed_kinds(self._trust)
 
     def troubles(self) -> tuple[str, ...]:
         """What is wrong with the store itself, a line each: a stable name, a colon, what to do."""

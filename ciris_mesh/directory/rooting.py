@@ -14,11 +14,20 @@ answers are made. Source: records-and-protocol.md, sections 3.5 and 4.1a.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Final, Self
 
 from ciris_mesh.directory.store import Store
+from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.provenance import CHAIN_LINKS_MAX
-from ciris_mesh.records.tokens import STEWARDS, rooted_token, steward_token, vouched_token
+from ciris_mesh.records.rules.base import Trust
+from ciris_mesh.records.rules.keys import is_root
+from ciris_mesh.records.tokens import (
+    STEWARDS,
+    rooted_token,
+    self_key_token,
+    steward_token,
+    vouched_token,
+)
 
 #: Names read at a time: 30 kB.
 SUBJECTS_PAGE: Final = 512
@@ -86,6 +95,19 @@ class Rooting:
         self.stewards = RootedKeys(
             lambda signer: self._subjects(steward_token(signer)), CHAIN_LINKS_MAX - 1
         )
+
+    @classmethod
+    def found(cls, store: Store, trust: Trust, named: Callable[[str], Iterable[Envelope]]) -> Self:
+        """Both sets as the store has them: from the configured roots whose records are here.
+
+        Args:
+            named: the records that answer to a token.
+        """
+        made = cls(store)
+        for key_id in sorted(trust.roots):
+            if any(is_root(record, trust) for record in named(self_key_token(key_id))):
+                made.add_root(key_id)
+        return made
 
     def add_root(self, key_id: str) -> None:
         """The record of a configured root is here."""

@@ -36,6 +36,8 @@ def net() -> Iterator[Mesh]:
         ("registry", "edge"): "yes",
         ("trust", "registries"): f"{pin()}, {pin('registry-us', OTHER_SEED)}",
         ("rounds", "cadence_s"): "1",
+        # A busy machine is no timeout: none of these tests may see one.
+        ("rounds", "no_progress_timeout_s"): "20",
     }
     with mesh(settings) as made:
         yield made
