@@ -13,6 +13,7 @@ from ciris_mesh.cli.bundle import advise, progress_bar, record_pages, report_fie
 from ciris_mesh.cli.node import locked_home, node_home, open_directory
 from ciris_mesh.cli.passphrase import passphrase_option, read_passphrase
 from ciris_mesh.cli.verbs import Verb
+from ciris_mesh.errors import NodeNotRunning
 
 if TYPE_CHECKING:
     from ciris_mesh.runtime.backup import Opened
@@ -101,7 +102,10 @@ def restore(
             _tell(opened, as_json=as_json)
             return
         home = _make_home(app, opened, replace=replace)
-        report = None if keys_only else _import(app, opened, source, file.stat().st_size)
+        try:
+            report = None if keys_only else _import(app, opened, source, file.stat().st_size)
+        except NodeNotRunning:
+            raise Failure(f"this node runs in {home.path}; stop it first") from None
     _conclude(ctx, home, report, as_json=as_json)
 
 

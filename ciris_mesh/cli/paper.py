@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -13,6 +13,9 @@ from ciris_mesh.cli.app import App, Failure
 from ciris_mesh.cli.node import node_home
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.errors import BackupError
+
+if TYPE_CHECKING:
+    from ciris_mesh.runtime.paper import PaperKey
 
 #: A person may look at a line again and again; a script that is wrong once stays wrong.
 _TRIES: Final = 10
@@ -58,27 +61,55 @@ def recover(app: App, *, source: Path | None, replace: bool) -> None:
     peers and settings have to be given again.
     """
     from ciris_mesh.runtime.home import find_home
-    from ciris_mesh.runtime.paper import LINES, paper_key, read_line
     from ciris_mesh.runtime.setup import node_from_secrets
 
-    if source is None:
-        key_id = click.prompt("Key id, the line under the title", err=True).strip()
-        lines = [_asked(number) for number in range(1, LINES + 1)]
-    else:
-        texts = list(_written(source))
-        if len(texts) != LINES + 1:
-            raise Failure(f"{LINES + 1} lines are needed, the key id first; {len(texts)} are here")
-        key_id = texts[0].strip()
-        lines = [read_line(number, text) for number, text in enumerate(texts[1:], 1)]
-    key = paper_key(key_id.rpartition("-")[0], lines, key_id)
+    key = _asked_key() if source is None else _written_key(source)
     home = node_from_secrets(
         find_home(app.config_dir).path, key.seeds, key.identity, replace=replace
     )
-    click.echo(key_id)
+    click.echo(key.seeds.key().key_id)
     app.talk(
         f"\nRecovered into {home.path}. Peers that know this node know it as before; add yours\n"
         "again, and start it only when its other copy is gone. Next: ciris-mesh run"
     )
+
+
+def _asked_key() -> PaperKey:
+    """Ask until it fits: who typed nine lines does not type them again for a slip in the id."""
+    from ciris_mesh.runtime.paper import LINES, paper_key
+
+    key_id = _asked_key_id()
+    lines = [_asked(number) for number in range(1, LINES + 1)]
+    for _ in range(_TRIES):
+        try:
+            return paper_key(key_id.rpartition("-")[0], lines, key_id)
+        except BackupError as error:
+            click.echo(f"  {error}", err=True)
+            key_id = _asked_key_id()
+    raise Failure("the key id still is of other lines; nothing was changed")
+
+
+def _asked_key_id() -> str:
+    from ciris_mesh.runtime.keyids import is_name
+
+    for _ in range(_TRIES):
+        answer: str = click.prompt("Key id, the line under the title", err=True)
+        key_id = answer.strip().lower()
+        if is_name(key_id.rpartition("-")[0]):
+            return key_id
+        click.echo("  a key id is a name, a hyphen and 16 letters and digits", err=True)
+    raise Failure("that is still no key id; nothing was changed")
+
+
+def _written_key(source: Path) -> PaperKey:
+    from ciris_mesh.runtime.paper import LINES, paper_key, read_line
+
+    texts = list(_written(source))
+    if len(texts) != LINES + 1:
+        raise Failure(f"{LINES + 1} lines are needed, the key id first; {len(texts)} are here")
+    key_id = texts[0].strip()
+    lines = [read_line(number, text) for number, text in enumerate(texts[1:], 1)]
+    return paper_key(key_id.rpartition("-")[0], lines, key_id)
 
 
 def _asked(number: int) -> bytes:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ciris_mesh.cli.signing import Signer
 
+_STOP_FIRST = "stop the node first; it still signs with the old key"
 _TAKEN = ("admitted", "upgraded", "superseded", "duplicate")
 
 
@@ -66,14 +67,17 @@ def _finish(app: App, *, yes: bool, as_json: bool) -> None:
 
     home = node_home(app)
     if not (home.path / "federation.key.next").exists():
-        raise Failure("nothing to finish; begin with: ciris-mesh identity rotate")
+        raise Failure(
+            f"nothing to finish: {this_signer(app).key_id} is this node's key, and hands over to "
+            "none; begin with: ciris-mesh identity rotate"
+        )
     me = this_signer(app)
     new = next_seeds(home).key()
     try:
         with locked_home(app):
             pass  # a running node would go on signing with the old key
     except NodeNotRunning:
-        raise Failure("stop the node first; it still signs with the old key") from None
+        raise Failure(_STOP_FIRST) from None
     from ciris_mesh.cli.node import open_directory
 
     with locked_home(app) as held, open_directory(held) as directory:
@@ -83,7 +87,11 @@ def _finish(app: App, *, yes: bool, as_json: bool) -> None:
     confirm(f"Let {new.key_id} take over, and revoke {me.key_id} for good?", yes=yes)
     columns = {"revoked_key_id": me.key_id, "reason": f"handed over to {new.key_id}"}
     _sign(app, me, EnvelopeKind.REVOCATION, columns, yes=True)
-    swap_keys(home)
+    try:
+        with locked_home(app) as held:  # somebody may have started it while we asked
+            swap_keys(held)
+    except NodeNotRunning:
+        raise Failure(_STOP_FIRST) from None
     identity = node_identity(home)
     if as_json:
         print_json({"old": me.key_id, "new": identity.key_id, "finished": True})

@@ -10,6 +10,7 @@ daemon that nothing ends but the process. Written against lxmf 1.2.1.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -30,6 +31,9 @@ _UNKNOWN_S: Final = 120.0
 _UNKNOWN_MAX: Final = 16
 #: Larger messages are not taken at all; LXMF counts in kilobytes.
 _DELIVERY_LIMIT_KB: Final = 16
+#: Bits of work a receiver may ask for each message to it, by its announce: two minutes on a small
+#: board. Anybody can announce 254, and LXMF would work on that on every core for ever.
+_STAMP_COST_MAX: Final = 12
 
 _PAGE_APP: Final = "nomadnetwork"
 _PAGE_ASPECT: Final = "node"
@@ -111,7 +115,8 @@ class LxmfMailbox:
     ) -> None:
         """Hand a message to LXMF: one packet where it fits and a path is known, else a link.
 
-        When that fails and there is a propagation node, it is left there.
+        When that fails and there is a propagation node, it is left there. A receiver that asks for
+        more work than is sensible gets nothing, counted as `message_stamp_too_dear`.
         """
         self._dispatch(to, public_key, text, fields, done, LXMF.LXMessage.OPPORTUNISTIC)
 
@@ -123,6 +128,10 @@ class LxmfMailbox:
             self._router.exit_handler()
 
     # -- outgoing ----------------------------------------------------------------------------
+
+    def _is_affordable(self, to: bytes) -> bool:
+        cost = self._router.get_outbound_stamp_cost(to)
+        return cost is None or (isinstance(cost, int) and cost <= _STAMP_COST_MAX)
 
     def _dispatch(
         self,
@@ -140,6 +149,11 @@ class LxmfMailbox:
         )
         if destination.hash != to:
             raise ValueError("the address is not that of the key")
+        if not self._is_affordable(to):
+            self._drop("message_stamp_too_dear")
+            if done is not None:
+                done(False)  # noqa: FBT003 (the callback's only argument)
+            return
         message = LXMF.LXMessage(
             destination, self._own, text, fields=dict(fields or {}), desired_method=method
         )
@@ -172,12 +186,18 @@ class LxmfMailbox:
         if identity is None:
             self._drop("message_unknown_sender")
             return
-        content = bytes(message.content)[:TEXT_BYTES_MAX]
+        content, sent_s = message.content, message.timestamp
+        # LXMF hands over what the sender packed, of whatever type: bytes() of a number makes that
+        # many, and a time that is no number is later than none and earlier than none.
+        is_text = isinstance(content, bytes)
+        if not is_text or not isinstance(sent_s, int | float) or not math.isfinite(sent_s):
+            self._drop("message_malformed")
+            return
         kept = Message(
             sender=bytes(message.source_hash),
             public_key=bytes(identity.get_public_key()),
-            text=content.decode("utf-8", "replace"),
-            sent_s=float(message.timestamp or 0),
+            text=content[:TEXT_BYTES_MAX].decode("utf-8", "replace"),
+            sent_s=float(sent_s),
             fields=message.fields if isinstance(message.fields, dict) else {},
         )
         try:

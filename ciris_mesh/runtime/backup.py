@@ -17,7 +17,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -96,7 +96,7 @@ class Opened:
     """
 
     about: About
-    files: dict[str, bytes]
+    files: dict[str, bytes] = field(repr=False)
     bundle_at: int
 
 

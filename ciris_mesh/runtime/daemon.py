@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ciris_mesh.directory.verifying import HelperProcesses
+from ciris_mesh.errors import MeshError
 from ciris_mesh.protocol.sizing import Limits
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.access import access_from
@@ -121,7 +122,7 @@ def run(home: Home, options: RunOptions | None = None, services: Sequence[MakeSe
         people.start()
         for service in beside:
             stack.callback(service.stop)
-            service.start()
+            start_beside(service, node.runtime.drops.count)
         watchdog = Watchdog(pulse_of(node.runtime).is_well, watchdog_s())
         watchdog.start()
         stack.callback(watchdog.stop)
@@ -133,6 +134,15 @@ def run(home: Home, options: RunOptions | None = None, services: Sequence[MakeSe
         notify("STOPPING=1")
     shutdown_reticulum()
     return 0
+
+
+def start_beside(service: Service, count: Callable[[str], None]) -> None:
+    """Start a service, or say why not: a port somebody else took keeps no node from exchanging."""
+    try:
+        service.start()
+    except MeshError as error:
+        count("service_not_started")
+        logger.error("service.not_started error=%s", error)
 
 
 def _build(

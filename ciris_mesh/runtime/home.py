@@ -291,12 +291,20 @@ def _occupied(path: Path) -> str:
     return f"{path} exists and is not an empty directory; choose another one with --config"
 
 
-def _create_beside(path: Path, files: Mapping[str, bytes]) -> None:
+def _create_beside(path: Path, files: Mapping[str, bytes], aside: Path | None = None) -> None:
+    """Build a home and let it have its place; what is there gets the name `aside`."""
     staged = path.with_name(f".{path.name}.{os.urandom(6).hex()}.new")
     staged.mkdir(mode=0o700)
     try:
         _fill(staged, files)
-        os.rename(staged, path)
+        if aside is not None:  # as late as can be: a power cut between the two leaves no home here
+            os.rename(path, aside)
+        try:
+            os.rename(staged, path)
+        except BaseException:
+            if aside is not None:
+                os.rename(aside, path)
+            raise
     except BaseException:
         import shutil
 
@@ -336,13 +344,7 @@ def _folders(files: Iterable[str]) -> list[Path]:
 
 def _replace(path: Path, files: Mapping[str, bytes]) -> None:
     with HomeLock(Home(path)):
-        aside = _free_name(path)
-        os.rename(path, aside)
-        try:
-            _create_beside(path, files)
-        except BaseException:
-            os.rename(aside, path)
-            raise
+        _create_beside(path, files, _free_name(path))
 
 
 def _free_name(path: Path) -> Path:

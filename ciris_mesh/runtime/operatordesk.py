@@ -12,10 +12,10 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ciris_mesh.errors import MeshError
+from ciris_mesh.errors import ConfigError, MeshError
 from ciris_mesh.notify import alerts
 from ciris_mesh.notify.alerts import AlertState, Notice, Trouble, span
 from ciris_mesh.notify.mailbox import Mailbox, Message
@@ -155,7 +155,7 @@ class OperatorDesk:
             self._turn_away(message, known)
             return
         if known.public_key != message.public_key.hex() or now_s - known.seen_s > _HOUR_S:
-            known = self._book.knock(address, message.public_key.hex(), now_s=now_s)
+            known = self._note(known, message, now_s)
         if not self._may_answer(address):
             self._drop("operator_asks_too_often")
             return
@@ -166,7 +166,22 @@ class OperatorDesk:
         reply = self._reply(known, read_question(message.text), message.sent_s)
         self._mailbox.send(message.sender, message.public_key, reply)
 
+    def _note(self, known: Operator, message: Message, now_s: float) -> Operator:
+        """Remember that somebody wrote; on a full disk people ask, and must be answered."""
+        public_key = message.public_key.hex()
+        try:
+            return self._book.knock(known.address, public_key, now_s=now_s)
+        except ConfigError as error:
+            logger.warning("operator.not_noted error=%s", error)
+            return replace(known, public_key=public_key, seen_s=now_s)
+
     def _reply(self, known: Operator, question: Question, sent_s: float) -> str:
+        try:
+            return self._reply_to(known, question, sent_s)
+        except MeshError as error:
+            return fit([f"not done: {error}"])
+
+    def _reply_to(self, known: Operator, question: Question, sent_s: float) -> str:
         verb = question.verb
         if verb is None or verb.name == "help":
             return help_text(may_act=known.may_act)
@@ -180,10 +195,7 @@ class OperatorDesk:
         # First: should doing it end the process, the same message must not do it again.
         self._book.change(known.address, last_act_s=sent_s)
         logger.info("operator.acts verb=%s operator=%s", verb.name, known.address)
-        try:
-            return fit([self._around.act(verb.name, question.argument)])
-        except MeshError as error:
-            return fit([f"not done: {error}"])
+        return fit([self._around.act(verb.name, question.argument)])
 
     def _mute(self, known: Operator, argument: str) -> str:
         seconds = read_span(argument or "8h")
@@ -275,12 +287,16 @@ class OperatorDesk:
         text = fit(line for _, line in outbox.waiting)
         outbox.sending = len(outbox.waiting)
         results, address = self._results, known.address
-        self._mailbox.send(
-            bytes.fromhex(address),
-            bytes.fromhex(known.public_key),
-            text,
-            done=lambda arrived: results.put((address, arrived)),
-        )
+        try:
+            self._mailbox.send(
+                bytes.fromhex(address),
+                bytes.fromhex(known.public_key),
+                text,
+                done=lambda arrived: results.put((address, arrived)),
+            )
+        except Exception:
+            results.put((address, False))  # else nothing more would ever be sent there
+            raise
 
     def _settle(self, address: str, arrived: bool) -> None:  # noqa: FBT001 (as it was queued)
         outbox = self._outboxes.get(address)

@@ -10,6 +10,8 @@ from typing import Any, Final
 from ciris_mesh.errors import OperatorError
 from ciris_mesh.runtime.operatorbook import ADDRESS_BYTES, Operator, OperatorBook
 
+OPERATOR_OPS: Final = ("operators", "operator_accept", "operator_remove")
+
 #: Reticulum names a destination by the first ten bytes of a hash over its name.
 _NAME_HASH: Final = hashlib.sha256(b"lxmf.delivery").digest()[:10]
 
@@ -29,8 +31,8 @@ def address_of(text: str) -> str:
     digits = text.replace(" ", "").strip("<>").lower()
     digits = digits.removeprefix("lxma://").partition(":")[0]
     try:
-        if len(bytes.fromhex(digits)) == ADDRESS_BYTES:
-            return digits
+        if len(address := bytes.fromhex(digits)) == ADDRESS_BYTES:
+            return address.hex()  # without the line ends and tabs that were pasted along
     except ValueError:
         pass
     raise OperatorError(f"{text[:40]!r} is no address: 32 hex digits, as the app shows them")

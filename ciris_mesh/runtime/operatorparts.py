@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -21,7 +22,7 @@ from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.operations import Operations
 from ciris_mesh.runtime.operatorbook import OperatorBook
 from ciris_mesh.runtime.operatordesk import OperatorDesk, Surroundings
-from ciris_mesh.runtime.operatorops import operator_table
+from ciris_mesh.runtime.operatorops import OPERATOR_OPS, operator_table
 from ciris_mesh.runtime.status import NodeStatus
 from ciris_mesh.runtime.watching import overview, readings, troubles
 
@@ -139,7 +140,7 @@ class People:
     def __init__(self, home: Home, config: Config, operations: Operations) -> None:
         self._home = home
         self._config = config
-        self._book = OperatorBook(home.operators)
+        self._book = OperatorBook(home.operators) if config.operator.enabled else None
         node = operations.node
         self._watch = Watch(
             config.node.name or read_key_file(home.federation_key).name,
@@ -155,7 +156,13 @@ class People:
 
     def table(self) -> Mapping[str, Callable[[dict[str, Any]], object]]:
         """Operations for the control socket."""
-        return operator_table(self._book)
+        if self._book is not None:
+            return operator_table(self._book)
+        # Nobody is answered: what is wrong with the book is told to who asks for it.
+        return {op: partial(self._ask_book, op) for op in OPERATOR_OPS}
+
+    def _ask_book(self, op: str, given: dict[str, Any]) -> object:
+        return operator_table(OperatorBook(self._home.operators))[op](given)
 
     def open(self) -> None:
         """Register with Reticulum. LXMF is loaded only when it is asked for: 8 MB."""
@@ -183,7 +190,7 @@ class People:
 
     def start(self) -> None:
         """Answer, watch and announce."""
-        if self._mailbox is not None:
+        if self._mailbox is not None and self._book is not None:
             self._desk = OperatorDesk(
                 self._mailbox,
                 self._book,

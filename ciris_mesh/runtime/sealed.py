@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import struct
+import unicodedata
 from collections.abc import Mapping
 from typing import Final
 
@@ -59,7 +60,7 @@ def seal(contents: Mapping[str, bytes], passphrase: str) -> bytes:
     """Encrypt and authenticate.
 
     Raises:
-        BackupError: the passphrase is too short, or the contents are too large.
+        BackupError: the passphrase is too short or no text, or the contents are too large.
     """
     from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
@@ -138,4 +139,10 @@ def _read_head(head: bytes) -> tuple[int, int, int, bytes, bytes, int]:
 def _derive(passphrase: str, salt: bytes, log2_n: int, r: int, p: int) -> bytes:
     from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-    return Scrypt(salt=salt, length=32, n=1 << log2_n, r=r, p=p).derive(passphrase.encode())
+    # Keyboards differ in how they make an accented letter; composed, it is the same everywhere.
+    composed = unicodedata.normalize("NFC", passphrase)
+    try:
+        secret = composed.encode()
+    except UnicodeEncodeError:
+        raise BackupError("the passphrase is no text in UTF-8; is this terminal set so?") from None
+    return Scrypt(salt=salt, length=32, n=1 << log2_n, r=r, p=p).derive(secret)

@@ -323,11 +323,19 @@ NODE_GROUPS: Final = (
         "message_unknown_sender": "A message by somebody whose key did not arrive in two minutes. "
         "| they announce, then write again.",
         "message_inbox_full": "More than 64 messages at once; the newest were not read.",
+        "message_malformed": "A message held something else than text and a time, as no app sends "
+        "it.",
+        "message_stamp_too_dear": "Somebody asks for so much work before a message to them that it "
+        "would take this node minutes; nothing was sent. | they lower the stamp cost in their app "
+        "to 12 or less.",
         "message_undelivered": "An answer or alert did not arrive. Alerts are tried again.",
         "web_wrong_host": "A browser asked for the page under a name that is not this node's. | if "
         "the name is yours: `names` in [web].",
         "web_no_token": "Somebody asked for the page without its token.",
         "web_too_many_pages": "More than eight pages were open at once.",
+        "web_too_many_connections": "More than 32 browsers or programs were connected at once.",
+        "service_not_started": "The page in the browser could not be opened; the node works "
+        "without it. | its log says why; mostly another program has the port of `listen` in [web].",
         "page_denied": "Somebody who is not on the list asked for the status page. | to let them: "
         "`allowed` in [page].",
     }),

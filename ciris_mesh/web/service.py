@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ciris_mesh.errors import ConfigError
 from ciris_mesh.runtime.config import Config, WebSettings
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 #: Requests and open pages at once; a person has one or two.
 CONNECTIONS_MAX: Final = 32
+#: Who connects and says nothing gives the place back.
+_SILENT_S: Final = 10.0
 #: Of one request's line and headers.
 _HEAD_BYTES_MAX: Final = 16 * 1024
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -62,7 +65,9 @@ class WebService:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._app.asgi,
+                http=_protocol(count),
                 log_config=None,
+                log_level="error",  # of wrong requests anybody can make as many as they like
                 access_log=False,
                 lifespan="off",
                 ws="none",
@@ -134,6 +139,27 @@ class WebService:
             except Exception:
                 logger.exception("web.sample_failed")
             await asyncio.sleep(STEP_S)
+
+
+def _protocol(count: Callable[[str], None]) -> type[H11Protocol]:
+    """HTTP with a limit to what is open: a connection costs a descriptor, which radios need too.
+
+    The server's own limit answers requests above it and keeps connections without one.
+    """
+
+    class _Bounded(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > CONNECTIONS_MAX:
+                count("web_too_many_connections")
+                transport.abort()
+                return
+            # The server's timer between requests; the first byte ends it.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                _SILENT_S, self.timeout_keep_alive_handler
+            )
+
+    return _Bounded
 
 
 def web_service(config: Config, operations: Operations) -> WebService:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ciris_mesh.runtime import home as home_module
 from ciris_mesh.runtime import sealed
+from ciris_mesh.runtime.backup import open_backup
 from ciris_mesh.runtime.home import Home
 from ciris_mesh.runtime.setup import node_identity
 from support.cli import Shell, answering, shell
@@ -253,3 +255,52 @@ def test_a_paper_with_a_wrong_line_makes_nothing(alice: Shell, tmp_path: Path) -
     other = Shell(Home(tmp_path / "b"))
     assert "10 lines are needed" in other.error("identity", "recover", "--from", str(paper))
     assert not other.home.path.exists()
+
+
+def test_a_node_that_runs_is_not_restored_under_its_feet(
+    alice: Shell, saved: Path, words: Path
+) -> None:
+    with answering(alice.home, {"status": lambda _: {}}):
+        text = alice.error("restore", str(saved), "--passphrase-file", str(words))
+    assert "this node runs in" in text
+    assert "stop it first" in text
+
+
+def test_what_was_opened_shows_no_secret(alice: Shell, saved: Path, words: Path) -> None:
+    with saved.open("rb") as file:
+        opened = open_backup(file, words.read_text().splitlines()[0])
+    assert opened.files["identity"] == alice.home.identity_bytes()
+    assert "identity" not in repr(opened)
+
+
+def test_a_wrong_key_id_is_asked_for_again(alice: Shell, tmp_path: Path) -> None:
+    """Nobody types nine lines twice for a slip in the tenth."""
+    _, key_id, *lines = alice.ok("identity", "paper").splitlines()
+    typed = [line.split(" ", 1)[1] for line in lines]
+    slip = key_id[:-1] + ("a" if key_id[-1] != "a" else "b")
+    answers = ["what?", slip, *typed, key_id.upper()]
+    other = Shell(Home(tmp_path / "b"))
+    result = other.run("identity", "recover", input="\n".join(answers) + "\n")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == key_id
+    assert "a key id is a name" in result.stderr
+    assert "not the key of" in result.stderr
+    assert node_identity(other.home).key_id == key_id
+
+
+def test_what_is_to_be_replaced_stays_until_the_new_home_is_whole(
+    alice: Shell, saved: Path, words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob = shell(tmp_path / "bob", "bob")
+    there: list[bool] = []
+
+    def fill(path: Path, files: object) -> None:
+        there.append(bob.home.exists)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(home_module, "_fill", fill)
+    text = bob.error("restore", str(saved), "--replace", "--passphrase-file", str(words))
+    assert "No space left" in text
+    assert there == [True]
+    assert node_identity(bob.home).key_id.startswith("bob-")
+    assert [path.name for path in tmp_path.iterdir() if "bob" in path.name] == ["bob"]

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from ciris_mesh.cli import rotate as rotate_module
 from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.errors import ConfigError, OperatorError
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime import handover as handover_module
 from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.clock import SystemClock
 from ciris_mesh.runtime.config import load_config
 from ciris_mesh.runtime.former import add_former, read_former
 from ciris_mesh.runtime.handover import DIMENSION, find_handover
+from ciris_mesh.runtime.home import Home, HomeLock
 from ciris_mesh.runtime.keyfiles import read_key_file
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.operations import Operations
@@ -101,6 +104,41 @@ def test_a_running_node_is_not_swapped_under_its_feet(alice: Shell) -> None:
     with answering(alice.home, {"status": lambda _: {}}):
         text = alice.error("identity", "rotate", "--finish", "--yes")
     assert "stop the node first" in text
+
+
+def test_a_node_started_while_we_asked_is_not_swapped_either(
+    alice: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, _ = hand_over(alice)
+    with ExitStack() as node:
+
+        def confirmed(_text: str, *, yes: bool) -> None:
+            node.enter_context(HomeLock(alice.home))
+            monkeypatch.setattr(rotate_module, "confirm", lambda *_, **__: None)
+
+        monkeypatch.setattr(rotate_module, "confirm", confirmed)
+        monkeypatch.setattr(rotate_module, "submit", lambda *_: {"outcome": "admitted"})
+        text = alice.run("identity", "rotate", "--finish", "--yes").stderr
+    assert "stop the node first" in text
+    assert node_identity(alice.home).key_id == old
+
+
+def test_what_was_cut_before_the_swap_is_finished_by_running_it_again(
+    alice: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = hand_over(alice)
+
+    def cut(_home: Home) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(handover_module, "swap_keys", cut)
+        assert alice.run("identity", "rotate", "--finish", "--yes").exit_code == 130
+    assert node_identity(alice.home).key_id == old
+    assert alice.run("identity", "rotate", "--finish", "--yes").exit_code == 0
+    assert node_identity(alice.home).key_id == new
+    text = alice.error("identity", "rotate", "--finish", "--yes")
+    assert f"{new} is this node's key" in text, "who asks again must not begin another hand-over"
 
 
 def test_saying_no_changes_nothing(alice: Shell, bob: Shell) -> None:

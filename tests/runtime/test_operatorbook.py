@@ -130,3 +130,20 @@ def test_the_operations_never_tell_keys(path: Path) -> None:
 def test_an_address_follows_from_the_identity() -> None:
     """The value is what `RNS.Destination.hash` of rns 1.5.7 gives for this public key."""
     assert message_address(bytes(64)).hex() == "372a5ea07c8ca16b03103af96f267bc0"
+
+
+def test_an_address_is_the_same_however_it_was_pasted() -> None:
+    plain = "aa" * 16
+    spaced = " ".join(plain[at : at + 4] for at in range(0, 32, 4))
+    for text in (
+        plain,
+        plain.upper(),
+        spaced,
+        f"<{plain}>",
+        f"{plain}\n",
+        f"\t{plain[:16]}\n{plain[16:]}",
+    ):
+        assert address_of(text) == plain
+    for text in ("", "aa", plain + "a", plain + "aa", "zz" * 16):
+        with pytest.raises(OperatorError, match="no address"):
+            address_of(text)

@@ -296,3 +296,32 @@ def test_a_failure_is_logged_and_the_desk_goes_on(
     known.box.incoming.append(Message(ANA, KEY, "budget", 1.0))
     wait_until(lambda: "no radio here" in known.box.texts(), "an answer")
     known.desk.stop()
+
+
+def test_on_a_full_disk_people_are_answered_and_nothing_is_done(known: World) -> None:
+    """What is wrong is asked for just then; a command that cannot be noted could be repeated."""
+    known.book.accept(ANA.hex(), may_act=True)
+    known.book._path = known.book._path / "not" / "there"
+    known.now_s += 7200  # so long unheard that it would be noted
+    assert known.write("status").startswith("field-3:")
+    assert known.write("sync").startswith("not done: cannot write")
+    assert known.write("mute 2h").startswith("not done: cannot write")
+    assert known.acted == []
+
+
+def test_alerts_go_on_after_one_that_could_not_be_sent(
+    known: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("the address is not that of the key")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(known.box, "send", refuse)
+        known.wrong = [STALE]
+        known.desk.look()
+        with pytest.raises(ValueError, match="not that of the key"):
+            known.desk.deliver()
+    known.desk.deliver()
+    known.now_s += RETRY_S
+    known.desk.deliver()
+    assert known.box.texts() == ["ALERT bob stale"]

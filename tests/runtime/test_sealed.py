@@ -99,3 +99,13 @@ def test_more_than_a_node_has_is_not_sealed(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(module, "CONTENTS_BYTES_MAX", 100)
     with pytest.raises(BackupError, match="more than a backup's sealed part may hold"):
         seal({"peers": bytes(101)}, WORDS)
+
+
+def test_an_accented_letter_is_one_however_it_was_typed() -> None:
+    composed, apart = "gr\u00fcne W\u00e4lder im Mai", "gru\u0308ne Wa\u0308lder im Mai"
+    assert unseal(seal({"a": b"b"}, composed), apart) == {"a": b"b"}
+
+
+def test_a_passphrase_that_is_no_text() -> None:
+    with pytest.raises(BackupError, match="no text in UTF-8"):
+        seal({"a": b"b"}, "\udcfc" * 20)

@@ -11,7 +11,9 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from email.message import Message
 from http.client import HTTPResponse
@@ -23,7 +25,10 @@ import pytest
 
 from ciris_mesh.errors import ConfigError
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.daemon import start_beside
+from ciris_mesh.web import service as service_module
 from ciris_mesh.web.app import LIVE_MAX
+from ciris_mesh.web.service import CONNECTIONS_MAX
 from support.waiting import wait_until
 from support.website import Site
 
@@ -251,6 +256,42 @@ def test_a_port_in_use_says_what_to_do(site: Site) -> None:
         with pytest.raises(ConfigError, match="another port under"):
             service.start()
         service.stop()
+
+
+def test_a_page_that_cannot_start_does_not_end_the_node(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts: Counter[str] = Counter()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        service = site.make(replace(site.config.web, listen=taken.getsockname()))
+        start_beside(service, lambda name: counts.update([name]))
+        service.stop()
+    assert counts == {"service_not_started": 1}
+    assert "another port under" in caplog.text
+
+
+def test_connections_that_say_nothing_have_a_limit(site: Site) -> None:
+    service = site.serve()
+    with ExitStack() as open_lines:
+        lines = [
+            open_lines.enter_context(
+                socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE_S)
+            )
+            for _ in range(CONNECTIONS_MAX + 8)
+        ]
+        wait_until(lambda: site.counts["web_too_many_connections"] == 8, "eight refusals")
+        assert len(service._server.server_state.connections) == CONNECTIONS_MAX
+        del lines
+    wait_until(lambda: get(site.url + "/healthz")[0] in (200, 503), "a place")
+
+
+def test_who_connects_and_says_nothing_is_hung_up(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "_SILENT_S", 0.1)
+    service = site.serve()
+    with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE_S) as line:
+        assert line.recv(1) == b""
 
 
 def test_it_ends_while_pages_are_open_and_twice(site: Site) -> None:
