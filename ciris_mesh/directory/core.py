@@ -26,7 +26,6 @@ from ciris_mesh.directory.base import (
     Shelf,
     Source,
     Standing,
-    StoredRow,
 )
 from ciris_mesh.directory.buckets import BucketDigests
 from ciris_mesh.directory.commit import GroupCommit
@@ -46,7 +45,10 @@ from ciris_mesh.directory.pools import (
 )
 from ciris_mesh.directory.quotas import Quotas
 from ciris_mesh.directory.reading import StoreReading
+<<<<<<< HEAD
 from ciris_mesh.directory.rejudging import judge_again, lacked
+=======
+>>>>>>> main
 from ciris_mesh.directory.rooting import Rooting
 from ciris_mesh.directory.store import Name, PooledEntry, Store, shelves_of
 from ciris_mesh.directory.verifying import Verifiers
@@ -63,9 +65,6 @@ logger = logging.getLogger(__name__)
 #: Evictions kept until somebody asks: one batch evicts at most what one Deliver holds.
 EVICTED_MAX: Final = 8192
 
-#: Rows read at a time for one token: hardly any has more, and a key record is 12 kB.
-NAMED_PAGE: Final = 32
-
 #: Waiting records that one call looks at again because of what it brought: a quarter of a second.
 #: The rest is overdue.
 RELEASES_MAX: Final = 256
@@ -74,8 +73,7 @@ RELEASES_MAX: Final = 256
 #: so nobody notices. `retry_due`, which is nobody's round, takes more.
 OVERDUE_BATCH: Final = 64
 
-#: Times one call judges again what somebody else wrote meanwhile. Each time there is more to see;
-#: only a node that has a whole shared database to look through sees nothing for long.
+#: Times one call judges again what others wrote meanwhile: only a whole new database takes more.
 AGAIN_MAX: Final = 16
 
 #: Tokens remembered for judgements under way: more than one commit publishes.
@@ -166,13 +164,6 @@ class DirectoryCore(StoreReading):
         if not candidates:
             return None
         return self._settle(candidates, now_ms, durable=True).get(waiting[0].digest)
-
-    def would_admit(self, row: StoredRow, now_ms: int) -> Verdict:
-        """What would be said of this row, which is here, if it came to its shelf today."""
-        judgement = judge_again(self._admission, row, now_ms)
-        if judgement.row is None:
-            return judgement.verdict
-        return Verdict(Outcome.ADMITTED, Reason.NONE, row.kind, row.envelope_id)
 
     def _settle(
         self, pending: list[Candidate], now_ms: int, *, durable: bool
@@ -289,17 +280,6 @@ class DirectoryCore(StoreReading):
     def federation_key(self, key_id: str) -> HybridPublicKey | None:
         """The key on the federation shelf."""
         return self._keys.get(key_id)
-
-    def stored_key(self, key_id: str) -> HybridPublicKey | None:
-        """As `federation_key`, read now."""
-        return self._keys.read(key_id)
-
-    def named(self, token: str) -> Iterator[Envelope]:
-        """Federation-shelf records that answer to this token, the first admitted first."""
-        after = 0
-        while page := self._store.named(token, limit=NAMED_PAGE, after=after):
-            yield from (parse_envelope(row.kind, row.envelope) for _, row in page)
-            after, _ = page[-1]
 
     def views(self, token: str, read: Callable[[Envelope], _View]) -> Iterator[tuple[Name, _View]]:
         """Each record that answers to this token, by name, and what `read` makes of it, kept."""

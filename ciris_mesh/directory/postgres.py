@@ -119,6 +119,8 @@ class PostgresStore(SqlRows):
         self.reach.is_closing = True
         self._readers.close()
         if self._writer is not None:
+            with suppress(DirectoryError), translated(self.url):
+                self._writer.execute("SELECT pg_advisory_unlock_all()")  # the server may lag behind
             self._writer.close()
 
     # -- what other nodes wrote ----------------------------------------------------------------

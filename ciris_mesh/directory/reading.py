@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Final
 
+from ciris_mesh.directory.admission import Admission
 from ciris_mesh.directory.base import (
     HeldCopy,
     ReplicationDirectory,
@@ -11,19 +13,29 @@ from ciris_mesh.directory.base import (
     Shelf,
     StoredRow,
 )
+from ciris_mesh.directory.keycache import KeyCache
+from ciris_mesh.directory.rejudging import judge_again
 from ciris_mesh.directory.store import PooledEntry, Store
 from ciris_mesh.records.cosigning import COPY_HEAD_BYTES, copy_id
+from ciris_mesh.records.envelope import Envelope, parse_envelope
+from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.names import end_name
+from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.rules.operations import closed_kinds
 from ciris_mesh.wire.messages import EnvelopeRef
+
+#: Rows read at a time for one token: hardly any has more, and a key record is 12 kB.
+NAMED_PAGE: Final = 32
 
 
 class StoreReading(ReplicationDirectory):
     """The part of a directory that passes questions on. Thread-safe, as its store is."""
 
     _store: Store
+    _keys: KeyCache
+    _admission: Admission
     _trust: Trust
 
     @property
@@ -90,6 +102,24 @@ class StoreReading(ReplicationDirectory):
             raw = self._store.pool_envelope(entry.pool, entry.digest)
             if raw is not None:
                 yield entry, raw
+
+    def would_admit(self, row: StoredRow, now_ms: int) -> Verdict:
+        """What would be said of this row, which is here, if it came to its shelf today."""
+        judgement = judge_again(self._admission, row, now_ms)
+        if judgement.row is None:
+            return judgement.verdict
+        return Verdict(Outcome.ADMITTED, Reason.NONE, row.kind, row.envelope_id)
+
+    def stored_key(self, key_id: str) -> HybridPublicKey | None:
+        """As `federation_key`, read now."""
+        return self._keys.read(key_id)
+
+    def named(self, token: str) -> Iterator[Envelope]:
+        """Federation-shelf records that answer to this token, the first admitted first."""
+        after = 0
+        while page := self._store.named(token, limit=NAMED_PAGE, after=after):
+            yield from (parse_envelope(row.kind, row.envelope) for _, row in page)
+            after, _ = page[-1]
 
     def troubles(self) -> tuple[str, ...]:
         """What is wrong with the store itself, a line each: a stable name, a colon, what to do."""

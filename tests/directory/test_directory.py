@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from ciris_mesh.directory.base import OWN, Shelf, Source, Standing
 from ciris_mesh.directory.buckets import digest_of
-from ciris_mesh.directory.core import NAMED_PAGE, DirectoryCore
+from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.memory import MemoryDirectory
+from ciris_mesh.directory.reading import NAMED_PAGE
 from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.errors import LifecycleError
 from ciris_mesh.records.authoring import author
