@@ -45,10 +45,7 @@ from ciris_mesh.directory.pools import (
 )
 from ciris_mesh.directory.quotas import Quotas
 from ciris_mesh.directory.reading import StoreReading
-<<<<<<< HEAD
-from ciris_mesh.directory.rejudging import judge_again, lacked
-=======
->>>>>>> main
+from ciris_mesh.directory.rejudging import lacked
 from ciris_mesh.directory.rooting import Rooting
 from ciris_mesh.directory.store import Name, PooledEntry, Store, shelves_of
 from ciris_mesh.directory.verifying import Verifiers
