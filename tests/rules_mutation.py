@@ -95,7 +95,7 @@ MODULES = (
     _keeping(
         DIRECTORY / "admission.py",
         "_judge_copy",
-        "_judge_known",
+        "_judge_known_part",
         "_shelve_truth",
         "_beside",
     ),

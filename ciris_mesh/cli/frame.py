@@ -28,6 +28,7 @@ _CLASSES: Final[tuple[type[Any], ...]] = (
     mesh.NoAir,
     mesh.ScopeWanted,
     mesh.ScopeOffer,
+    mesh.Preview,
     *typing.get_args(mesh_reconcile.ReconcileMessage),
     mesh_records.Records,
     mesh_records.Taken,

@@ -158,7 +158,8 @@ def test_a_silent_peer_costs_nobody_else_anything(net: Mesh) -> None:
     for n in range(8, 16):
         signed.add(bob.sign(n))
         wait_until(lambda: signed <= alice.ids(KIND), f"record {n} is at alice's")
-    assert alice.completed(bob) - before >= 16
+    # A record may ride with the round of the one before it, which is still closing.
+    wait_until(lambda: alice.completed(bob) - before >= 8, "rounds with bob went on")
     assert alice.failed(bob) == failed
 
     carol.thaw()

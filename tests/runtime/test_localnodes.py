@@ -15,6 +15,7 @@ from configobj import ConfigObj
 from ciris_mesh.errors import OperatorError
 from ciris_mesh.runtime.localnodes import LocalNode, free_port, reticulum_config, stop_nodes
 from ciris_mesh.runtime.setup import new_node, node_identity
+from support.node_processes import own_tracebacks
 
 
 def local_node(path: Path) -> LocalNode:
@@ -77,3 +78,14 @@ def test_ending_what_never_started_does_nothing(tmp_path: Path) -> None:
     node = local_node(tmp_path)
     stop_nodes([node, node])
     assert node.as_peer().key_id == node.identity.key_id
+
+
+def test_a_traceback_of_reticulums_own_is_told_from_one_of_ours() -> None:
+    """What tests with real nodes hold against a node that ends."""
+    begin = "Traceback (most recent call last):\n"
+    theirs = f'{begin}  File "/x/threading.py", line 1\n  File "/y/RNS/Resource.py", line 2\nX\n'
+    ours = f'{begin}  File "/y/RNS/Link.py", line 1\n  File "/z/ciris_mesh/node.py", line 2\nX\n'
+    assert own_tracebacks(f"fine\n{theirs}node.stopping\n") == []
+    assert len(own_tracebacks(f"{theirs}{ours}")) == 1
+    assert len(own_tracebacks(f"{begin}KeyError\n")) == 1
+    assert own_tracebacks("all is well") == []

