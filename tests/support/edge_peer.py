@@ -222,11 +222,20 @@ class EdgePeer:
                 raise AssertionError(other)
         return None
 
+    def known(self, address: bytes) -> Any:
+        """Whose port this is, asked for where nobody has announced it since this one came."""
+        digest = RNS.Destination.hash(address, "ciris", "edge")
+        end_s = time.monotonic() + 60
+        while not RNS.Transport.has_path(digest) or RNS.Identity.recall(digest) is None:
+            assert time.monotonic() < end_s, "nobody answers for it"
+            RNS.Transport.request_path(digest)
+            time.sleep(0.5)
+        return RNS.Identity.recall(digest)
+
     def dial_only(self, *, address: str, identify: bool, size: int) -> None:
         """A link whose owner does not play by the rules."""
-        digest = RNS.Destination.hash(bytes.fromhex(address), "ciris", "edge")
         remote = RNS.Destination(
-            RNS.Identity.recall(digest),
+            self.known(bytes.fromhex(address)),
             RNS.Destination.OUT,
             RNS.Destination.SINGLE,
             "ciris",
@@ -237,7 +246,7 @@ class EdgePeer:
         link.set_link_closed_callback(
             lambda _link: self.stats.update(closed=self.stats["closed"] + 1)
         )
-        assert up.wait(20)
+        assert up.wait(60)
         if identify:
             link.identify(self.identity)
         if size:
@@ -245,7 +254,7 @@ class EdgePeer:
 
     def flood(self, address: bytes, count: int) -> None:
         """Link requests, one after the other, whatever becomes of them."""
-        identity = RNS.Identity.recall(RNS.Destination.hash(address, "ciris", "edge"))
+        identity = self.known(address)
         remote = RNS.Destination(
             identity, RNS.Destination.OUT, RNS.Destination.SINGLE, "ciris", "edge"
         )
