@@ -7,21 +7,22 @@ posts to us, or says over Reticulum. Redirects are not followed: a token goes wh
 
 from __future__ import annotations
 
-import http.client
 import logging
-import ssl
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ciris_mesh.errors import BackPressure, PayloadTooLarge, PeerUnreachable
 from ciris_mesh.transport.limits import FRAME_BYTES_MAX
 from ciris_mesh.transport.threads import join
+
+if TYPE_CHECKING:
+    import http.client
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +145,9 @@ class HttpPoster:
 
 def post(target: Target, frame: bytes, *, is_stopping: Callable[[], bool] = lambda: False) -> str:
     """Post one frame. Returns "" when it was taken, else the reason; see HttpPoster."""
+    import http.client  # a megabyte that a node without such a registry never needs
+    import ssl
+
     deadline_s = time.monotonic() + POST_S
     connection = _connection(target)
     try:
@@ -175,6 +179,9 @@ def post(target: Target, frame: bytes, *, is_stopping: Callable[[], bool] = lamb
 
 
 def _connection(target: Target) -> http.client.HTTPConnection:
+    import http.client
+    import ssl
+
     parts = urlsplit(target.url)
     host = parts.hostname or ""
     if parts.scheme == "http":

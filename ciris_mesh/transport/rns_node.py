@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ciris_mesh.errors import LifecycleError, LinkGone, PayloadTooLarge
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -49,7 +49,6 @@ from ciris_mesh.transport.rns_config import (
     find_reticulum_config,
 )
 from ciris_mesh.transport.rns_dial import Dialer, Dialled
-from ciris_mesh.transport.rns_edge import RnsEdge
 from ciris_mesh.transport.rns_host import Host, at_border
 from ciris_mesh.transport.rns_link import MeshLink
 from ciris_mesh.transport.rns_media import (
@@ -61,6 +60,9 @@ from ciris_mesh.transport.rns_media import (
 )
 from ciris_mesh.transport.rns_seam_control import serve_requests
 from ciris_mesh.transport.threads import Ticker
+
+if TYPE_CHECKING:
+    from ciris_mesh.transport.rns_edge import RnsEdge
 
 rns_log = logging.getLogger("ciris_mesh.rns")
 
@@ -155,7 +157,7 @@ class RnsTransport:
         self._link_ids = itertools.count(1)
         self._dialer = Dialer(self._host, self, self._address)
         self._announcer = Announcer(self._host, self._address, frozenset(announce_kinds))
-        self.edge = RnsEdge(self._host, self._identity) if edge else None
+        self.edge = self._make_edge() if edge else None
         self._ticker = Ticker(self._tick)
         self._host.on_wake(self._ticker.wake)
         self._configured: tuple[str, ...] = ()
@@ -164,6 +166,11 @@ class RnsTransport:
         self._answer: Answer | None = None
         self._started = False
         self._closed = False
+
+    def _make_edge(self) -> RnsEdge:
+        from ciris_mesh.transport.rns_edge import RnsEdge  # only gateways need it: 700 kB
+
+        return RnsEdge(self._host, self._identity)
 
     @property
     def address(self) -> Address:
