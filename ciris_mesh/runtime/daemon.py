@@ -32,6 +32,7 @@ from ciris_mesh.runtime.handshake import CAPABILITIES
 from ciris_mesh.runtime.home import Home, HomeLock
 from ciris_mesh.runtime.httpsettings import registry_settings
 from ciris_mesh.runtime.keyfiles import read_key_file
+from ciris_mesh.runtime.memory import GIVE_BACK_S, be_thrifty, give_back, settle
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.operations import READ_OPS, Operations
 from ciris_mesh.runtime.operatorparts import People
@@ -88,6 +89,7 @@ def run(home: Home, options: RunOptions | None = None, services: Sequence[MakeSe
     Raises:
         OperatorError: something a person must put right; nothing was left half done.
     """
+    be_thrifty()
     options = options or RunOptions()
     home.require().check()
     config = load_config(home.config)
@@ -126,10 +128,14 @@ def run(home: Home, options: RunOptions | None = None, services: Sequence[MakeSe
         watchdog = Watchdog(pulse_of(node.runtime).is_well, watchdog_s())
         watchdog.start()
         stack.callback(watchdog.stop)
+        settle()
         logger.info("node.ready key_id=%s", node.key_id)
         notify(f"READY=1\nSTATUS={node.key_id}")
         print(f"ready {node.key_id}", file=sys.stderr, flush=True)  # noqa: T201 (for whoever waits)
-        ending.wait()
+        wait_s, later_s = GIVE_BACK_S
+        while not ending.wait(wait_s):
+            give_back()
+            wait_s = later_s
         logger.info("node.stopping")
         notify("STOPPING=1")
     shutdown_reticulum()

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from ciris_mesh.directory.base import ReplicationDirectory, StoredRow
-from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.errors import OperatorError
 from ciris_mesh.records.authoring import author, author_key
 from ciris_mesh.records.binding import Binding
@@ -77,7 +76,7 @@ class Node:
         self.capabilities = capabilities
         self._wall_ms = wall_ms
         self._clock = clock
-        self.directory = directory if directory is not None else MemoryDirectory()
+        self.directory = directory if directory is not None else _in_memory()
         now_ms = wall_ms()
         self.key_envelope = (
             key_envelope
@@ -182,3 +181,9 @@ def _held_key_record(directory: ReplicationDirectory, key_id: str) -> bytes | No
         if row is not None:
             return row.envelope
     return None
+
+
+def _in_memory() -> ReplicationDirectory:
+    from ciris_mesh.directory.memory import MemoryDirectory  # a daemon has a store on disk
+
+    return MemoryDirectory()

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from ciris_mesh.directory.base import ReplicationDirectory
 from ciris_mesh.errors import OperatorError
-from ciris_mesh.notify.page import status_page
-from ciris_mesh.notify.texts import Overview
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.budget import BudgetStatus
 from ciris_mesh.runtime.clock import signing_allowed
@@ -21,14 +19,14 @@ from ciris_mesh.runtime.keyfiles import read_key_file
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.operations import Operations
 from ciris_mesh.runtime.operatorbook import OperatorBook
-from ciris_mesh.runtime.operatordesk import OperatorDesk, Surroundings
 from ciris_mesh.runtime.operatorops import OPERATOR_OPS, operator_table
 from ciris_mesh.runtime.status import NodeStatus
-from ciris_mesh.runtime.watching import overview, readings, troubles
 
 if TYPE_CHECKING:
     from ciris_mesh.notify.lxmf_mailbox import LxmfMailbox, PageHost
+    from ciris_mesh.notify.texts import Overview
     from ciris_mesh.records.resolve.table import Answer
+    from ciris_mesh.runtime.operatordesk import OperatorDesk, Surroundings
 
 
 #: Keys asked about when revocations come, 2 ms each: half a second.
@@ -55,10 +53,15 @@ class Watch:
 
     def view(self) -> Overview:
         """What answers are made of."""
+        from ciris_mesh.runtime.watching import overview
+
         return overview(self.name, self.status(), self.budget())
 
     def surroundings(self) -> Surroundings:
         """What the desk asks of this node."""
+        from ciris_mesh.runtime.operatordesk import Surroundings
+        from ciris_mesh.runtime.watching import readings, troubles
+
         clock = self.operations.clock
         return Surroundings(
             view=self.view,
@@ -170,6 +173,7 @@ class People:
         if not (config.operator.enabled or config.page.enabled):
             return
         from ciris_mesh.notify.lxmf_mailbox import LxmfMailbox, PageHost
+        from ciris_mesh.notify.page import status_page
 
         if config.operator.enabled:
             self._mailbox = LxmfMailbox(
@@ -191,6 +195,8 @@ class People:
     def start(self) -> None:
         """Answer, watch and announce."""
         if self._mailbox is not None and self._book is not None:
+            from ciris_mesh.runtime.operatordesk import OperatorDesk
+
             self._desk = OperatorDesk(
                 self._mailbox,
                 self._book,

@@ -1,0 +1,51 @@
+"""Keeps a daemon small: a board with 512 MB also runs Reticulum for others, and a browser.
+
+glibc gives each thread an arena of its own, and keeps what was freed in it. A node has a few dozen
+threads that hardly ever allocate at the same time, for Python lets one run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from typing import Any, Final
+
+#: Seconds from the start until memory is given back again, and from then on: first meetings are
+#: over by then, and bursts later on are rare.
+GIVE_BACK_S: Final = (20.0, 600.0)
+
+#: Parameters of `mallopt` in glibc's malloc.h.
+_M_ARENA_MAX: Final = -8
+_M_TRIM_THRESHOLD: Final = -1
+#: Free memory at the end of the heap is given back from here on; a batch is 512 KiB.
+_TRIM_BYTES: Final = 256 * 1024
+
+
+def be_thrifty() -> None:
+    """One arena for all threads. Before threads are started; nothing where there is no glibc."""
+    allocator = _glibc()
+    if allocator is not None:
+        allocator.mallopt(_M_ARENA_MAX, 1)
+        allocator.mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
+
+
+def settle() -> None:
+    """Give back what starting took, and let the collector pass over what is there for good."""
+    give_back()
+    gc.freeze()
+
+
+def give_back() -> None:
+    """Give back what a burst left behind. Some milliseconds, most of them to find it."""
+    gc.collect()
+    allocator = _glibc()
+    if allocator is not None:
+        allocator.malloc_trim(0)
+
+
+def _glibc() -> Any:
+    try:
+        found = ctypes.CDLL(None)
+        return found if hasattr(found, "mallopt") and hasattr(found, "malloc_trim") else None
+    except OSError:
+        return None
