@@ -94,10 +94,10 @@ def exchange(node: NodeProcess, edge: EdgeProcess) -> dict[str, Any]:
     ours = {K.KEY: next(iter(node.ids(K.KEY)))}
     for kind in (K.COMMUNITY, K.LOCATION_PROOF):
         ours[kind] = node.sign(0, kind)
-    wait_until(lambda: len(bridged(node)) == len(ids), lambda_text(lambda: bridged(node)))
-    wait_until(lambda: holds(edge, ours), "the registry stores our records under our ids")
+    wait_until(lambda: len(bridged(node)) == len(ids), "all are bridged", LONG_S)
+    wait_until(lambda: holds(edge, ours), "the registry stores our records under our ids", LONG_S)
     before = completed(node)
-    wait_until(lambda: completed(node) >= before + 3 * len(V1_KINDS), "three rounds more")
+    wait_until(lambda: completed(node) >= before + 3 * len(V1_KINDS), "three rounds more", LONG_S)
     state = edge.state()
     assert set(state["asked"].values()) == {1}, "no Diff names an id for the second time"
     assert registry(node)["rounds"].keys() == {"completed"}
@@ -107,10 +107,6 @@ def exchange(node: NodeProcess, edge: EdgeProcess) -> dict[str, Any]:
 def holds(edge: EdgeProcess, ids: dict[EnvelopeKind, str]) -> bool:
     held = edge.state()["held"]
     return all(envelope_id in held[kind.value] for kind, envelope_id in ids.items())
-
-
-def lambda_text(value: Callable[[], object]) -> str:
-    return f"all are bridged, now {value()}"
 
 
 def test_records_go_both_ways_on_the_links_there_are(node: NodeProcess, start: Start) -> None:
@@ -126,9 +122,13 @@ def test_records_go_both_ways_on_the_links_there_are(node: NodeProcess, start: S
     assert sum(row["count"] for row in shown["bridged"]) == 9
 
 
+@pytest.mark.soak
 def test_frames_that_come_as_channel_messages_are_proved_and_taken(
     node: NodeProcess, start: Start
 ) -> None:
+    """By hand: beside other work a Channel of rns 1.5.7 loses a proof now and then, and is given up
+    after 40 s. Then the link is dialled again and all goes on, but not without a round in error.
+    """
     edge = start(*CADENCE, "--channel")
     state = exchange(node, edge)
     assert state["channel"] > 10
@@ -148,7 +148,7 @@ def test_lies_in_announces_are_named_and_others_undisturbed(
 ) -> None:
     honest = start(*CADENCE, "--epoch", "5")
     publish_all(honest)
-    wait_until(lambda: len(bridged(node)) > 5, "the honest one exchanges")
+    wait_until(lambda: len(bridged(node)) > 5, "the honest one exchanges", LONG_S)
     thief = start(name="thief", seed=OTHER_SEED, key_id="nobody")
     wait_until(lambda: node.drops("edge_unpinned") >= 1, "an unknown one is named")
     stolen = honest.do("announced")
@@ -181,7 +181,7 @@ def test_links_that_do_not_play_by_the_rules_are_bounded(node: NodeProcess, star
     """How long a silent link may stay grows with its round trip, and so with the machine's load."""
     honest = start("--cadence", "5")
     publish_all(honest)
-    wait_until(lambda: len(bridged(node)) > 5, "the honest one exchanges")
+    wait_until(lambda: len(bridged(node)) > 5, "the honest one exchanges", LONG_S)
     other = start(name="us", seed=OTHER_SEED, key_id="registry-us")
     wait_until(lambda: registry(node, "registry-us")["address"], "it is found")
     gate = node.status()["address"]
