@@ -150,6 +150,8 @@ def test_a_silent_peer_costs_nobody_else_anything(net: Mesh) -> None:
     for n in range(8):
         signed.add(bob.sign(n))
         wait_until(lambda: signed <= alice.ids(KIND), f"record {n} is at alice's")
+        # A record signed while the round before is still closing would ride with it.
+        wait_until(lambda: alice.completed(bob) - before > n, f"the round of record {n} is over")
     wait_until(lambda: alice.peer(carol)["reason"], "alice notices that carol is silent")
     silent = alice.peer(carol)
     assert silent["state"] != "connected"
@@ -158,8 +160,9 @@ def test_a_silent_peer_costs_nobody_else_anything(net: Mesh) -> None:
     for n in range(8, 16):
         signed.add(bob.sign(n))
         wait_until(lambda: signed <= alice.ids(KIND), f"record {n} is at alice's")
-    # A record may ride with the round of the one before it, which is still closing.
-    wait_until(lambda: alice.completed(bob) - before >= 8, "rounds with bob went on")
+        # A record signed while the round before is still closing would ride with it.
+        wait_until(lambda: alice.completed(bob) - before > n, f"the round of record {n} is over")
+    assert alice.completed(bob) - before >= 16
     assert alice.failed(bob) == failed
 
     carol.thaw()
