@@ -38,6 +38,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("mixed_sim_seed", [only] if only is not None else range(count))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Real stacks run one test at a time: two at once starve each other's timers on two cores."""
+    for item in items:
+        if item.get_closest_marker("rns") is not None:
+            item.add_marker(pytest.mark.xdist_group("rns"))
+
+
 @pytest.fixture(autouse=True)
 def no_thread_outlives_its_owner() -> Iterator[None]:
     before = set(threading.enumerate())
