@@ -144,6 +144,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "place_not_entitled": "Passed over cell {about} of {at}: {by} may not say where it is. Record "
     "{record}.",
     "signer_revoked": "Passed over {record} of {at}: {by} was revoked by then.",
+    "revoked_too_often": "{by} revoked it over {count} times, which counts as revoked since ever.",
     "set_aside": "Set aside as unverified or local, deciding nothing: {records}.",
     "strangers_unread": "There is more than is read: what keys say that are neither configured "
     "nor rooted here is left out.",

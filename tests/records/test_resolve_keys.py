@@ -411,6 +411,7 @@ def test_a_direct_word_of_a_root_needs_no_list_of_vouchers(
 ) -> None:
     """A flood of vouchers does not hide who introduced a key, nor who may revoke it."""
     monkeypatch.setattr("ciris_mesh.records.resolve.view.ROWS_PER_NAME_MAX", 3)
+    monkeypatch.setattr("ciris_mesh.records.resolve.keys.RECORDS_MAX", 3)
     world.add(*(key_record("bob", by="mallory", ref=f"{n}") for n in range(4)))
     assert world.status("key", BOB) is Status.VALID
     assert chain(world, BOB)[0].status is Status.ROOTED

@@ -129,7 +129,8 @@ class _Facts:
 
     def public_key(self, key_id: str) -> HybridPublicKey | None:
         """See Facts."""
-        return next(map(public_key_of, self._view.reader.federation(key_token(key_id))), None)
+        record = self._view.reader.first(key_token(key_id))  # all of them say the same key
+        return public_key_of(record) if record is not None else None
 
     def named(self, token_: str) -> Iterator[Envelope]:
         """See Facts."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from ciris_mesh.errors import TooManyRows
 from ciris_mesh.records.checks import public_key_of
@@ -43,9 +44,17 @@ from ciris_mesh.records.resolve.base import (
     spelled,
 )
 from ciris_mesh.records.resolve.facts import known_speakers
-from ciris_mesh.records.resolve.revocations import Revoked, Say, region_of
+from ciris_mesh.records.resolve.revocations import (
+    REVOCATIONS_EACH_MAX,
+    Revoked,
+    Say,
+    region_of,
+)
 from ciris_mesh.records.resolve.view import View
 from ciris_mesh.records.rules.keys import is_root
+
+#: Records of a key that are all read. Each signer's own revocations are read as well.
+RECORDS_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +163,8 @@ def key_answer(view: View, key_id: str, more: str = "") -> Reply:
     records = _records(view, key_id)
     said = _own_word(records, key_id)
     steps = [_introduction(said, key_id)] if said else [Step(Rule.KEY_UNKNOWN, about=key_id)]
-    steps += view.remarks(_own_name(view, key_id))
+    steps += view.remarks(*_names(view, key_id))
+    steps += [Step(Rule.STRANGERS_UNREAD)] if _is_flooded(view, key_id) else []
     status, reasons = _status(view, key_id, said, records, revoked)
     steps += reasons
     steps += [_claim_step(it, why) for it, why in revoked.claims[:SHOWN_MAX]]
@@ -174,7 +184,9 @@ def revoked_answer(view: View, key_id: str, more: str = "") -> Reply:
         steps.append(Step(Rule.NOT_REVOKED, about=key_id))
     steps += [_claim_step(it, why) for it, why in revoked.claims[:SHOWN_MAX]]
     steps += [Step(Rule.CLAIMS_UNREAD, about=key_id)] if revoked.unread else []
-    is_known = view.is_known(_own_name(view, key_id)) or bool(revoked.valid or revoked.claims)
+    is_known = any(map(view.is_known, _names(view, key_id))) or bool(
+        revoked.valid or revoked.claims
+    )
     found = _key_found(_own_word(_records(view, key_id), key_id), revoked)
     return Reply(status if is_known else Status.UNKNOWN, found, tuple(steps))
 
@@ -189,10 +201,11 @@ def chain_answer(view: View, key_id: str, more: str = "") -> Reply:
         judged = verify_provenance_chain(chain, view.trust.roots)
     else:
         judged = root_of(key_id, links.likeliest, view.trust.roots)
-    revoked = view.revocations.of(key_id)  # another question, but nobody should overlook it
+    # another question, but nobody should overlook it
+    revoked = view.revocations.of(key_id, claims=False)
     steps = _revocation_steps(view, revoked) if _is_revoked(view, revoked) else []
-    steps += [*view.remarks(_own_name(view, key_id)), *_chain_steps(links, judged)]
-    is_known = bool(view.reader.federation(_own_name(view, key_id)))
+    steps += [*view.remarks(*_names(view, key_id)), *_chain_steps(links, judged)]
+    is_known = bool(view.reader.signers(name("key", key_id), 1))
     status = Status.ROOTED if judged.root else Status.NOT_ROOTED
     status = status if is_known else Status.UNKNOWN
     found = ChainFound(judged.root or "", judged.path, judged.reason.value, judged.at)
@@ -260,11 +273,13 @@ def _is_revoked(view: View, revoked: Revoked) -> bool:
 
 
 def _revocation_steps(view: View, revoked: Revoked) -> list[Step]:
-    steps = []
+    steps = [
+        Step(Rule.REVOKED_TOO_OFTEN, by=by, count=REVOCATIONS_EACH_MAX) for by in revoked.too_often
+    ]
     for it, why in revoked.valid[:SHOWN_MAX]:
         is_due = (column_ns(it, "effective_at") or 0) <= view.at_ns
         steps.append(_revocation_step(Rule.REVOKED_BY if is_due else Rule.REVOKED_LATER, it, why))
-    if revoked.from_ns is not None:
+    if revoked.valid:
         steps.append(_weight_step(Rule.WEIGHT, revoked.answer))
     return steps
 
@@ -292,16 +307,27 @@ def _weight_step(rule: Rule, answer: RevocationAnswer) -> Step:
 # -- what a key says of itself ---------------------------------------------------------------------
 
 
-def _own_name(view: View, key_id: str) -> str:
-    """The name of all its records; where vouchers flooded it, of those by itself."""
-    named = name("key", key_id)
-    return named if view.reader.some(named) is not None else name("vouch", key_id, key_id)
+def _names(view: View, key_id: str) -> list[str]:
+    """The name of all its records; where many vouched, of those by itself and by rooted keys.
+
+    All that a stranger can put here are records of his own, and revocations of himself.
+    """
+    if not _is_flooded(view, key_id):
+        return [name("key", key_id)]
+    rooted = view.revocations.vouching.vouchers(key_id)
+    return [name("vouch", key_id, by) for by in dict.fromkeys((key_id, *rooted))]
+
+
+def _is_flooded(view: View, key_id: str) -> bool:
+    return len(view.reader.signers(name("key", key_id), RECORDS_MAX + 1)) > RECORDS_MAX
 
 
 def _records(view: View, key_id: str) -> list[Envelope]:
     """Its records that count and were signed by the time asked about; without one, the first."""
-    named = _own_name(view, key_id)
-    found = view.counting(named) or view.reader.federation(named)  # if revoked before it signed
+    names = _names(view, key_id)
+    found = [it for named in names for it in view.counting(named)]
+    if not found:  # revoked before it signed
+        found = [it for named in names for it in view.reader.federation(named)]
     signed = [it for it in found if signed_at_ns(it) <= view.at_ns]
     return signed or sorted(found, key=lambda it: (signed_at_ns(it), it.envelope_id))[:1]
 
@@ -379,9 +405,10 @@ def _revoked_by(view: View, names: Sequence[str], *, unread: bool) -> Reply:
     claimed: list[str] = []
     told = {column(it, "revoked_key_id") for one in names for it in view.reader.federation(one)}
     for key_id in sorted(told):
-        revoked = view.revocations.of(key_id)
+        revoked = view.revocations.of(key_id, claims=False)
         if _is_revoked(view, revoked):
-            by = tuple(sorted({column(it, "revoking_key_id") for it, _ in revoked.valid}))
+            said = {column(it, "revoking_key_id") for it, _ in revoked.valid}
+            by = tuple(sorted(said.union(revoked.too_often)))
             from_, answer = _spelled(revoked.from_ns), revoked.answer
             keys.append(RevokedKey(key_id, from_, by, answer.weight, answer.regions))
         elif revoked.from_ns is None:
@@ -420,8 +447,9 @@ class _Links:
             if any(is_root(it, trust) for it in self._in_force(name("vouch", root, root)))
         ]
 
-    def vouchers(self, key_id: str) -> set[str]:
-        return {it.signers[0] for it in self._in_force(name("key", key_id))}
+    def vouchers(self, key_id: str) -> list[str]:
+        rooted = self._view.revocations.vouching.vouchers(key_id)
+        return [one for one in rooted if self.is_vouched_by(key_id, one)]
 
     def is_vouched_by(self, key_id: str, root: str) -> bool:
         return bool(self._in_force(name("vouch", key_id, root)))
@@ -436,7 +464,7 @@ class _Links:
 
     def likeliest(self, key_id: str) -> ChainLink | None:
         """For saying why there is no chain: somebody's word for the key before its own."""
-        records = self._in_force(name("key", key_id))
+        records = [it for named in _names(self._view, key_id) for it in self._in_force(named)]
         found = min(
             records,
             key=lambda it: (it.signers == (key_id,), it.signers[0], it.envelope_id),
@@ -445,7 +473,8 @@ class _Links:
         return link_of(found) if found is not None else None
 
     def is_revoked(self, key_id: str) -> bool:
-        return _is_revoked(self._view, self._view.revocations.of(key_id))
+        from_ns = self._view.revocations.from_ns(key_id)
+        return from_ns is not None and from_ns <= self._view.at_ns
 
     def _in_force(self, name_: str) -> list[Envelope]:
         at_ns = self._view.at_ns
