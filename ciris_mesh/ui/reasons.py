@@ -111,6 +111,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "occurrence_not_in_force": "{about} is not in force at that time.",
     "occurrence_unvouched": "Passed over {about}: {by} was no occurrence when it vouched at {at}. "
     "Record {record}.",
+    "occurrence_removal_unvouched": "Passed over a removal of {about}: {by} was no occurrence when "
+    "it signed at {at}. Record {record}.",
     "occurrence_removed": "{about} was removed from {at} on by {by}, for good. Record {record}.",
     "occurrence_removed_later": "{about} will be removed from {at} on by {by}. Record {record}.",
     "root_steward": "{about} is a root steward of this node's configuration.",

@@ -198,6 +198,7 @@ class Rule(StrEnum):
     OCCURRENCE = "occurrence"
     OCCURRENCE_NOT_IN_FORCE = "occurrence_not_in_force"
     OCCURRENCE_UNVOUCHED = "occurrence_unvouched"
+    OCCURRENCE_REMOVAL_UNVOUCHED = "occurrence_removal_unvouched"
     OCCURRENCE_REMOVED = "occurrence_removed"
     OCCURRENCE_REMOVED_LATER = "occurrence_removed_later"
 
