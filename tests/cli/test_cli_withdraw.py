@@ -255,6 +255,46 @@ def test_with_no_node_running(tmp_path: Path) -> None:
     assert envelope["attestation"]["attestation_type"] == "withdraws"
 
 
+@pytest.mark.parametrize(
+    ("kind", "columns"),
+    [
+        (K.ATTESTATION, attestation(BOB)),
+        (K.ORGANIZATION, ORG),
+        (K.ORG_MEMBERSHIP, MEMBER),
+        (K.LOCATION_PROOF, {"cell_id": "872830828ffffff", "cell_resolution": 7}),
+    ],
+)
+def test_what_was_withdrawn_is_not_withdrawn_again(
+    node: TakingNode, kind: EnvelopeKind, columns: dict[str, Any]
+) -> None:
+    if kind is K.LOCATION_PROOF:
+        columns = {"subject_key_id": key_of(node.sh).key_id, **columns}
+    before, other = held(node, kind, columns), held(node, kind, {**columns, **_another(columns)})
+    node.sh.ok("withdraw", before.envelope_id, "--yes")
+    ending, count = node.last, len(node.held)
+    line = node.sh.error("withdraw", before.envelope_id, "--yes")
+    assert "taken back already, which is for good; nothing was signed" in line
+    assert f"records {ending.envelope_id[:12]}" in line
+    assert len(node.held) == count
+    node.sh.ok("withdraw", other.envelope_id, "--yes")
+    assert len(node.held) == count + 1, "another is another"
+
+
+def _another(columns: dict[str, Any]) -> dict[str, Any]:
+    """What makes it another record of its kind, about something else."""
+    other = {"org_id": "org-2"} if "org_id" in columns else {}
+    return other or {"asserted_at": "2026-01-01T00:00:00.000Z"}
+
+
+def test_who_withdraws_twice_while_no_node_runs_is_told(tmp_path: Path) -> None:
+    sh, other = shells(tmp_path, "alice", "bob")
+    introduce(sh, other)
+    arguments = ("attest", key_of(other).key_id, "--unknown", "--dimension", "d:v1", "--score", "1")
+    before = sh.ok(*arguments, "--yes").strip()
+    sh.ok("withdraw", before, "--yes")
+    assert "taken back already" in sh.error("withdraw", before, "--yes")
+
+
 # -- org update ----------------------------------------------------------------------------------
 
 

@@ -19,7 +19,8 @@ from ciris_mesh.records.resolve.base import (
     Rule,
     Status,
 )
-from ciris_mesh.records.resolve.keys import ChainFound, KeyFound
+from ciris_mesh.records.resolve.chains import ChainFound
+from ciris_mesh.records.resolve.keys import KeyFound
 from ciris_mesh.records.resolve.revocations import REVOCATIONS_EACH_MAX
 from support.answers import World, family, revocation, rules, score, step
 from support.rulebook import key_id, key_record, really_signed

@@ -11,7 +11,8 @@ from ciris_mesh.records.envelope import Envelope, parse_envelope
 from ciris_mesh.records.resolve import ancestry
 from ciris_mesh.records.resolve.ancestry import Ancestry, shortest_chains
 from ciris_mesh.records.resolve.base import Row, Rule, Status
-from ciris_mesh.records.resolve.keys import ChainFound, KeyFound, RevokedFound
+from ciris_mesh.records.resolve.chains import ChainFound
+from ciris_mesh.records.resolve.keys import KeyFound, RevokedFound
 from ciris_mesh.records.resolve.table import Answer
 from support.answers import World, at, hex_id, revocation, rules, step
 from support.federation import TRUST
