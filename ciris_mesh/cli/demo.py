@@ -18,6 +18,13 @@ TIMEOUT_S: Final = 60.0
 TIMEOUT_PER_NODE_S: Final = 10.0
 TIMEOUT_PER_RECORD_S: Final = 0.05
 
+NEXT: Final = """
+What next?
+  ciris-mesh demo --nodes 6 --records 100   the same, larger
+  ciris-mesh sim                            a federation of a thousand nodes
+  ciris-mesh ether                          LoRa radios for Reticulum, without hardware
+  ciris-mesh setup laptop                   a node of your own (or field, gateway, registry)"""
+
 
 @click.command(cls=Verb)
 @click.option(
@@ -80,5 +87,6 @@ def demo(
         click.echo(json.dumps(asdict(result)))
     else:
         make_console().print(result_text(result))
+        app.talk(NEXT)
     if not result.converged:
         ctx.exit(1)
