@@ -60,9 +60,7 @@ def version(facts: Facts) -> Iterator[Said]:
     if not numbers:
         yield fail("Reticulum is not installed", _upgrade(facts))
     elif numbers < RNS_SAFE:
-        yield fail(
-            f"Reticulum {text} can be made to use all memory by a packet", _upgrade(facts)
-        )
+        yield fail(f"Reticulum {text} can be made to use all memory by a packet", _upgrade(facts))
     elif not RNS_TESTED[0] <= numbers < RNS_TESTED[1]:
         yield warn(f"Reticulum {text} was not tested with this version", _upgrade(facts))
     else:
