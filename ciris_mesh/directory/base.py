@@ -283,6 +283,10 @@ class ReplicationDirectory(Protocol):
         """
         ...
 
+    def all_named_rows(self, name: str) -> Iterator[StoredRow]:
+        """All of them, in admission order; read in pages, so take as many as you need."""
+        ...
+
     def heads(self, kind: EnvelopeKind) -> list[RowHead]:
         """Every federation-shelf row of a kind, in no order."""
         ...

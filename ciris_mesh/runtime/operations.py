@@ -121,8 +121,8 @@ class Operations:
 
     def _peers(self, _: Arguments) -> object:
         runtime = self.node.runtime
-        blackholed = runtime.transport.stats().blackholed
-        return [peer_status(self.node, peer, blackholed) for peer in runtime.peers.all()]
+        stats = runtime.transport.stats()
+        return [peer_status(self.node, peer, stats) for peer in runtime.peers.all()]
 
     def _sync(self, arguments: Arguments) -> object:
         name = arguments.get("peer")
