@@ -13,7 +13,7 @@ Whether it is rooted is another question (`chains`). Source: records-and-protoco
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ciris_mesh.errors import TooManyRows
@@ -135,12 +135,18 @@ _Finding = tuple[Status, list[Step]]
 
 def key_answer(view: View, key_id: str, more: str = "") -> Reply:
     """Is this key valid at that time, and why?"""
+    reply = answer_from(view, key_id, _records(view, key_id))
+    first, *others = reply.steps
+    remarks = view.remarks(*record_names(view, key_id))
+    remarks += [Step(Rule.STRANGERS_UNREAD)] if _is_flooded(view, key_id) else []
+    return replace(reply, steps=(first, *remarks, *others))
+
+
+def answer_from(view: View, key_id: str, records: list[Envelope]) -> Reply:
+    """The same, if these are the key's records."""
     revoked = view.revocations.of(key_id)
-    records = _records(view, key_id)
     said = _own_word(records, key_id)
     steps = [_introduction(said, key_id)] if said else [Step(Rule.KEY_UNKNOWN, about=key_id)]
-    steps += view.remarks(*record_names(view, key_id))
-    steps += [Step(Rule.STRANGERS_UNREAD)] if _is_flooded(view, key_id) else []
     status, reasons = _status(view, key_id, said, records, revoked)
     steps += reasons
     steps += [_claim_step(it, why) for it, why in revoked.claims[:SHOWN_MAX]]

@@ -11,7 +11,7 @@ their times; at one time removals come first. Source: records-and-protocol.md, s
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from ciris_mesh.records.envelope import Envelope
@@ -143,6 +143,14 @@ def occurrences_answer(view: View, identity: str, more: str = "") -> Reply:
     """The active occurrences of an identity at that time."""
     named = name("occurrences", identity)
     found = occurrences_of(view, identity)
+    reply = answer_from(view, found)
+    steps = (*reply.steps, *view.remarks(named), *map(_unvouched, found.unvouched[:SHOWN_MAX]))
+    is_known = view.is_known(named) or view.is_known(name("key", identity))
+    return replace(reply, status=reply.status if is_known else Status.UNKNOWN, steps=steps)
+
+
+def answer_from(view: View, found: Occurrences) -> Reply:
+    """Which of these are active at that time."""
     active: list[Occurrence] = []
     steps: list[Step] = []
     for key_id in sorted(found.standing):
@@ -153,21 +161,22 @@ def occurrences_answer(view: View, identity: str, more: str = "") -> Reply:
             steps.append(Step(Rule.OCCURRENCE, key_id, by, at, record_id(record)))
         elif key_id not in found.removals:
             steps.append(Step(Rule.OCCURRENCE_NOT_IN_FORCE, key_id))
-    steps += view.remarks(named)
     removed = [_gone(it, key_id) for key_id, it in sorted(found.removals.items())]
     for it in removed:
         is_due = found.removals[it.key_id].effective_ns <= view.at_ns
         rule = Rule.OCCURRENCE_REMOVED if is_due else Rule.OCCURRENCE_REMOVED_LATER
         steps.append(Step(rule, it.key_id, " ".join(it.by), it.since, it.record))
-    steps += map(_unvouched, found.unvouched[:SHOWN_MAX])
-    is_known = view.is_known(named) or view.is_known(name("key", identity))
     status = Status.ANSWERED if active else Status.EMPTY
-    status = status if is_known else Status.UNKNOWN
     return Reply(status, OccurrencesFound(tuple(active), tuple(removed)), tuple(steps))
 
 
 def _is_removal(record: Envelope) -> bool:
     return record.kind is not EnvelopeKind.IDENTITY_OCCURRENCE
+
+
+def note_removal(found: Occurrences, removal: Envelope) -> None:
+    """This removal counts; of several the one in effect first."""
+    _note_removal(found, removal, column_ns(removal, "effective_at") or 0)
 
 
 def _note_removal(found: Occurrences, removal: Envelope, effective_ns: int) -> None:

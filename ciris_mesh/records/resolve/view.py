@@ -59,7 +59,7 @@ class Reader:
             TooManyRows: too many were read by other names.
         """
         if name not in self._read:
-            others = min(OTHERS_PER_NAME_MAX, OTHERS_PER_ANSWER_MAX - self._others)
+            others = max(0, min(OTHERS_PER_NAME_MAX, OTHERS_PER_ANSWER_MAX - self._others))
             found = self._rows.named(name, limit=ROWS_PER_NAME_MAX + 1, others=others)
             count = sum(row.shelf == FEDERATION for row in found)
             self._count += count
@@ -68,6 +68,18 @@ class Reader:
                 raise TooManyRows("records for one answer", ROWS_PER_ANSWER_MAX)
             self._read[name] = in_order(found) if count <= ROWS_PER_NAME_MAX else None
         return self._read[name]
+
+    def aside(self, name: str) -> list[Row]:
+        """All rows of a name that are on other shelves, in one order.
+
+        Raises:
+            TooManyRows: there are more than an answer may be made of.
+        """
+        found = self._rows.named(name, limit=0, others=ROWS_PER_NAME_MAX + 1)
+        self._others += len(found)
+        if len(found) > ROWS_PER_NAME_MAX or self._others > ROWS_PER_ANSWER_MAX:
+            raise TooManyRows(f"unverified records named {name}", ROWS_PER_NAME_MAX)
+        return in_order(found)
 
     def signers(self, name: str, limit: int) -> list[tuple[str, ...]]:
         """Who signed those of the federation shelf; `limit` of them say that there may be more.
