@@ -88,9 +88,11 @@ NODE_GROUPS: Final = (
         "no_airtime_limit": "No limit in a band whose law has one.",
         "airtime_limit_over_band": "A limit above the law's.",
         "airtime_limit_without_room": "A limit that can be overshot a little.",
+        "queue_over_band": "A full queue of this radio alone is longer than the law allows.",
         "unknown_type": "No type of interface Reticulum has.",
         "port_not_by_id": "A port whose name changes with what is plugged in.",
         "port_not_there": "A port that is not there now.",
+        "port_used_twice": "Two interfaces name the same port.",
     }),
     Group("links that end or never begin", "nothing: it is dialled again at the next cadence.", {
         "no_path": "Reticulum knows no way to the peer: none of its announces came through. | is "
