@@ -23,6 +23,12 @@ TIMEOUT_S: Final = 60.0
 TIMEOUT_PER_NODE_S: Final = 10.0
 TIMEOUT_PER_RECORD_S: Final = 0.05
 
+NEXT: Final = """
+What next?
+  ciris-mesh demo --radio    the same over LoRa radios, emulated
+  ciris-mesh sim             a federation of a thousand nodes
+  ciris-mesh setup laptop    a node of your own (or field, gateway, registry)"""
+
 #: One of each kind, and by radio a few: each takes eleven seconds of air for each other node.
 RECORDS: Final = 13
 RADIO_RECORDS: Final = 3
@@ -118,6 +124,7 @@ def demo(
         click.echo(json.dumps(_members(result)))
     else:
         make_console().print(result_view(result))
+        app.talk(NEXT)
     if not result.converged:
         ctx.exit(1)
 

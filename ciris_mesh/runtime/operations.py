@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ciris_mesh.directory.base import StoredRow
+from ciris_mesh.directory.vouches import vouchers_of
 from ciris_mesh.errors import OperatorError
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.rules.base import Trust
@@ -154,7 +155,10 @@ class Operations:
         now_ms = self.clock.wall_ms()
         lacking = self.node.directory.lacks(row.kind, row.envelope_id, now_ms=now_ms)
         if lacking is not None:
+            brought_by = self.node.directory.brought_by(row.kind, row.envelope_id)
+            vouched_by = vouchers_of(self.node.directory, row.kind, row.envelope_id)
             whole |= {"lacks": lacking.reason.value, "detail": lacking.detail}
+            whole |= {"brought_by": brought_by, "vouched_by": vouched_by}
         return whole
 
     def _resolve(self, arguments: Arguments) -> object:

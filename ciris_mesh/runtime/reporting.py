@@ -166,10 +166,10 @@ def peer_status(node: Node, peer: Peer, stats: TransportStats | None = None) -> 
         alias=peer.config.alias,
         address=peer.config.address.hex(),
         state=peer.state,
-        medium=peer.link.medium if peer.link is not None else "unknown",
+        medium=_medium(peer),
         reason=peer.reason,
         last_heard_s=None if heard_s is None else round(runtime.clock() - heard_s, 1),
-        fresh=peer.link is not None and bool(kinds) and all(kind.fresh for kind in kinds),
+        fresh=_is_reached(peer) and bool(kinds) and all(kind.fresh for kind in kinds),
         missing=sum(missing) if missing else None,
         rounds=runtime.events.outcomes(key_id),
         kinds=kinds,
@@ -224,9 +224,22 @@ def _skew_days(node: Node, peer: Peer) -> int | None:
     return None if hello is None else hello.day - node.runtime.wall_ms() // _DAY_MS
 
 
+def _is_reached(peer: Peer) -> bool:
+    """There is a link; or, by radio, where links last for one exchange, the last ended well."""
+    return peer.link is not None or peer.rests
+
+
+def _medium(peer: Peer) -> str:
+    if peer.link is not None:
+        return peer.link.medium
+    return "radio" if peer.rests and peer.radio else "unknown"
+
+
 def _served_by(peer: Peer) -> frozenset[EnvelopeKind]:
-    """What the peer said it serves; without a link, nobody knows."""
-    return peer.link.kinds if peer.link is not None else frozenset(EnvelopeKind)
+    """What the peer said it serves; while it cannot be reached, nobody knows."""
+    if peer.link is not None:
+        return peer.link.kinds
+    return peer.kinds if peer.rests else frozenset(EnvelopeKind)
 
 
 def _freshness(node: Node, key_id: str, kind: EnvelopeKind) -> KindFreshness:

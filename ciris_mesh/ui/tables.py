@@ -310,6 +310,12 @@ def record_table(record: Mapping[str, Any]) -> Table:
             ("subject", record["subject"]),
             ("signed by", ", ".join(record["signers"])),
             *([("lacks", f"{record['lacks']}: {record['detail']}")] if "lacks" in record else []),
+            *([("brought by", record["brought_by"])] if record.get("brought_by") else []),
+            *(
+                [("vouched by", ", ".join(vouched))]
+                if (vouched := record.get("vouched_by"))
+                else []
+            ),
         ]
     )
 
