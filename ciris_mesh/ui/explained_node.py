@@ -264,6 +264,7 @@ NODE_GROUPS: Final = (
         "peer_had_no_air": "A batch found the peer without air; it is sent again later.",
         "batch_lapsed": "A batch nobody fetched in time; it is planned again.",
         "garbage": "It sent bytes that are no frame.",
+        "sketch": "It broke the rules by which two nodes find out what differs.",
     }),
     Group("removals that are announced ahead of their record", "nothing: the record follows.", {
         "preview": "It announced what is no removal, or one that does not stand.",
