@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -23,7 +23,7 @@ from typing import Final
 import pytest
 
 #: Anything a person waits for; what it really takes are seconds. The rest is for busy machines.
-PATIENCE_S: Final = 40.0
+PATIENCE_S: Final = 240.0
 COLUMNS: Final = 80
 _LINES: Final = 50
 _LOOK_S: Final = 0.1
@@ -37,6 +37,7 @@ needs_a_machine: Final = pytest.mark.skipif(
         os.geteuid() != 0
         or shutil.which("tmux") is None
         or subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False).returncode
+        != 0
     ),
     reason="needs root, tmux and network namespaces",
 )
@@ -126,8 +127,7 @@ class Screen:
         self._until(is_ready, "no prompt")
         return _last_prompt(self.shows())[0]
 
-    def _until(self, is_so: object, what: str) -> None:
-        assert callable(is_so)
+    def _until(self, is_so: Callable[[str], object], what: str) -> None:
         end_s = time.monotonic() + PATIENCE_S
         while not is_so(shown := self.shows()):
             assert time.monotonic() < end_s, f"{self.name}: {what}\n{shown}"
