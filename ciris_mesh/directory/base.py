@@ -20,7 +20,10 @@ from ciris_mesh.wire.messages import EnvelopeRef
 
 
 class Shelf(IntEnum):
-    """Where a row stands. Only FEDERATION is ever listed to or fetched by a peer."""
+    """Where a row stands. Only FEDERATION is ever listed to a peer.
+
+    What a voucher spoke for is fetched from BRIDGED by who asks for it by its id.
+    """
 
     LOCAL = 0
     BRIDGED = 1
@@ -43,6 +46,8 @@ class Source:
 
 
 OWN = Source("own")
+#: Bridged rows out of another store of this operator's. No key id looks like this.
+COPIED = Source("registry", "(copy)")
 UNATTRIBUTED = Source("unattributed")
 
 
@@ -179,6 +184,10 @@ class ReplicationDirectory(Protocol):
 
     def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
         """Point read by envelope id, any shelf."""
+        ...
+
+    def brought_by(self, kind: EnvelopeKind, envelope_id: bytes) -> str:
+        """Which registry node or peer a bridged row came from; "" for other rows, and old ones."""
         ...
 
     def holdings(self, kind: EnvelopeKind) -> list[EnvelopeRef]:

@@ -14,6 +14,7 @@ from ciris_mesh.directory.base import (
     StoredRow,
 )
 from ciris_mesh.directory.keycache import KeyCache
+from ciris_mesh.directory.quotas import bridged_by
 from ciris_mesh.directory.rejudging import judge_again
 from ciris_mesh.directory.store import PooledEntry, Store
 from ciris_mesh.records.cosigning import COPY_HEAD_BYTES, copy_id
@@ -50,6 +51,10 @@ class StoreReading(ReplicationDirectory):
     def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
         """Point read by envelope id, any shelf."""
         return self._store.get(kind, envelope_id)
+
+    def brought_by(self, kind: EnvelopeKind, envelope_id: bytes) -> str:
+        """See ReplicationDirectory."""
+        return bridged_by(self._store.charged_to((kind, envelope_id)))
 
     def holdings(self, kind: EnvelopeKind) -> list[EnvelopeRef]:
         """Refs of every federation-shelf row, newest `seq` first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Iterable
 from pathlib import Path
 
 from ciris_mesh import __version__
@@ -31,7 +32,8 @@ from ciris_mesh.runtime.status import (
     StrangersStatus,
     TransferStatus,
 )
-from ciris_mesh.transport.base import Address, TransferRow, TransportStats
+from ciris_mesh.transport.base import Address, InterfaceRow, TransferRow, TransportStats
+from ciris_mesh.transport.medium import link_class
 from ciris_mesh.wire.mesh import CAPABILITY_PREVIEWS
 from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
@@ -57,7 +59,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
     pools = directory.pools()
     counts = _counts(directory)
     runtime.hearing.look(stats.interfaces)
-    peers = tuple(peer_status(node, each, stats.blackholed) for each in runtime.peers.all())
+    peers = tuple(peer_status(node, each, stats) for each in runtime.peers.all())
     registries = registry_rows(runtime)
     return NodeStatus(
         schema=STATUS_SCHEMA,
@@ -93,6 +95,8 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
                 row.rx_bytes,
                 row.tx_bytes,
                 runtime.hearing.silent_s(row.name),
+                link_class(row.name, row.medium, row.bitrate_bps),
+                row.mode,
             )
             for row in stats.interfaces
         ),
@@ -147,8 +151,8 @@ def _fingerprint(node: Node, key_id: str) -> str:
     return "" if public is None else public.fingerprint.hex()
 
 
-def peer_status(node: Node, peer: Peer, blackholed: frozenset[Address] = frozenset()) -> PeerStatus:
-    """One line of `peers`."""
+def peer_status(node: Node, peer: Peer, stats: TransportStats | None = None) -> PeerStatus:
+    """One line of `peers`; without `stats` a radio counts as slow and nobody as blackholed."""
     runtime, key_id = node.runtime, peer.config.key_id
     kinds = tuple(
         _freshness(node, key_id, kind)
@@ -173,10 +177,20 @@ def peer_status(node: Node, peer: Peer, blackholed: frozenset[Address] = frozens
         direction=peer.config.direction.value,
         note=peer.config.note,
         bootstrap=peer.config.bootstrap,
-        blackholed=peer.config.address in blackholed,
+        blackholed=stats is not None and peer.config.address in stats.blackholed,
         lacks=_lacks(node, peer),
         skew_days=_skew_days(node, peer),
+        link_class=_link_class(peer, () if stats is None else stats.interfaces),
     )
+
+
+def _link_class(peer: Peer, rows: Iterable[InterfaceRow]) -> str:
+    """Of the interface its link goes over; behind an rnsd that may not be known."""
+    if peer.link is None:
+        return ""
+    name, medium = peer.link.interface, peer.link.medium
+    bitrate_bps = next((row.bitrate_bps for row in rows if row.name == name), None)
+    return link_class(name, medium, bitrate_bps)
 
 
 def _transfer(node: Node, row: TransferRow) -> TransferStatus:
