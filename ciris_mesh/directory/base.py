@@ -149,8 +149,9 @@ class Served:
     Attributes:
         envelopes: stored bytes, verbatim, in the order asked for.
         sent_ids: their ids.
-        unserved: (id, "not_held" | "not_offered" | "over_budget" | "too_often") for the rest; for
-            counters and the next round, never for the peer, who must not learn what is withheld.
+        unserved: (id, "not_held" | "not_offered" | "over_budget" | "too_often" | "given_before")
+            for the rest; for counters and the next round, never for the peer, who must not learn
+            what is withheld.
     """
 
     envelopes: tuple[bytes, ...]
