@@ -283,7 +283,9 @@ def state(missing: int, bits: int = 0) -> bytes:
     return bytes((ACK | GAPS, 0, missing)) + bits.to_bytes(2, "big")
 
 
-@pytest.mark.parametrize("has", [[state(1), state(0)], [state(0, 1), state(0)], [state(2), state(1)]])
+@pytest.mark.parametrize(
+    "has", [[state(1), state(0)], [state(0, 1), state(0)], [state(2), state(1)]]
+)
 def test_who_takes_back_what_it_has_does_not_make_us_send_for_ever(has: list[bytes]) -> None:
     paced = Paced()
     paced.begin_parts(bytes(40 * PART), PART)
