@@ -398,7 +398,10 @@ def _port(each: _Interface, port_exists: Callable[[str], bool]) -> Iterator[_Sai
             "/dev/serial/by-id/",
         )
     if not port_exists(port):
-        yield (_WARNING, "port_not_there", f"port = {port[:80]} is not there at the moment")
+        text = f"port = {port[:80]} is not there at the moment"
+        if "CHANGE-ME" in port:
+            text = "port is still the profile's CHANGE-ME: ls -l /dev/serial/by-id/ shows yours"
+        yield (_WARNING, "port_not_there", text)
 
 
 def _shared_port(each: _Interface, enabled: list[_Interface]) -> Iterator[_Said]:

@@ -177,6 +177,8 @@ def test_who_listens_for_backbone_locks_out_who_comes_back(line: str, is_warned:
 
 def test_a_port_that_is_not_there() -> None:
     assert names(look(RADIO, there=False)) == ["port_not_there"]
+    (found,) = look(with_(RADIO, "port = /dev/serial/by-id/CHANGE-ME"), there=False)
+    assert (found.name, "ls -l /dev/serial/by-id/" in found.text) == ("port_not_there", True)
     assert look(with_(RADIO, "port = tcp://10.0.0.7"), there=False) == ()
     assert look(TCP, there=False) == ()
 

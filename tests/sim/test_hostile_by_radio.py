@@ -22,7 +22,7 @@ from support.radio_mesh import RadioMesh, settings
 K = EnvelopeKind
 NAMES = ("alice", "bob", "carol")
 #: More than two peers get in the first hour: there is always something owed to both.
-OWED = 10
+OWED = 8
 HOUR_S = 3_600.0
 #: An undisturbed hour at 4 %: 115 s of own air, half of it for each.
 DUTY = "4%"
