@@ -20,7 +20,10 @@ from ciris_mesh.wire.messages import EnvelopeRef
 
 
 class Shelf(IntEnum):
-    """Where a row stands. Only FEDERATION is ever listed to or fetched by a peer."""
+    """Where a row stands. Only FEDERATION is ever listed to a peer.
+
+    What a voucher spoke for is fetched from BRIDGED by who asks for it by its id.
+    """
 
     LOCAL = 0
     BRIDGED = 1
@@ -43,6 +46,8 @@ class Source:
 
 
 OWN = Source("own")
+#: Bridged rows out of another store of this operator's. No key id looks like this.
+COPIED = Source("registry", "(copy)")
 UNATTRIBUTED = Source("unattributed")
 
 
@@ -144,13 +149,38 @@ class Served:
     Attributes:
         envelopes: stored bytes, verbatim, in the order asked for.
         sent_ids: their ids.
-        unserved: (id, "not_held" | "not_offered" | "over_budget" | "too_often") for the rest; for
-            counters and the next round, never for the peer, who must not learn what is withheld.
+        unserved: (id, "not_held" | "not_offered" | "over_budget" | "too_often" | "given_before")
+            for the rest; for counters and the next round, never for the peer, who must not learn
+            what is withheld.
     """
 
     envelopes: tuple[bytes, ...]
     sent_ids: tuple[bytes, ...]
     unserved: tuple[tuple[bytes, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A record that is on no shelf yet.
+
+    Attributes:
+        position: grows with arrival; `after` goes on from there.
+        signers: key ids it claims; unverified while one of them is unknown.
+        source: who brought it first.
+        waits_for: tokens (`records.tokens`) of which one or all release it.
+        not_before_ms: Unix ms until which it is dated ahead of this clock; 0 when it is not.
+        since_ms: Unix ms at which it came; None for before this process started.
+    """
+
+    position: int
+    kind: EnvelopeKind
+    envelope_id: bytes
+    signers: tuple[str, ...]
+    source: Source
+    waits_for: tuple[str, ...]
+    not_before_ms: int
+    since_ms: int | None
+    size_bytes: int
 
 
 class ReplicationDirectory(Protocol):
@@ -179,6 +209,10 @@ class ReplicationDirectory(Protocol):
 
     def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
         """Point read by envelope id, any shelf."""
+        ...
+
+    def brought_by(self, kind: EnvelopeKind, envelope_id: bytes) -> str:
+        """Which registry node or peer a bridged row came from; "" for other rows, and old ones."""
         ...
 
     def holdings(self, kind: EnvelopeKind) -> list[EnvelopeRef]:
@@ -266,12 +300,20 @@ class ReplicationDirectory(Protocol):
         """(position, row) in admission order after position `after`, at most `limit`."""
         ...
 
-    def named_rows(self, name: str, *, limit: int) -> list[StoredRow]:
-        """Rows, on any shelf, that answer to a name (`records.names`); at most `limit`.
+    def named_rows(self, name: str, *, limit: int, others: int = 0) -> list[StoredRow]:
+        """Rows that answer to a name (`records.names`) or token, in admission order.
 
-        Also takes a token (`records.tokens`), to which the federation shelf alone answers. Reads
-        an index, however much is held.
+        First at most `limit` of the federation shelf, then at most `others` of other shelves,
+        which answer to no token (`records.tokens`). Reads an index, however much is held.
         """
+        ...
+
+    def signers_named(self, name: str, *, limit: int) -> list[tuple[str, ...]]:
+        """Signers of federation-shelf rows that answer to a name, a row each; at most `limit`."""
+        ...
+
+    def all_named_rows(self, name: str) -> Iterator[StoredRow]:
+        """All of them, in admission order; read in pages, so take as many as you need."""
         ...
 
     def heads(self, kind: EnvelopeKind) -> list[RowHead]:
@@ -293,6 +335,10 @@ class ReplicationDirectory(Protocol):
 
         Without those that a row of `kinds` relied on: it would have to wait for ever elsewhere.
         """
+        ...
+
+    def waiting(self, *, limit: int, after: int = 0) -> list[Waiting]:
+        """What waits for another record or for its time, the longest waiting first."""
         ...
 
     def counts(self) -> dict[tuple[EnvelopeKind, Shelf], int]:

@@ -150,6 +150,14 @@ class Store(Protocol):
         """(position, row) of what answers to `token`, in admission order after a position."""
         ...
 
+    def shelved(self, token: str, *, federation: bool, limit: int) -> list[StoredRow]:
+        """What answers to `token` and is on the federation shelf, or is not; admission order."""
+        ...
+
+    def signers_named(self, token: str, *, limit: int) -> list[tuple[str, ...]]:
+        """Signers of what answers to `token` on the federation shelf, a row each."""
+        ...
+
     def subjects(self, token: str, *, limit: int, after: int) -> list[tuple[int, str]]:
         """(position, subject) of what answers to `token`, as `named` and without the bytes."""
         ...
@@ -179,6 +187,10 @@ class Store(Protocol):
 
     def note_stranger(self, row: StoredRow, peer: str, signer: str) -> None:
         """Charge this row, which is there, to who brought it and who signed it."""
+        ...
+
+    def charged_to(self, name: Name) -> str:
+        """Whose share a row counts against, as `note_stranger` had it; "" for nobody's."""
         ...
 
     def strangers_of(self, peer: str, *, limit: int) -> int:

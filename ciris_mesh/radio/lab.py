@@ -121,6 +121,10 @@ class Lab:
         """Change the probability that a frame is lost at one receiver."""
         self._medium.set_loss(loss)
 
+    def set_reach(self, reach: Reach) -> None:
+        """Change who hears whom; see `ether.Medium`."""
+        self._medium.set_reach(reach)
+
     def take_trace(self) -> tuple[Sent | Heard, ...]:
         """Frames sent and heard since this was asked last, at most `TRACE_MAX`; begins to note."""
         trace, self._trace = self._trace, deque(maxlen=TRACE_MAX)

@@ -32,6 +32,8 @@ STOP_TIMEOUT_S: Final = 8.0
 #: A node that verifies a batch of signatures may answer late.
 CALL_TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.05
+#: What any loopback can do at least; from here on Reticulum's packets are the largest it has.
+LOOPBACK_BPS: Final = 1_000_000_000
 _OUTPUT_LINES: Final = 3
 
 
@@ -176,18 +178,24 @@ def reticulum_config(*, port: int, listens: bool) -> str:
         else "    type = TCPClientInterface\n    target_host = 127.0.0.1\n"
         f"    target_port = {port}\n"
     )
+    block = f"  [[Demo]]\n    enabled = yes\n    bitrate = {LOOPBACK_BPS}\n{interface}"
+    return reticulum_config_around(block, routes=listens)
+
+
+def reticulum_config_around(block: str, *, routes: bool = False) -> str:
+    """Return a whole configuration file around one interface, for a Reticulum nobody shares.
+
+    Args:
+        routes: it passes on what is for others.
+    """
     return (
         "[reticulum]\n"
-        f"  enable_transport = {'Yes' if listens else 'No'}\n"
+        f"  enable_transport = {'Yes' if routes else 'No'}\n"
         "  share_instance = No\n"
         "  panic_on_interface_error = No\n"
         "[logging]\n"
         "  loglevel = 3\n"
-        "[interfaces]\n"
-        "  [[Demo]]\n"
-        "    enabled = yes\n"
-        "    bitrate = 1000000000\n"
-        f"{interface}"
+        f"[interfaces]\n{block}"
     )
 
 

@@ -17,6 +17,14 @@ REGISTRIES_ALLOWED: Final = (
     f"by commas, at most {REGISTRIES_MAX}; empty"
 )
 
+#: What ids may be said to be of; "" leaves it to be found out.
+BASES: Final = ("", "row", "bytes")
+
+#: Vouchers a node listens to: each costs a look-up for every row that is only bridged.
+VOUCHERS_MAX: Final = 8
+
+VOUCHERS_ALLOWED: Final = f"key ids, separated by commas, at most {VOUCHERS_MAX}; empty for none"
+
 
 @dataclass(frozen=True, slots=True)
 class RegistryPin:
@@ -47,9 +55,20 @@ def read_registries(words: tuple[str, ...]) -> tuple[RegistryPin, ...]:
         pin = RegistryPin(key_id, bytes.fromhex(digits), basis)
         if len(pin.ed25519) != ED25519_BYTES or not is_key_id(key_id):
             raise ValueError("no registry")
-        if pin.basis not in ("", "row", "bytes") or key_id in pins:
+        if pin.basis not in BASES or key_id in pins:
             raise ValueError("no basis, or twice")
         pins[key_id] = pin
     if len(pins) > REGISTRIES_MAX:
         raise ValueError("too many")
     return tuple(pins.values())
+
+
+def read_vouchers(words: tuple[str, ...]) -> frozenset[str]:
+    """Read key ids of vouchers.
+
+    Raises:
+        ValueError: no key id, or too many.
+    """
+    if not all(map(is_key_id, words)) or len(set(words)) > VOUCHERS_MAX:
+        raise ValueError("no key ids, or too many")
+    return frozenset(words)

@@ -10,6 +10,7 @@ import logging
 import time
 from typing import Protocol
 
+from ciris_mesh.errors import LinkGone
 from ciris_mesh.transport import carriers, patience
 from ciris_mesh.transport import rns_seam as seam
 from ciris_mesh.transport.limits import FRAME_BYTES_MAX
@@ -307,7 +308,10 @@ class PacedCarrier:
 
     def _unseal(self, sealed: bytes) -> None:
         """Worker thread, no lock."""
-        content = seam.unseal(self._rns, self._paced.taken, sealed)
+        try:
+            content = seam.unseal(self._rns, self._paced.taken, sealed)
+        except LinkGone:
+            return  # closed behind its last packet
         frame = None if content is None else carriers.unpack(content, FRAME_BYTES_MAX)
         with self._host.lock:
             self._is_unsealing = False

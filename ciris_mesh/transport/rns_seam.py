@@ -21,6 +21,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from RNS.vendor import umsgpack
 
+from ciris_mesh.errors import LinkGone
 from ciris_mesh.transport import carriers
 from ciris_mesh.transport.base import Address
 from ciris_mesh.transport.rns_early import Early
@@ -338,9 +339,16 @@ def _tagger(link: Any, *, ours: bool) -> Callable[[bytes], bytes]:
 
 
 def _part_key(link: Any, use: bytes, *, ours: bool) -> bytes:
-    """A key of a link for one use and one direction, made from the key Reticulum agreed on."""
+    """A key of a link for one use and one direction, made from the key Reticulum agreed on.
+
+    Raises:
+        LinkGone: Reticulum forgot that key, and is about to say that the link is closed.
+    """
+    agreed = link.derived_key
+    if agreed is None:
+        raise LinkGone("the link is closed")
     side = b"i" if bool(link.initiator) is ours else b"r"
-    return hashlib.blake2b(side, key=link.derived_key, digest_size=32, person=use).digest()
+    return hashlib.blake2b(side, key=agreed, digest_size=32, person=use).digest()
 
 
 def seal(link: Any, number: int, content: bytes) -> bytes:
@@ -348,13 +356,20 @@ def seal(link: Any, number: int, content: bytes) -> bytes:
 
     Args:
         number: of the frame among those sealed on this link; never the same for another frame.
+
+    Raises:
+        LinkGone: the link is closed.
     """
     box = AESGCM(_part_key(link, b"ciris part seal", ours=True))
     return box.encrypt(number.to_bytes(12, "big"), content, None)
 
 
 def unseal(link: Any, number: int, sealed: bytes) -> bytes | None:
-    """What `seal` sealed at the other end; None when it is something else."""
+    """What `seal` sealed at the other end; None when it is something else.
+
+    Raises:
+        LinkGone: the link is closed.
+    """
     box = AESGCM(_part_key(link, b"ciris part seal", ours=False))
     with suppress(InvalidTag):
         return box.decrypt(number.to_bytes(12, "big"), sealed, None)

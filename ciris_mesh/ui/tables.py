@@ -104,24 +104,24 @@ def status_view(status: NodeStatus) -> RenderableType:
     if status.interfaces:
         parts += [Text(), interfaces_table(status.interfaces)]
     if status.pending_removals:
-        parts += [Text(), pending_table(status.pending_removals)]
+        parts += [Text(), pending_view(status.pending_removals)]
     if status.drops:
         parts += [Text(), drops_table(status.drops)]
     return Group(*parts)
 
 
-def pending_table(pending: Sequence[PendingRemoval]) -> Table:
+def pending_view(pending: Sequence[PendingRemoval]) -> RenderableType:
     """Return one line per removal that was announced and is not here."""
-    table = grid("announced, not here yet", "removes", "from", "by")
+    head = (
+        f"{count(len(pending), 'removal')} pending: announced by radio, the record is not here yet."
+    )
+    lines = [Text(head, "head")]
     for row in pending:
-        table.add_row(
-            printable(row.kind),
-            printable(row.removed),
-            printable(row.about),
-            printable(", ".join(row.by)),
-            style="warn",
-        )
-    return table
+        whom = f"{row.removed} from {row.about}" if row.removed else row.about
+        by = ", ".join(row.by)
+        kind = row.kind.replace("_", " ")
+        lines.append(Text(f"{kind} of {printable(whom)}, signed by {printable(by)}", "warn"))
+    return Group(*lines, Text("Until then `ciris-mesh resolve` takes their subjects for suspect."))
 
 
 def _header(status: NodeStatus) -> Text:
@@ -160,7 +160,7 @@ def peers_table(peers: Iterable[PeerStatus]) -> Table:
         table.add_row(
             printable(peer.alias or peer.key_id),
             plain(state),
-            peer.medium,
+            peer.link_class or peer.medium,
             age(peer.last_heard_s),
             _missing(peer.missing, in_sync=_is_in_sync(peer)),
             _agreement(peer),
@@ -187,6 +187,9 @@ def registries_view(registries: Sequence[RegistryStatus]) -> RenderableType:
             said = ", ".join(f"{row.count} {printable(row.reason)}" for row in rows)
             if said:
                 lines.append(Text(f"{printable(each.key_id)}, {word}: {said}"))
+        if each.declined:
+            again = f"{each.declined} times a record it was given"
+            lines.append(Text(f"{printable(each.key_id)}, asked again for: {again}"))
     return Group(*lines)
 
 
@@ -235,11 +238,13 @@ def kinds_table(kinds: Iterable[KindCounts]) -> RenderableType:
 
 def interfaces_table(interfaces: Iterable[InterfaceStatus]) -> Table:
     """Return one line per Reticulum interface."""
-    table = grid("interface", "over", "state", "received", "sent", right=("received", "sent"))
+    numbers = ("received", "sent")
+    table = grid("interface", "class", "mode", "state", *numbers, right=numbers)
     for row in interfaces:
         table.add_row(
             plain(row.name),
-            row.medium,
+            plain(row.link_class or row.medium),
+            plain(row.mode),
             "up" if row.online else "down",
             size(row.rx_bytes),
             size(row.tx_bytes),
@@ -308,6 +313,12 @@ def record_table(record: Mapping[str, Any]) -> Table:
             ("subject", record["subject"]),
             ("signed by", ", ".join(record["signers"])),
             *([("lacks", f"{record['lacks']}: {record['detail']}")] if "lacks" in record else []),
+            *([("brought by", record["brought_by"])] if record.get("brought_by") else []),
+            *(
+                [("vouched by", ", ".join(vouched))]
+                if (vouched := record.get("vouched_by"))
+                else []
+            ),
         ]
     )
 

@@ -143,6 +143,21 @@ def test_who_signs_first_keeps_nobody_out(directory: DirectoryCore, kind: Envelo
         assert admit(directory, kind, again).outcome is Outcome.DUPLICATE
 
 
+def test_a_row_that_is_out_of_sight_for_a_moment_takes_on_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a shared database another node changed it, and this one has yet to look at it."""
+    directory, kind = MemoryDirectory(), K.FAMILY
+    know(directory, "alice", "bob")
+    prepare(directory, kind, shared=True)
+    admit(directory, kind, copy(kind, "bob", shared=True))
+    with monkeypatch.context() as away:
+        away.setattr(MemoryDirectory, "get", lambda *_: None)
+        verdict = admit(directory, kind, copy(kind, "alice", shared=True))
+        assert verdict.outcome is Outcome.DUPLICATE
+    assert admit(directory, kind, copy(kind, "alice", shared=True)).outcome is Outcome.UPGRADED
+
+
 @pytest.mark.parametrize("kind", COSIGNED)
 def test_who_does_not_count_never_joins(directory: DirectoryCore, kind: EnvelopeKind) -> None:
     """Neither before the record is here, nor along with it, nor afterwards."""

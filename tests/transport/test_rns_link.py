@@ -625,3 +625,14 @@ def test_why_reticulum_closed_a_link(
     bench = make_bench(wire, clock, inbound=inbound)
     bench.link.closed(reason)
     assert bench.down() == expected
+
+
+def test_a_link_that_ends_while_a_frame_is_sealed_is_no_error(wire: Wire, clock: Clock) -> None:
+    """Reticulum forgets a link's key a moment before it says that the link is closed."""
+    radio = make_bench(wire, clock, medium="radio")
+    radio.rns.derived_key = None
+    for use in (seam.seal, seam.unseal):
+        with pytest.raises(LinkGone):
+            use(radio.rns, 0, LARGE)
+    radio.link.paced._unseal(LARGE)
+    assert (radio.down(), radio.dropped()) == (None, {})

@@ -11,6 +11,7 @@ from ciris_mesh.errors import LocalProtocolError, TooManyRows
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.resolve import (
     attestations,
+    chains,
     groups,
     keys,
     locations,
@@ -21,6 +22,7 @@ from ciris_mesh.records.resolve.base import Reply, Rows, Rule, Status, Step, spe
 from ciris_mesh.records.resolve.freshness import Confirmed, Freshness, freshness
 from ciris_mesh.records.resolve.pending import Pending, more_restrictive
 from ciris_mesh.records.resolve.view import View
+from ciris_mesh.records.resolve.vouched import instead
 from ciris_mesh.records.rules.base import Trust
 
 #: Grows with the members of Answer; a number scripts can look at.
@@ -62,7 +64,7 @@ _ATTESTATIONS: Final = _KEYS | {_K.ATTESTATION}
 QUESTIONS: Final[Mapping[str, Question]] = MappingProxyType(
     {
         "key": Question(keys.key_answer, _KEYS),
-        "chain": Question(keys.chain_answer, _KEYS),
+        "chain": Question(chains.chain_answer, _KEYS),
         "members": Question(groups.members_answer, _GROUPS, is_about_key=False),
         "occurrences": Question(occurrences.occurrences_answer, _DEVICES),
         "org": Question(operations.organization_answer, _ORGANIZATIONS, is_about_key=False),
@@ -80,7 +82,7 @@ QUESTIONS: Final[Mapping[str, Question]] = MappingProxyType(
 
 Found: TypeAlias = (
     keys.KeyFound
-    | keys.ChainFound
+    | chains.ChainFound
     | keys.RevokedFound
     | groups.MembersFound
     | occurrences.OccurrencesFound
@@ -100,6 +102,7 @@ class Answer:
         found: by question; None when the limits were exceeded.
         steps: how the answer came about.
         freshness: how much of what there is can be missing here.
+        vouched_by: vouchers on whose word alone it rests, since no record here answers; mostly ().
     """
 
     schema: int
@@ -111,6 +114,7 @@ class Answer:
     found: Found | None
     steps: tuple[Step, ...]
     freshness: Freshness
+    vouched_by: tuple[str, ...] = ()
 
 
 def resolve(
@@ -142,7 +146,8 @@ def resolve(
         raise LocalProtocolError(f"{question!r} is no question; one of: {', '.join(QUESTIONS)}")
 
     def ask(of: Rows) -> Reply:
-        return known.ask(View(of, trust, at_ns), subject, more)
+        view = View(of, trust, at_ns)
+        return instead(question, view, subject, known.ask(view, subject, more))
 
     try:
         reply = ask(rows)
@@ -160,4 +165,5 @@ def resolve(
         found=reply.found,
         steps=reply.steps,
         freshness=freshness(known.kinds, confirmed, tau_partial_s),
+        vouched_by=reply.vouched_by,
     )
