@@ -18,11 +18,10 @@ from ciris_mesh.directory.buckets import digest_of
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.directory.sqlite import SqliteDirectory
-from ciris_mesh.records import checks
 from ciris_mesh.records.authoring import Draft, assemble, author, author_key, draft
 from ciris_mesh.records.checks import verify_bytes
 from ciris_mesh.records.envelope import parse_envelope
-from ciris_mesh.records.hybrid import FederationKey, HybridSignature
+from ciris_mesh.records.hybrid import FederationKey, HybridSignature, verify_hybrid
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from support.copies import copies_held
@@ -285,13 +284,12 @@ def test_what_is_partly_known_and_dated_ahead_comes_in_when_its_time_does(
     verdict = directory.admit(K.LOCATION_PROOF, raw, PEER, now_ms=early_ms)
     assert (verdict.outcome, verdict.reason) == (Outcome.DEFERRED, Reason.TIME_AHEAD)
     asked: list[object] = []
-    verify = checks.verify_hybrid
 
     def counting(*arguments: Any) -> Any:
         asked.append(arguments)
-        return verify(*arguments)
+        return verify_hybrid(*arguments)
 
-    monkeypatch.setattr(checks, "verify_hybrid", counting)
+    monkeypatch.setattr("ciris_mesh.records.checks.verify_hybrid", counting)
     (verdict,) = directory.retry_due(AT_MS)
     assert verdict.outcome is Outcome.ADMITTED
     assert held(directory, K.LOCATION_PROOF)[0] == ids("alice")
