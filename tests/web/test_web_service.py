@@ -145,6 +145,18 @@ def test_a_page_elsewhere_cannot_ask_under_its_own_name(site: Site, host: str) -
     assert get(site.url + "/api/overview", {"Host": "localhost:1234"})[0] == 200
 
 
+@pytest.mark.parametrize("mode", ["no-cors", "cors", ""])
+def test_another_sites_page_cannot_ask_through_a_browser_here(site: Site, mode: str) -> None:
+    site.serve()
+    foreign = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": mode}
+    for path in ("/api/live", "/api/overview", "/"):
+        assert get(site.url + path, foreign)[0] == 403
+    assert site.counts["web_other_site"] == 3
+    assert get(site.url + "/", foreign | {"Sec-Fetch-Mode": "navigate"})[0] == 200
+    for own in ("same-origin", "same-site", "none"):
+        assert get(site.url + "/api/overview", {"Sec-Fetch-Site": own})[0] == 200
+
+
 def test_a_name_of_ones_own_can_be_allowed(site: Site) -> None:
     site.serve(names=("node.example",))
     assert get(site.url + "/healthz", {"Host": "node.example"})[0] in (200, 503)
