@@ -23,7 +23,7 @@ from support.cell import (
 )
 from support.node_processes import NodeProcess, wait_until
 
-pytestmark = [pytest.mark.rns, pytest.mark.slow]
+pytestmark = [pytest.mark.rns, pytest.mark.air, pytest.mark.slow]
 
 NAMES = ("alice", "bob", "carol")
 #: Of the channel.
