@@ -336,6 +336,8 @@ NODE_GROUPS: Final = (
         "would take this node minutes; nothing was sent. | they lower the stamp cost in their app "
         "to 12 or less.",
         "message_undelivered": "An answer or alert did not arrive. Alerts are tried again.",
+        "web_other_site": "A page of another site asked this node's through a browser, and was "
+        "shown nothing. | if it goes on: look which pages are open in that browser.",
         "web_wrong_host": "A browser asked for the page under a name that is not this node's. | if "
         "the name is yours: `names` in [web].",
         "web_no_token": "Somebody asked for the page without its token.",

@@ -3,7 +3,8 @@ by a name that is ours.
 
 A page somewhere else can make a browser here ask loopback under a name of its own (DNS rebinding);
 so the Host header must be an address of ours. Nothing can be changed over HTTP, so a request made
-behind somebody's back does nothing.
+behind somebody's back does nothing; and where the browser says that another site's page asks, and
+nobody follows a link, it gets nothing, or it could hold all live pages there are.
 """
 
 from __future__ import annotations
@@ -68,6 +69,9 @@ class Guard:
         if name not in self._hosts:
             self._drop("web_wrong_host")
             return PlainTextResponse("Ask for this page by its own address.\n", 421)
+        if _is_behind_a_back(request):
+            self._drop("web_other_site")
+            return PlainTextResponse("Another site's page may not ask here.\n", 403)
         if request.method not in ("GET", "HEAD"):
             return PlainTextResponse("This page is for reading.\n", 405)
         return self._unknown(request) if self._token is not None else None
@@ -93,6 +97,12 @@ class Guard:
         return PlainTextResponse(
             "A token is needed: /?token=TOKEN, or Authorization: Bearer.\n", 401
         )
+
+
+def _is_behind_a_back(request: Request) -> bool:
+    """By Fetch Metadata (W3C): browsers send it to loopback and over TLS; no page can set it."""
+    site, mode = (request.headers.get(f"sec-fetch-{name}", "") for name in ("site", "mode"))
+    return site == "cross-site" and mode != "navigate"
 
 
 def _same(shown: str, token: str) -> bool:

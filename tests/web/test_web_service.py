@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from email.message import Message
 from http.client import HTTPResponse
@@ -58,6 +58,13 @@ def get(
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read(), error.headers
+
+
+def is_answered(url: str) -> bool:
+    """False also while the server has not noticed yet that others hung up."""
+    with suppress(OSError):
+        return get(url)[0] in (200, 503)
+    return False
 
 
 def get_json(url: str) -> Any:
@@ -143,6 +150,18 @@ def test_a_page_elsewhere_cannot_ask_under_its_own_name(site: Site, host: str) -
     assert get(site.url + "/api/overview", {"Host": host})[0] in (400, 421)
     assert site.counts["web_wrong_host"] == 1 or host == ""
     assert get(site.url + "/api/overview", {"Host": "localhost:1234"})[0] == 200
+
+
+@pytest.mark.parametrize("mode", ["no-cors", "cors", ""])
+def test_another_sites_page_cannot_ask_through_a_browser_here(site: Site, mode: str) -> None:
+    site.serve()
+    foreign = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": mode}
+    for path in ("/api/overview", "/", "/api/live"):
+        assert get(site.url + path, foreign)[0] == 403
+    assert site.counts["web_other_site"] == 3
+    assert get(site.url + "/", foreign | {"Sec-Fetch-Mode": "navigate"})[0] == 200
+    for own in ("same-origin", "same-site", "none"):
+        assert get(site.url + "/api/overview", {"Sec-Fetch-Site": own})[0] == 200
 
 
 def test_a_name_of_ones_own_can_be_allowed(site: Site) -> None:
@@ -282,7 +301,7 @@ def test_connections_that_say_nothing_have_a_limit(site: Site) -> None:
         wait_until(lambda: site.counts["web_too_many_connections"] == 8, "eight refusals")
         assert len(service._server.server_state.connections) == CONNECTIONS_MAX
         del lines
-    wait_until(lambda: get(site.url + "/healthz")[0] in (200, 503), "a place")
+    wait_until(lambda: is_answered(site.url + "/healthz"), "a place")
 
 
 def test_who_connects_and_says_nothing_is_hung_up(
