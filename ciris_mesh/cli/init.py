@@ -100,14 +100,14 @@ def init(
         click.echo(f"\n{block}", nl=False)
     app.talk(
         f"\nCreated {home.path}.\n"
-        "The first line above is this node's key id, the second its invite: the other node's\n"
-        f"operator runs `ciris-mesh peer add` with it. Next: ciris-mesh run{option}"
+        "The first line above is this node's key id, the second its invite: the other\n"
+        f"node's operator runs `ciris-mesh peer add` with it.\nNext: ciris-mesh run{option}"
     )
     if role is not None:
         app.talk(
-            f"\nThe rest above is for Reticulum's configuration, of a {role}: nothing was written\n"
-            "there. Change what says CHANGE-ME or example.org, restart rnsd, and look for traps:\n"
-            "ciris-mesh interfaces check"
+            f"\nThe rest above is for Reticulum's configuration, of a {role}: nothing\n"
+            "was written there. Change what says CHANGE-ME or example.org, restart rnsd, and\n"
+            "look for traps: ciris-mesh interfaces check"
         )
     _warn_of_clock(app, home)
 

@@ -93,6 +93,8 @@ def known_key_id(app: App, text: str) -> str | None:
     from ciris_mesh.runtime.peerbook import PeerBook
     from ciris_mesh.runtime.setup import node_identity
 
+    if not text:  # a peer without an alias is not called ""
+        return None
     try:
         home = node_home(app)
         peers = PeerBook.load(home.peers).peers()
@@ -102,7 +104,7 @@ def known_key_id(app: App, text: str) -> str | None:
     for peer in peers:
         if text in (peer.key_id, peer.alias):
             return peer.key_id
-    return one_beginning(text, [own, *(peer.key_id for peer in peers)]) if text else None
+    return one_beginning(text, [own, *(peer.key_id for peer in peers)])
 
 
 def find_key(app: App, text: str, own_key_id: str, *, unknown: bool) -> KnownKey:

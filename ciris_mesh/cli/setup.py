@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +13,7 @@ import click
 
 from ciris_mesh.cli.app import App, Failure, print_json
 from ciris_mesh.cli.verbs import Verb
-from ciris_mesh.errors import ConfigError
+from ciris_mesh.errors import ConfigError, OperatorError
 
 if TYPE_CHECKING:
     from ciris_mesh.runtime.home import Home
@@ -124,12 +125,12 @@ def _ask(
     from ciris_mesh.runtime.setup_plan import Answers, host_and_port, region_of, role_of
 
     chosen = role_of(role)
-    name = "" if home.exists else given["name"] or _wanted("--name", "A name for its key", ask=ask)
+    name = "" if home.exists else _name(given["name"], ask=ask)
     region = port = None
     if chosen.radio:
         region = given["region"] or _choose_region(ask=ask)
         port = given["port"] or _choose_port(ask=ask)
-    hub = (given["hub"] or _wanted("--hub", "Hub, as HOST:PORT", ask=ask)) if chosen.hub else ""
+    hub = (given["hub"] or _ask_hub(ask=ask)) if chosen.hub else ""
     listen = (given["listen"] or "0.0.0.0:4242") if chosen.listens else ""
     for address in filter(None, (hub, listen)):
         host_and_port(address)
@@ -141,11 +142,42 @@ def _ask(
     return answers, invites, name
 
 
-def _wanted(option: str, question: str, *, ask: bool, choices: tuple[str, ...] = ()) -> str:
+def _name(given: str | None, *, ask: bool) -> str:
+    """A name its key can have: said now, not after all the other questions."""
+    from ciris_mesh.runtime.keyids import NAME_RULE, is_name
+
+    def checked(text: str) -> str:
+        if not is_name(text):
+            raise click.BadParameter(f"use {NAME_RULE}", param_hint="--name")
+        return text
+
+    return checked(given) if given else _wanted("--name", "A name for its key", checked, ask=ask)
+
+
+def _ask_hub(*, ask: bool) -> str:
+    from ciris_mesh.runtime.setup_plan import host_and_port
+
+    def checked(text: str) -> str:
+        with _asked_again():
+            host_and_port(text.strip())
+        return text.strip()
+
+    return _wanted("--hub", "Hub, as HOST:PORT", checked, ask=ask)
+
+
+@contextmanager
+def _asked_again() -> Iterator[None]:
+    """What is wrong with an answer is said, and the question asked again."""
+    try:
+        yield
+    except OperatorError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _wanted(option: str, question: str, checked: Callable[[str], str], *, ask: bool) -> str:
     if not ask:
         raise click.UsageError(f"With --yes, {option} must be given.")
-    kind = click.Choice(choices) if choices else None
-    return str(click.prompt(question, type=kind, show_choices=False, err=True))
+    return str(click.prompt(question, value_proc=checked, err=True))
 
 
 def _choose_region(*, ask: bool) -> str:
@@ -153,7 +185,7 @@ def _choose_region(*, ask: bool) -> str:
     from ciris_mesh.runtime.setup_plan import REGIONS
 
     if not ask:
-        return _wanted("--region", "", ask=ask)
+        raise click.UsageError("With --yes, --region must be given.")
     for number, region in enumerate(REGIONS, 1):
         click.echo(f"  {number} {region.name:<8} {region.about}", err=True)
     known = {str(number): region.name for number, region in enumerate(REGIONS, 1)}
@@ -208,9 +240,19 @@ def _ask_clock(app: App, *, ask: bool) -> str:
 
 def _ask_peers() -> tuple[str, ...]:
     """Invites, one at a time, until an empty line."""
+    from ciris_mesh.runtime.invite import parse_invite
+
+    def checked(text: str) -> str:
+        with _asked_again():
+            if text.strip():
+                parse_invite(text)
+        return text.strip()
+
     found: list[str] = []
     question = "A peer's invite (empty to go on)"
-    while line := str(click.prompt(question, default="", show_default=False, err=True)).strip():
+    while line := str(
+        click.prompt(question, default="", show_default=False, value_proc=checked, err=True)
+    ):
         found.append(line)
     return tuple(found)
 

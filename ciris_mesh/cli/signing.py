@@ -188,7 +188,8 @@ def tell(kind: EnvelopeKind, answer: Mapping[str, Any], *, as_json: bool, **more
             err=True,
         )
     elif answer["outcome"] not in _TAKEN:
-        raise Failure(f"not stored: {answer['outcome']} {answer['reason']} {answer['detail']}")
+        why = f"; see: ciris-mesh explain {answer['reason']}" if answer["reason"] else ""
+        raise Failure(f"not stored: {answer['outcome']} {answer['reason']} {answer['detail']}{why}")
     if not as_json:
         click.echo(answer["envelope_id"])
 

@@ -28,7 +28,9 @@ def running(facts: Facts) -> Iterator[Said]:
     status = facts.node.status
     if status is not None:
         yield fine(f"runs since {duration(status['uptime_s'])} (pid {facts.node.pid or '?'})")
-    elif not facts.home_problem:
+    elif facts.home_problem:
+        yield skip(_NOT_RUNNING)
+    else:
         yield fail(facts.node.why or _NOT_RUNNING, f"ciris-mesh run{_config(facts)}")
 
 

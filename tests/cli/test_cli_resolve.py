@@ -250,6 +250,13 @@ def test_a_time_that_is_none_is_told(sh: Shell) -> None:
     assert "'noon' is no time" in sh.error("resolve", "key", own_id(sh), "--at", "noon")
 
 
+def test_revoked_without_a_name_does_not_mean_a_peer_without_an_alias(
+    sh: Shell, tmp_path: Path
+) -> None:
+    sh.ok("peer", "add", node_identity(shell(tmp_path / "bob", "bobby").home).invite)
+    assert sh.ok("resolve", "revoked").startswith("No key is revoked")
+
+
 def test_revoked_without_a_name_asks_for_everybody(sh: Shell) -> None:
     answer = sh.json("resolve", "revoked")
     nobody: dict[str, Any] = {"keys": [], "claimed": [], "unread": False}

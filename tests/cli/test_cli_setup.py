@@ -116,6 +116,19 @@ def test_by_questions(place: Path) -> None:
     assert peer.key_id == other.key_id
 
 
+def test_a_wrong_answer_is_asked_again_at_once(place: Path) -> None:
+    other = node_identity(new_node(place / "other", "other"))
+    answers = ["Big Laptop", "lap-1", "hub", "hub.example.org:4242", "xyz", other.invite, ""]
+    result = run(place, "laptop", "--clock", "system", input="\n".join([*answers, "y", "n"]) + "\n")
+    assert result.exit_code == 0, result.output
+    for said in ("use 1 to 32", "'hub' is no address", "this is no invite"):
+        assert said in result.stderr
+    assert "target_host = hub.example.org" in result.stdout
+    assert node_identity(Home(place / "home")).key_id.startswith("lap-1-")
+    (peer,) = PeerBook.load(Home(place / "home").peers).peers()
+    assert peer.key_id == other.key_id
+
+
 def test_what_is_replaced_is_kept_and_comments_stay(place: Path) -> None:
     assert run(place, *GATEWAY, "--yes", "--write-rns").exit_code == 0
     own, theirs = place / "home" / "config", place / "rns" / "config"
@@ -175,6 +188,7 @@ def test_another_interface_of_that_name_ends_it_before_anything_is_written(place
         ),
         (["laptop", "--yes", "--name", "a", "--hub", "h:1", "--set", "web.on=yes"], "no setting"),
         (["laptop", "--yes", "--name", "a", "--hub", "h:1", "--set", "web.enabled"], "no setting"),
+        (["laptop", "--yes", "--name", "A b", "--hub", "h:1"], "--name: use 1 to 32"),
         (["boat"], "'boat' is not one of"),
         (["--yes"], "Name a role: field, gateway, registry, laptop."),
     ],

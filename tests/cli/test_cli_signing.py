@@ -189,7 +189,8 @@ def test_a_refusal_of_the_node_is_told_and_fails(sh: Shell, verb: str) -> None:
     assert result.exit_code == 1
     assert json.loads(result.stdout) == {"kind": kind.value, **said}
     last = result.stderr.splitlines()[-1]
-    assert last == "ciris-mesh: not stored: refused signer_not_allowed not you"
+    assert last.startswith("ciris-mesh: not stored: refused signer_not_allowed not you; see: ")
+    assert last.endswith(" explain signer_not_allowed")
 
 
 @pytest.mark.parametrize("outcome", [one for one in Outcome if one.is_shelved])

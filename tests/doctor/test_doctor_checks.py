@@ -269,3 +269,9 @@ def test_every_complaint_has_exactly_one_command(bad: int) -> None:
     for each in complaints(MATRIX[bad][1]).values():
         assert each.command
         assert "\n" not in each.command
+
+
+def test_where_no_node_lives_none_is_said_to_run() -> None:
+    facts = spoiled(home_problem="no node lives here", node=NodeFacts())
+    (found,) = (each for each in examine(facts) if each.name == "node")
+    assert (found.word, found.text) == (Word.SKIP, "no node runs here")
