@@ -142,6 +142,10 @@ class LazyGroup(click.Group):
 
 
 def _text(exc: Exception) -> str:
+    if isinstance(exc, FileNotFoundError) and isinstance(exc.filename, str):
+        folder = Path(exc.filename).parent
+        if not folder.is_dir():  # the name is often that of a staged file nobody typed
+            return f"there is no directory {folder}"
     if isinstance(exc, OSError) and exc.strerror:
         return f"{exc.strerror}: {exc.filename}" if exc.filename else exc.strerror
     return str(exc) or type(exc).__name__

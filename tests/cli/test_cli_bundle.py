@@ -282,3 +282,11 @@ def test_pages_of_an_export_are_bounded(alice: Shell) -> None:
         for arguments in ({"after": -1}, {"kind": "blob"}):
             with pytest.raises(ControlError):
                 call(alice.home.find_socket(), "export_page", **arguments)
+
+
+def test_a_directory_that_is_not_there_is_named(alice: Shell, tmp_path: Path) -> None:
+    result = alice.run("export", str(tmp_path / "away" / "all.bundle"))
+    assert result.exit_code == 1
+    assert (
+        result.stderr.splitlines()[-1] == f"ciris-mesh: there is no directory {tmp_path / 'away'}"
+    )
