@@ -278,6 +278,14 @@ class ReplicationDirectory(Protocol):
         """Keys with a chain of signatures to a configured root. The same object until it grows."""
         ...
 
+    @property
+    def followed(self) -> int | None:
+        """How many rows of others in a shared database were taken over since start.
+
+        None when nobody else can write there.
+        """
+        ...
+
     def closed(self) -> frozenset[EnvelopeKind]:
         """Kinds of which nothing can be admitted under this configuration."""
         ...

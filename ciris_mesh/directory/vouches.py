@@ -57,6 +57,11 @@ class Vouches:
         self._parsed: dict[bytes, Vouch | None] = {}
         self.too_many = 0
 
+    @classmethod
+    def of(cls, directory: ReplicationDirectory, own: str) -> Vouches:
+        """Those a node with this key goes by, as its configuration says."""
+        return cls(directory, frozenset({own}), listed=directory.trust.vouchers - {own})
+
     def row(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
         """A bridged row that somebody vouched for, whatever has become of the vouch."""
         if not self._vouchers:

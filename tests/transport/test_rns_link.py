@@ -27,6 +27,7 @@ from ciris_mesh.transport.limits import (
     FRAME_BYTES_MAX,
 )
 from ciris_mesh.transport.outbox import ATTEMPTS_MAX, BUSY_MAX
+from ciris_mesh.transport.paced import IDENTIFY
 from ciris_mesh.transport.reasons import DownReason
 from ciris_mesh.transport.rns_link import MeshLink
 from support.fake_rns import (
@@ -636,3 +637,21 @@ def test_a_link_that_ends_while_a_frame_is_sealed_is_no_error(wire: Wire, clock:
             use(radio.rns, 0, LARGE)
     radio.link.paced._unseal(LARGE)
     assert (radio.down(), radio.dropped()) == (None, {})
+
+
+def test_who_asks_again_and_again_who_we_are_makes_one_job(wire: Wire, clock: Clock) -> None:
+    radio = make_bench(wire, clock, medium="radio")
+    carrier = radio.link.paced
+    for _ in range(50):
+        carrier.packet(bytes((IDENTIFY,)))
+    assert radio.host.jobs == [], "nothing is under way that it could not know whose it is"
+    with radio.host.lock:
+        carrier._paced.begin((SMALL,))
+    for _ in range(50):
+        carrier.packet(bytes((IDENTIFY,)))
+    assert len(radio.host.jobs) <= 2, "to say who we are, and to send"
+    radio.host.jobs.pop(0)()
+    assert radio.owner.introduced == 1
+    carrier.packet(bytes((IDENTIFY,)))
+    radio.host.jobs.pop()()
+    assert radio.owner.introduced == 2
