@@ -24,6 +24,9 @@ def run(ctx: click.Context) -> None:
     It joins the Reticulum that runs on this machine, or starts its own. A missing radio or hub
     does not stop it: `ciris-mesh status` says what is missing.
     """
+    from ciris_mesh.transport.rns_later import defer_i2p
+
+    defer_i2p()
     from ciris_mesh.cli.verbs import set_up_logging
     from ciris_mesh.runtime.daemon import RunOptions
     from ciris_mesh.runtime.daemon import run as run_node
