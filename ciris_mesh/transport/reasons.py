@@ -40,6 +40,7 @@ class DropReason(StrEnum):
     FRAME_TOO_LARGE = "frame_too_large"  # larger than anyone may send
     FRAMES_NOT_PERMITTED = "frames_not_permitted"  # more frames than an unknown identity may send
     FRAME_UNREADABLE = "frame_unreadable"  # the carrier delivered something that is no frame
+    PACKET_UNPROVEN = "packet_unproven"  # of a slow link, and not made by its other end just now
     REASSEMBLY_FULL = "reassembly_full"  # too many bytes are being put together already
     INBOUND_BUSY = "inbound_busy"  # answered "busy"; the sender tries again
     LINK_NOT_READY = "link_not_ready"  # bytes on a link that nobody owns, or not yet

@@ -77,17 +77,15 @@ class FakeLink:
     establishment_timeout: float = 18.0
     attached_interface: Any = None
     last_resource_eifr: float | None = 5.0
+    derived_key: bytes | None = None
     destination: Any = None
     identified_as: list[object] = field(default_factory=list)
     torn_down: int = 0
     incoming_resources: list[Any] = field(default_factory=list)
     outgoing_resources: list[Any] = field(default_factory=list)
 
-    def set_packet_callback(self, callback: object) -> None:
-        """Nobody sends packets here; see test_rns_paced for who does."""
-
     def receive(self, packet: object) -> None:
-        """As above."""
+        """Nobody sends packets here; see test_rns_paced for who does."""
 
     def identify(self, identity: object) -> None:
         self.identified_as.append(identity)
