@@ -70,7 +70,7 @@ _POLL_S: Final = 0.25
 #: Between two lines of progress.
 _TELL_S: Final = 30.0
 #: Sender and receiver.
-_NAMES: Final = ("sender", "receiver")
+NAMES: Final = ("sender", "receiver")
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,10 +234,10 @@ def measure(root: Path, course: Course) -> Outcomes:
         randomness=random.Random(course.seed),
         speed=course.speed,
     )
-    nodes = [_make(root, name, ether, course, plan) for name in _NAMES]
+    nodes = [radio_node(root, name, ether, course, plan) for name in NAMES]
     for node, other in zip(nodes, reversed(nodes), strict=True):
         PeerBook.load(node.home.peers).add(other.as_peer())
-        _fill(node, plan, old)
+        fill(node, plan, old)
     with ether:
         try:
             start_nodes(nodes)
@@ -250,7 +250,7 @@ def _watch(watch: _Watch, new: list[Record]) -> Outcomes:
     ether, (sender, receiver), course = watch.ether, watch.nodes, watch.course
     ether.take_trace()
     both = BASE_RECORDS + len(watch.nodes)
-    watch.until(lambda: all(_held(node) >= both for node in watch.nodes), _MEET_S, "meeting")
+    watch.until(lambda: all(held(node) >= both for node in watch.nodes), _MEET_S, "meeting")
     watch.quiet("meeting")
     ether.set_loss(course.loss)
     ether.take_trace()
@@ -261,9 +261,9 @@ def _watch(watch: _Watch, new: list[Record]) -> Outcomes:
     limit_s = 60.0 + _RECORD_S * len(new) / min(course.speed, 16.0)
     watch.wants = both, len(new)
     with contextlib.suppress(OperatorError):  # what is missing is told by `admitted`
-        watch.until(lambda: _held(receiver) >= both + len(new), limit_s, "sending")
+        watch.until(lambda: held(receiver) >= both + len(new), limit_s, "sending")
     heard = watch.quiet("ending")
-    admitted = _held(receiver) - both
+    admitted = held(receiver) - both
     return Outcomes(check, packets(heard), needless_parts(heard), admitted, coded_bytes(new))
 
 
@@ -331,14 +331,14 @@ class _Watch:
         if self.wants is None:
             return told
         before, new = self.wants
-        return f"{_held(self.nodes[1]) - before} of {new} records there, {told}"
+        return f"{held(self.nodes[1]) - before} of {new} records there, {told}"
 
 
-def _make(root: Path, name: str, ether: Ether, course: Course, plan: Plan) -> LocalNode:
+def radio_node(root: Path, name: str, ether: Ether, course: Course, plan: Plan) -> LocalNode:
     """A node on its own radio, without a limit of its duty: nothing is to wait here."""
     rns_config_dir = root / f"{name}-reticulum"
     rns_config_dir.mkdir(mode=0o700)
-    block = rnode_block(ether.ports[_NAMES.index(name)], course.settings)
+    block = rnode_block(ether.ports[NAMES.index(name)], course.settings)
     (rns_config_dir / "config").write_text(
         "[reticulum]\n  enable_transport = No\n  share_instance = No\n"
         f"[logging]\n  loglevel = 3\n[interfaces]\n{block}"
@@ -354,7 +354,12 @@ def _make(root: Path, name: str, ether: Ether, course: Course, plan: Plan) -> Lo
     return LocalNode(name, home, rns_config_dir, node_identity(home))
 
 
-def _fill(node: LocalNode, plan: Plan, made: list[Record]) -> None:
+def fill(node: LocalNode, plan: Plan, made: list[Record]) -> None:
+    """Put records into a node's store before it starts.
+
+    Raises:
+        OperatorError: one of them is not admitted.
+    """
     pinned = {key.key_id: key.public.fingerprint for key in plan.signers}
     directory = SqliteDirectory(node.home.database, pinned=pinned)
     try:
@@ -371,6 +376,7 @@ def _admit(node: LocalNode, kind: EnvelopeKind, envelope: bytes) -> None:
         raise OperatorError(f"a record made here is {answer['outcome']} here: {answer['reason']}")
 
 
-def _held(node: LocalNode) -> int:
+def held(node: LocalNode) -> int:
+    """Records on a running node's federation shelf."""
     kinds: list[dict[str, int]] = node.call("status")["kinds"]
     return sum(kind["federation"] for kind in kinds)

@@ -47,6 +47,7 @@ class DropReason(StrEnum):
     UNIDENTIFIED = "unidentified"  # inbound links closed for want of an identity
     OVERSTAYED = "overstayed"  # inbound links of unknown identities closed after their time
     HALF_OPEN = "half_open"  # links that somebody began to set up and did not finish in time
+    SET_UP_REPEATED = "set_up_repeated"  # ends of a link's set-up that seem not to have arrived
     TOO_MANY_LINKS = "too_many_links"
     ANNOUNCE_FLOOD = "announce_flood"  # announces beyond the rate of one address, or of all
     ANNOUNCE_UNREADABLE = "announce_unreadable"

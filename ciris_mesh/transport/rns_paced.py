@@ -197,6 +197,9 @@ class PacedCarrier:
     def _hand_over(self, emission: Emission) -> None:
         if emission.is_repeat and not self._link.inbound and not self._paced.has_heard:
             # Not a word ever came: perhaps the other end waits for the end of the set-up.
+            log.info("no word came on a link: the end of its set-up goes again")
+            with self._host.lock:
+                self._host.drop(DropReason.SET_UP_REPEATED)
             seam.repeat_set_up(self._rns)
             self._link.introduce()
         with self._host.lock:

@@ -241,6 +241,7 @@ def test_where_nobody_ever_answers_the_set_up_goes_again_and_then_it_is_over(air
     air.run(lambda: bool(air.one.down))
     assert air.one.down == ["stalled"]
     assert air.set_ups == air.one.owner.introduced == 4, "with every repeat of the first packet"
+    assert air.one.dropped == {"set_up_repeated": 4}
 
 
 def test_a_link_without_a_key_goes_down_and_says_nothing(air: Air) -> None:
