@@ -18,7 +18,7 @@ import threading
 from pathlib import Path
 
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.runtime.announcing import Announcer
+from ciris_mesh.runtime.announcing import Announcer, announce_node
 from ciris_mesh.runtime.keyfiles import FederationSeeds
 from ciris_mesh.runtime.localnodes import free_port, reticulum_config
 from ciris_mesh.runtime.node import Node
@@ -42,7 +42,7 @@ def run(name: str, folder: Path, port: int) -> None:
     """Be the node `name`; this is the whole of the public one."""
     transport = RnsTransport(reticulum_of(folder, name, port), folder / f"{name}.identity")
     node = Node(FederationSeeds.generate(name).key(), transport)
-    announcer = Announcer(node, interval_s=6 * 3_600)
+    announcer = Announcer(lambda: announce_node(node), interval_s=6 * 3_600)
     with node:
         announcer.start()
         print(node.key_id, transport.address.hex(), flush=True)

@@ -28,6 +28,9 @@ ELSEWHERE = {
     Reason.ROW_DIFFERS: (
         "directory/test_following.py::test_a_row_that_says_other_than_its_envelope_is_hidden"
     ),
+    Reason.BRIDGED_QUOTA: (
+        "directory/test_vouches.py::test_each_registry_has_a_share_of_the_bridged_shelf"
+    ),
     Reason.BINDING_EXPIRED: "records/test_binding.py::test_a_binding_ends_at_its_expiry",
 }
 

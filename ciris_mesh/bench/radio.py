@@ -18,7 +18,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -158,9 +158,11 @@ def _side_by_side(root: Path, courses: tuple[Course, ...]) -> list[Outcomes]:
             pool.submit(measure, root / str(number), each) for number, each in enumerate(courses)
         ]
         try:
-            return [each.result() for each in runs]
+            for each in as_completed(runs):
+                each.result()
         finally:  # one failed, or somebody does not want to wait: end the others, too
             courses[0].is_over.set()
+    return [each.result() for each in runs]
 
 
 def _check_rows(seen: Outcomes) -> Iterator[Row]:

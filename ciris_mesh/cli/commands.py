@@ -46,6 +46,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "backup": (f"{_CLI}.backup", "backup", "Write this whole node into one file."),
     "restore": (f"{_CLI}.backup", "restore", "Make the node in such a file again."),
     "identity": (f"{_CLI}.identitygroup", "identity", "Keep this node's secrets, and change them."),
+    "vouch": (f"{_CLI}.vouch", "vouch", "Let bridged records of a registry count elsewhere."),
     "withdraw": (f"{_CLI}.withdraw", "withdraw", "End what this node said earlier."),
     "family": (f"{_CLI}.group", "family", "Found a family of keys."),
     "community": (f"{_CLI}.group", "community", "Found a community of keys."),

@@ -27,6 +27,8 @@ from ciris_mesh.records.kinds import EnvelopeKind
 
 #: Two screens.
 LIMIT: Final = 50
+#: What the node says more of a bridged record.
+_OF_BRIDGED: Final = ("lacks", "detail", "brought_by", "vouched_by")
 #: Wider than any line of ids, so that none is folded.
 _WIDE: Final = 10_000
 
@@ -180,7 +182,7 @@ def _show_one(app: App, rows: Rows, record_id: str, kind: str | None, *, as_json
     if row["shelf"] == "bridged":
         with contextlib.suppress(NodeNotRunning):  # whose keys and trust say what is lacking
             found = ask(app, "record", kind=row["kind"], envelope_id=row["envelope_id"])
-            whole |= {name: found[name] for name in ("lacks", "detail") if name in found}
+            whole |= {name: found[name] for name in _OF_BRIDGED if name in found}
     if as_json:
         print_json(whole)
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ciris_mesh.cli.app import App, Failure, print_json
-from ciris_mesh.cli.node import locked_home, node_home
+from ciris_mesh.cli.node import ask, locked_home, node_home
 from ciris_mesh.cli.signing import confirm, prepare, preview, size_text, submit, this_signer
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.errors import NodeNotRunning
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ciris_mesh.cli.signing import Signer
+    from ciris_mesh.runtime.home import Home
 
 _STOP_FIRST = "stop the node first; it still signs with the old key"
 _TAKEN = ("admitted", "upgraded", "superseded", "duplicate")
@@ -48,21 +49,43 @@ def _begin(app: App, *, yes: bool, as_json: bool) -> None:
 
     me = this_signer(app)
     new = next_seeds(node_home(app)).key()
-    _sign(app, me, EnvelopeKind.KEY, key_columns(new, me.key_id), yes=yes)
-    columns = handover_columns(new.key_id, me.key_id)
-    _sign(app, me, EnvelopeKind.ATTESTATION, columns, yes=yes)
+    is_signed = _signed_for(app, me.key_id) == new.key_id
+    if not is_signed:
+        _sign(app, me, EnvelopeKind.KEY, key_columns(new, me.key_id), yes=yes)
+        columns = handover_columns(new.key_id, me.key_id)
+        _sign(app, me, EnvelopeKind.ATTESTATION, columns, yes=yes)
     if as_json:
         print_json({"old": me.key_id, "new": new.key_id, "finished": False})
         return
     click.echo(new.key_id)
+    said = "That was signed already; nothing was signed again" if is_signed else "Signed"
     app.talk(
-        "\nSigned. Let every peer have it: ciris-mesh wait --converged\n"
+        f"\n{said}. Let every peer have it: ciris-mesh wait --converged\n"
         "Then stop the node, and run: ciris-mesh identity rotate --finish"
     )
 
 
+def _signed_for(app: App, key_id: str) -> str:
+    """The key that `key_id`, this node's, hands over to by what it signed; "" for none."""
+    from ciris_mesh.cli.peerbook import running_or_home
+
+    found: dict[str, str] = running_or_home(
+        app, lambda: ask(app, "own_handover"), lambda home: {"new": _signed_here(home, key_id)}
+    )
+    return found["new"]
+
+
+def _signed_here(home: Home, key_id: str) -> str:
+    from ciris_mesh.cli.node import open_directory
+    from ciris_mesh.runtime.handover import find_handover
+
+    with open_directory(home) as directory:
+        found = find_handover(directory, key_id)
+    return "" if found is None else found.key_id
+
+
 def _finish(app: App, *, yes: bool, as_json: bool) -> None:
-    from ciris_mesh.runtime.handover import find_handover, next_seeds, swap_keys
+    from ciris_mesh.runtime.handover import next_seeds, swap_keys
     from ciris_mesh.runtime.setup import node_identity
 
     home = node_home(app)
@@ -78,11 +101,9 @@ def _finish(app: App, *, yes: bool, as_json: bool) -> None:
             pass  # a running node would go on signing with the old key
     except NodeNotRunning:
         raise Failure(_STOP_FIRST) from None
-    from ciris_mesh.cli.node import open_directory
-
-    with locked_home(app) as held, open_directory(held) as directory:
-        found = find_handover(directory, me.key_id)
-    if found is None or found.key_id != new.key_id:
+    with locked_home(app) as held:
+        signed_for = _signed_here(held, me.key_id)
+    if signed_for != new.key_id:
         raise Failure("the hand-over is not signed yet: ciris-mesh identity rotate")
     confirm(f"Let {new.key_id} take over, and revoke {me.key_id} for good?", yes=yes)
     columns = {"revoked_key_id": me.key_id, "reason": f"handed over to {new.key_id}"}

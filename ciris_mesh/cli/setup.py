@@ -39,7 +39,7 @@ class PlannedFile:
 
 
 @click.command(cls=Verb)
-@click.argument("role", type=click.Choice(_ROLES))
+@click.argument("role", type=click.Choice(_ROLES), required=False)
 @click.option("--name", metavar="NAME", help="What the node's key is called; a new node needs one.")
 @click.option("--region", type=click.Choice(_REGIONS), help="Where the radio is used.")
 @click.option("--port", metavar="PATH", help="The radio's serial port, best by /dev/serial/by-id.")
@@ -52,11 +52,16 @@ class PlannedFile:
 )
 @click.option("--peer", "peers", multiple=True, metavar="INVITE", help="A peer to add; repeatable.")
 @click.option("--write-rns", is_flag=True, help="Also write Reticulum's configuration.")
+@click.option(
+    "--udev", is_flag=True, help="Only write a udev rule that opens the radio's port to a group."
+)
+@click.option("--group", metavar="NAME", default="", help="That group: usually dialout.")
+@click.option("--rules", type=click.Path(path_type=Path), hidden=True, help="Where rules lie.")
 @click.option("-y", "--yes", is_flag=True, help="Ask nothing; write what the options say.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 @click.pass_obj
 def setup(
-    app: App, /, *, role: str, yes: bool, as_json: bool, write_rns: bool, **given: Any
+    app: App, /, *, role: str | None, yes: bool, as_json: bool, write_rns: bool, **given: Any
 ) -> None:
     """Set up a node for a ROLE: its keys, its configuration, and interfaces for Reticulum.
 
@@ -69,9 +74,20 @@ def setup(
     What is not given by an option is asked. Every file is shown before it is written, and what it
     replaces is kept with the ending .bak. Reticulum's configuration is another program's: its block
     is printed to be copied, and written only with --write-rns or a second yes.
+
+    With --udev no ROLE is needed: it shows a rule for the radio that is plugged in, after which
+    its port belongs to a group of yours and keeps one name, and writes that on yes, as root.
     """
     from ciris_mesh.runtime.home import find_home
 
+    if given.pop("udev"):
+        from ciris_mesh.cli.udev import write_rule
+
+        where = {"group": given["group"], "rules": given["rules"]}
+        write_rule(app, port=given["port"] or "", yes=yes, as_json=as_json, **where)
+        return
+    if role is None:
+        raise click.UsageError(f"Name a role: {', '.join(_ROLES)}.")
     home = find_home(app.config_dir)
     answers, invites, name = _ask(app, home, role, given, ask=not yes)
     own, theirs = _own_file(home, answers, app), _their_file(app, answers)
@@ -80,7 +96,7 @@ def setup(
         _show(home, own, theirs, name)
     if write_rns and theirs.problem:
         raise Failure(f"nothing was written: {theirs.problem}")
-    if not yes and not click.confirm("Write this node's files?", err=True):
+    if not yes and not click.confirm(f"Write this node's files in {home.path}?", err=True):
         raise Failure("nothing was written")
     written = _write_own(home, own, name)
     may_ask = not yes and not theirs.problem
@@ -103,9 +119,7 @@ def _ask(
     name = "" if home.exists else given["name"] or _wanted("--name", "A name for its key", ask=ask)
     region = port = None
     if chosen.radio:
-        region = given["region"] or _wanted(
-            "--region", f"Region ({', '.join(_REGIONS)})", ask=ask, choices=_REGIONS
-        )
+        region = given["region"] or _choose_region(ask=ask)
         port = given["port"] or _choose_port(ask=ask)
     hub = (given["hub"] or _wanted("--hub", "Hub, as HOST:PORT", ask=ask)) if chosen.hub else ""
     listen = (given["listen"] or "0.0.0.0:4242") if chosen.listens else ""
@@ -124,6 +138,22 @@ def _wanted(option: str, question: str, *, ask: bool, choices: tuple[str, ...] =
         raise click.UsageError(f"With --yes, {option} must be given.")
     kind = click.Choice(choices) if choices else None
     return str(click.prompt(question, type=kind, show_choices=False, err=True))
+
+
+def _choose_region(*, ask: bool) -> str:
+    """Let a person choose by what a region means: its short name alone says little."""
+    from ciris_mesh.runtime.setup_plan import REGIONS
+
+    if not ask:
+        return _wanted("--region", "", ask=ask)
+    for number, region in enumerate(REGIONS, 1):
+        click.echo(f"  {number} {region.name:<8} {region.about}", err=True)
+    known = {str(number): region.name for number, region in enumerate(REGIONS, 1)}
+    kind = click.Choice((*known, *_REGIONS))
+    answer = str(
+        click.prompt("Region: a number, or a name", type=kind, show_choices=False, err=True)
+    )
+    return known.get(answer, answer)
 
 
 def _choose_port(*, ask: bool) -> str:
@@ -152,7 +182,7 @@ def port_line(port: SerialPort) -> str:
     where = f" -> {port.device}" if port.device != port.path else ""
     held = ", ".join(f"{each.program} (pid {each.pid})" for each in port.holders)
     state = f"held by {held}" if held else "free"
-    access = "" if port.usable else "; not open to you: ciris-mesh doctor says what helps"
+    access = "" if port.usable else "; not open to you: see ciris-mesh setup --udev"
     return f"{port.path}{where}\n    owner {port.owner}, group {port.group}, {state}{access}"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ciris_mesh.demo.fleet import Fleet
+from ciris_mesh.demo.network import Loopback, Network
 from ciris_mesh.demo.progress import DemoResult, NodeProgress, Phase, Progress
 from ciris_mesh.demo.records import sample_records
 from ciris_mesh.errors import OperatorError
@@ -29,6 +30,7 @@ class Demo:
         records: how many each node signs; 13 is one of each kind.
         timeout_s: gives up after this, counted from the start.
         show: called with each new state, on this thread.
+        network: what joins the nodes; TCP on loopback when left out.
     """
 
     def __init__(
@@ -39,8 +41,10 @@ class Demo:
         records: int,
         timeout_s: float,
         show: Callable[[Progress], None],
+        network: Network | None = None,
     ) -> None:
-        self._fleet = Fleet(root, nodes)
+        self._network = network or Loopback()
+        self._fleet = Fleet(root, nodes, self._network)
         self._records = records
         self._timeout_s = timeout_s
         self._show = show
@@ -113,6 +117,7 @@ class Demo:
                 for status in self._statuses
                 for interface in status["interfaces"]
             ),
+            channel=self._network.channel(),
         )
 
     def _look(self, phase: Phase) -> None:
@@ -125,7 +130,8 @@ class Demo:
             for node, status in zip(self._fleet.nodes, self._statuses, strict=False)
         )
         signed = sum(len(ids) for ids in self._expected.values())
-        self._show(Progress(phase, self._elapsed_s(), signed, nodes))
+        channel = self._network.channel() if nodes else None
+        self._show(Progress(phase, self._elapsed_s(), signed, nodes, channel))
 
     def _elapsed_s(self) -> float:
         return time.monotonic() - self._start_s

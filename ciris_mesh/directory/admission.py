@@ -8,7 +8,8 @@
     both signature halves           -> else Refused; a signer we lack -> Deferred (of several
                                        around one record, those we know suffice at first)
     the kind's rule                 -> else Refused; a prerequisite we lack -> Deferred; from a
-                                       registry -> bridged, if only who signed was wrong
+                                       registry, or vouched for by whom the configuration lists
+                                       -> bridged, if only who signed was wrong
     dated ahead of our clock        -> Deferred
 
 Judging reads, never writes, and takes no lock: verification is slow. What it decides is carried
@@ -50,7 +51,7 @@ from ciris_mesh.records.rules.base import Finding, Trust, text
 from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.table import judge_content, judge_standing
 from ciris_mesh.records.timestamps import to_unix_ms
-from ciris_mesh.records.tokens import key_token, published_by, tokens_of
+from ciris_mesh.records.tokens import bridged_token, key_token, published_by, tokens_of
 
 #: CEG 0.7: what is dated more than five minutes ahead of the receiver's clock does not count yet.
 SKEW_MS: Final = 300_000
@@ -105,7 +106,7 @@ class Admission:
 
     def _read(self, what: Candidate, now_ms: int) -> Envelope | Judgement:
         remembered = self._known.remembered_refusal(what.digest, now_ms)
-        if remembered is not None and what.source.path != "registry":  # may bring more
+        if remembered is not None and not self._may_bring_more(what, remembered.envelope_id):
             verdict = self._refused_before(what, remembered)
             return Judgement(replace(what, copy_id=remembered.copy_id), verdict)
         try:
@@ -155,6 +156,19 @@ class Admission:
         if envelope.tier_local and what.source.path != "own":
             return Judgement(what, _refused(envelope, Reason.LOCAL_TIER))
         return self.judge_known(what, envelope, now_ms)
+
+    def _may_bring_more(self, what: Candidate, envelope_id: bytes | None) -> bool:
+        """Does what others may not bring come to the bridged shelf from here?
+
+        From registries, or once a voucher of the configuration named the row: whichever came
+        first, so that the order makes no difference.
+        """
+        if what.source.path == "registry":
+            return True
+        if envelope_id is None or what.source.path not in ("peer", "import"):
+            return False
+        tokens = (bridged_token(one, what.kind, envelope_id) for one in self._trust.vouchers)
+        return any(next(self._known.named(token), None) is not None for token in tokens)
 
     def _refused_before(self, what: Candidate, remembered: Verdict) -> Verdict:
         """That refusal again, unless the record came in as other bytes since."""
@@ -213,7 +227,7 @@ class Admission:
         """Decide on what is attributed and stands on no shelf, as far as this judgement goes."""
         verdict, signers = self._verify(envelope, what.proven)
         proven, facts = what.proven.union(signers), ShelfFacts(self._known)
-        is_registry = what.source.path == "registry"
+        is_registry = self._may_bring_more(what, envelope.envelope_id)
         may_bridge = is_registry and verdict.reason in BRIDGEABLE
         if may_bridge or verdict.outcome in (Outcome.ADMITTED, Outcome.DEFERRED):
             finding = judge_content(envelope, self._trust)

@@ -20,7 +20,10 @@ from ciris_mesh.wire.messages import EnvelopeRef
 
 
 class Shelf(IntEnum):
-    """Where a row stands. Only FEDERATION is ever listed to or fetched by a peer."""
+    """Where a row stands. Only FEDERATION is ever listed to a peer.
+
+    What a voucher spoke for is fetched from BRIDGED by who asks for it by its id.
+    """
 
     LOCAL = 0
     BRIDGED = 1
@@ -43,6 +46,8 @@ class Source:
 
 
 OWN = Source("own")
+#: Bridged rows out of another store of this operator's. No key id looks like this.
+COPIED = Source("registry", "(copy)")
 UNATTRIBUTED = Source("unattributed")
 
 
@@ -181,6 +186,10 @@ class ReplicationDirectory(Protocol):
         """Point read by envelope id, any shelf."""
         ...
 
+    def brought_by(self, kind: EnvelopeKind, envelope_id: bytes) -> str:
+        """Which registry node or peer a bridged row came from; "" for other rows, and old ones."""
+        ...
+
     def holdings(self, kind: EnvelopeKind) -> list[EnvelopeRef]:
         """Refs of every federation-shelf row, newest `seq` first."""
         ...
@@ -272,6 +281,10 @@ class ReplicationDirectory(Protocol):
         Also takes a token (`records.tokens`), to which the federation shelf alone answers. Reads
         an index, however much is held.
         """
+        ...
+
+    def all_named_rows(self, name: str) -> Iterator[StoredRow]:
+        """All of them, in admission order; read in pages, so take as many as you need."""
         ...
 
     def heads(self, kind: EnvelopeKind) -> list[RowHead]:

@@ -33,8 +33,17 @@ from ciris_mesh.directory.base import (
 from ciris_mesh.directory.buckets import digest_of
 from ciris_mesh.directory.naming import Naming
 from ciris_mesh.directory.offers import NO_OFFER, OFFER_REFS_MAX, Offer, Offers
-from ciris_mesh.directory.peermemory import Given, PeerMemory, View, is_known, remember, sent_memory
+from ciris_mesh.directory.peermemory import (
+    Given,
+    PeerMemory,
+    View,
+    is_known,
+    remember,
+    room_for_noted,
+    sent_memory,
+)
 from ciris_mesh.directory.quotas import is_ours
+from ciris_mesh.directory.vouches import Vouches
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
 from ciris_mesh.records.scope import ALL, Scope, Terms
@@ -42,11 +51,6 @@ from ciris_mesh.wire.messages import EnvelopeRef
 
 #: Peers something is remembered about. More than a node ever has; the longest silent goes first.
 PEERS_MAX: Final = 256
-
-#: Ids of others' offers that are not in ours, all peers together: 100 bytes each, 40 MB at worst.
-#: One peer's share is an eighth: one full offer. What exceeds it is the newcomer's loss.
-NOTED_IDS_MAX: Final = 400_000
-NOTED_SHARES: Final = 8
 
 #: How long a view's digest may be reused while nothing visible changed: bounds for how long a
 #: lapsed back-off goes unnoticed.
@@ -62,6 +66,7 @@ class FederationDirectoryReplicationBridge:
         unwanted: kinds never asked for, because nothing of them could be admitted here. What peers
             offer of them counts as known.
         gives, takes: whether a peer is offered anything, and anything of it taken.
+        vouches: which bridged rows may be fetched, though they are in no offer.
         clock: monotonic seconds, for back-off.
     """
 
@@ -74,6 +79,7 @@ class FederationDirectoryReplicationBridge:
         scope: Scope = ALL,
         gives: Callable[[str], bool] = lambda _peer: True,
         takes: Callable[[str], bool] = lambda _peer: True,
+        vouches: Vouches | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
@@ -82,6 +88,7 @@ class FederationDirectoryReplicationBridge:
         self._gives = gives
         self._takes = takes
         self._clock = clock
+        self.vouches = vouches or Vouches(directory)
         self.naming = Naming(directory)
         self._all_offers = Offers(directory, trusted)
         self._own_terms = Terms(frozenset({scope} - {ALL}))
@@ -135,7 +142,7 @@ class FederationDirectoryReplicationBridge:
             if left_bytes < 0:
                 unserved.append((envelope_id, "over_budget"))
                 continue
-            row = self.naming.row(peer, kind, envelope_id)
+            row = self.naming.row(peer, kind, envelope_id) or self.vouches.row(kind, envelope_id)
             if row is None:
                 unserved.append((envelope_id, "not_held"))
             elif not self._may_go(peer, row):
@@ -199,7 +206,7 @@ class FederationDirectoryReplicationBridge:
         offered = dict.fromkeys(ref.envelope_hash for ref in refs[:OFFER_REFS_MAX])
         with self._lock:
             memory = self._memory(peer)
-            room = self._room_for_noted(peer, kind)
+            room = room_for_noted(self._peers, peer, kind)
             beyond = frozenset(islice((one for one in offered if one not in ours), room))
             if memory.noted.get(kind, frozenset()) == beyond:
                 return
@@ -443,8 +450,10 @@ class FederationDirectoryReplicationBridge:
 
     def _may_go(self, peer: str, row: StoredRow) -> bool:
         """The offer decides what a scope holds; ours or not is looked at now."""
-        if row.shelf is not Shelf.FEDERATION or not self._gives(peer):
+        if not self._gives(peer):
             return False
+        if row.shelf is not Shelf.FEDERATION:
+            return self.vouches.row(row.kind, row.envelope_id) is not None
         terms = self._agreed(peer)
         is_said = row.introduced or is_ours(row.kind, row.signers, self._trusted().__contains__)
         return is_said and self._all_offers.holds(terms, row)
@@ -462,7 +471,7 @@ class FederationDirectoryReplicationBridge:
     def _note_offered(self, peer: str, kind: EnvelopeKind, ids: Collection[bytes]) -> None:
         memory = self._memory(peer)
         noted = memory.noted.get(kind, frozenset())
-        room = self._room_for_noted(peer, kind) - len(noted)
+        room = room_for_noted(self._peers, peer, kind) - len(noted)
         if new := frozenset(islice((one for one in ids if one not in noted), max(0, room))):
             memory.noted[kind] = noted | new
 
@@ -483,17 +492,6 @@ class FederationDirectoryReplicationBridge:
         self._memory(entry.peer).version += 1
         for memory in self._peers.values():
             memory.version += memory.forget_judged(key)
-
-    def _room_for_noted(self, peer: str, kind: EnvelopeKind) -> int:
-        """How many ids of an offer of this kind may be noted. Nobody else's make room."""
-        sizes = {
-            name: sum(
-                len(ids) for each, ids in memory.noted.items() if (name, each) != (peer, kind)
-            )
-            for name, memory in self._peers.items()
-        }
-        share = NOTED_IDS_MAX // NOTED_SHARES - sizes.get(peer, 0)
-        return max(0, min(share, NOTED_IDS_MAX - sum(sizes.values())))
 
     def _count(self, what: str, reason: str, number: int = 1) -> None:
         with self._lock:

@@ -219,6 +219,11 @@ class MemoryStore:
         with self._lock:
             self._strangers[row.kind, row.envelope_id] = peer, signer
 
+    def charged_to(self, name: Name) -> str:
+        """See Store."""
+        with self._lock:
+            return self._strangers.get(name, ("", ""))[0]
+
     def strangers_of(self, peer: str, *, limit: int) -> int:
         """See Store."""
         with self._lock:

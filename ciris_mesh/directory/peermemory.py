@@ -35,8 +35,15 @@ GIVEN_TIMES: Final = 2
 GIVEN_MIN: Final = 256
 GIVEN_S: Final = 3_600.0
 
+#: Ids of others' offers that are not in ours, all peers together: 100 bytes each, 40 MB at worst.
+#: One peer's share is an eighth: one full offer. What exceeds it is the newcomer's loss.
+NOTED_IDS_MAX: Final = 400_000
+NOTED_SHARES: Final = 8
+
 #: Refusals that say nothing about the bytes: there may be room later.
-NO_ROOM: Final = frozenset({Reason.POOL_FULL, Reason.SIGNER_QUOTA, Reason.PEER_QUOTA})
+NO_ROOM: Final = frozenset(
+    {Reason.POOL_FULL, Reason.SIGNER_QUOTA, Reason.PEER_QUOTA, Reason.BRIDGED_QUOTA}
+)
 
 Key = tuple[EnvelopeKind, bytes]
 
@@ -175,6 +182,16 @@ class PeerMemory:
         """What waited of it does not any more. True when that was so."""
         kind, one = key
         return self.judged.get(kind, {}).pop(one, None) is not None
+
+
+def room_for_noted(peers: Mapping[str, PeerMemory], peer: str, kind: EnvelopeKind) -> int:
+    """How many ids of an offer of this kind may be noted. Nobody else's make room."""
+    sizes = {
+        name: sum(len(ids) for each, ids in memory.noted.items() if (name, each) != (peer, kind))
+        for name, memory in peers.items()
+    }
+    share = NOTED_IDS_MAX // NOTED_SHARES - sizes.get(peer, 0)
+    return max(0, min(share, NOTED_IDS_MAX - sum(sizes.values())))
 
 
 def is_known(memory: PeerMemory, key: Key, standing: Standing | None, now_s: float) -> bool:

@@ -174,6 +174,8 @@ class Placing:
                 verdict = replace(verdict, outcome=Outcome.SUPERSEDED)
             elif stands is not None:
                 verdict = replace(verdict, outcome=Outcome.UPGRADED)
+            if stands is Shelf.BRIDGED:
+                self._quotas.release(row)
             self._write(row, placed, is_new=stands is None)
             self._publish(judgement, row, placed, is_first_key=known is None)
             self._store.publish(row, judgement.names)

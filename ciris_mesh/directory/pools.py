@@ -38,6 +38,8 @@ class PoolLimits:
         stranger_rows_per_signer: on the shelf, by one signer who is neither peer nor pinned nor
             rooted: 16 MB, years of what an honest one says.
         stranger_rows_per_peer: of such signers, brought by one peer: 80 MB, a large community.
+        bridged_rows_per_source: on the bridged shelf, brought by one registry node or, where a
+            voucher named them, one peer: a full offer of one kind, 100 MB.
         refusals: remembered verdicts on bytes; about 400 B each.
         refusal_ttl_ms: an hour, so that a mistake of ours does not outlive an update by much.
     """
@@ -50,6 +52,7 @@ class PoolLimits:
     first_contact_occurrences: int = 4
     stranger_rows_per_signer: int = 4_096
     stranger_rows_per_peer: int = 20_000
+    bridged_rows_per_source: int = 50_000
     refusals: int = 8192
     refusal_ttl_ms: int = 3_600_000
 

@@ -2,7 +2,8 @@
 
 Keys are free to make, and each opens the door for what it signs. So whoever is neither this node,
 nor a peer, nor pinned, nor rooted may have so many records here, and each peer may bring so many
-of such signers' records. Nothing of it is offered to anybody.
+of such signers' records. Nothing of it is offered to anybody. What only stands bridged has a share
+of its own for each registry node, or peer, that brought it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 from typing import Final
 
-from ciris_mesh.directory.base import Shelf, Source, StoredRow
+from ciris_mesh.directory.base import COPIED, Shelf, Source, StoredRow
 from ciris_mesh.directory.pools import PoolLimits
 from ciris_mesh.directory.store import Store
 from ciris_mesh.records.cosigning import is_cosigned
@@ -24,8 +25,23 @@ from ciris_mesh.records.tokens import is_same_token
 #: record by leaving signatures out, and who signs can by signing again: 8 rows are 100 kB.
 SAME_MAX: Final = 8
 
+_BRIDGED: Final = "bridged "
+
 #: Counts kept at hand, so that a full share is not counted again for each record: 100 B each.
 COUNTS_MAX = 4096
+
+
+def bridged_label(source: Source) -> str:
+    """Under which name bridged rows by a source are counted, beside those of strangers.
+
+    With a space, as no key id has one.
+    """
+    return f"{_BRIDGED}{source.peer or source.path}"
+
+
+def bridged_by(label: str) -> str:
+    """Who brought a row that is counted so; "" when it is counted otherwise or not at all."""
+    return label.removeprefix(_BRIDGED) if label.startswith(_BRIDGED) else ""
 
 
 def is_ours(kind: EnvelopeKind, signers: Sequence[str], is_friend: Callable[[str], bool]) -> bool:
@@ -50,6 +66,9 @@ class Quotas:
 
     def problem(self, row: StoredRow, source: Source, friends: Container[str]) -> Reason:
         """Why there is no room for this row; NONE when there is."""
+        if row.shelf is Shelf.BRIDGED:
+            is_full = self._bridged(source) >= self._limits.bridged_rows_per_source
+            return Reason.BRIDGED_QUOTA if is_full and source != COPIED else Reason.NONE
         if not self._is_charged(row, source, friends):
             return Reason.NONE
         signer, peer = row.signers[0], source.peer
@@ -79,12 +98,23 @@ class Quotas:
 
     def charge(self, row: StoredRow, source: Source, friends: Container[str]) -> None:
         """Count a row that was just written."""
+        if row.shelf is Shelf.BRIDGED:
+            label = bridged_label(source)
+            count = self._bridged(source)
+            self._store.note_stranger(row, label, label)
+            self._counts["peer", label] = count + 1
+            return
         if not self._is_charged(row, source, friends):
             return
         signer, peer = row.signers[0], source.peer
         counted = {("signer", signer): self._signed(signer), ("peer", peer): self._brought(peer)}
         self._store.note_stranger(row, peer, signer)
         self._counts |= {key: count + 1 for key, count in counted.items()}
+
+    def release(self, row: StoredRow) -> None:
+        """A row leaves the bridged shelf: it is nobody's share there any more."""
+        self._store.drop_stranger((row.kind, row.envelope_id))
+        self._counts.clear()
 
     def forget(self) -> None:
         """Count afresh: some rows are no stranger's any more."""
@@ -109,6 +139,10 @@ class Quotas:
     def _brought(self, peer: str) -> int:
         limit = self._limits.stranger_rows_per_peer
         return self._count("peer", peer, lambda: self._store.strangers_of(peer, limit=limit))
+
+    def _bridged(self, source: Source) -> int:
+        label, limit = bridged_label(source), self._limits.bridged_rows_per_source
+        return self._count("peer", label, lambda: self._store.strangers_of(label, limit=limit))
 
     def _count(self, what: str, name: str, read: Callable[[], int]) -> int:
         known = self._counts.get((what, name))

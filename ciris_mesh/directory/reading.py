@@ -14,6 +14,7 @@ from ciris_mesh.directory.base import (
     StoredRow,
 )
 from ciris_mesh.directory.keycache import KeyCache
+from ciris_mesh.directory.quotas import bridged_by
 from ciris_mesh.directory.rejudging import judge_again
 from ciris_mesh.directory.store import PooledEntry, Store
 from ciris_mesh.records.cosigning import COPY_HEAD_BYTES, copy_id
@@ -50,6 +51,10 @@ class StoreReading(ReplicationDirectory):
     def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
         """Point read by envelope id, any shelf."""
         return self._store.get(kind, envelope_id)
+
+    def brought_by(self, kind: EnvelopeKind, envelope_id: bytes) -> str:
+        """See ReplicationDirectory."""
+        return bridged_by(self._store.charged_to((kind, envelope_id)))
 
     def holdings(self, kind: EnvelopeKind) -> list[EnvelopeRef]:
         """Refs of every federation-shelf row, newest `seq` first."""
@@ -96,6 +101,13 @@ class StoreReading(ReplicationDirectory):
         """Rows, on any shelf, that answer to a name or a token; at most `limit`."""
         return [row for _, row in self._store.named(name, limit=limit, after=0)]
 
+    def all_named_rows(self, name: str) -> Iterator[StoredRow]:
+        """All of them, the first admitted first, a page at a time."""
+        after = 0
+        while page := self._store.named(name, limit=NAMED_PAGE, after=after):
+            yield from (row for _, row in page)
+            after, _ = page[-1]
+
     def waiting_envelopes(self) -> Iterator[tuple[PooledEntry, bytes]]:
         """What waits outside the shelves, oldest first, with its bytes."""
         for entry in self._store.pool_entries():
@@ -116,10 +128,7 @@ class StoreReading(ReplicationDirectory):
 
     def named(self, token: str) -> Iterator[Envelope]:
         """Federation-shelf records that answer to this token, the first admitted first."""
-        after = 0
-        while page := self._store.named(token, limit=NAMED_PAGE, after=after):
-            yield from (parse_envelope(row.kind, row.envelope) for _, row in page)
-            after, _ = page[-1]
+        return (parse_envelope(row.kind, row.envelope) for row in self.all_named_rows(token))
 
     def troubles(self) -> tuple[str, ...]:
         """What is wrong with the store itself, a line each: a stable name, a colon, what to do."""

@@ -161,6 +161,11 @@ class References(ABC):
             [(peer, signer, KINDS[row.kind].number, row.envelope_id)],
         )
 
+    def charged_to(self, name: Name) -> str:
+        """See Store."""
+        found = self._read(f"SELECT peer FROM stranger WHERE position = {_POSITION}", _values(name))
+        return next((str(peer) for (peer,) in found), "")
+
     def strangers_of(self, peer: str, *, limit: int) -> int:
         """See Store."""
         return self._count("SELECT 1 FROM stranger WHERE peer = ? LIMIT ?", (peer, limit))

@@ -181,6 +181,10 @@ class Store(Protocol):
         """Charge this row, which is there, to who brought it and who signed it."""
         ...
 
+    def charged_to(self, name: Name) -> str:
+        """Whose share a row counts against, as `note_stranger` had it; "" for nobody's."""
+        ...
+
     def strangers_of(self, peer: str, *, limit: int) -> int:
         """How many rows are charged to a peer; counted up to `limit`."""
         ...

@@ -119,6 +119,7 @@ class Facts:
         config_problem: why its configuration cannot be used.
         warnings: what in the configuration had no effect.
         clock: what the system says of it; `clock_source` as `Clock.source` has it.
+        python: the interpreter that runs this.
     """
 
     version: str
@@ -134,3 +135,4 @@ class Facts:
     database: DatabaseFacts
     reticulum: ReticulumFacts
     node: NodeFacts
+    python: str = "python3"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -66,6 +67,7 @@ def gather(home: Home, rns_config_dir: Path | None = None) -> Facts:
         database=_database(home, config),
         reticulum=_reticulum(place),
         node=_node(home),
+        python=sys.executable or "python3",
     )
 
 

@@ -37,6 +37,9 @@ _AIRTIME_TRAPS: Final = frozenset(
 )
 #: Said by a check of its own, with who may do what about it.
 _ELSEWHERE: Final = frozenset({"port_not_there"})
+#: A program in somebody's own directory is not on the path that sudo gives to others.
+_OURS: Final = '"$(command -v ciris-mesh)"'
+_ROOT: Final = "root"
 
 
 def reticulum(facts: Facts) -> Iterator[Said]:
@@ -55,13 +58,11 @@ def version(facts: Facts) -> Iterator[Said]:
     text = facts.reticulum.version
     numbers = _numbers(text)
     if not numbers:
-        yield fail("Reticulum is not installed", "pipx install --force ciris-mesh")
+        yield fail("Reticulum is not installed", _upgrade(facts))
     elif numbers < RNS_SAFE:
-        yield fail(
-            f"Reticulum {text} can be made to use all memory by a packet", "pipx upgrade ciris-mesh"
-        )
+        yield fail(f"Reticulum {text} can be made to use all memory by a packet", _upgrade(facts))
     elif not RNS_TESTED[0] <= numbers < RNS_TESTED[1]:
-        yield warn(f"Reticulum {text} was not tested with this version", "pipx upgrade ciris-mesh")
+        yield warn(f"Reticulum {text} was not tested with this version", _upgrade(facts))
     else:
         yield fine(f"Reticulum {text}")
 
@@ -77,7 +78,7 @@ def other_rnsd(facts: Facts) -> Iterator[Said]:
             f"the Reticulum of this machine is run by {who} with another key: it rejects what "
             "this node asks (digest sent was rejected). Run both as one user, or give this node "
             "an instance_name of its own",
-            f"sudo -u {shlex.quote(shared.user)} ciris-mesh doctor",
+            f"sudo -u {shlex.quote(shared.user)} {_OURS} doctor",
         )
     else:
         yield warn(f"{who} has the shared instance and does not answer", f"ps -fp {shared.pid}")
@@ -109,10 +110,11 @@ def port_permission(facts: Facts) -> Iterator[Said]:
         if port.usable or not port.exists or _is_held_by_shared(facts, port):
             continue
         user = shlex.quote(facts.user)
-        if not port.group_may:
+        if not port.group_may or port.group == _ROOT:
             yield fail(
-                f"{port.path} belongs to {port.owner} alone: groups may not open it",
-                f"sudo chmod g+rw {shlex.quote(port.device)}",
+                f"{port.path} belongs to {port.owner} alone: no group of yours may open it; a udev "
+                "rule changes that for good",
+                f"sudo {_OURS} setup --udev --port {shlex.quote(port.path)}",
             )
         elif port.member:
             yield fail(
@@ -205,6 +207,12 @@ def _is_held_by_shared(facts: Facts, port: SerialPort) -> bool:
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".") if part.isdigit())
+
+
+def _upgrade(facts: Facts) -> str:
+    """Whatever environment this runs in, its own interpreter knows the way into it."""
+    low, high = (".".join(map(str, each)) for each in RNS_TESTED)
+    return f"{shlex.quote(facts.python)} -m pip install --upgrade 'rns>={low},<{high}'"
 
 
 def _edit(path: str) -> str:

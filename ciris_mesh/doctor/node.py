@@ -137,9 +137,8 @@ def peers_stale(facts: Facts) -> Iterator[Said]:
         known = [age for age in ages if age is not None]
         why = f" ({row['reason']})" if row["reason"] else ""
         if known and len(known) == len(ages):
-            yield warn(
-                f"{_name(row)} is stale{why}: last agreed {duration(max(known))} ago", command
-            )
+            what = "is out of reach" if all(kind["fresh"] for kind in row["kinds"]) else "is stale"
+            yield warn(f"{_name(row)} {what}{why}: last agreed {duration(max(known))} ago", command)
         elif status["uptime_s"] >= NEVER_AGREED_AFTER_S:
             yield warn(f"{_name(row)} has not agreed since this node started{why}", command)
         else:

@@ -22,6 +22,7 @@ some that only find records, and some that are only published:
 
     vouched:<signer>  vouched:<signer>|<subject>     found: records of a key signed by another,
     steward:<signer>                                 the last of those that say `steward`
+    bridged:<voucher>|<kind>|<envelope id, hex>      found: vouches by a key for a bridged row
     key:<key_id>                                     published for the first record of a key alone
     rooted:<key_id>                                  published: a rooted steward signed this key
     stewards                                         published: there are more rooted stewards
@@ -40,6 +41,7 @@ from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.jsontext import JsonNumber
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.records.provenance import STEWARD_TYPE, identity_types
+from ciris_mesh.records.vouches import vouch_of
 
 DELEGATES_TO: Final = "delegates_to"
 #: The types of attestations about another, which this member of their signed envelope names.
@@ -54,8 +56,9 @@ _SELF_KEY: Final = "selfkey"
 _ROOTED: Final = "rooted"
 _MEMBER: Final = "member"
 _SAME: Final = "same"
+_BRIDGED: Final = "bridged"
 #: Nobody waits for these.
-_FOUND_ONLY: Final = (f"{_VOUCHED}:", f"{_STEWARD}:", f"{_SAME}:")
+_FOUND_ONLY: Final = (f"{_VOUCHED}:", f"{_STEWARD}:", f"{_SAME}:", f"{_BRIDGED}:")
 
 _K: Final = EnvelopeKind
 _COLUMNS: Final[Mapping[EnvelopeKind, tuple[str, ...]]] = MappingProxyType(
@@ -115,6 +118,11 @@ def member_token(kind: EnvelopeKind, group_id: str, key_id: str) -> str:
     return _spelled(_MEMBER, kind.value, group_id, key_id)
 
 
+def bridged_token(voucher: str, kind: EnvelopeKind, envelope_id: bytes) -> str:
+    """The token of vouches by a key for one row (`records.vouches`)."""
+    return _spelled(_BRIDGED, voucher, kind.value, envelope_id.hex())
+
+
 def is_same_token(token: str) -> bool:
     """True for the token that records which say the same share."""
     return token.startswith(f"{_SAME}:")
@@ -122,7 +130,7 @@ def is_same_token(token: str) -> bool:
 
 def tokens_of(envelope: Envelope) -> tuple[str, ...]:
     """What this record, of which the signatures stand, answers to on the federation shelf."""
-    return (*_names(envelope), *_sameness(envelope))
+    return (*_names(envelope), *_sameness(envelope), *_vouched_rows(envelope))
 
 
 def _names(envelope: Envelope) -> tuple[str, ...]:
@@ -167,6 +175,13 @@ def _key_tokens(key_id: str, signer: str, types: Collection[str]) -> Iterator[st
     yield vouched_token(signer, key_id)
     if STEWARD_TYPE in types:
         yield steward_token(signer)
+
+
+def _vouched_rows(envelope: Envelope) -> Iterator[str]:
+    vouch = vouch_of(envelope)
+    if vouch is not None:
+        by = str(envelope.record["attesting_key_id"])
+        yield from (bridged_token(by, vouch.kind, one) for one in vouch.ids)
 
 
 def _sameness(envelope: Envelope) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
-"""Announces `ciris.mesh` at start and once per interval: rarely, because announces are airtime."""
+"""Announces at start and once per interval: rarely, because announces are airtime."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 from ciris_mesh.directory.base import SetDigest
 from ciris_mesh.errors import MeshError
@@ -19,11 +20,12 @@ class Announcer:
     """Owns the thread "ciris-announcer" from start() to stop().
 
     Args:
+        announce: does it once.
         interval_s: seconds between announces; 6 hours by default in the configuration.
     """
 
-    def __init__(self, node: Node, *, interval_s: float) -> None:
-        self._node = node
+    def __init__(self, announce: Callable[[], None], *, interval_s: float) -> None:
+        self._announce = announce
         self._interval_s = interval_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ciris-announcer", daemon=True)
@@ -41,12 +43,17 @@ class Announcer:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._node.runtime.transport.announce(encode_announce(announce_data(self._node)))
+                self._announce()
             except MeshError as error:
                 logger.warning("announce.failed error=%s", error)
             except Exception:
                 logger.exception("announce.failed")
             self._stopping.wait(self._interval_s)
+
+
+def announce_node(node: Node) -> None:
+    """Announce `ciris.mesh`. Raises MeshError when the transport does."""
+    node.runtime.transport.announce(encode_announce(announce_data(node)))
 
 
 def announce_data(node: Node) -> AnnounceData:

@@ -87,6 +87,7 @@ class TrustSettings:
     partner_threshold: int
     hardware_types: tuple[str, ...]
     registries: tuple[RegistryPin, ...] = ()
+    vouchers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

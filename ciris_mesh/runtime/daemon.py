@@ -19,7 +19,7 @@ from ciris_mesh.errors import MeshError
 from ciris_mesh.protocol.sizing import Limits
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.access import access_from
-from ciris_mesh.runtime.announcing import Announcer
+from ciris_mesh.runtime.announcing import Announcer, announce_node
 from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.clock import clock_of
@@ -118,7 +118,8 @@ def run(home: Home, options: RunOptions | None = None, services: Sequence[MakeSe
         stack.callback(control.stop)
         node.start()
         stack.callback(node.stop, STOP_TIMEOUT_S)
-        announcer = Announcer(node, interval_s=config.node.announce_interval_s(radio=False))
+        interval_s = config.node.announce_interval_s(radio=False)
+        announcer = Announcer(lambda: announce_node(node), interval_s=interval_s)
         announcer.start()
         stack.callback(announcer.stop)
         people.start()

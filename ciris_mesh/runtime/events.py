@@ -1,4 +1,7 @@
-"""What a round came to, as a value: tests, screens and embedding programs get these, not logs."""
+"""What a round came to, as a value: tests, screens and embedding programs get these, not logs.
+
+By radio a round lasts for minutes; what becomes of each batch in it is told as well, to screens.
+"""
 
 from __future__ import annotations
 
@@ -70,6 +73,42 @@ class RoundEvent:
         return fields
 
 
+class BatchOutcome(StrEnum):
+    """What became of records handed to a radio together."""
+
+    SENT = "sent"
+    TAKEN = "taken"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchEvent:
+    """Records went out by radio, or it is known what became of them.
+
+    Attributes:
+        over: name of the interface.
+        airtime_s: what they were reserved.
+    """
+
+    peer: str
+    over: str
+    outcome: BatchOutcome
+    records: int
+    airtime_s: float
+
+    def fields(self) -> dict[str, str | int]:
+        """Flat view as of a round's event; "event" tells them apart."""
+        return {
+            "event": "batch",
+            "peer": self.peer,
+            "over": self.over,
+            "outcome": self.outcome.value,
+            "records": self.records,
+            "airtime_ms": round(self.airtime_s * 1000),
+        }
+
+
+AnyEvent: TypeAlias = RoundEvent | BatchEvent
 EventSink: TypeAlias = Callable[[RoundEvent], None]
 
 
@@ -95,7 +134,7 @@ class EventHub:
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards the fields below; never held while a sink runs
         self._sinks: list[EventSink] = []
-        self._recent: deque[tuple[int, RoundEvent]] = deque(maxlen=RECENT_EVENTS_MAX)
+        self._recent: deque[tuple[int, AnyEvent]] = deque(maxlen=RECENT_EVENTS_MAX)
         self._count = 0
         self._by_peer: dict[str, Counter[str]] = {}
 
@@ -126,7 +165,13 @@ class EventHub:
             except Exception:
                 logger.exception("event.sink_failed")
 
-    def recent(self, after: int = 0) -> list[tuple[int, RoundEvent]]:
+    def show(self, event: BatchEvent) -> None:
+        """Keep it for screens; sinks get what rounds come to, and nothing else."""
+        with self._lock:
+            self._count += 1
+            self._recent.append((self._count, event))
+
+    def recent(self, after: int = 0) -> list[tuple[int, AnyEvent]]:
         """(number, event) of those numbered above `after`, oldest first."""
         with self._lock:
             return [(number, event) for number, event in self._recent if number > after]

@@ -27,6 +27,7 @@ from ciris_mesh.runtime.recoding import records_of
 from ciris_mesh.runtime.reconciling import Reconciling
 from ciris_mesh.runtime.registry import NoCoordinatorRegistered, NotAReplicationFrame, Routed
 from ciris_mesh.runtime.scheduler import ReplicationScheduler
+from ciris_mesh.runtime.vouching import VouchedRows
 from ciris_mesh.wire.frame import AnyMessage
 from ciris_mesh.wire.mesh import Digests
 from ciris_mesh.wire.mesh_reconcile import ReconcileMessage
@@ -52,6 +53,7 @@ class Exchange:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._vouched = VouchedRows(parts, parts.bridge.vouches, self.tell)
         self.scheduler: ReplicationScheduler  # set by `join`: the two call each other
         self.rounds: Reconciling
 
@@ -179,6 +181,7 @@ class Exchange:
         later_s = self._parts.clock() + cadence_s(self._parts, peer.radio or "")
         peer.next_check_s = max(peer.next_check_s, later_s)
         self.rounds.answered(peer, equal, differ)
+        self._vouched.ask(peer, state)
 
     def _answered(self, peer: Peer, state: LinkState, theirs: Digests) -> None:
         generations = {kind: self._parts.directory.generation(kind) for kind in EnvelopeKind}
@@ -186,9 +189,10 @@ class Exchange:
         peer.check_out, state.is_theirs_to_open = 0, False
         if reconciles(state):
             self.rounds.compared(peer, state, equal, differ)
-            return
-        worth = [kind for kind in differ if peer.worth_a_round(kind, generations[kind])]
-        self.scheduler.run(peer.config.key_id, worth)
+        else:
+            worth = [kind for kind in differ if peer.worth_a_round(kind, generations[kind])]
+            self.scheduler.run(peer.config.key_id, worth)
+        self._vouched.ask(peer, state)
 
     def part_if_done(self, peer: Peer) -> None:
         """On a radio: was this all there is to say on the link?"""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from ciris_mesh.directory.base import ReplicationDirectory, Shelf
@@ -29,8 +30,9 @@ from ciris_mesh.runtime.keyfiles import (
 )
 
 DIMENSION: Final = "mesh:handover:v1"
-#: A node hands over now and then; what a stolen key signs beyond that is not looked at.
-_ROWS_MAX: Final = 64
+#: What a key says of itself: some records a year. What a stolen one signs beyond is not looked at;
+#: reading so many takes a second.
+_ROWS_MAX: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def find_handover(directory: ReplicationDirectory, old: str) -> Handover | None:
 
 
 def _handovers(directory: ReplicationDirectory, old: str) -> Iterator[Envelope]:
-    for row in directory.named_rows(name("about", old, old), limit=_ROWS_MAX):
+    for row in islice(directory.all_named_rows(name("about", old, old)), _ROWS_MAX):
         if row.kind is not EnvelopeKind.ATTESTATION or row.shelf is not Shelf.FEDERATION:
             continue
         envelope = parse_envelope(row.kind, row.envelope)

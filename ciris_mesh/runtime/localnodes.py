@@ -173,17 +173,23 @@ def reticulum_config(*, port: int, listens: bool) -> str:
         else "    type = TCPClientInterface\n    target_host = 127.0.0.1\n"
         f"    target_port = {port}\n"
     )
+    return reticulum_config_around(f"  [[Demo]]\n    enabled = yes\n{interface}", routes=listens)
+
+
+def reticulum_config_around(block: str, *, routes: bool = False) -> str:
+    """Return a whole configuration file around one interface, for a Reticulum nobody shares.
+
+    Args:
+        routes: it passes on what is for others.
+    """
     return (
         "[reticulum]\n"
-        f"  enable_transport = {'Yes' if listens else 'No'}\n"
+        f"  enable_transport = {'Yes' if routes else 'No'}\n"
         "  share_instance = No\n"
         "  panic_on_interface_error = No\n"
         "[logging]\n"
         "  loglevel = 3\n"
-        "[interfaces]\n"
-        "  [[Demo]]\n"
-        "    enabled = yes\n"
-        f"{interface}"
+        f"[interfaces]\n{block}"
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ciris_mesh.directory.base import StoredRow
+from ciris_mesh.directory.vouches import vouchers_of
 from ciris_mesh.errors import OperatorError
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.rules.base import Trust
@@ -120,8 +121,8 @@ class Operations:
 
     def _peers(self, _: Arguments) -> object:
         runtime = self.node.runtime
-        blackholed = runtime.transport.stats().blackholed
-        return [peer_status(self.node, peer, blackholed) for peer in runtime.peers.all()]
+        stats = runtime.transport.stats()
+        return [peer_status(self.node, peer, stats) for peer in runtime.peers.all()]
 
     def _sync(self, arguments: Arguments) -> object:
         name = arguments.get("peer")
@@ -154,7 +155,10 @@ class Operations:
         now_ms = self.clock.wall_ms()
         lacking = self.node.directory.lacks(row.kind, row.envelope_id, now_ms=now_ms)
         if lacking is not None:
+            brought_by = self.node.directory.brought_by(row.kind, row.envelope_id)
+            vouched_by = vouchers_of(self.node.directory, row.kind, row.envelope_id)
             whole |= {"lacks": lacking.reason.value, "detail": lacking.detail}
+            whole |= {"brought_by": brought_by, "vouched_by": vouched_by}
         return whole
 
     def _resolve(self, arguments: Arguments) -> object:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from ciris_mesh.directory.base import ReplicationDirectory
 from ciris_mesh.errors import OperatorError
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.announcing import Announcer
 from ciris_mesh.runtime.budget import BudgetStatus
 from ciris_mesh.runtime.clock import signing_allowed
 from ciris_mesh.runtime.config import Config
@@ -156,6 +157,7 @@ class People:
         self._mailbox: LxmfMailbox | None = None
         self._desk: OperatorDesk | None = None
         self._page: PageHost | None = None
+        self._announcer: Announcer | None = None
 
     def table(self) -> Mapping[str, Callable[[dict[str, Any]], object]]:
         """Operations for the control socket."""
@@ -207,11 +209,14 @@ class People:
             )
             self._desk.start()
         if self._page is not None:
-            self._page.announce()
+            # To every interface, radios included; who came later hears of it as well.
+            interval_s = self._config.node.announce_interval_s(radio=True)
+            self._announcer = Announcer(self._page.announce, interval_s=interval_s)
+            self._announcer.start()
 
     def stop(self) -> None:
         """End the desk, then what it speaks through."""
-        for part in (self._desk, self._page, self._mailbox):
+        for part in (self._announcer, self._desk, self._page, self._mailbox):
             if part is not None:
                 part.stop()
 

@@ -12,6 +12,7 @@ from typing import Final
 from ciris_mesh.notify.alerts import LASTS_S
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.scope import ALL, COMMUNITIES_MAX, TRUST, Scope, communities
+from ciris_mesh.runtime import registrypins as pins
 from ciris_mesh.runtime.keyids import (
     FINGERPRINT_BYTES,
     NAME_RULE,
@@ -29,7 +30,6 @@ from ciris_mesh.runtime.radiosettings import (
     read_policy,
     read_quiet,
 )
-from ciris_mesh.runtime.registrypins import REGISTRIES_ALLOWED, read_registries
 
 #: Of a Reticulum identity's hash.
 ADDRESS_BYTES: Final = 16
@@ -210,13 +210,6 @@ def _accept(words: tuple[str, ...]) -> tuple[str, int] | None:
 _file = _directory
 
 
-def _yes_or_no(words: tuple[str, ...]) -> bool:
-    word = _one(words).lower()
-    if word not in ("yes", "no"):
-        raise ValueError("neither")
-    return word == "yes"
-
-
 def _key_ids(words: tuple[str, ...]) -> frozenset[str]:
     if not all(map(is_key_id, words)):
         raise ValueError("no key id")
@@ -379,14 +372,19 @@ OPTIONS: Final = (
         "accord holder's key is taken.",
     ),
     Option(
-        "trust", "registries", read_registries, "", REGISTRIES_ALLOWED,
+        "trust", "registries", pins.read_registries, "", pins.REGISTRIES_ALLOWED,
         "Public registry nodes (CIRISEdge) this node exchanges with: key id and Ed25519 key, "
         "learned by another way than the network. What they deliver without the signatures asked "
         "for here is only bridged. row: their ids are of rows, before version 14.1; bytes: of "
         "bytes, from then on; neither: found out.",
     ),
     Option(
-        "registry", "edge", _yes_or_no, "no", "yes or no",
+        "trust", "vouchers", pins.read_vouchers, "", pins.VOUCHERS_ALLOWED,
+        "Keys of gateways whose word (`ciris-mesh vouch`) lets rows of their registries count "
+        "here that are only bridged, where nothing else here answers. Empty: nobody's.",
+    ),
+    Option(
+        "registry", "edge", _yes, "no", "yes or no",
         "Be there for registry nodes, at the destination ciris.edge. For gateways and nodes on "
         "the internet; never announced on radio.",
     ),

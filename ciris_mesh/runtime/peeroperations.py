@@ -49,6 +49,7 @@ class PeerOperations:
             "peer_remove": self._remove,
             "peer_follow": self._follow,
             "peer_handover": self._handover,
+            "own_handover": self._own_handover,
             "door": self._door,
         }
 
@@ -118,6 +119,11 @@ class PeerOperations:
     def _handover(self, arguments: Arguments) -> object:
         known = self.book.find(text_of(arguments, "key_id"))
         return handover_row(known, find_handover(self.node.directory, known.key_id))
+
+    def _own_handover(self, _arguments: Arguments) -> object:
+        """The key that this node's own hands over to, by what it signed; "" for none."""
+        found = find_handover(self.node.directory, self.node.key_id)
+        return {"new": "" if found is None else found.key_id}
 
     def _follow(self, arguments: Arguments) -> object:
         known = self.book.find(text_of(arguments, "key_id"))

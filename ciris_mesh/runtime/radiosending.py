@@ -15,6 +15,7 @@ from ciris_mesh.protocol.handover import Batch
 from ciris_mesh.protocol.outqueue import REMOVALS, Item
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime import previewing
+from ciris_mesh.runtime.events import BatchEvent, BatchOutcome
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.mesh_round import MeshRound, Named, Unacked
 from ciris_mesh.runtime.parts import Parts
@@ -89,6 +90,7 @@ class RadioSending:
 
     def _end(self, sent: Unacked, *, delivered: bool, wait_s: float | None = None) -> None:
         if sent.planned is not None and self._parts.air is not None:
+            self._show(sent, BatchOutcome.TAKEN if delivered else BatchOutcome.LOST)
             names = None if delivered else ()
             message = sent.message
             self._parts.air.finish(sent.planned, delivered=names, message=message, wait_s=wait_s)
@@ -108,10 +110,25 @@ class RadioSending:
         coded = batch_of([(kind, envelope) for (kind, _), envelope in found], is_slow=True)
         message = Records(round_.round_id, coded)
         named = tuple(name for name, _ in found)
-        round_.unacked.append(Unacked(round_.round_id, named, batch, message))
+        sent = Unacked(round_.round_id, named, batch, message)
+        round_.unacked.append(sent)
+        self._show(sent, BatchOutcome.SENT)
         round_.sent.update(kind for kind, _ in named)
         round_.went |= frozenset(named)
         self._parts.try_say(round_.state, message, is_paid=True)
+
+    def _show(self, sent: Unacked, outcome: BatchOutcome) -> None:
+        batch = sent.planned
+        if batch is not None:
+            self._parts.events.show(
+                BatchEvent(
+                    peer=batch.peer,
+                    over=batch.interface,
+                    outcome=outcome,
+                    records=len(sent.named),
+                    airtime_s=batch.airtime_s,
+                )
+            )
 
     def _item(self, key_id: str, kind: EnvelopeKind, envelope_id: bytes) -> Item | None:
         """A record as the planner sees it: the size it has when it is coded alone, and its time."""

@@ -17,6 +17,11 @@ REGISTRIES_ALLOWED: Final = (
     f"by commas, at most {REGISTRIES_MAX}; empty"
 )
 
+#: Vouchers a node listens to: each costs a look-up for every row that is only bridged.
+VOUCHERS_MAX: Final = 8
+
+VOUCHERS_ALLOWED: Final = f"key ids, separated by commas, at most {VOUCHERS_MAX}; empty for none"
+
 
 @dataclass(frozen=True, slots=True)
 class RegistryPin:
@@ -53,3 +58,14 @@ def read_registries(words: tuple[str, ...]) -> tuple[RegistryPin, ...]:
     if len(pins) > REGISTRIES_MAX:
         raise ValueError("too many")
     return tuple(pins.values())
+
+
+def read_vouchers(words: tuple[str, ...]) -> frozenset[str]:
+    """Read key ids of vouchers.
+
+    Raises:
+        ValueError: no key id, or too many.
+    """
+    if not all(map(is_key_id, words)) or len(set(words)) > VOUCHERS_MAX:
+        raise ValueError("no key ids, or too many")
+    return frozenset(words)

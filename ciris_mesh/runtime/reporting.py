@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Iterable
 from pathlib import Path
 
 from ciris_mesh import __version__
@@ -31,7 +32,8 @@ from ciris_mesh.runtime.status import (
     StrangersStatus,
     TransferStatus,
 )
-from ciris_mesh.transport.base import Address, TransferRow, TransportStats
+from ciris_mesh.transport.base import Address, InterfaceRow, TransferRow, TransportStats
+from ciris_mesh.transport.medium import link_class
 from ciris_mesh.wire.mesh import CAPABILITY_PREVIEWS
 from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
@@ -57,7 +59,7 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
     pools = directory.pools()
     counts = _counts(directory)
     runtime.hearing.look(stats.interfaces)
-    peers = tuple(peer_status(node, each, stats.blackholed) for each in runtime.peers.all())
+    peers = tuple(peer_status(node, each, stats) for each in runtime.peers.all())
     registries = registry_rows(runtime)
     return NodeStatus(
         schema=STATUS_SCHEMA,
@@ -93,6 +95,8 @@ def node_status(node: Node, *, uptime_s: float, clock: str, clock_source: str = 
                 row.rx_bytes,
                 row.tx_bytes,
                 runtime.hearing.silent_s(row.name),
+                link_class(row.name, row.medium, row.bitrate_bps),
+                row.mode,
             )
             for row in stats.interfaces
         ),
@@ -147,8 +151,8 @@ def _fingerprint(node: Node, key_id: str) -> str:
     return "" if public is None else public.fingerprint.hex()
 
 
-def peer_status(node: Node, peer: Peer, blackholed: frozenset[Address] = frozenset()) -> PeerStatus:
-    """One line of `peers`."""
+def peer_status(node: Node, peer: Peer, stats: TransportStats | None = None) -> PeerStatus:
+    """One line of `peers`; without `stats` a radio counts as slow and nobody as blackholed."""
     runtime, key_id = node.runtime, peer.config.key_id
     kinds = tuple(
         _freshness(node, key_id, kind)
@@ -162,10 +166,10 @@ def peer_status(node: Node, peer: Peer, blackholed: frozenset[Address] = frozens
         alias=peer.config.alias,
         address=peer.config.address.hex(),
         state=peer.state,
-        medium=peer.link.medium if peer.link is not None else "unknown",
+        medium=_medium(peer),
         reason=peer.reason,
         last_heard_s=None if heard_s is None else round(runtime.clock() - heard_s, 1),
-        fresh=peer.link is not None and bool(kinds) and all(kind.fresh for kind in kinds),
+        fresh=_is_reached(peer) and bool(kinds) and all(kind.fresh for kind in kinds),
         missing=sum(missing) if missing else None,
         rounds=runtime.events.outcomes(key_id),
         kinds=kinds,
@@ -173,10 +177,20 @@ def peer_status(node: Node, peer: Peer, blackholed: frozenset[Address] = frozens
         direction=peer.config.direction.value,
         note=peer.config.note,
         bootstrap=peer.config.bootstrap,
-        blackholed=peer.config.address in blackholed,
+        blackholed=stats is not None and peer.config.address in stats.blackholed,
         lacks=_lacks(node, peer),
         skew_days=_skew_days(node, peer),
+        link_class=_link_class(peer, () if stats is None else stats.interfaces),
     )
+
+
+def _link_class(peer: Peer, rows: Iterable[InterfaceRow]) -> str:
+    """Of the interface its link goes over; behind an rnsd that may not be known."""
+    if peer.link is None:
+        return ""
+    name, medium = peer.link.interface, peer.link.medium
+    bitrate_bps = next((row.bitrate_bps for row in rows if row.name == name), None)
+    return link_class(name, medium, bitrate_bps)
 
 
 def _transfer(node: Node, row: TransferRow) -> TransferStatus:
@@ -210,9 +224,22 @@ def _skew_days(node: Node, peer: Peer) -> int | None:
     return None if hello is None else hello.day - node.runtime.wall_ms() // _DAY_MS
 
 
+def _is_reached(peer: Peer) -> bool:
+    """There is a link; or, by radio, where links last for one exchange, the last ended well."""
+    return peer.link is not None or peer.rests
+
+
+def _medium(peer: Peer) -> str:
+    if peer.link is not None:
+        return peer.link.medium
+    return "radio" if peer.rests and peer.radio else "unknown"
+
+
 def _served_by(peer: Peer) -> frozenset[EnvelopeKind]:
-    """What the peer said it serves; without a link, nobody knows."""
-    return peer.link.kinds if peer.link is not None else frozenset(EnvelopeKind)
+    """What the peer said it serves; while it cannot be reached, nobody knows."""
+    if peer.link is not None:
+        return peer.link.kinds
+    return peer.kinds if peer.rests else frozenset(EnvelopeKind)
 
 
 def _freshness(node: Node, key_id: str, kind: EnvelopeKind) -> KindFreshness:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ciris_mesh.directory.base import OWN, ReplicationDirectory
 from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
+from ciris_mesh.directory.vouches import Vouches
 from ciris_mesh.errors import LifecycleError
 from ciris_mesh.protocol.limits import DELIVER_BUDGET_BYTES, TAU_PARTIAL_S
 from ciris_mesh.protocol.report import SessionRole
@@ -352,6 +353,11 @@ class ReplicationRuntime:
             scope=scope,
             gives=lambda key_id: self._direction(key_id).gives,
             takes=lambda key_id: self._direction(key_id).takes,
+            vouches=Vouches(
+                self.directory,
+                frozenset({self.key_id}),
+                listed=self.directory.trust.vouchers - {self.key_id},
+            ),
             clock=self.clock,
         )
 

@@ -38,6 +38,7 @@ class PeerStatus:
         address: 32 hex digits, the peer's RNS identity hash.
         state: "connected", "dialing", "unreachable" or "idle".
         medium: "tcp", "serial", "radio", "loopback" or "unknown".
+        link_class: of the interface of its link, as InterfaceStatus has it; empty without a link.
         reason: why the last dial or round failed; empty when it did not.
         last_heard_s: seconds since a frame or announce of the peer; None when never.
         rounds: finished rounds by outcome since start.
@@ -68,6 +69,7 @@ class PeerStatus:
     blackholed: bool = False
     lacks: tuple[str, ...] = ()
     skew_days: int | None = None
+    link_class: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,9 @@ class InterfaceStatus:
 
     Attributes:
         silent_s: seconds since anything came in on it, by what this node saw; None when unknown.
+        link_class: how to reckon with it: "tcp", "radio fast", "radio slow", "serial", "local" (to
+            programs of this machine), or the medium where there is no more to say.
+        mode: what it is to a transport node, in Reticulum's words; empty when not known.
     """
 
     name: str
@@ -143,6 +148,8 @@ class InterfaceStatus:
     rx_bytes: int
     tx_bytes: int
     silent_s: float | None = None
+    link_class: str = ""
+    mode: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
 
-from ciris_mesh.directory.base import OWN, UNATTRIBUTED, Shelf, Source, StoredRow
+from ciris_mesh.directory.base import COPIED, OWN, UNATTRIBUTED, Shelf, Source, StoredRow
 from ciris_mesh.directory.buckets import digest_of
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.judgement import FIRST_CONTACT
@@ -46,7 +46,7 @@ CONFIGURED: Final = frozenset(
 #: By which path a row of a shelf comes in again.
 _PATHS: Final = {
     Shelf.LOCAL: OWN,
-    Shelf.BRIDGED: Source("registry", "copy"),
+    Shelf.BRIDGED: COPIED,
     Shelf.FEDERATION: Source("import"),
 }
 

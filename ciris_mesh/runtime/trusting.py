@@ -18,4 +18,5 @@ def trust_of(settings: TrustSettings) -> Trust:
         partner_stewards=settings.partner_stewards,
         partner_threshold=settings.partner_threshold,
         hardware_types=frozenset(settings.hardware_types),
+        vouchers=settings.vouchers,
     )

@@ -146,6 +146,8 @@ class InterfaceRow:
         tx_bytes: of everything sent on it: announces, proofs and forwarding as well.
         lora: None when it is no LoRa radio, or another program's Reticulum holds it.
         airtime_hour: part of the last hour it was on air by its own account; None when it has none.
+        mode: what it is to a transport node, in Reticulum's words: "full", "gateway", ...; empty
+            when that is not known.
     """
 
     name: str
@@ -156,6 +158,7 @@ class InterfaceRow:
     tx_bytes: int
     lora: LoraRow | None = None
     airtime_hour: float | None = None
+    mode: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ciris_mesh.transport import rns_seam as seam
 from ciris_mesh.transport.base import Address, InterfaceRow, LoraRow, TransferRow
-from ciris_mesh.transport.medium import is_local, medium_of
+from ciris_mesh.transport.medium import is_local, medium_of, mode_name
 from ciris_mesh.transport.rns_seam_control import transfers
 
 log = logging.getLogger(__name__)
@@ -96,4 +96,5 @@ def _row(entry: dict[str, Any], own: dict[str, tuple[int, int, int, int] | None]
         tx_bytes=int(entry.get("txb") or 0),
         lora=None if lora is None else LoraRow(*lora),
         airtime_hour=float(percent) / 100 if percent else None,  # 0 until the radio first says
+        mode=mode_name(entry.get("mode")),
     )

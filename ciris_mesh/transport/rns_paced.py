@@ -93,7 +93,9 @@ class PacedCarrier:
         )
 
     def _seal(self) -> LinkSeal | None:
-        """None until the ends agreed on a key. Lock held: two would number from 0, both."""
+        """None until the ends agreed on a key, and on a link that closes: Reticulum forgets it a
+        moment before it says so. Lock held: two seals would number from 0, both.
+        """
         key = None if self._made_seal is not None else seam.link_key(self._rns)
         if key is not None:
             self._made_seal = LinkSeal(key, is_initiator=self._rns.initiator)
@@ -139,7 +141,7 @@ class PacedCarrier:
         room = carriers.PACKED_BYTES_MAX - packed_bytes((sending.frame,))
         sealed = b"" if room >= 0 else self._sealed(sending)
         with self._host.lock:
-            if self._outbox.sending is not sending or self._link.is_down:
+            if sealed is None or self._outbox.sending is not sending or self._link.is_down:
                 return
             self._sending, self._more = sending, []
             if sealed:
@@ -148,15 +150,13 @@ class PacedCarrier:
                 self._paced.begin((sending.frame, *self._fill(room)))
             self._kick(time.monotonic())
 
-    def _sealed(self, sending: Sending) -> bytes:
+    def _sealed(self, sending: Sending) -> bytes | None:
         """One frame is under way at a time, so the next number stays free until it begins; what is
-        sealed and then not begun is never sent.
+        sealed and then not begun is never sent. None on a link that closes.
         """
         with self._host.lock:
             seal, number = self._seal(), self._paced.number
-        if seal is None:
-            raise ConnectionError("the link has no key")
-        return seal.seal_frame(number, carriers.pack(sending.frame))
+        return None if seal is None else seal.seal_frame(number, carriers.pack(sending.frame))
 
     def _fill(self, room: int) -> list[bytes]:
         """Lock held."""
@@ -205,7 +205,7 @@ class PacedCarrier:
         with self._host.lock:
             seal = self._seal()
         if seal is None:
-            raise ConnectionError("the link has no key")
+            return
         if emission.packet:
             seam.send_packet(self._rns, seal.seal_packet(emission.packet))
         for part in emission.parts:

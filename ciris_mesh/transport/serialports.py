@@ -20,6 +20,9 @@ BY_ID: Final = "serial/by-id"
 _USB: Final = ("ttyUSB*", "ttyACM*")
 #: A machine has tens of ports; a directory full of them is a mistake.
 PORTS_MAX: Final = 64
+#: From a port over its interface to its device; hubs lie above.
+_USB_DEPTH: Final = 3
+_SAID_CHARS: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,35 @@ class SerialPort:
     def group_may(self) -> bool:
         """Members of the group may read and write it."""
         return self.mode & 0o060 == 0o060
+
+
+@dataclass(frozen=True, slots=True)
+class UsbDevice:
+    """What a USB device says of itself, unchecked: its maker, product, and number if it has one."""
+
+    port: str
+    vendor: str
+    product: str
+    serial: str
+
+
+def usb_device(path: str, sys: Path = Path("/sys")) -> UsbDevice | None:
+    """The USB device behind a serial port; None when it is none, or not there."""
+    tty = sys / "class/tty" / os.path.basename(os.path.realpath(path)) / "device"
+    with contextlib.suppress(OSError):
+        above = Path(os.path.realpath(tty))
+        for place in (above, *list(above.parents)[:_USB_DEPTH]):
+            if (place / "idVendor").is_file():
+                said = (_said(place / name) for name in ("idVendor", "idProduct", "serial"))
+                return UsbDevice(path, *said)
+    return None
+
+
+def _said(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()[:_SAID_CHARS]
+    except OSError:
+        return ""
 
 
 def list_ports(dev: Path = Path("/dev")) -> tuple[SerialPort, ...]:

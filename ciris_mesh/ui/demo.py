@@ -10,13 +10,17 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from ciris_mesh.demo.progress import DemoResult, Phase, Progress
+from ciris_mesh.demo.progress import Channel, DemoResult, Phase, Progress
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.ui.tables import grid
 from ciris_mesh.ui.words import count, size
 
 #: As many node columns as fit beside the kind names at 80 columns.
 COLUMNS_MAX: Final = 6
+#: Where there is no terminal, a line at least so often.
+_LINE_S: Final = 10.0
+#: What 1 % of an hour is.
+_DUTY_S: Final = 36.0
 
 
 def progress_view(progress: Progress) -> RenderableType:
@@ -37,6 +41,8 @@ def _by_kind(progress: Progress) -> RenderableType:
         style = "good" if len(set(counts)) == 1 else "warn"
         table.add_row(_short(kind), *map(str, counts), style=style)
     table.add_row("total", *(f"{node.total}/{progress.signed}" for node in progress.nodes))
+    if progress.channel is not None:
+        table.add_row("on air", *(f"{each.airtime_s:.0f} s" for each in progress.channel.nodes))
     return table
 
 
@@ -63,7 +69,10 @@ def progress_line(progress: Progress) -> str:
         totals = [node.total for node in progress.nodes]
         held = f"{len(totals)} nodes hold {min(totals)} to {max(totals)}"
     text = f"{progress.elapsed_s:5.1f} s  {progress.phase.value}"
-    return f"{text}: {held} of {progress.signed}" if held else text
+    if not held:
+        return text
+    air = "" if progress.channel is None else f", {_airtime_s(progress.channel):.0f} s on air"
+    return f"{text}: {held} of {progress.signed}{air}"
 
 
 @contextmanager
@@ -73,15 +82,48 @@ def follow(console: Console) -> Iterator[Callable[[Progress], None]]:
         with Live(console=console, auto_refresh=False, transient=True) as live:
             yield lambda progress: live.update(progress_view(progress), refresh=True)
         return
-    last: list[tuple[Phase, tuple[int, ...]]] = []
+    last: list[tuple[Phase, tuple[int, ...], int]] = []
 
     def show(progress: Progress) -> None:
-        state = (progress.phase, tuple(node.total for node in progress.nodes))
-        if last != [state]:  # a pipe gets a line when something changed
+        totals = tuple(node.total for node in progress.nodes)
+        state = (progress.phase, totals, int(progress.elapsed_s // _LINE_S))
+        if last != [state]:  # a pipe gets a line when something changed, and now and then
             last[:] = [state]
             console.print(progress_line(progress), soft_wrap=True)
 
     yield show
+
+
+def result_view(result: DemoResult) -> RenderableType:
+    """Return the outcome as a sentence, and below it what was on the air."""
+    if result.channel is None:
+        return result_text(result)
+    return Group(result_text(result), Text(), *_channel_view(result.channel))
+
+
+def _channel_view(channel: Channel) -> tuple[RenderableType, ...]:
+    numbers = ("frames", "bytes", "air s", "air %", "takes at 1 %")
+    table = grid("node", *numbers, right=numbers)
+    for each in channel.nodes:
+        share = 100 * each.airtime_s / channel.channel_s if channel.channel_s else 0.0
+        table.add_row(
+            each.name,
+            str(each.frames),
+            size(each.bytes),
+            f"{each.airtime_s:.1f}",
+            f"{share:.1f}",
+            f"{each.airtime_s / _DUTY_S:.1f} h",
+        )
+    pace = "" if channel.speed == 1 else f", passed {channel.speed:g} x as fast"
+    head = (
+        f"{channel.channel_s:.0f} s of one channel, SF{channel.sf} in "
+        f"{channel.bandwidth_hz // 1000} kHz, {channel.bitrate_bps} bit/s{pace}."
+    )
+    return Text(head, "head"), table
+
+
+def _airtime_s(channel: Channel) -> float:
+    return sum(each.airtime_s for each in channel.nodes)
 
 
 def result_text(result: DemoResult) -> Text:

@@ -200,6 +200,10 @@ NODE_GROUPS: Final = (
         "bad_value": "A value that cannot be.",
         "not_predictable": "Says that something follows from the rest which does not.",
     }),
+    Group("batches by radio", _REPAIRS_ITSELF, {
+        "sent": "Records were handed to the radio together.",
+        "taken": "The peer said that it took them.",
+    }),
     Group("rounds", _REPAIRS_ITSELF, {
         "completed": "Both sides agree now.",
         "timed_out": "Nothing moved for as long as [rounds] no_progress_timeout_s says.",

@@ -63,6 +63,8 @@ RECORD_GROUPS: Final = (
         "stays so, somebody floods this node: see ciris-mesh status.",
         "signer_quota": "Its signer used up the room one signer has here.",
         "peer_quota": "The peer that brought it used up the room one peer has here.",
+        "bridged_quota": "The registry node, or peer, that brought it used up the room for records "
+        "that are only bridged. | ciris-mesh registries says which; unpin it if it floods.",
         "said_often_enough": "Its signer said the same of the same subject too often.",
         "row_differs": "Its row in the database says something else than its bytes do. | somebody "
         "changed the database by hand, or it is damaged; the bytes are what counts.",
@@ -84,6 +86,8 @@ RECORD_GROUPS: Final = (
         "withdraws_rule_invalid": "Withdraws in a way its type does not allow.",
         "delegation_chain_malformed": "A chain of delegations that does not fit together.",
         "scope_private": "A delegation of what nobody may delegate.",
+        "vouch_malformed": "An attestation that claims to vouch for a registry's records, and "
+        "names none as it should. | make it with: ciris-mesh vouch.",
         "encryption_keys_malformed": "A key record with encryption keys of the wrong form.",
         "consensus_malformed": "A group's rule for decisions is none.",
         "consensus_out_of_reach": "A group's rule asks for more votes than it has members.",

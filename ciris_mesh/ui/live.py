@@ -28,7 +28,7 @@ class Snapshot:
     """What the node said at one moment.
 
     Attributes:
-        events: round events since the snapshot before this one, oldest first, as mappings.
+        events: what rounds and batches came to since the snapshot before, oldest first.
     """
 
     status: NodeStatus
@@ -77,14 +77,14 @@ def _watch_plain(console: Console, poll: Callable[[], Snapshot], pause: Callable
 
 
 def event_line(event: dict[str, Any]) -> str:
-    """Return one round event: its outcome, then counts above 0, then who and what, as pairs.
+    """Return one event: its outcome, then counts above 0, then who and what, as pairs.
 
     A narrow screen crops the end, so what changed stands first.
     """
-    outcome = event.get("outcome", "event")
-    said = {key: value for key, value in event.items() if key not in ("outcome", "number")}
+    what, outcome = event.get("event", "round"), event.get("outcome", "event")
+    said = {key: event[key] for key in event if key not in ("event", "outcome", "number")}
     counts = {key: value for key, value in said.items() if type(value) is int}
     rest = {key: value for key, value in said.items() if key not in counts}
     pairs = [f"{key}={value}" for key, value in counts.items() if value]
     pairs += [f"{key}={value}" for key, value in rest.items() if value not in (None, "")]
-    return printable(f"round.{outcome} {' '.join(pairs)}")
+    return printable(f"{what}.{outcome} {' '.join(pairs)}")

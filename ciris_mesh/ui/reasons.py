@@ -145,6 +145,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "{record}.",
     "signer_revoked": "Passed over {record} of {at}: {by} was revoked by then.",
     "set_aside": "Set aside as unverified or local, deciding nothing: {records}.",
+    "vouched_for": "VOUCHED ONLY: {about} of the registry {note} counts here by the word of {by}, "
+    "given {at}. Record {record}.",
     "strangers_unread": "There is more than is read: what keys say that are neither configured "
     "nor rooted here is left out.",
     "made_later": "Made later than the time asked about: {records}.",
@@ -157,6 +159,7 @@ _NOTES: Final[Mapping[str, str]] = {
     "self": "the key itself",
     "steward": "a root or root steward of this node's configuration",
     "ancestor": "a key above it in its rooting chain",
+    "vouched": "by a record that is only vouched for",
     "no_say": "it has no say over this key here",
     "revoker_revoked": "it had been revoked itself by then",
     "chain_empty": "there is nothing to begin with",

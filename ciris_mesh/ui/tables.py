@@ -160,7 +160,7 @@ def peers_table(peers: Iterable[PeerStatus]) -> Table:
         table.add_row(
             printable(peer.alias or peer.key_id),
             plain(state),
-            peer.medium,
+            peer.link_class or peer.medium,
             age(peer.last_heard_s),
             _missing(peer.missing, in_sync=_is_in_sync(peer)),
             _agreement(peer),
@@ -235,11 +235,13 @@ def kinds_table(kinds: Iterable[KindCounts]) -> RenderableType:
 
 def interfaces_table(interfaces: Iterable[InterfaceStatus]) -> Table:
     """Return one line per Reticulum interface."""
-    table = grid("interface", "over", "state", "received", "sent", right=("received", "sent"))
+    numbers = ("received", "sent")
+    table = grid("interface", "class", "mode", "state", *numbers, right=numbers)
     for row in interfaces:
         table.add_row(
             plain(row.name),
-            row.medium,
+            plain(row.link_class or row.medium),
+            plain(row.mode),
             "up" if row.online else "down",
             size(row.rx_bytes),
             size(row.tx_bytes),
@@ -308,6 +310,12 @@ def record_table(record: Mapping[str, Any]) -> Table:
             ("subject", record["subject"]),
             ("signed by", ", ".join(record["signers"])),
             *([("lacks", f"{record['lacks']}: {record['detail']}")] if "lacks" in record else []),
+            *([("brought by", record["brought_by"])] if record.get("brought_by") else []),
+            *(
+                [("vouched by", ", ".join(vouched))]
+                if (vouched := record.get("vouched_by"))
+                else []
+            ),
         ]
     )
 

@@ -7,6 +7,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,10 +16,14 @@ from click.testing import CliRunner, Result
 
 from ciris_mesh.cli.commands import cli
 from ciris_mesh.demo import engine
-from ciris_mesh.demo.progress import DemoResult, NodeProgress, Phase, Progress
+from ciris_mesh.demo.network import VirtualLora
+from ciris_mesh.demo.progress import Airtime, Channel, DemoResult, NodeProgress, Phase, Progress
 from ciris_mesh.errors import OperatorError
 
 GOOD = DemoResult(converged=True, nodes=3, kinds=13, records=39, seconds=4.5, bytes=7)
+
+
+AIR = Channel(8, 125_000, 3125, 16.0, 900.0, (Airtime("alice", 7, 1_000, 3.5),))
 
 
 class FakeDemo:
@@ -31,10 +36,13 @@ class FakeDemo:
         self.root = root
         self.show: Callable[[Progress], None] = options.pop("show")
         self.calls.append({"root": root, **options})
+        self.network: VirtualLora | None = options["network"]
 
     def run(self) -> DemoResult:
         assert self.root.is_dir()
         self.show(Progress(Phase.CONVERGING, 1.0, 3, (NodeProgress("alice", {"key": 3}),)))
+        if self.network is not None:
+            self.network.stop()
         return type(self).act(self.root)
 
 
@@ -77,6 +85,54 @@ def test_json_is_one_last_line_on_stdout(demo: type[FakeDemo]) -> None:
     )
     assert json.loads(result.stdout)["converged"] is True
     assert "converging: alice 3 of 3" in result.stderr
+
+
+def test_by_radio_there_is_a_channel_and_less_to_sign(demo: type[FakeDemo]) -> None:
+    assert run().exit_code == 0
+    assert run("--radio").exit_code == 0
+    plain, radio = demo.calls
+    assert plain["network"] is None
+    assert isinstance(radio["network"], VirtualLora)
+    assert (radio["nodes"], radio["records"]) == (3, 3)
+    assert radio["timeout_s"] > plain["timeout_s"]
+
+
+def test_a_slower_channel_is_given_more_time(demo: type[FakeDemo]) -> None:
+    for speed in ("64", "16", "1"):
+        assert run("--radio", "--speed", speed).exit_code == 0
+    fast, usual, real = (call["timeout_s"] for call in demo.calls)
+    assert fast == usual < real < 3_600
+
+
+def test_json_by_radio_has_airtime_by_node(demo: type[FakeDemo]) -> None:
+    demo.act = staticmethod(lambda root: replace(GOOD, channel=AIR))
+    answer = json.loads(run("--radio", "--json").stdout)
+    assert list(answer)[-1] == "channel"
+    assert answer["channel"] == {
+        "sf": 8,
+        "bandwidth_hz": 125_000,
+        "bitrate_bps": 3125,
+        "speed": 16.0,
+        "channel_s": 900.0,
+        "nodes": [{"name": "alice", "frames": 7, "bytes": 1_000, "airtime_s": 3.5}],
+    }
+    assert "takes at 1 %" in run("--radio").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--speed", "4"), "give --radio as well"),
+        (("--radio", "--nodes", "9"), "at most 8 nodes"),
+        (("--radio", "--speed", "0.5"), "range"),
+    ],
+)
+def test_what_does_not_go_together_is_wrong_usage(
+    demo: type[FakeDemo], arguments: tuple[str, ...], said: str
+) -> None:
+    result = run(*arguments)
+    assert (result.exit_code, demo.calls) == (2, [])
+    assert said in " ".join(result.stderr.split())
 
 
 def test_without_json_a_sentence(demo: type[FakeDemo]) -> None:

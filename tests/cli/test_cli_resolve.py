@@ -27,6 +27,7 @@ from support.cli import Shell, answering, shell
 #: Exactly these members, by object: a change here is a change for scripts (ANSWER_SCHEMA).
 ANSWER = {
     "schema", "question", "subject", "more", "as_of", "status", "found", "steps", "freshness",
+    "vouched_by",
 }  # fmt: skip
 STEP = {"rule", "about", "by", "at", "record", "count", "needed", "note"}
 FRESHNESS = {"word", "peers", "tau_partial_s", "age_s", "behind"}

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from ciris_mesh.cli import rotate as rotate_module
+from ciris_mesh.directory.base import OWN
 from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.errors import ConfigError, OperatorError
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.names import name
 from ciris_mesh.runtime import handover as handover_module
 from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.clock import SystemClock
@@ -28,6 +30,7 @@ from ciris_mesh.runtime.peeroperations import peer_config
 from ciris_mesh.runtime.setup import node_identity
 from ciris_mesh.transport.loopback import LoopbackNetwork, LoopbackTransport
 from support.cli import Shell, answering, shell
+from support.records import sample
 
 
 @pytest.fixture
@@ -85,9 +88,19 @@ def test_the_whole_way(alice: Shell, bob: Shell) -> None:
     assert read_former(bob.home.former) == {old}
 
 
-def test_beginning_twice_makes_one_key(alice: Shell) -> None:
+def test_beginning_twice_makes_one_key_and_signs_once(alice: Shell) -> None:
     _, new = hand_over(alice)
-    assert hand_over(alice)[1] == new
+    before = alice.json("records")
+    again = alice.run("identity", "rotate", "--yes")
+    assert (again.exit_code, again.stdout) == (0, f"{new}\n")
+    assert "nothing was signed again. Let every peer have it" in again.stderr
+    assert alice.json("records") == before
+
+
+def test_a_running_node_is_asked_whether_it_was_signed(alice: Shell) -> None:
+    _, new = hand_over(alice)
+    with answering(alice.home, {"own_handover": lambda _: {"new": new}}):
+        assert "nothing was signed again" in alice.run("identity", "rotate", "--yes").stderr
 
 
 def test_finishing_needs_a_beginning_that_was_signed(alice: Shell) -> None:
@@ -210,6 +223,21 @@ def test_the_latest_word_counts(alice: Shell) -> None:
         assert kinds.count(EnvelopeKind.KEY) >= 3
     finally:
         directory.close()
+
+
+def test_a_hand_over_behind_much_else_the_key_said_of_itself_is_found(alice: Shell) -> None:
+    me = node_identity(alice.home)
+    rows = [sample(EnvelopeKind.KEY, me.key, 0)]
+    rows += [sample(EnvelopeKind.ATTESTATION, me.key, n) for n in range(70)]
+    with closing(SqliteDirectory(alice.home.database)) as directory:
+        for kind, envelopes in ((EnvelopeKind.KEY, rows[:1]), (EnvelopeKind.ATTESTATION, rows[1:])):
+            directory.admit_many(kind, envelopes, OWN, now_ms=SystemClock().wall_ms())
+        assert len(directory.named_rows(name("about", me.key_id, me.key_id), limit=100)) > 64
+    old, new = hand_over(alice)
+    with closing(SqliteDirectory(alice.home.database)) as directory:
+        found = find_handover(directory, old)
+    assert found is not None
+    assert found.key_id == new
 
 
 def test_former_keys_are_kept_and_a_damaged_list_is_an_error(tmp_path: Path) -> None:

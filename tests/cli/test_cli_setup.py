@@ -92,9 +92,10 @@ def test_nothing_is_written_without_a_yes(place: Path) -> None:
 
 def test_by_questions(place: Path) -> None:
     other = node_identity(new_node(place / "other", "other"))
-    answers = ["field-9", "us915", "1", other.invite, "", "y", "y"]
+    answers = ["field-9", "3", "1", other.invite, "", "y", "y"]
     result = run(place, "field", input="\n".join(answers) + "\n")
     assert result.exit_code == 0, result.output
+    assert "3 us915    United States, Canada, 902-928 MHz" in result.stderr
     assert "1 /dev/serial/by-id/usb-rnode -> /dev/ttyUSB0" in result.stderr
     assert "owner root, group dialout, held by minicom (pid 7)" in result.stderr
     text = (place / "rns" / "config").read_text()
@@ -158,6 +159,7 @@ def test_another_interface_of_that_name_ends_it_before_anything_is_written(place
         (["laptop", "--yes", "--name", "a", "--hub", "nowhere"], "HOST:PORT"),
         (["laptop", "--yes", "--name", "a", "--hub", "h:1", "--peer", "zzz"], "invite"),
         (["boat"], "'boat' is not one of"),
+        (["--yes"], "Name a role: field, gateway, registry, laptop."),
     ],
 )
 def test_what_lacks_is_named_and_nothing_is_written(
@@ -216,7 +218,7 @@ def test_on_a_terminal(place: Path, screen: tuple[int, subprocess.Popen[bytes]])
         (b"name for its key", "lap-1"),
         (b"Hub, as HOST:PORT", "hub.example.org:4242"),
         (b"peer's invite", ""),
-        (b"Write this node's files?", "y"),
+        (b"Write this node's files in ", "y"),
         (b"config too?", "n"),
     ):
         wait_until(lambda: asked(question), lambda: seen.decode(errors="replace"))  # noqa: B023

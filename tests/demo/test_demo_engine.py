@@ -11,6 +11,7 @@ import pytest
 from ciris_mesh.demo import engine
 from ciris_mesh.demo.engine import Demo
 from ciris_mesh.demo.layout import node_name
+from ciris_mesh.demo.network import Network, VirtualLora
 from ciris_mesh.demo.progress import DemoResult, Phase, Progress
 from ciris_mesh.errors import OperatorError
 from ciris_mesh.records.authoring import author_key
@@ -55,7 +56,8 @@ class TableFleet:
     shared = True
     stopped = 0
 
-    def __init__(self, root: Path, count: int) -> None:
+    def __init__(self, root: Path, count: int, network: Network) -> None:
+        self.network = network
         pools = [{kind: set[str]() for kind in EnvelopeKind} for _ in range(count)]
         self.nodes = [
             TableNode(root, node_name(index), pools[0 if self.shared else index])
@@ -66,10 +68,11 @@ class TableFleet:
         pass
 
     def start(self) -> None:
-        pass
+        self.network.start()
 
     def stop(self) -> None:
         type(self).stopped += 1
+        self.network.stop()
 
 
 @pytest.fixture
@@ -87,15 +90,32 @@ def run(
     *,
     show: Callable[[Progress], None] = lambda _: None,
     timeout_s: float = 60,
+    network: Network | None = None,
 ) -> DemoResult:
-    return Demo(root, nodes=3, records=records, timeout_s=timeout_s, show=show).run()
+    return Demo(
+        root, nodes=3, records=records, timeout_s=timeout_s, show=show, network=network
+    ).run()
 
 
 def test_all_equal_is_converged(tmp_path: Path, fleet: type[TableFleet]) -> None:
     result = run(tmp_path)
     assert (result.converged, result.nodes, result.kinds, result.records) == (True, 3, 13, 39)
     assert result.bytes == 33
+    assert result.channel is None
     assert fleet.stopped == 1
+
+
+def test_by_radio_the_channel_is_told_all_along(short: Path, fleet: type[TableFleet]) -> None:
+    names = ("alice", "bob", "carol")
+    seen: list[Progress] = []
+    lora = VirtualLora(short / "ether", names, speed=64.0)
+    result = run(short, records=3, show=seen.append, network=lora)
+    assert fleet.stopped == 1
+    assert result.channel is not None
+    assert [each.name for each in result.channel.nodes] == list(names)
+    assert result.channel.channel_s > 0
+    assert [each.channel is None for each in seen] == [not each.nodes for each in seen]
+    assert list((short / "ether").iterdir()) == [], "the ports are gone"
 
 
 def test_fewer_records_are_fewer_kinds(tmp_path: Path, fleet: type[TableFleet]) -> None:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,14 +45,6 @@ def processes_naming(path: Path) -> list[int]:
     return found
 
 
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """A directory with a path short enough for sockets."""
-    path = Path(tempfile.mkdtemp(prefix="cm-", dir="/tmp"))
-    yield path
-    shutil.rmtree(path)
-
-
 def test_three_nodes_converge_and_nothing_is_left(short: Path) -> None:
     done = subprocess.run(
         command("--json"),
@@ -77,10 +66,38 @@ def test_three_nodes_converge_and_nothing_is_left(short: Path) -> None:
     assert processes_naming(short) == []
 
 
+@pytest.mark.slow
+def test_two_nodes_converge_by_radio_and_nothing_is_left(short: Path) -> None:
+    """Through Reticulum's own driver; an exchange that failed is tried again after a minute."""
+    done = subprocess.run(
+        command("--radio", "--nodes", "2", "--records", "2", "--timeout", "300", "--json"),
+        capture_output=True,
+        text=True,
+        timeout=400.0,
+        check=False,
+        env=environment(short),
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    result = json.loads(line)
+    assert (result["converged"], result["nodes"], result["records"]) == (True, 2, 4)
+    channel = result["channel"]
+    assert (channel["sf"], channel["speed"]) == (8, 16.0)
+    assert [each["name"] for each in channel["nodes"]] == ["alice", "bob"]
+    # A key, a binding and an attestation each: 12 kB, and never more than all of the time.
+    assert all(40 < each["airtime_s"] < channel["channel_s"] for each in channel["nodes"])
+    assert "s on air" in done.stderr, "it says so while it runs"
+    assert list((short / "t").iterdir()) == []
+    assert processes_naming(short) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_demo_that_is_ended_leaves_nothing(short: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("options", [("--records", "500"), ("--radio",)])
+def test_a_demo_that_is_ended_leaves_nothing(
+    short: Path, number: signal.Signals, options: tuple[str, ...]
+) -> None:
     with subprocess.Popen(
-        command("--json", "--records", "500"),
+        command("--json", *options),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(short),

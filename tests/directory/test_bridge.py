@@ -561,8 +561,8 @@ def test_no_peer_makes_another_ones_offer_forgotten(
     mesh: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each has its share, and what does not fit in all is the newcomer's loss."""
-    monkeypatch.setattr(bridge_module, "NOTED_IDS_MAX", 5)
-    monkeypatch.setattr(bridge_module, "NOTED_SHARES", 2)
+    monkeypatch.setattr(peermemory, "NOTED_IDS_MAX", 5)
+    monkeypatch.setattr(peermemory, "NOTED_SHARES", 2)
     held = mesh.hold(K.FAMILY, *(sample(K.FAMILY, bob(), n) for n in range(4)))
     mesh.note(K.FAMILY, *held)
     assert mesh.bridge.view_digest(HUB, K.FAMILY) == digest_of(held[:2]), "its newest"

@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import pytest
 
-from ciris_mesh.directory import bridge as bridge_module
 from ciris_mesh.directory import peermemory
 from ciris_mesh.directory.base import Source
 from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
@@ -77,7 +76,7 @@ def test_what_is_refused_or_waits_is_in_the_view_as_well(world: World) -> None:
 def test_a_delivery_beyond_the_room_for_notes_is_no_harm(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bridge_module, "NOTED_IDS_MAX", 8)
+    monkeypatch.setattr(peermemory, "NOTED_IDS_MAX", 8)
     world.comes(*(sample(K.FAMILY, bob(), n) for n in range(4)))
     assert len(world.view()) == 1, "an eighth of what all peers may take"
 
@@ -85,7 +84,7 @@ def test_a_delivery_beyond_the_room_for_notes_is_no_harm(
 def test_notes_of_what_is_passed_on_take_no_room(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bridge_module, "NOTED_IDS_MAX", 16)
+    monkeypatch.setattr(peermemory, "NOTED_IDS_MAX", 16)
     for n in range(4):
         world.comes(sample(K.FAMILY, alice(), n))
         world.view()

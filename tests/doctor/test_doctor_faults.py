@@ -379,7 +379,7 @@ def test_a_reticulum_of_another_user(home: Home, tmp_path: Path) -> None:
         shutil.rmtree(place)
     assert f"(pid {daemon.pid}) of user root" in said.text
     assert "digest sent was rejected" in said.text
-    assert said.command == "sudo -u root ciris-mesh doctor"
+    assert said.command == 'sudo -u root "$(command -v ciris-mesh)" doctor'
 
 
 # --- the node -------------------------------------------------------------------------------------

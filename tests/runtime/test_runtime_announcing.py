@@ -8,7 +8,7 @@ import pytest
 
 from ciris_mesh.errors import TransportError
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.runtime.announcing import Announcer, announce_data
+from ciris_mesh.runtime.announcing import Announcer, announce_data, announce_node
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.wire.announce import ANNOUNCE_BYTES, decode_announce, encode_announce
 from support.keys import key
@@ -50,7 +50,7 @@ def test_the_digest_changes_with_what_is_held_and_only_then(mesh: Mesh, alice: N
 def test_the_first_announce_is_at_start_and_others_hear_it(mesh: Mesh, alice: Node) -> None:
     bob = mesh.node("bob")
     bob.start()
-    announcer = Announcer(alice, interval_s=3600.0)
+    announcer = Announcer(lambda: announce_node(alice), interval_s=3600.0)
     announcer.start()
     wait_until(lambda: list(bob.runtime.peers.candidates()), "heard")
     announcer.stop()
@@ -58,7 +58,7 @@ def test_the_first_announce_is_at_start_and_others_hear_it(mesh: Mesh, alice: No
 
 def test_it_is_repeated_once_an_interval(alice: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     heard = Heard(alice, monkeypatch)
-    announcer = Announcer(alice, interval_s=0.001)
+    announcer = Announcer(lambda: announce_node(alice), interval_s=0.001)
     announcer.start()
     wait_until(lambda: len(heard.said) >= 3, "repeated")
     announcer.stop()
@@ -74,7 +74,7 @@ def test_an_announce_that_fails_is_logged_and_the_next_one_comes(
 ) -> None:
     heard = Heard(alice, monkeypatch)
     heard.errors = [error]
-    announcer = Announcer(alice, interval_s=0.001)
+    announcer = Announcer(lambda: announce_node(alice), interval_s=0.001)
     announcer.start()
     wait_until(lambda: len(heard.said) >= 2, "repeated")
     announcer.stop()
@@ -82,7 +82,7 @@ def test_an_announce_that_fails_is_logged_and_the_next_one_comes(
 
 
 def test_stop_does_not_wait_for_the_interval_and_is_idempotent(alice: Node) -> None:
-    announcer = Announcer(alice, interval_s=6 * 3600.0)
+    announcer = Announcer(lambda: announce_node(alice), interval_s=6 * 3600.0)
     announcer.start()
     stopped = threading.Event()
 
@@ -98,4 +98,4 @@ def test_stop_does_not_wait_for_the_interval_and_is_idempotent(alice: Node) -> N
 
 
 def test_stopping_one_that_never_started_is_fine(alice: Node) -> None:
-    Announcer(alice, interval_s=1.0).stop()
+    Announcer(lambda: announce_node(alice), interval_s=1.0).stop()

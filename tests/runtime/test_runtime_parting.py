@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ciris_mesh.records.kinds import EnvelopeKind as K
+from ciris_mesh.runtime.events import BatchEvent, BatchOutcome
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.radiocheck import RADIO_RETRY_S
+from ciris_mesh.runtime.reporting import peer_status
 from ciris_mesh.transport.base import LinkId, LinkIdentified, LinkUp, TransportEvent
 from ciris_mesh.wire.frame import AnyMessage, try_unwrap
 from ciris_mesh.wire.mesh import BindingOffer, Hello
 from ciris_mesh.wire.mesh_reconcile import Sketch
 from ciris_mesh.wire.mesh_records import Records
+from support.keys import key
 from support.mesh import Mesh
 from support.radio_mesh import RadioMesh, settings
 from support.waiting import wait_until
@@ -55,6 +58,33 @@ def test_a_radio_link_is_closed_when_all_is_said_and_both_sides_know(ends: list[
     assert [(each.reason, each.failures, each.state) for each in peers] == [("", 0, "idle")] * 2
     mesh.let_pass_until(lambda: not waiting(mesh), 2, "being at rest is no reason to wait for")
     assert not has_link(mesh)
+
+
+def test_batches_are_shown_as_they_go_out_and_arrive(ends: list[Mesh]) -> None:
+    mesh = radio(ends)
+    record = mesh.put("alice", K.FAMILY, 1)
+    mesh.start()
+    mesh.let_pass_until(lambda: mesh.has("bob", K.FAMILY, record), 2, "the record is there")
+    mesh.let_pass_until(lambda: not waiting(mesh), 2, "and that is known")
+    recent = mesh.nodes["alice"].runtime.events.recent()
+    batches = [event for _, event in recent if isinstance(event, BatchEvent)]
+    assert [event.outcome for event in batches] == [BatchOutcome.SENT, BatchOutcome.TAKEN]
+    assert all((event.peer, event.records) == (key("bob").key_id, 1) for event in batches)
+    assert batches[0].airtime_s > 0
+    assert [number for number, _ in recent] == sorted(number for number, _ in recent)
+
+
+def test_a_peer_at_rest_is_fresh_and_one_out_of_reach_is_not(ends: list[Mesh]) -> None:
+    mesh = radio(ends)
+    mesh.start()
+    mesh.let_pass_until(lambda: not waiting(mesh), 2, "they agree")
+    mesh.let_pass_until(lambda: not has_link(mesh), 2, "and let go of the link")
+    node, peer = mesh.nodes["alice"], mesh.peer("alice", "bob")
+    shown = peer_status(node, peer)
+    assert (shown.state, shown.medium, shown.fresh, shown.missing) == ("idle", "radio", True, 0)
+    assert {row.kind for row in shown.kinds} == {kind.value for kind in peer.kinds}
+    peer.rests = False  # as a dial that failed leaves it
+    assert not peer_status(node, peer).fresh
 
 
 def test_news_is_told_on_a_new_link(ends: list[Mesh]) -> None:

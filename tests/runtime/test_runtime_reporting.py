@@ -162,7 +162,7 @@ def test_an_interface_that_is_down_is_a_problem_and_all_are_listed(
 ) -> None:
     rows = (
         InterfaceRow("hub", "tcp", True, None, 10, 20),
-        InterfaceRow("radio", "radio", False, 980, 1, 2),
+        InterfaceRow("radio", "radio", False, 980, 1, 2, mode="gateway"),
     )
     stats = TransportStats(11, 22, 0, rows, {"announce_flood": 3})
     monkeypatch.setattr(alice.runtime.transport, "stats", lambda: stats)
@@ -176,6 +176,8 @@ def test_an_interface_that_is_down_is_a_problem_and_all_are_listed(
         "rx_bytes": 1,
         "tx_bytes": 2,
         "silent_s": 0.0,
+        "link_class": "radio slow",
+        "mode": "gateway",
     }
     assert said.drops == {"announce_flood": 3}
 

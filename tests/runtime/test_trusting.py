@@ -18,6 +18,7 @@ root_stewards = root-1, root-2
 partner_stewards = p1, p2, p3
 partner_threshold = 2
 hardware_types = tpm, strongbox
+vouchers = g1, g2
 """
 
 
@@ -40,4 +41,5 @@ def test_every_setting_reaches_the_rules() -> None:
         partner_stewards=frozenset({"p1", "p2", "p3"}),
         partner_threshold=2,
         hardware_types=frozenset({"tpm", "strongbox"}),
+        vouchers=frozenset({"g1", "g2"}),
     )

@@ -74,10 +74,10 @@ class FakeLink:
     status: int = 2
     link_id: bytes = b"l" * 16
     teardown_reason: int = 0
+    derived_key: bytes | None = b"k" * 64
     establishment_timeout: float = 18.0
     attached_interface: Any = None
     last_resource_eifr: float | None = 5.0
-    derived_key: bytes | None = None
     destination: Any = None
     identified_as: list[object] = field(default_factory=list)
     torn_down: int = 0

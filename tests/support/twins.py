@@ -23,6 +23,7 @@ from support.federation import ACT, CELL, TRUST
 from support.keys import alice, key
 from support.records import AT_MS, columns, group_columns, member, sample
 from support.rulebook import K, Record, key_id, key_record, made
+from support.vouching import vouch_columns
 
 R = Reason
 PEER = Source("peer", "hub")
@@ -252,6 +253,8 @@ def _attestations() -> Iterator[tuple[Reason, Twins]]:
     yield R.SAID_OFTEN_ENOUGH, of(*once_more, score, other, *again)
     scopes: Any = (_attest("delegates_to", {"delegated_scope": [it]}) for it in ("agency:fly", ACT))
     yield R.SCOPES_MALFORMED, of(*scopes)
+    vouches = (vouch_columns("alice", kind, [bytes(32)]) for kind in (K.ORGANIZATION, K.FAMILY))
+    yield R.VOUCH_MALFORMED, of(*(made(K.ATTESTATION, it, "alice") for it in vouches))
     cohorts: Any = (_attest("scores", about, cohort_scope=it) for it in ("family", "community"))
     yield R.SCOPE_PRIVATE, of(*cohorts)
     node = key_record("dave", "node")

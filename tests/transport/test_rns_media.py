@@ -5,11 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import msgpack  # type: ignore[import-untyped]
 import pytest
 
 from ciris_mesh.transport import rns_media
 from ciris_mesh.transport import rns_seam as seam
 from ciris_mesh.transport.base import Address, LoraRow
+from ciris_mesh.transport.medium import link_class
 from ciris_mesh.transport.rns_media import interface_rows, link_way
 
 PEER = Address(b"p" * 16)
@@ -58,6 +60,24 @@ def test_a_radio_of_another_process_is_not_asked(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(seam, "interfaces", lambda: [LocalClientInterface()])
     (row,) = interface_rows(entry(), ())
     assert row.lora is None
+
+
+def test_what_an_rnsd_tells_is_enough_for_class_and_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answer comes as bytes over a socket, so nothing in it is an interface."""
+    monkeypatch.setattr(seam, "interfaces", lambda: [LocalClientInterface()])
+    rows = [
+        {"name": "Shared Instance[rns/default]", "type": "LocalServerInterface", "mode": 1},
+        {"name": "RNodeInterface[roof]", "type": "RNodeInterface", "bitrate": 976.5, "mode": 7},
+        {"name": "TCPInterface[hub]", "type": "TCPClientInterface", "bitrate": 10**7, "mode": 5},
+    ]
+    told = msgpack.unpackb(msgpack.packb({"interfaces": rows}))
+    found = interface_rows(told, ())
+    assert [link_class(row.name, row.medium, row.bitrate_bps) for row in found] == [
+        "local",
+        "radio slow",
+        "tcp",
+    ]
+    assert [row.mode for row in found] == ["full", "internal", "boundary"]
 
 
 @pytest.mark.parametrize(

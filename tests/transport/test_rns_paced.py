@@ -244,13 +244,17 @@ def test_where_nobody_ever_answers_the_set_up_goes_again_and_then_it_is_over(air
     assert air.one.dropped == {"set_up_repeated": 4}
 
 
-def test_a_link_without_a_key_goes_down_and_says_nothing(air: Air) -> None:
+@pytest.mark.parametrize("size_bytes", [10, 5_000])
+def test_a_link_that_closes_is_no_error(air: Air, size_bytes: int) -> None:
+    """Reticulum forgets a link's key a moment before it says that the link is closed."""
     air.one.rns.derived_key = None
-    air.one.rns.status = seam.LINK_CLOSED
-    air.one.send(b"hello")
+    air.one.send(bytes(size_bytes))
     air.carry()
-    assert air.one.down == ["stalled"]
-    assert air.sent == []
+    hear(air.one, b"late" * 10, is_part=False)
+    assert (air.sent, air.one.down) == ([], [])
+    assert air.one.dropped == {"packet_unproven": 1}
+    air.one.link.closed(seam.LINK_CLOSED_BY_DESTINATION)
+    assert air.one.down == ["peer_closed"]
 
 
 def test_no_number_seals_two_packets(air: Air) -> None:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 
-from ciris_mesh.demo.progress import DemoResult, NodeProgress, Phase, Progress
+from ciris_mesh.demo.progress import Airtime, Channel, DemoResult, NodeProgress, Phase, Progress
 from ciris_mesh.ui.console import make_console
-from ciris_mesh.ui.demo import follow, progress_line, progress_view, result_text
+from ciris_mesh.ui.demo import follow, progress_line, progress_view, result_text, result_view
 
 
 def progress(nodes: int = 3, held: int = 2, phase: Phase = Phase.CONVERGING) -> Progress:
     counts = {"revocation": held, "key": 3, "identity_occurrence_revocation": 1}
     rows = tuple(NodeProgress(f"node{number}", counts) for number in range(nodes))
     return Progress(phase, 4.4, 9, rows)
+
+
+CHANNEL = Channel(
+    sf=8,
+    bandwidth_hz=125_000,
+    bitrate_bps=3125,
+    speed=16.0,
+    channel_s=1_044.0,
+    nodes=(Airtime("node0", 215, 41_300, 121.1), Airtime("node1", 284, 59_200, 172.0)),
+)
 
 
 def shown(view: Progress) -> str:
@@ -64,6 +75,20 @@ def test_a_pipe_gets_a_line_only_when_something_changed() -> None:
     assert out.getvalue().count("\n") == 2
 
 
+def test_a_pipe_gets_a_line_now_and_then_while_nothing_changes() -> None:
+    out = io.StringIO()
+    with follow(make_console(out)) as show:
+        for elapsed_s in (1.0, 9.0, 11.0, 19.0, 35.0):
+            show(replace(progress(), elapsed_s=elapsed_s))
+    assert [line.split()[0] for line in out.getvalue().splitlines()] == ["1.0", "11.0", "35.0"]
+
+
+def test_by_radio_it_shows_how_long_each_was_on_air() -> None:
+    on_air = replace(progress(2), channel=CHANNEL)
+    assert shown(on_air).splitlines()[-1].split() == ["on", "air", "121", "s", "172", "s"]
+    assert progress_line(on_air).endswith("node0 6, node1 6 of 9, 293 s on air")
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -85,3 +110,20 @@ def test_the_result_says_whether_it_worked() -> None:
     )
     bad = DemoResult(converged=False, nodes=3, kinds=12, records=38, seconds=90, bytes=1)
     assert str(result_text(bad)).startswith("Not converged: 3 nodes, 38 records of 12 kinds")
+
+
+@pytest.mark.parametrize(
+    ("speed", "pace"), [(1.0, "bit/s."), (16.0, "bit/s, passed 16 x as fast.")]
+)
+def test_by_radio_the_result_has_airtime_by_node(speed: float, pace: str) -> None:
+    channel = replace(CHANNEL, speed=speed)
+    good = DemoResult(True, 2, 3, 9, 65.5, 145_400, channel)
+    out = io.StringIO()
+    make_console(out).print(result_view(good))
+    text = out.getvalue()
+    assert text.isascii()
+    assert max(map(len, text.splitlines())) <= 80
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert lines[3] == f"1044 s of one channel, SF8 in 125 kHz, 3125 {pace}"
+    assert lines[5].split() == ["node0", "215", "41.3", "kB", "121.1", "11.6", "3.4", "h"]
+    assert lines[6].split() == ["node1", "284", "59.2", "kB", "172.0", "16.5", "4.8", "h"]

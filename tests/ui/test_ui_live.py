@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from ciris_mesh.runtime.events import BatchEvent, BatchOutcome
 from ciris_mesh.runtime.status import NodeStatus
 from ciris_mesh.ui.console import make_console
 from ciris_mesh.ui.live import EVENT_LINES, Snapshot, event_line, watch
@@ -84,6 +85,15 @@ def test_on_a_terminal_the_screen_is_redrawn_with_the_latest_events(
 def test_an_event_line_says_what_changed_before_who() -> None:
     fields = {"peer": "bob", "kind": "key", "outcome": "completed", "admitted": 3, "refused": 1}
     assert event_line(fields) == "round.completed admitted=3 refused=1 peer=bob kind=key"
+
+
+def test_a_batch_by_radio_is_told_apart_from_a_round() -> None:
+    shown = BatchEvent(
+        peer="bob", over="RNodeInterface[roof]", outcome=BatchOutcome.SENT, records=2, airtime_s=9.5
+    )
+    assert event_line({"number": 3, **shown.fields()}) == (
+        "batch.sent records=2 airtime_ms=9500 peer=bob over=RNodeInterface[roof]"
+    )
 
 
 def test_an_event_line_is_a_name_and_pairs() -> None:

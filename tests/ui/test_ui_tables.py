@@ -61,7 +61,16 @@ STATUS = NodeStatus(
     refused_remembered=0,
     outcomes=(),
     interfaces=(
-        InterfaceStatus("lab", "tcp", online=False, bitrate_bps=None, rx_bytes=1500, tx_bytes=7),
+        InterfaceStatus(
+            "lab",
+            "tcp",
+            online=False,
+            bitrate_bps=None,
+            rx_bytes=1500,
+            tx_bytes=7,
+            link_class="tcp",
+            mode="boundary",
+        ),
     ),
     drops={"unattributed": 9},
     rss_bytes=41_000_000,
@@ -82,13 +91,33 @@ def text_of(view: RenderableType) -> str:
         "waiting for other records: 4, first contact: 1",
         "bob-abcdefghijklmnop  unreachable: no_path  tcp",
         "stale: 1 kind",
-        "lab        tcp   down     1.5 kB   7 B",
+        "lab        tcp    boundary  down     1.5 kB   7 B",
         "unattributed      9",
         "41.0 MB in memory",
     ],
 )
 def test_status_says(words: str) -> None:
     assert words in text_of(status_view(STATUS))
+
+
+def test_a_radio_says_whether_it_is_fast_and_fits_80_columns() -> None:
+    radio = InterfaceStatus(
+        "RNodeInterface[LoRa roof]", "radio", True, 976, 123_456_789, 123_456_789, 30.0,
+        "radio slow", "access point",
+    )  # fmt: skip
+    peer = replace(PEER, state="connected", reason="", medium="radio", link_class="radio slow")
+    lines = text_of(status_view(replace(STATUS, interfaces=(radio,), peers=(peer,)))).splitlines()
+    (line,) = [line for line in lines if line.startswith("RNodeInterface[LoRa roof]  radio slow")]
+    assert "access point" in line
+    assert "up" in line
+    assert max(map(len, lines)) <= 80
+    assert any("bob-abcdefghijklmnop  connected  radio slow" in line for line in lines)
+
+
+def test_what_an_older_node_does_not_say_is_left_out() -> None:
+    older = InterfaceStatus("lab", "radio", True, None, 1, 2)
+    text = text_of(status_view(replace(STATUS, interfaces=(older,))))
+    assert "lab        radio        up          1 B   2 B" in text
 
 
 def test_status_works_without_peers_and_says_the_next_step() -> None:

@@ -13,7 +13,7 @@ records-and-protocol.md, sections 1.3, 4.1 and 4.3.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ciris_mesh.errors import TooManyRows
@@ -103,19 +103,42 @@ def _answer(view: View, subject: str, names: Sequence[str], *, unread: bool) -> 
     records = [it for named in names for it in view.counting(named)]
     made = [it for it in records if made_at_ns(it) <= view.at_ns]
     duplicates = _duplicates(made)
-    told = [_attested(view, judge, it, duplicates.get(it.envelope_id)) for it in made]
-    told.sort(key=lambda it: (it.asserted_at, it.record))
-    current = tuple(it for it in told if it.state == "current")
-    past = tuple(it for it in told if it.state != "current")
-    steps = [*map(_step, (*current, *past)), *view.remarks(*names)]
+    states = [(it, *_state(view, judge, it, duplicates.get(it.envelope_id))) for it in made]
+    reply = _told([_attested(*each) for each in states], unread=unread)
+    steps = [*reply.steps, *view.remarks(*names)]
     if len(records) > len(made):
         steps.append(Step(Rule.MADE_LATER, count=len(records) - len(made)))
     if unread:
         steps.append(Step(Rule.STRANGERS_UNREAD))
     is_known = any(map(view.is_known, (*names, name("key", subject))))
+    status = reply.status if is_known else Status.UNKNOWN
+    return replace(reply, status=status, steps=tuple(steps))
+
+
+def answer_from(view: View, scores: list[Envelope], takers: list[Envelope]) -> Reply:
+    """What these say, if each of the others takes back what its attester said under that id."""
+    told = []
+    for it in scores:
+        taken = (column(it, "attesting_key_id"), column(it, "attestation_id"))
+        by = [
+            one for one in takers if (column(one, "attesting_key_id"), reference_of(one)) == taken
+        ]
+        first = min(by, key=lambda one: (made_at_ns(one), one.envelope_id), default=None)
+        if first is not None:
+            state = _TOOK_BACK[column(first, "attestation_type")]
+            told.append(_attested(it, state, record_id(first)))
+        else:
+            told.append(_attested(it, "expired" if _is_over(view, it) else "current", ""))
+    return _told(told, unread=False)
+
+
+def _told(told: list[Attested], *, unread: bool) -> Reply:
+    told.sort(key=lambda it: (it.asserted_at, it.record))
+    current = tuple(it for it in told if it.state == "current")
+    past = tuple(it for it in told if it.state != "current")
     status = Status.ANSWERED if current else Status.EMPTY
-    status = status if is_known else Status.UNKNOWN
-    return Reply(status, AttestationsFound(current, past, unread), tuple(steps))
+    found = AttestationsFound(current, past, unread)
+    return Reply(status, found, tuple(map(_step, (*current, *past))))
 
 
 def _duplicates(records: Iterable[Envelope]) -> dict[bytes, Envelope]:
@@ -131,8 +154,7 @@ def _duplicates(records: Iterable[Envelope]) -> dict[bytes, Envelope]:
     return found
 
 
-def _attested(view: View, judge: Judge, record: Envelope, instead: Envelope | None) -> Attested:
-    state, ended_by = _state(view, judge, record, instead)
+def _attested(record: Envelope, state: str, ended_by: str) -> Attested:
     inner = record.record[KINDS[record.kind].envelope_field or ""]
     said = inner if isinstance(inner, dict) else {}
     dimension, score = said.get("dimension"), said.get("score")
@@ -161,12 +183,16 @@ def _state(view: View, judge: Judge, record: Envelope, instead: Envelope | None)
         return _TOOK_BACK[column(first, "attestation_type")], record_id(first)
     if instead is not None:
         return "duplicate", record_id(instead)
-    expires_ns = column_ns(record, "expires_at")
-    if expires_ns is not None and expires_ns <= view.at_ns:
+    if _is_over(view, record):
         return "expired", ""
     if not judge.finding(record).is_fine:
         return "not_entitled", ""
     return "current", ""
+
+
+def _is_over(view: View, record: Envelope) -> bool:
+    expires_ns = column_ns(record, "expires_at")
+    return expires_ns is not None and expires_ns <= view.at_ns
 
 
 def _step(told: Attested) -> Step:

@@ -193,6 +193,7 @@ class Rule(StrEnum):
     REMOVAL_PENDING = "removal_pending"
     SIGNER_REVOKED = "signer_revoked"
     SET_ASIDE = "set_aside"
+    VOUCHED_FOR = "vouched_for"
     STRANGERS_UNREAD = "strangers_unread"
     MADE_LATER = "made_later"
     NOTHING_COUNTS = "nothing_counts"
@@ -224,11 +225,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a question's function returns: the word, the typed finding, and why."""
+    """What a question's function returns: the word, the typed finding, and why.
+
+    Attributes:
+        vouched_by: vouchers of the configuration whose word alone it rests on; mostly nobody.
+    """
 
     status: Status
     found: Any
     steps: tuple[Step, ...] = field(default=())
+    vouched_by: tuple[str, ...] = ()
 
 
 def record_id(envelope: Envelope) -> str:

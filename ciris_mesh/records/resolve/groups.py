@@ -111,7 +111,15 @@ def members_answer(view: View, group_id: str, more: str = "") -> Reply:
     steps = [step for one in names for step in view.remarks(one)] + history.steps
     if history.roster is None:
         return Reply(Status.UNKNOWN, _found(view, history), tuple(steps))
-    found = _found(view, history)
+    return _told(_found(view, history), steps)
+
+
+def answer_from(view: View, roster: Envelope, removals: list[Envelope]) -> Reply:
+    """Who is in the group if this is its roster, and these removals count."""
+    return _told(_found(view, _History(roster, removals=removals)), [])
+
+
+def _told(found: MembersFound, steps: Iterable[Step]) -> Reply:
     active = [
         Step(Rule.MEMBER_ACTIVE, it.key_id, at=it.joined_at, note="revoked" * it.is_revoked)
         for it in found.members
@@ -201,7 +209,7 @@ def _step(rule: Rule, record: Envelope, *, about: str = "", note: str = "") -> S
 
 def _found(view: View, history: _History) -> MembersFound:
     roster, group = history.roster, history.group
-    if roster is None or group is None:
+    if roster is None:
         return MembersFound("", "", "", "", (), (), ())
     gone = {_removed(it) for it in history.removals}
     removals = [RemovalRow(_removed(it), _effective_ns(it)) for it in history.removals]
@@ -213,7 +221,7 @@ def _found(view: View, history: _History) -> MembersFound:
     return MembersFound(
         kind=roster.kind.value,
         group_name=shown(column(roster, f"{roster.kind.value}_name")),
-        protocol=str(group.protocol),
+        protocol=str(group.protocol) if group is not None else "",
         roster=record_id(roster),
         members=tuple(members),
         removed=tuple(_gone(it) for it in firsts),

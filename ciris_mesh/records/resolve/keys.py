@@ -13,7 +13,7 @@ records-and-protocol.md, sections 3.5, 4.1, 4.1a and 4.2.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ciris_mesh.errors import TooManyRows
 from ciris_mesh.records.checks import public_key_of
@@ -150,11 +150,16 @@ _Finding = tuple[Status, list[Step]]
 
 def key_answer(view: View, key_id: str, more: str = "") -> Reply:
     """Is this key valid at that time, and why?"""
+    reply = answer_from(view, key_id, _records(view, key_id))
+    first, *others = reply.steps
+    return replace(reply, steps=(first, *view.remarks(_own_name(view, key_id)), *others))
+
+
+def answer_from(view: View, key_id: str, records: list[Envelope]) -> Reply:
+    """The same, if these are the key's records."""
     revoked = view.revocations.of(key_id)
-    records = _records(view, key_id)
     said = _own_word(records, key_id)
     steps = [_introduction(said, key_id)] if said else [Step(Rule.KEY_UNKNOWN, about=key_id)]
-    steps += view.remarks(_own_name(view, key_id))
     status, reasons = _status(view, key_id, said, records, revoked)
     steps += reasons
     steps += [_claim_step(it, why) for it, why in revoked.claims[:SHOWN_MAX]]

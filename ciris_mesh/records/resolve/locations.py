@@ -6,7 +6,7 @@ Source: records-and-protocol.md, sections 1.3, 4.1 and 4.1a.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.names import name
@@ -51,6 +51,15 @@ def location_answer(view: View, subject: str, more: str = "") -> Reply:
     made = [it for it in view.counting(named) if made_at_ns(it) <= view.at_ns]
     fine = [it for it in made if judge.finding(it).is_fine]
     steps += [_step(Rule.PLACE_NOT_ENTITLED, it) for it in made if it not in fine]
+    reply = answer_from(view, fine)
+    is_known = view.is_known(named) or view.is_known(name("key", subject))
+    status = reply.status if is_known else Status.UNKNOWN
+    return replace(reply, status=status, steps=(*steps, *reply.steps))
+
+
+def answer_from(view: View, fine: list[Envelope]) -> Reply:
+    """The latest of these places that holds at that time."""
+    steps: list[Step] = []
     withdrawn = {made_at_ns(it): it for it in fine if _is_over(view, it, "withdrawn_at")}
     found: Envelope | None = None
     for record in sorted(fine, key=lambda it: (-made_at_ns(it), it.envelope_id)):
@@ -63,10 +72,9 @@ def location_answer(view: View, subject: str, more: str = "") -> Reply:
             found = record
             steps.append(_step(Rule.PLACE, record))
             break
-    is_known = view.is_known(named) or view.is_known(name("key", subject))
     status = Status.ANSWERED if found is not None else Status.EMPTY
     place = _place(found) if found is not None else None
-    return Reply(status if is_known else Status.UNKNOWN, LocationFound(place), tuple(steps))
+    return Reply(status, LocationFound(place), tuple(steps))
 
 
 def _is_over(view: View, record: Envelope, until: str) -> bool:

@@ -6,7 +6,7 @@ good, from its effective time on. Source: records-and-protocol.md, sections 1.3 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -96,7 +96,7 @@ def occurrences_of(view: View, identity: str) -> Occurrences:
         if record.kind is EnvelopeKind.IDENTITY_OCCURRENCE:
             waiting.append(record)
         elif not {identity, column(record, "occurrence_key_id")}.isdisjoint(record.signers):
-            _note_removal(found, record)
+            note_removal(found, record)
     progress = True
     while progress:
         now = [it for it in waiting if found.vouches(it.signers, made_at_ns(it))]
@@ -112,6 +112,19 @@ def occurrences_answer(view: View, identity: str, more: str = "") -> Reply:
     """The active occurrences of an identity at that time."""
     named = name("occurrences", identity)
     found = occurrences_of(view, identity)
+    reply = answer_from(view, found)
+    unvouched = (
+        Step(Rule.OCCURRENCE_UNVOUCHED, column(it, "occurrence_key_id"), it.signers[0],
+             own_time(it), record_id(it))
+        for it in found.unvouched[:SHOWN_MAX]
+    )  # fmt: skip
+    steps = (*reply.steps, *view.remarks(named), *unvouched)
+    is_known = view.is_known(named) or view.is_known(name("key", identity))
+    return replace(reply, status=reply.status if is_known else Status.UNKNOWN, steps=steps)
+
+
+def answer_from(view: View, found: Occurrences) -> Reply:
+    """Which of these are active at that time."""
     active: list[Occurrence] = []
     steps: list[Step] = []
     for key_id in sorted(found.standing):
@@ -122,24 +135,17 @@ def occurrences_answer(view: View, identity: str, more: str = "") -> Reply:
             steps.append(Step(Rule.OCCURRENCE, key_id, by, at, record_id(record)))
         elif key_id not in found.removals:
             steps.append(Step(Rule.OCCURRENCE_NOT_IN_FORCE, key_id))
-    steps += view.remarks(named)
     removed = [_gone(it, key_id) for key_id, it in sorted(found.removals.items())]
     for it in removed:
         is_due = _effective_ns(found.removals[it.key_id]) <= view.at_ns
         rule = Rule.OCCURRENCE_REMOVED if is_due else Rule.OCCURRENCE_REMOVED_LATER
         steps.append(Step(rule, it.key_id, " ".join(it.by), it.since, it.record))
-    steps += [
-        Step(Rule.OCCURRENCE_UNVOUCHED, column(it, "occurrence_key_id"), it.signers[0],
-             own_time(it), record_id(it))
-        for it in found.unvouched[:SHOWN_MAX]
-    ]  # fmt: skip
-    is_known = view.is_known(named) or view.is_known(name("key", identity))
     status = Status.ANSWERED if active else Status.EMPTY
-    status = status if is_known else Status.UNKNOWN
     return Reply(status, OccurrencesFound(tuple(active), tuple(removed)), tuple(steps))
 
 
-def _note_removal(found: Occurrences, removal: Envelope) -> None:
+def note_removal(found: Occurrences, removal: Envelope) -> None:
+    """This removal counts; of several the one in effect first."""
     key_id = column(removal, "occurrence_key_id")
     known = found.removals.get(key_id, removal)
     found.removals[key_id] = min(known, removal, key=lambda it: (_effective_ns(it), it.envelope_id))

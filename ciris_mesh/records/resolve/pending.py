@@ -7,7 +7,7 @@ told as suspect: of two readings the more restrictive one is shown until the rec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ciris_mesh.errors import TooManyRows
 from ciris_mesh.records.envelope import Envelope
@@ -126,4 +126,4 @@ def more_restrictive(
         )
         for it in standing
     )
-    return Reply(Status.SUSPECT, reply.found, (*steps, *reply.steps))
+    return replace(reply, status=Status.SUSPECT, steps=(*steps, *reply.steps))

@@ -21,6 +21,7 @@ from ciris_mesh.records.resolve.base import Reply, Rows, Rule, Status, Step, spe
 from ciris_mesh.records.resolve.freshness import Confirmed, Freshness, freshness
 from ciris_mesh.records.resolve.pending import Pending, more_restrictive
 from ciris_mesh.records.resolve.view import View
+from ciris_mesh.records.resolve.vouched import instead
 from ciris_mesh.records.rules.base import Trust
 
 #: Grows with the members of Answer; a number scripts can look at.
@@ -100,6 +101,7 @@ class Answer:
         found: by question; None when the limits were exceeded.
         steps: how the answer came about.
         freshness: how much of what there is can be missing here.
+        vouched_by: vouchers on whose word alone it rests, since no record here answers; mostly ().
     """
 
     schema: int
@@ -111,6 +113,7 @@ class Answer:
     found: Found | None
     steps: tuple[Step, ...]
     freshness: Freshness
+    vouched_by: tuple[str, ...] = ()
 
 
 def resolve(
@@ -142,7 +145,8 @@ def resolve(
         raise LocalProtocolError(f"{question!r} is no question; one of: {', '.join(QUESTIONS)}")
 
     def ask(of: Rows) -> Reply:
-        return known.ask(View(of, trust, at_ns), subject, more)
+        view = View(of, trust, at_ns)
+        return instead(question, view, subject, known.ask(view, subject, more))
 
     try:
         reply = ask(rows)
@@ -160,4 +164,5 @@ def resolve(
         found=reply.found,
         steps=reply.steps,
         freshness=freshness(known.kinds, confirmed, tau_partial_s),
+        vouched_by=reply.vouched_by,
     )

@@ -54,6 +54,7 @@ from ciris_mesh.records.tokens import (
     self_key_token,
     token,
 )
+from ciris_mesh.records.vouches import is_vouch, vouch_problem
 
 WITHDRAWS: Final = "withdraws"
 CHAIN_MEMBER: Final = "delegation_chain"
@@ -102,10 +103,7 @@ def _problems(envelope: Envelope) -> Iterator[Finding]:
     if type_ not in _TYPES:
         yield refused(Reason.ATTESTATION_TYPE_UNKNOWN, f"{type_[:40]!r} is no attestation type")
     dimension = members.get("dimension", None if type_ == "scores" else "none")
-    if not isinstance(dimension, str) or not dimension:
-        yield refused(Reason.DIMENSION_MISSING, "a score is about a dimension, told as text")
-    elif not _DIMENSION.fullmatch(dimension):
-        yield refused(Reason.DIMENSION_MALFORMED, "printable ASCII without spaces, and no more")
+    yield from _dimension_problems(envelope, dimension)
     if type_ in REFERRING_TYPES and not _reference(members):
         yield refused(Reason.REFERENCE_MISSING, f"{type_} names an attestation it is about")
     if type_ == DELEGATES_TO:
@@ -121,6 +119,15 @@ def _problems(envelope: Envelope) -> Iterator[Finding]:
         )
     if envelope.record.get("cohort_scope") in _PRIVATE_SCOPES and not envelope.tier_local:
         yield refused(Reason.SCOPE_PRIVATE, "what is for oneself or the family stays local")
+
+
+def _dimension_problems(envelope: Envelope, dimension: JsonValue) -> Iterator[Finding]:
+    if not isinstance(dimension, str) or not dimension:
+        yield refused(Reason.DIMENSION_MISSING, "a score is about a dimension, told as text")
+    elif not _DIMENSION.fullmatch(dimension):
+        yield refused(Reason.DIMENSION_MALFORMED, "printable ASCII without spaces, and no more")
+    elif is_vouch(envelope) and (problem := vouch_problem(envelope)):
+        yield refused(Reason.VOUCH_MALFORMED, problem)
 
 
 def _objections(envelope: Envelope, facts: Facts, trust: Trust) -> Iterator[Finding]:

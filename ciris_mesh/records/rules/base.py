@@ -89,6 +89,7 @@ class Trust:
         root_stewards: key ids that may found organizations and appoint their admins.
         partner_stewards: key ids of whom `partner_threshold` must sign a partner record.
         hardware_types: what an accord holder's key may live in.
+        vouchers: whose word lets bridged rows of registries count, where nothing else does.
     """
 
     pinned: Mapping[str, bytes] = field(default_factory=_nothing)
@@ -97,6 +98,7 @@ class Trust:
     partner_stewards: frozenset[str] = frozenset()
     partner_threshold: int = 0
     hardware_types: frozenset[str] = frozenset()
+    vouchers: frozenset[str] = frozenset()
 
 
 class Facts(Protocol):

@@ -84,7 +84,9 @@ function showRound(event) {
   const moved = event.admitted ? `, ${event.admitted} admitted` : "";
   const sent = event.sent ? `, ${event.sent} sent` : "";
   const reason = event.reason ? `, ${event.reason}` : "";
-  const text = `${event.peer} ${event.kind}: ${event.outcome}${moved}${sent}${reason}, ${event.elapsed_ms} ms`;
+  const text = event.event === "batch"
+    ? `${event.peer} by ${event.over}: ${event.outcome}, ${event.records} records, ${event.airtime_ms} ms of air`
+    : `${event.peer} ${event.kind}: ${event.outcome}${moved}${sent}${reason}, ${event.elapsed_ms} ms`;
   log.prepend(make("li", {}, text));
   while (log.children.length > 50) log.lastChild.remove();
 }

@@ -1,0 +1,123 @@
+"""Vouched rows between nodes: who lists the voucher fetches them, who does not never sees one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ciris_mesh.directory.base import OWN, Shelf, Source
+from ciris_mesh.directory.memory import MemoryDirectory
+from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.outcome import Outcome
+from ciris_mesh.runtime import vouching
+from ciris_mesh.runtime.node import Node
+from ciris_mesh.runtime.resolving import answer
+from support.keys import key
+from support.mesh import NOW_MS, TRUST, Mesh, held, settle
+from support.vouching import REGISTRY, bare, vouch_raw
+from support.waiting import wait_until
+
+K = EnvelopeKind
+PLACE = bare(K.LOCATION_PROOF, "dave")
+RIVER = bare(K.FAMILY, "dave")
+LISTING = replace(TRUST, vouchers=frozenset({key("hub").key_id}))
+
+
+def gateway(mesh: Mesh) -> Node:
+    """A node that has two rows of a registry, and vouched for one."""
+    node = mesh.node("hub")
+    for row in (PLACE, RIVER):
+        source = Source("registry", REGISTRY)
+        verdict = node.directory.admit(row.kind, row.raw, source, now_ms=NOW_MS)
+        assert verdict.outcome is Outcome.ADMITTED
+    return node
+
+
+def listing(mesh: Mesh, name: str) -> Node:
+    return mesh.node(name, directory=MemoryDirectory(trust=LISTING))
+
+
+def vouch(mesh: Mesh, node: Node) -> None:
+    node.directory.admit(K.KEY, mesh.key_record("hub"), OWN, now_ms=NOW_MS)
+    verdict = node.runtime.admit_own(K.ATTESTATION, vouch_raw("hub", PLACE))
+    assert verdict.outcome is Outcome.ADMITTED
+
+
+def is_here(node: Node) -> bool:
+    row = node.directory.get(K.LOCATION_PROOF, PLACE.envelope_id)
+    return row is not None and row.shelf is Shelf.BRIDGED
+
+
+def where(node: Node) -> tuple[str, tuple[str, ...]]:
+    """What a node answers about dave's place, and on whose word."""
+    told = answer(
+        node.directory,
+        node.directory.trust,
+        "location",
+        key("dave").key_id,
+        now_ms=NOW_MS,
+        tau_partial_s=300.0,
+    )
+    return told.status.value, told.vouched_by
+
+
+@pytest.mark.parametrize("is_early", [True, False], ids=["vouch-first", "peers-first"])
+def test_who_lists_the_voucher_has_the_row_and_who_does_not_has_nothing_new(
+    mesh: Mesh, is_early: bool
+) -> None:
+    hub, leaf, other = gateway(mesh), listing(mesh, "alice"), mesh.node("bob")
+    if is_early:
+        vouch(mesh, hub)
+    mesh.befriend("hub", "alice")
+    mesh.befriend("hub", "bob")
+    for node in (hub, leaf, other):
+        node.start()
+    mesh.wait_converged()
+    if not is_early:
+        vouch(mesh, hub)
+    wait_until(lambda: is_here(leaf), "the vouched row")
+    mesh.wait_converged()
+    assert held(leaf) == held(other) == held(hub)
+    assert other.directory.counts() == {
+        name: count for name, count in hub.directory.counts().items() if name[1] is Shelf.FEDERATION
+    }
+    assert where(leaf) == ("answered", (key("hub").key_id,))
+    assert where(other) == ("unknown", ())
+    assert leaf.directory.get(K.FAMILY, RIVER.envelope_id) is None, "nobody vouched for it"
+    outcomes = {outcome for _, outcome, _ in other.directory.outcome_counts()}
+    assert outcomes.isdisjoint({"refused", "malformed"}), "nothing was sent that it cannot use"
+
+
+def test_a_row_goes_from_one_who_lists_the_voucher_to_another(mesh: Mesh) -> None:
+    hub, middle, far = gateway(mesh), listing(mesh, "alice"), listing(mesh, "bob")
+    vouch(mesh, hub)
+    mesh.befriend("hub", "alice")
+    mesh.befriend("alice", "bob")
+    for node in (hub, middle, far):
+        node.start()
+    wait_until(lambda: is_here(far), "the vouched row, from the one between")
+    assert where(far) == ("answered", (key("hub").key_id,))
+
+
+def test_what_nobody_has_is_asked_for_ever_more_seldom(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vouching, "AGAIN_FIRST_S", 1e9)
+    hub, leaf = mesh.node("hub"), listing(mesh, "alice")
+    vouch(mesh, hub)  # for a row it does not have
+    mesh.befriend("hub", "alice")
+    hub.start()
+    leaf.start()
+    mesh.wait_converged()
+    wait_until(lambda: withheld(hub) == 1, "one question")
+    for _ in range(3):
+        leaf.handle.sync(None)
+        settle(leaf)
+        settle(hub)
+    assert withheld(hub) == 1
+    assert not is_here(leaf)
+
+
+def withheld(node: Node) -> int:
+    return node.runtime.bridge.counts().get(("withheld", "not_held"), 0)
