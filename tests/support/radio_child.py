@@ -86,7 +86,8 @@ class Child:
                     progress_callback=lambda going: say("progress", part=going.get_progress()),
                 )
             case "forget":
-                self.forgets = True  # from now on, as our own links by radio do
+                self.forgets = True  # as our own links by radio do, after each Resource
+                forget_last_rate(self.link)
             case "packet":
                 RNS.Packet(self.link, bytes(fields["size"])).send()
             case "stats":
