@@ -211,9 +211,14 @@ class Paced:
         sending.asks = bool(sending.parts)
         return True
 
+    @property
+    def may_repeat(self) -> bool:
+        """Whether what is under way may go once more before its deadline ends it."""
+        return self._sending is not None and self._sending.attempt < ATTEMPTS_MAX
+
     def again(self) -> None:
         """Send what is under way once more: the other side did not know whose it was."""
-        if self._sending is not None:
+        if self._sending is not None and self.may_repeat:
             self._sending.due, self._sending.asks, self._sending.sent_up_to = True, False, 0
 
     def _emit_sending(self, sending: _Sending, now_s: float, speed: Speed) -> Emission:

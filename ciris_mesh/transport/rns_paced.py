@@ -241,8 +241,8 @@ class PacedCarrier:
             return
         if heard.is_acknowledged:
             self._acknowledged()
-        if heard.wants_identity and not self._link.inbound:
-            self._host.submit(self._introduce_again)
+        if heard.wants_identity and not self._link.inbound and self._paced.may_repeat:
+            self._host.submit(self._introduce_again)  # who still asks then does not want to know
         self._take(heard, now)
         self._kick(now)
 

@@ -261,6 +261,17 @@ def attach(link: Any, events: LinkEvents) -> None:
     link.set_resource_strategy(RNS.Link.ACCEPT_APP)
 
 
+def tell_identity(link: Any, events: LinkEvents) -> None:
+    """Report the identity that the initiator proved before `attach`, if it did.
+
+    It does where the packet that ends the set-up is lost: Reticulum believes the next one, which
+    proves who it is, while nobody listens, and never reports it again.
+    """
+    proven = link.get_remote_identity()
+    if proven is not None:
+        events.identified(Address(proven.hash))
+
+
 def hear_packets(link: Any, packet: Callable[[bytes], None], part: Callable[[bytes], None]) -> None:
     """Route paced packets of `link` to who opens them (`sealing`), and parts of sealed frames.
 

@@ -14,7 +14,7 @@ from ciris_mesh.transport import carriers
 from ciris_mesh.transport import rns_seam as seam
 from ciris_mesh.transport.admittance import MISBEHAVIOUR_MAX
 from ciris_mesh.transport.base import Address, FrameReceived, LinkDown, LinkId
-from ciris_mesh.transport.paced import ACK, ASK
+from ciris_mesh.transport.paced import ACK, ASK, ATTEMPTS_MAX
 from ciris_mesh.transport.rns_link import MeshLink
 from ciris_mesh.transport.sealing import LinkSeal
 from support.fake_rns import Clock, FakeHost, FakeLink
@@ -43,7 +43,7 @@ class Owner:
 class End:
     """One end of a link by radio."""
 
-    def __init__(self, *, initiator: bool) -> None:
+    def __init__(self, *, initiator: bool, is_known: bool = True) -> None:
         self.host, self.owner = FakeHost(), Owner()
         self.host.permitted = frozenset((ALICE, BOB))
         self.rns = FakeLink(initiator=initiator, rtt=0.8)
@@ -52,7 +52,7 @@ class End:
         self.link = MeshLink(self.host, LinkId(1), self.rns, address=address, owner=self.owner)
         with self.host.lock:
             self.link.bring_up("radio", "r")
-        if not initiator:
+        if not initiator and is_known:
             self.link.identified(ALICE)
         self.seal = LinkSeal(LINK_KEY, is_initiator=initiator)  # what a hostile end would use
 
@@ -242,6 +242,26 @@ def test_where_nobody_ever_answers_the_set_up_goes_again_and_then_it_is_over(air
     assert air.one.down == ["stalled"]
     assert air.set_ups == air.one.owner.introduced == 4, "with every repeat of the first packet"
     assert air.one.dropped == {"set_up_repeated": 4}
+
+
+@pytest.mark.parametrize("size_bytes", [10, 5_000])
+def test_who_never_learns_whose_a_frame_is_does_not_ask_for_ever(air: Air, size_bytes: int) -> None:
+    """Each question costs the dialler its identity and the frame again."""
+    air.two = End(initiator=False, is_known=False)
+    air.one.send(random.Random(2).randbytes(size_bytes))
+    air.run(lambda: bool(air.one.down))
+    assert air.one.down == ["stalled"]
+    assert 0 < air.one.owner.introduced <= ATTEMPTS_MAX
+    assert air.two.got == []
+
+
+def test_an_identity_that_comes_late_is_enough(air: Air) -> None:
+    air.two = End(initiator=False, is_known=False)
+    air.one.send(b"hello")
+    air.run(lambda: air.one.owner.introduced > 0)
+    air.two.link.identified(ALICE)
+    air.run(lambda: air.two.got == [b"hello"])
+    assert air.two.dropped["link_not_ready"] <= 2
 
 
 @pytest.mark.parametrize("size_bytes", [10, 5_000])
