@@ -32,12 +32,13 @@ def ours(line: str) -> list[str]:
     return shlex.split(re.split(r"\s{3,}", line)[0])
 
 
+GROUPS = ("peer", "key", "service", "operator")
 OURS = [ours(line) for line in LINES if line.startswith("ciris-mesh ")]
 
 
 @pytest.mark.parametrize("words", OURS, ids=[" ".join(words[1:]) for words in OURS])
 def test_every_command_and_option_exists(words: list[str]) -> None:
-    verbs = [words[1], *([words[2]] if words[1] in ("peer", "key") else [])]
+    verbs = [words[1], *([words[2]] if words[1] in GROUPS else [])]
     result = CliRunner().invoke(cli, [*verbs, "--help"])
     assert result.exit_code == 0, result.output
     for option in [word for word in words if word.startswith("--")]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,15 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 #: An example takes a few seconds; this is for a machine that runs the rest of the suite beside it.
 TIMEOUT_S = 90.0
+#: By radio an exchange that failed is tried again after a minute, and the example itself gives up.
+RADIO_TIMEOUT_S = 400.0
+
+#: Of examples that start Reticulum, and of those that take their time.
+MARKS = {
+    "03_two_nodes_rns.py": [pytest.mark.rns],
+    "04_virtual_lora.py": [pytest.mark.rns, pytest.mark.slow],
+    "06_behind_nat_rns.py": [pytest.mark.rns],
+}
 
 #: File -> patterns that lines of its output match whole, in this order.
 TELLING = {
@@ -36,6 +48,12 @@ TELLING = {
         r"alice listens on 127\.0\.0\.1:\d+, bob is process \d+",
         r"converged: \d+ bytes sent, \d+ received",
         r"bob verified an attestation of \d{4} bytes by alice-[a-z2-7]{16}",
+    ),
+    "04_virtual_lora.py": (
+        r"one channel at SF8, 3125 bit/s, 32 x as fast",
+        r"bob verified an attestation of \d{4} bytes by alice-[a-z2-7]{16}",
+        r"alice was on air for \d+\.\d s, \d+ bytes in \d+ frames: \d+\.\d h at 1 %",
+        r"bob was on air for \d+\.\d s, \d+ bytes in \d+ frames: \d+\.\d h at 1 %",
     ),
     "05_watch_staleness.py": (
         "before anything was compared",
@@ -63,20 +81,28 @@ def test_every_example_is_tested() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(TELLING)
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory with a path short enough for sockets."""
+    path = Path(tempfile.mkdtemp(prefix="cm-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path)
+
+
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.rns] if "rns" in name else []) for name in TELLING],
+    [pytest.param(name, marks=MARKS.get(name, [])) for name in TELLING],
 )
-def test_example(name: str, tmp_path: Path) -> None:
+def test_example(name: str, short: Path) -> None:
     """The home is an empty one: no example needs, reads or leaves anything in the user's."""
-    home = tmp_path / "home"
+    home = short / "home"
     home.mkdir()
     done = subprocess.run(
         [sys.executable, "-W", "error", str(EXAMPLES / name)],
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_S,
-        env={**os.environ, "HOME": str(home), "TMPDIR": str(tmp_path)},
+        timeout=RADIO_TIMEOUT_S if "lora" in name else TIMEOUT_S,
+        env={**os.environ, "HOME": str(home), "TMPDIR": str(short)},
         check=False,
     )
 
@@ -85,7 +111,7 @@ def test_example(name: str, tmp_path: Path) -> None:
     lines = iter(done.stdout.splitlines())
     for pattern in TELLING[name]:
         assert any(re.fullmatch(pattern, line) for line in lines), f"{pattern!r}\n{done.stdout}"
-    assert list(tmp_path.iterdir()) == [home]
+    assert list(short.iterdir()) == [home]
     assert list(home.iterdir()) == []
 
 

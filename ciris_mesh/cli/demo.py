@@ -25,9 +25,13 @@ TIMEOUT_PER_RECORD_S: Final = 0.05
 
 NEXT: Final = """
 What next?
-  ciris-mesh demo --radio    the same over LoRa radios, emulated
+  {radio}
   ciris-mesh sim             a federation of a thousand nodes
   ciris-mesh setup laptop    a node of your own (or field, gateway, registry)"""
+
+#: The first of it: what was not shown just now.
+NEXT_RADIO: Final = "ciris-mesh demo --radio    the same over LoRa radios, emulated"
+NEXT_ETHER: Final = "ciris-mesh ether           emulated radios for a Reticulum of yours"
 
 #: One of each kind, and by radio a few: each takes eleven seconds of air for each other node.
 RECORDS: Final = 13
@@ -124,7 +128,7 @@ def demo(
         click.echo(json.dumps(_members(result)))
     else:
         make_console().print(result_view(result))
-        app.talk(NEXT)
+        app.talk(NEXT.format(radio=NEXT_ETHER if radio else NEXT_RADIO))
     if not result.converged:
         ctx.exit(1)
 

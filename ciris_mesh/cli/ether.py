@@ -197,6 +197,7 @@ def _wait(running: Ether, ending: Any, for_s: float | None) -> None:
 
 def _show_ports(running: Ether, settings: LoraSettings, options: dict[str, Any]) -> None:
     from ciris_mesh.radio.blocks import rnode_block, virtual_block, whole_config
+    from ciris_mesh.ui.words import count
 
     block = virtual_block if options["by_socket"] else rnode_block
     configs = [whole_config(place, block(place, settings)) for place in running.ports]
@@ -208,7 +209,8 @@ def _show_ports(running: Ether, settings: LoraSettings, options: dict[str, Any])
         print_json({"event": "ready", "speed": options["speed"], "nodes": rows})
         return
     bitrate, pace = settings.bitrate_bps, options["speed"]
-    click.echo(f"{len(configs)} radios at {bitrate:.0f} bit/s, time {pace:g} x. Ctrl-C ends it.\n")
+    radios = count(len(configs), "radio")
+    click.echo(f"{radios} at {bitrate:.0f} bit/s, time {pace:g} x. Ctrl-C ends it.\n")
     click.echo("Save each part as the file `config` of a directory DIR, then: rnsd --config DIR")
     if options["by_socket"]:
         shim = "DIR/interfaces/VirtualRNodeInterface.py"

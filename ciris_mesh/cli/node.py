@@ -59,7 +59,8 @@ def locked_home(app: App) -> Iterator[Home]:
         lock.acquire()
     except AlreadyRunning as exc:
         raise NodeNotRunning(
-            f"a node runs in {home.path} but does not answer; look at its log"
+            f"a node runs in {home.path}, and this needs it stopped; should it run and not answer, "
+            "look at its log"
         ) from exc
     try:
         yield home

@@ -110,7 +110,7 @@ def what_counts(
     Raises:
         Failure: it was ended for good, or there are too many records to tell.
     """
-    answer, _ = _ask(app, question, subject, more, _ANY_TIME)
+    answer = ever(app, question, subject, more)
     if answer["status"] == "too_many":
         raise Failure(f"too many records of {shown(subject)} are here to tell which one counts")
     found = answer["found"]
@@ -123,6 +123,12 @@ def what_counts(
     if found["winner"] is None:
         return None
     return plain_record(kind, envelope_text(app, kind.value, found["winner"]["record"]))
+
+
+def ever(app: App, question: str, subject: str, more: str = "") -> Answer:
+    """The answer by all that is here, whenever it was made."""
+    answer, _ = _ask(app, question, subject, more, _ANY_TIME)
+    return answer
 
 
 def _groups(app: App) -> Iterator[str]:

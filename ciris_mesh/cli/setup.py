@@ -51,6 +51,13 @@ class PlannedFile:
     help="Who vouches for the clock: the system, or you.",
 )
 @click.option("--peer", "peers", multiple=True, metavar="INVITE", help="A peer to add; repeatable.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="SECTION.NAME=VALUE",
+    help="Any other setting of this node, such as web.enabled=yes; repeatable.",
+)
 @click.option("--write-rns", is_flag=True, help="Also write Reticulum's configuration.")
 @click.option(
     "--udev", is_flag=True, help="Only write a udev rule that opens the radio's port to a group."
@@ -90,7 +97,8 @@ def setup(
         raise click.UsageError(f"Name a role: {', '.join(_ROLES)}.")
     home = find_home(app.config_dir)
     answers, invites, name = _ask(app, home, role, given, ask=not yes)
-    own, theirs = _own_file(home, answers, app), _their_file(app, answers)
+    own = _own_file(home, answers, app, _said(given["settings"]))
+    theirs = _their_file(app, answers)
     quiet = yes and as_json
     if not quiet:
         _show(home, own, theirs, name)
@@ -210,11 +218,31 @@ def _ask_peers() -> tuple[str, ...]:
 # --- files ----------------------------------------------------------------------------------------
 
 
-def _own_file(home: Home, answers: Answers, app: App) -> PlannedFile:
+def _said(settings: Iterable[str]) -> dict[tuple[str, str], str]:
+    """What --set says, by (section, name)."""
+    from ciris_mesh.runtime.options import OPTIONS
+
+    known = {(option.section, option.name) for option in OPTIONS}
+    found: dict[tuple[str, str], str] = {}
+    for text in settings:
+        where, equals, value = text.partition("=")
+        section, _, name = where.strip().partition(".")
+        if not equals or (section, name) not in known:
+            raise click.UsageError(
+                f"--set {text[:60]!r} names no setting: write SECTION.NAME=VALUE; `ciris-mesh "
+                "--exampleconfig` has all of them."
+            )
+        found[section, name] = value.strip()
+    return found
+
+
+def _own_file(
+    home: Home, answers: Answers, app: App, said: dict[tuple[str, str], str]
+) -> PlannedFile:
     from ciris_mesh.runtime.config import example_config, parse_config
     from ciris_mesh.runtime.setup_plan import own_settings, with_settings
 
-    settings = own_settings(answers)
+    settings = {**own_settings(answers), **said}
     if app.rns_config_dir is not None:
         settings["reticulum", "config_dir"] = str(app.rns_config_dir.expanduser().absolute())
     before = home.config.read_text() if home.exists else None

@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from ciris_mesh.cli.app import App, Failure
+from ciris_mesh.cli.ended import ended_by
 from ciris_mesh.cli.options import KEY_ID, Manner, takes_manner
 from ciris_mesh.cli.publish import publish
 from ciris_mesh.cli.signing import Signer, this_signer
@@ -25,6 +26,9 @@ RULE_SUBJECT: Final = 2
 #: A delegate's: for whom it is about, directly; for the producer, by a chain that it names.
 RULE_DELEGATE: Final = 3
 RULE_CHAIN: Final = 4
+
+#: As many digits of an envelope id as nobody mistakes.
+_ID_DIGITS: Final = 12
 
 _OPERATIONAL: Final = (
     "user_id",
@@ -76,6 +80,11 @@ def withdraw(
         raise Failure("only attestations are withdrawn for another key; leave out --for and --via")
     record = plain_record(kind, envelope_text(app, kind.value, row["envelope_id"]))
     columns = _delegated(record, acting_for, between) if acting_for or between else make(record, me)
+    if ending := ended_by(app, kind, record, row["envelope_id"]):
+        raise Failure(
+            "this was taken back already, which is for good; nothing was signed. "
+            f"See: ciris-mesh records {ending[:_ID_DIGITS]}"
+        )
     publish(app, me, kind, columns, manner, withdraws=row["envelope_id"])
 
 

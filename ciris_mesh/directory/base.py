@@ -275,12 +275,16 @@ class ReplicationDirectory(Protocol):
         """(position, row) in admission order after position `after`, at most `limit`."""
         ...
 
-    def named_rows(self, name: str, *, limit: int) -> list[StoredRow]:
-        """Rows, on any shelf, that answer to a name (`records.names`); at most `limit`.
+    def named_rows(self, name: str, *, limit: int, others: int = 0) -> list[StoredRow]:
+        """Rows that answer to a name (`records.names`) or token, in admission order.
 
-        Also takes a token (`records.tokens`), to which the federation shelf alone answers. Reads
-        an index, however much is held.
+        First at most `limit` of the federation shelf, then at most `others` of other shelves,
+        which answer to no token (`records.tokens`). Reads an index, however much is held.
         """
+        ...
+
+    def signers_named(self, name: str, *, limit: int) -> list[tuple[str, ...]]:
+        """Signers of federation-shelf rows that answer to a name, a row each; at most `limit`."""
         ...
 
     def all_named_rows(self, name: str) -> Iterator[StoredRow]:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 
 from ciris_mesh.directory.base import RowHead, Shelf, StoredRow
 from ciris_mesh.directory.buckets import BucketDigest, bucket_of
@@ -173,6 +174,16 @@ class MemoryStore:
             placed = [self._rows[kind][one] for kind, one in self._names.get(token, ())]
         found = sorted((it for it in placed if it[0] > after), key=lambda it: it[0])
         return found[: max(0, limit)]
+
+    def shelved(self, token: str, *, federation: bool, limit: int) -> list[StoredRow]:
+        """See Store."""
+        found = (row for _, row in self.named(token, limit=self._positions, after=0))
+        kept = (row for row in found if (row.shelf is Shelf.FEDERATION) is federation)
+        return list(islice(kept, max(0, limit)))
+
+    def signers_named(self, token: str, *, limit: int) -> list[tuple[str, ...]]:
+        """See Store."""
+        return [row.signers for row in self.shelved(token, federation=True, limit=limit)]
 
     def subjects(self, token: str, *, limit: int, after: int) -> list[tuple[int, str]]:
         """See Store."""

@@ -10,7 +10,6 @@ not heard is run again: what it wrote, if it did, is found there.
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -30,6 +29,7 @@ from ciris_mesh.directory.pg_connect import (
     translated,
 )
 from ciris_mesh.directory.pg_schema import NODE_LOCK, migrate, register, set_up_session
+from ciris_mesh.directory.readerpool import ReaderPool
 from ciris_mesh.directory.sql_references import ROW, Sql, stored_row
 from ciris_mesh.directory.sql_rows import SqlRows
 from ciris_mesh.errors import DirectoryError, StoreUnreachable
@@ -37,12 +37,6 @@ from ciris_mesh.records.kinds import KINDS
 
 if TYPE_CHECKING:
     from ciris_mesh.directory.pg_connect import Connection
-
-#: As many as threads that carry rounds; a server has room for some hundred in all.
-READERS_MAX: Final = 4
-
-#: A read takes milliseconds; one that waits this long for its turn will not get it.
-READER_WAIT_S: Final = 30.0
 
 #: Rows fetched at a time where a table is gone through: a few hundred kB.
 STREAMED: Final = 2_000
@@ -91,7 +85,11 @@ class PostgresStore(SqlRows):
         except BaseException:
             first.close()
             raise
-        self._readers = _ReaderPool(self)
+        self._readers = ReaderPool(
+            self.open_session,
+            is_broken=lambda session: session.closed,
+            too_slow=f"{shown(url)} takes too long to answer; look at its server",
+        )
         self._bound: dict[int, Connection] = {}  # thread -> the connection its transaction is on
         found = self._read("SELECT EXISTS (SELECT FROM hidden WHERE node = ?)", (self.number,))
         self.hides = bool(found[0][0])
@@ -351,45 +349,3 @@ class Looking:
 
     def _fetch(self, sql: str, values: Sql) -> list[Sql]:
         return list(plain(self._session.execute(statement(sql), bound(values)).fetchall()))
-
-
-class _ReaderPool:
-    """At most READERS_MAX connections, opened when first needed; broken ones are dropped."""
-
-    def __init__(self, store: PostgresStore) -> None:
-        self._store = store
-        self._idle: queue.LifoQueue[Connection | None] = queue.LifoQueue()
-        for _ in range(READERS_MAX):
-            self._idle.put(None)
-        self._closed = False
-
-    @contextmanager
-    def borrow(self) -> Iterator[Connection]:
-        if self._closed:
-            raise closed()
-        try:
-            reader = self._idle.get(timeout=READER_WAIT_S)
-        except queue.Empty:
-            raise DirectoryError(
-                f"{shown(self._store.url)} takes too long to answer; look at its server"
-            ) from None
-        try:
-            if reader is not None and reader.closed:
-                reader.close()  # the server ended it; ours is to let go
-                reader = None
-            if reader is None:
-                reader = self._store.open_session()
-            yield reader
-        finally:
-            self._idle.put(reader)
-
-    def close(self) -> None:
-        """Wait for readers under way, then close all."""
-        self._closed = True
-        for _ in range(READERS_MAX):
-            try:
-                reader = self._idle.get(timeout=READER_WAIT_S)
-            except queue.Empty:
-                return
-            if reader is not None:
-                reader.close()

@@ -97,9 +97,15 @@ class StoreReading(ReplicationDirectory):
         """(position, row) in admission order after position `after`, at most `limit`."""
         return iter(self._store.rows(kind, limit=limit, after=after))
 
-    def named_rows(self, name: str, *, limit: int) -> list[StoredRow]:
-        """Rows, on any shelf, that answer to a name or a token; at most `limit`."""
-        return [row for _, row in self._store.named(name, limit=limit, after=0)]
+    def named_rows(self, name: str, *, limit: int, others: int = 0) -> list[StoredRow]:
+        """Federation-shelf rows that answer to a name or a token, then some of other shelves."""
+        found = self._store.shelved(name, federation=True, limit=limit)
+        aside = self._store.shelved(name, federation=False, limit=others) if others else []
+        return [*found, *aside]
+
+    def signers_named(self, name: str, *, limit: int) -> list[tuple[str, ...]]:
+        """Signers of federation-shelf rows that answer to a name, a row each; at most `limit`."""
+        return self._store.signers_named(name, limit=limit)
 
     def all_named_rows(self, name: str) -> Iterator[StoredRow]:
         """All of them, the first admitted first, a page at a time."""

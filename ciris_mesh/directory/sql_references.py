@@ -91,6 +91,25 @@ class References(ABC):
         )
         return [(row[0], stored_row(row)) for row in found]
 
+    def shelved(self, token: str, *, federation: bool, limit: int) -> list[StoredRow]:
+        """See Store."""
+        found = self._read(
+            f"SELECT {ROW} WHERE position IN (SELECT position FROM answer "
+            f"JOIN record USING (position) WHERE token = ? AND shelf {'=' if federation else '<>'} "
+            "2 ORDER BY position LIMIT ?) ORDER BY position",
+            (self._name(token), max(0, limit)),
+        )
+        return list(map(stored_row, found))
+
+    def signers_named(self, token: str, *, limit: int) -> list[tuple[str, ...]]:
+        """See Store."""
+        found = self._read(
+            "SELECT signers FROM answer JOIN record USING (position) "
+            "WHERE token = ? AND shelf = 2 ORDER BY position LIMIT ?",
+            (self._name(token), max(0, limit)),
+        )
+        return [strings(signers) for (signers,) in found]
+
     def subjects(self, token: str, *, limit: int, after: int) -> list[tuple[int, str]]:
         """See Store."""
         return self._read(

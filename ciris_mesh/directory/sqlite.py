@@ -7,7 +7,6 @@ their consistency: peers send those again.
 
 from __future__ import annotations
 
-import queue
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,17 +23,12 @@ from ciris_mesh.directory.dbfile import (
     translated,
 )
 from ciris_mesh.directory.pools import PoolLimits
+from ciris_mesh.directory.readerpool import ReaderPool
 from ciris_mesh.directory.schema import check_tables, migrate
 from ciris_mesh.directory.sql_references import INSERT_RECORD, Sql
 from ciris_mesh.directory.sql_rows import SqlRows
-from ciris_mesh.errors import DirectoryError, LifecycleError
+from ciris_mesh.errors import DirectoryError
 from ciris_mesh.records.rules.base import Trust
-
-#: Rounds run on a small pool of threads; more readers than that would only wait for the disk.
-READERS_MAX: Final = 4
-
-#: A read takes milliseconds; half a minute means the disk is gone, and that must be said.
-READER_WAIT_S: Final = 30.0
 
 #: Pages of 4 kB in the log before it is copied into the file, which waits for the disk: 16 MB, four
 #: times the default, so bulk waits a quarter as often and copies a page of an index less often.
@@ -84,7 +78,10 @@ class SqliteStore(SqlRows):
         except BaseException:
             self._lock.release()
             raise
-        self._readers = _ReaderPool(path)
+        self._readers = ReaderPool(
+            lambda: connect(path, read_only=True),
+            too_slow=f"{path} does not answer; check the disk",
+        )
         self._writing_thread: int | None = None
         self._inserts: dict[str, list[Sql]] = {}  # of the running transaction, not executed yet
         self._is_full = False
@@ -157,43 +154,6 @@ class SqliteStore(SqlRows):
             closing(reader.execute(sql, values)) as rows,
         ):
             yield rows
-
-
-class _ReaderPool:
-    """At most READERS_MAX read-only connections, opened when first needed."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._idle: queue.LifoQueue[sqlite3.Connection | None] = queue.LifoQueue()
-        for _ in range(READERS_MAX):
-            self._idle.put(None)
-        self._closed = False
-
-    @contextmanager
-    def borrow(self) -> Iterator[sqlite3.Connection]:
-        if self._closed:
-            raise LifecycleError("the directory is closed")
-        try:
-            reader = self._idle.get(timeout=READER_WAIT_S)
-        except queue.Empty:
-            raise DirectoryError(f"{self._path} does not answer; check the disk") from None
-        try:
-            if reader is None:
-                reader = connect(self._path, read_only=True)
-            yield reader
-        finally:
-            self._idle.put(reader)
-
-    def close(self) -> None:
-        """Wait for readers under way, then close all."""
-        self._closed = True
-        for _ in range(READERS_MAX):
-            try:
-                reader = self._idle.get(timeout=READER_WAIT_S)
-            except queue.Empty:
-                return
-            if reader is not None:
-                reader.close()
 
 
 def _shorten_log(connection: sqlite3.Connection) -> None:

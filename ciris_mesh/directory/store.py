@@ -150,6 +150,14 @@ class Store(Protocol):
         """(position, row) of what answers to `token`, in admission order after a position."""
         ...
 
+    def shelved(self, token: str, *, federation: bool, limit: int) -> list[StoredRow]:
+        """What answers to `token` and is on the federation shelf, or is not; admission order."""
+        ...
+
+    def signers_named(self, token: str, *, limit: int) -> list[tuple[str, ...]]:
+        """Signers of what answers to `token` on the federation shelf, a row each."""
+        ...
+
     def subjects(self, token: str, *, limit: int, after: int) -> list[tuple[int, str]]:
         """(position, subject) of what answers to `token`, as `named` and without the bytes."""
         ...

@@ -33,7 +33,12 @@ _MODE_TRAPS: Final = frozenset(
     }
 )
 _AIRTIME_TRAPS: Final = frozenset(
-    {"no_airtime_limit", "airtime_limit_over_band", "airtime_limit_without_room"}
+    {
+        "no_airtime_limit",
+        "airtime_limit_over_band",
+        "airtime_limit_without_room",
+        "queue_over_band",
+    }
 )
 #: Said by a check of its own, with who may do what about it.
 _ELSEWHERE: Final = frozenset({"port_not_there"})

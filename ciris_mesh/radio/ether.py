@@ -206,6 +206,16 @@ class Medium:
         """
         self._chosen = chosen
 
+    def set_reach(self, reach: Reach) -> None:
+        """Change who hears whom. A frame on the air is judged by what holds at its end.
+
+        Raises:
+            ValueError: it is of another number of stations.
+        """
+        if reach.nodes != len(self._stations):
+            raise ValueError(f"there are {len(self._stations)} stations, not {reach.nodes}")
+        self._reach = reach
+
     # -- what stations do -------------------------------------------------------------------------
 
     def tune(self, station: int, settings: LoraSettings | None, now_s: float) -> None:

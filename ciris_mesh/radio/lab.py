@@ -126,6 +126,10 @@ class Lab:
         """Lose the frames that `chosen` picks, besides those by chance; see `Medium.lose`."""
         self._medium.lose(chosen)
 
+    def set_reach(self, reach: Reach) -> None:
+        """Change who hears whom; see `ether.Medium`."""
+        self._medium.set_reach(reach)
+
     def take_trace(self) -> tuple[Sent | Heard, ...]:
         """Frames sent and heard since this was asked last, at most `TRACE_MAX`; begins to note."""
         trace, self._trace = self._trace, deque(maxlen=TRACE_MAX)

@@ -179,6 +179,14 @@ class Ether:
         """Lose the frames that `chosen` picks; it is asked on the ether's thread."""
         self._ask(lambda: self._lab.lose(chosen))
 
+    def set_reach(self, reach: Reach) -> None:
+        """Change who hears whom, as hills and antennas do: no host is told.
+
+        Raises:
+            ValueError: it is of another number of nodes.
+        """
+        self._ask(lambda: self._lab.set_reach(reach))
+
     @property
     def is_running(self) -> bool:
         """Whether the thread lives; it ends by stop(), or by a fault that it logs."""

@@ -120,6 +120,7 @@ def check(
         said: list[_Said] = [one for trap in _EACH for one in trap(each)]
         said += _type(each, known_types)
         said += _port(each, port_exists)
+        said += _shared_port(each, enabled)
         if transport:
             said += _bridge(each, [other for other in enabled if other is not each])
         found += [Finding(level, each.name, name, text) for level, name, text in said]
@@ -344,7 +345,14 @@ def _law(radio: _Interface, settings: LoraSettings) -> Iterator[_Said]:
 def _duty(radio: _Interface, settings: LoraSettings, band: str, duty: float) -> Iterator[_Said]:
     limit, legal = radio.number("airtime_limit_long"), 100 * duty
     safe = math.floor(10_000 * safe_limit(settings, duty)) / 100  # the line carries two digits
-    if not limit or limit >= 100:
+    if not safe:  # 0 would be no limit at all
+        yield (
+            _WARNING,
+            "queue_over_band",
+            f"at spreadingfactor = {settings.sf} a full queue alone takes more than the {legal:g} "
+            f"% of an hour the law allows in {band}: use a smaller one, or a band that allows more",
+        )
+    elif not limit or limit >= 100:
         yield (
             _WARNING,
             "no_airtime_limit",
@@ -390,7 +398,21 @@ def _port(each: _Interface, port_exists: Callable[[str], bool]) -> Iterator[_Sai
             "/dev/serial/by-id/",
         )
     if not port_exists(port):
-        yield (_WARNING, "port_not_there", f"port = {port[:80]} is not there at the moment")
+        text = f"port = {port[:80]} is not there at the moment"
+        if "CHANGE-ME" in port:
+            text = "port is still the profile's CHANGE-ME: ls -l /dev/serial/by-id/ shows yours"
+        yield (_WARNING, "port_not_there", text)
+
+
+def _shared_port(each: _Interface, enabled: list[_Interface]) -> Iterator[_Said]:
+    port = each.text("port")
+    first = next(other for other in enabled if other is each or other.text("port") == port)
+    if port.startswith("/") and first is not each:
+        yield (
+            _ERROR,
+            "port_used_twice",
+            f"port = {port[:80]} is {first.name[:40]}'s too: a radio has one interface",
+        )
 
 
 _EACH: Final[tuple[Callable[[_Interface], Iterator[_Said]], ...]] = (

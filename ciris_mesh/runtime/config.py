@@ -18,7 +18,7 @@ from typing import Any, Final
 from ciris_mesh.errors import ConfigError
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.scope import Scope
-from ciris_mesh.runtime.files import UNALTERED, TooLarge, UnsafeMode, read_bounded, why
+from ciris_mesh.runtime.files import UNALTERED, read_if_there
 from ciris_mesh.runtime.options import OPTIONS, SECTION_HELP, Option
 from ciris_mesh.runtime.radiosettings import RadioSettings
 from ciris_mesh.runtime.registrypins import RegistryPin
@@ -179,14 +179,9 @@ def load_config(path: Path) -> Config:
         ConfigError: missing, unreadable, changeable by others, not UTF-8, not in the format, or
             a value out of its range. One line that names the place.
     """
-    try:
-        data = read_bounded(path, bytes_max=CONFIG_BYTES_MAX, guard=UNALTERED)
-    except FileNotFoundError:
-        raise ConfigError(f"{path} is missing; create it with: ciris-mesh init") from None
-    except (UnsafeMode, TooLarge) as error:
-        raise ConfigError(str(error)) from None
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {why(error)}") from None
+    data = read_if_there(path, bytes_max=CONFIG_BYTES_MAX, guard=UNALTERED)
+    if data is None:
+        raise ConfigError(f"{path} is missing; create it with: ciris-mesh init")
     return parse_config(data, str(path))
 
 

@@ -16,9 +16,7 @@ from typing import Final
 from ciris_mesh.errors import ConfigError, OperatorError
 from ciris_mesh.runtime.files import (
     UNALTERED,
-    TooLarge,
-    UnsafeMode,
-    read_bounded,
+    read_if_there,
     why,
     write_atomic,
 )
@@ -121,16 +119,13 @@ def _canonical(name: str) -> str:
 
 
 def _read(path: Path) -> frozenset[str]:
-    try:
-        text = read_bounded(path, bytes_max=LIST_BYTES_MAX, guard=UNALTERED).decode()
-    except FileNotFoundError:
+    data = read_if_there(path, bytes_max=LIST_BYTES_MAX, guard=UNALTERED)
+    if data is None:
         return frozenset()
-    except (UnsafeMode, TooLarge) as error:
-        raise ConfigError(str(error)) from None
+    try:
+        text = data.decode()
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is no text; one address or key id a line") from None
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {why(error)}") from None
     names = [line.partition("#")[0].strip() for line in text.splitlines()]
     for number, name in enumerate(names, 1):
         if name and not is_key_id(name):

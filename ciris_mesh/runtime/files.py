@@ -13,6 +13,8 @@ import shlex
 import stat
 from pathlib import Path
 
+from ciris_mesh.errors import ConfigError
+
 _OTHERS_READ = 0o077
 _OTHERS_WRITE = 0o022
 
@@ -86,6 +88,22 @@ def read_bounded(path: Path, *, bytes_max: int, guard: int = 0) -> bytes:
     if len(data) > bytes_max:
         raise TooLarge(f"{path} is longer than {bytes_max} bytes")
     return data
+
+
+def read_if_there(path: Path, *, bytes_max: int, guard: int) -> bytes | None:
+    """As `read_bounded`; None when there is no file.
+
+    Raises:
+        ConfigError: it cannot be read or trusted; the text says what to do.
+    """
+    try:
+        return read_bounded(path, bytes_max=bytes_max, guard=guard)
+    except FileNotFoundError:
+        return None
+    except (UnsafeMode, TooLarge) as error:
+        raise ConfigError(str(error)) from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {why(error)}") from None
 
 
 #: Guard of secrets: nobody else may even read them.

@@ -13,9 +13,7 @@ from typing import Final
 from ciris_mesh.errors import ConfigError
 from ciris_mesh.runtime.files import (
     UNALTERED,
-    TooLarge,
-    UnsafeMode,
-    read_bounded,
+    read_if_there,
     why,
     write_atomic,
 )
@@ -32,14 +30,11 @@ def read_former(path: Path) -> frozenset[str]:
     Raises:
         ConfigError: unreadable, damaged, or others can change it.
     """
-    try:
-        found = json.loads(read_bounded(path, bytes_max=_BYTES_MAX, guard=UNALTERED))
-    except FileNotFoundError:
+    data = read_if_there(path, bytes_max=_BYTES_MAX, guard=UNALTERED)
+    if data is None:
         return frozenset()
-    except (UnsafeMode, TooLarge) as error:
-        raise ConfigError(str(error)) from None
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {why(error)}") from None
+    try:
+        found = json.loads(data)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):

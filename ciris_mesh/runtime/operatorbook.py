@@ -16,9 +16,7 @@ from typing import Any, Final
 from ciris_mesh.errors import ConfigError, OperatorError
 from ciris_mesh.runtime.files import (
     PRIVATE,
-    TooLarge,
-    UnsafeMode,
-    read_bounded,
+    read_if_there,
     why,
     write_atomic,
 )
@@ -175,14 +173,9 @@ class OperatorBook:
 
 
 def _read(path: Path) -> dict[str, Operator]:
-    try:
-        data = read_bounded(path, bytes_max=_BOOK_BYTES_MAX, guard=PRIVATE)
-    except FileNotFoundError:
+    data = read_if_there(path, bytes_max=_BOOK_BYTES_MAX, guard=PRIVATE)
+    if data is None:
         return {}
-    except (UnsafeMode, TooLarge) as error:
-        raise ConfigError(str(error)) from None
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {why(error)}") from None
     try:
         book = json.loads(data)
         if book["schema"] != _SCHEMA:

@@ -18,9 +18,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.direction import Direction
 from ciris_mesh.runtime.files import (
     UNALTERED,
-    TooLarge,
-    UnsafeMode,
-    read_bounded,
+    read_if_there,
     why,
     write_atomic,
 )
@@ -286,14 +284,9 @@ def _row(peer: Peer) -> dict[str, object]:
 
 
 def _read(path: Path) -> dict[str, Peer]:
-    try:
-        data = read_bounded(path, bytes_max=BOOK_BYTES_MAX, guard=UNALTERED)
-    except FileNotFoundError:
+    data = read_if_there(path, bytes_max=BOOK_BYTES_MAX, guard=UNALTERED)
+    if data is None:
         return {}
-    except (UnsafeMode, TooLarge) as error:
-        raise ConfigError(str(error)) from None
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {why(error)}") from None
     try:
         return _parse(data)
     except _NewerSchema:

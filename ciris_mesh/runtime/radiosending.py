@@ -62,6 +62,11 @@ class RadioSending:
         if self._parts.air is not None:
             self._parts.air.fail(peer.config.key_id)
 
+    def penalize(self, peer: Peer, reason: str) -> None:
+        """Hostile input costs the peer half of its share of the air; an hour gives it back."""
+        if self._parts.air is not None:
+            self._parts.air.penalize(peer.config.key_id, reason)
+
     def send(self, peer: Peer, round_: MeshRound) -> None:
         """Send what the planner hands over to this peer now."""
         air, key_id = self._parts.air, peer.config.key_id

@@ -297,6 +297,8 @@ class Reconciling:
             reason = error.reason if isinstance(error, ReconcileRefused) else "unexpected_message"
             outcome = RoundOutcome.REFUSED if remote else RoundOutcome.ERROR
             self._parts.drops.count(f"reconcile_{reason}", str(error))
+            if isinstance(error, ReconcileRefused):
+                self._radio.penalize(peer, "sketch")
             self._give_up(peer, outcome, reason)
 
     def _perform(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from ciris_mesh.directory.base import ReplicationDirectory
@@ -30,12 +30,20 @@ class DirectoryRows:
     def __init__(self, directory: ReplicationDirectory) -> None:
         self._directory = directory
 
-    def named(self, name: str, *, limit: int) -> list[Row]:
+    def named(self, name: str, *, limit: int, others: int = 0) -> list[Row]:
         """See `records.resolve.base.Rows`."""
         return [
             Row(parse_envelope(row.kind, row.envelope), row.shelf.name.lower())
-            for row in self._directory.named_rows(name, limit=limit)
+            for row in self._directory.named_rows(name, limit=limit, others=others)
         ]
+
+    def signers(self, name: str, *, limit: int) -> list[tuple[str, ...]]:
+        """See `records.resolve.base.Rows`."""
+        return self._directory.signers_named(name, limit=limit)
+
+    def rooted(self, trust: Trust) -> Collection[str]:
+        """See `records.resolve.base.Rows`: the directory keeps them, by the trust it has."""
+        return self._directory.rooted()
 
 
 def answer(

@@ -37,6 +37,10 @@ class Rpc(StrEnum):
     SILENT = "silent"  # the socket is there and nobody answers
 
 
+#: An empty map, as rns 1.5.7 packs its calls.
+_NO_QUESTION: Final = b"\x80"
+
+
 @dataclass(frozen=True, slots=True)
 class SharedInstance:
     """The Reticulum a program with this configuration would join.
@@ -100,7 +104,10 @@ def _rpc_key(config_dir: Path, configured: str) -> bytes:
 
 
 def _knock(address: str, key: bytes) -> Rpc:
-    """Go through the handshake of `multiprocessing.connection`, and ask nothing."""
+    """Go through the handshake of `multiprocessing.connection`, and ask nothing.
+
+    In so many words: who only hangs up is an error in the other program's log.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.settimeout(_PATIENCE_S)
@@ -116,6 +123,7 @@ def _knock(address: str, key: bytes) -> Rpc:
     try:
         answer_challenge(connection, key)
         deliver_challenge(connection, key)
+        connection.send_bytes(_NO_QUESTION)
     except multiprocessing.AuthenticationError:
         return Rpc.REJECTED
     except (OSError, EOFError):

@@ -88,9 +88,11 @@ NODE_GROUPS: Final = (
         "no_airtime_limit": "No limit in a band whose law has one.",
         "airtime_limit_over_band": "A limit above the law's.",
         "airtime_limit_without_room": "A limit that can be overshot a little.",
+        "queue_over_band": "A full queue of this radio alone is longer than the law allows.",
         "unknown_type": "No type of interface Reticulum has.",
         "port_not_by_id": "A port whose name changes with what is plugged in.",
         "port_not_there": "A port that is not there now.",
+        "port_used_twice": "Two interfaces name the same port.",
     }),
     Group("links that end or never begin", "nothing: it is dialled again at the next cadence.", {
         "no_path": "Reticulum knows no way to the peer: none of its announces came through. | is "
@@ -266,6 +268,7 @@ NODE_GROUPS: Final = (
         "peer_had_no_air": "A batch found the peer without air; it is sent again later.",
         "batch_lapsed": "A batch nobody fetched in time; it is planned again.",
         "garbage": "It sent bytes that are no frame.",
+        "sketch": "It broke the rules by which two nodes find out what differs.",
     }),
     Group("removals that are announced ahead of their record", "nothing: the record follows.", {
         "preview": "It announced what is no removal, or one that does not stand.",

@@ -111,6 +111,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "occurrence_not_in_force": "{about} is not in force at that time.",
     "occurrence_unvouched": "Passed over {about}: {by} was no occurrence when it vouched at {at}. "
     "Record {record}.",
+    "occurrence_removal_unvouched": "Passed over a removal of {about}: {by} was no occurrence when "
+    "it signed at {at}. Record {record}.",
     "occurrence_removed": "{about} was removed from {at} on by {by}, for good. Record {record}.",
     "occurrence_removed_later": "{about} will be removed from {at} on by {by}. Record {record}.",
     "root_steward": "{about} is a root steward of this node's configuration.",
@@ -144,6 +146,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "place_not_entitled": "Passed over cell {about} of {at}: {by} may not say where it is. Record "
     "{record}.",
     "signer_revoked": "Passed over {record} of {at}: {by} was revoked by then.",
+    "revoked_too_often": "{by} revoked it over {count} times, which counts as revoked since ever.",
     "set_aside": "Set aside as unverified or local, deciding nothing: {records}.",
     "vouched_for": "VOUCHED ONLY: {about} of the registry {note} counts here by the word of {by}, "
     "given {at}. Record {record}.",

@@ -104,24 +104,24 @@ def status_view(status: NodeStatus) -> RenderableType:
     if status.interfaces:
         parts += [Text(), interfaces_table(status.interfaces)]
     if status.pending_removals:
-        parts += [Text(), pending_table(status.pending_removals)]
+        parts += [Text(), pending_view(status.pending_removals)]
     if status.drops:
         parts += [Text(), drops_table(status.drops)]
     return Group(*parts)
 
 
-def pending_table(pending: Sequence[PendingRemoval]) -> Table:
+def pending_view(pending: Sequence[PendingRemoval]) -> RenderableType:
     """Return one line per removal that was announced and is not here."""
-    table = grid("announced, not here yet", "removes", "from", "by")
+    head = (
+        f"{count(len(pending), 'removal')} pending: announced by radio, the record is not here yet."
+    )
+    lines = [Text(head, "head")]
     for row in pending:
-        table.add_row(
-            printable(row.kind),
-            printable(row.removed),
-            printable(row.about),
-            printable(", ".join(row.by)),
-            style="warn",
-        )
-    return table
+        whom = f"{row.removed} from {row.about}" if row.removed else row.about
+        by = ", ".join(row.by)
+        kind = row.kind.replace("_", " ")
+        lines.append(Text(f"{kind} of {printable(whom)}, signed by {printable(by)}", "warn"))
+    return Group(*lines, Text("Until then `ciris-mesh resolve` takes their subjects for suspect."))
 
 
 def _header(status: NodeStatus) -> Text:

@@ -141,6 +141,18 @@ def test_without_json_a_sentence(demo: type[FakeDemo]) -> None:
     assert text.startswith("Converged: 3 nodes, 39 records of 13 kinds, 7 B sent, 4.5 s.")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"), [((), "ciris-mesh demo --radio"), (("--radio",), "ciris-mesh ether")]
+)
+def test_what_was_not_shown_is_what_comes_next(
+    demo: type[FakeDemo], arguments: tuple[str, ...], named: str
+) -> None:
+    assert demo
+    said = run(*arguments).stderr.partition("What next?\n")[2]
+    assert said.splitlines()[0].strip().startswith(f"{named} ")
+    assert "ciris-mesh sim" in said
+
+
 def test_quiet_shows_only_the_result(demo: type[FakeDemo]) -> None:
     assert demo
     result = run("-q")

@@ -72,6 +72,17 @@ def test_by_options_alone(place: Path) -> None:
     assert node_identity(Home(place / "home")).key_id.startswith("field-3-")
 
 
+def test_any_setting_can_be_said(place: Path) -> None:
+    """And changed later, without touching the others."""
+    said = ("--set", "web.enabled=yes", "--set", "rounds.tau_partial_s = 600")
+    assert run(place, *GATEWAY, "--yes", *said).exit_code == 0
+    config = load_config(place / "home" / "config")
+    assert (config.web.enabled, config.rounds.tau_partial_s) == (True, 600)
+    assert run(place, *GATEWAY, "--yes", "--set", "operator.enabled=yes").exit_code == 0
+    config = load_config(place / "home" / "config")
+    assert (config.web.enabled, config.operator.enabled) == (True, True)
+
+
 def test_reticulums_configuration_is_printed_and_not_written(place: Path) -> None:
     result = run(place, *GATEWAY, "--yes")
     assert result.exit_code == 0, result.output
@@ -158,6 +169,12 @@ def test_another_interface_of_that_name_ends_it_before_anything_is_written(place
         (["laptop", "--yes", "--name", "a"], "--hub must be given"),
         (["laptop", "--yes", "--name", "a", "--hub", "nowhere"], "HOST:PORT"),
         (["laptop", "--yes", "--name", "a", "--hub", "h:1", "--peer", "zzz"], "invite"),
+        (
+            ["laptop", "--yes", "--name", "a", "--hub", "h:1", "--set", "web.enabled=maybe"],
+            "yes or",
+        ),
+        (["laptop", "--yes", "--name", "a", "--hub", "h:1", "--set", "web.on=yes"], "no setting"),
+        (["laptop", "--yes", "--name", "a", "--hub", "h:1", "--set", "web.enabled"], "no setting"),
         (["boat"], "'boat' is not one of"),
         (["--yes"], "Name a role: field, gateway, registry, laptop."),
     ],

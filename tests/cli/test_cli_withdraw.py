@@ -255,6 +255,51 @@ def test_with_no_node_running(tmp_path: Path) -> None:
     assert envelope["attestation"]["attestation_type"] == "withdraws"
 
 
+@pytest.mark.parametrize(
+    ("kind", "columns"),
+    [
+        (K.ORGANIZATION, ORG),
+        (K.ORG_MEMBERSHIP, MEMBER),
+        (K.LOCATION_PROOF, {"cell_id": "872830828ffffff", "cell_resolution": 7}),
+    ],
+)
+def test_what_was_withdrawn_is_not_withdrawn_again(
+    node: TakingNode, kind: EnvelopeKind, columns: dict[str, Any]
+) -> None:
+    if kind is K.LOCATION_PROOF:
+        columns = {"subject_key_id": key_of(node.sh).key_id, **columns}
+    before, other = held(node, kind, columns), held(node, kind, {**columns, **_another(columns)})
+    node.sh.ok("withdraw", before.envelope_id, "--yes")
+    ending, count = node.last, len(node.held)
+    line = node.sh.error("withdraw", before.envelope_id, "--yes")
+    assert "taken back already, which is for good; nothing was signed" in line
+    assert f"records {ending.envelope_id[:12]}" in line
+    assert len(node.held) == count
+    node.sh.ok("withdraw", other.envelope_id, "--yes")
+    assert len(node.held) == count + 1, "another is another"
+
+
+def _another(columns: dict[str, Any]) -> dict[str, Any]:
+    """What makes it another record of its kind, about something else."""
+    other = {"org_id": "org-2"} if "org_id" in columns else {}
+    return other or {"asserted_at": "2026-01-01T00:00:00Z"}
+
+
+def test_an_attestation_is_withdrawn_once(tmp_path: Path) -> None:
+    """Read from the store, where the keys are by which withdrawals are judged."""
+    sh, other = shells(tmp_path, "alice", "bob")
+    introduce(sh, other)
+    arguments = ("attest", key_of(other).key_id, "--unknown", "--dimension", "d:v1", "--score")
+    before, another = (sh.ok(*arguments, score, "--yes").strip() for score in "12")
+    ending = sh.json("withdraw", before, "--yes")["envelope_id"]
+    held = sh.json("records")
+    line = sh.error("withdraw", before, "--yes")
+    assert "taken back already, which is for good; nothing was signed" in line
+    assert f"records {ending[:12]}" in line
+    assert sh.json("records") == held
+    sh.ok("withdraw", another, "--yes")
+
+
 # -- org update ----------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.names import name, names_of
 from ciris_mesh.records.resolve.base import Row, RowSet
 from ciris_mesh.records.resolve.table import Answer, resolve
+from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.tokens import key_token
 from support import forge
 from support.answers import NS_PER_MS, TAU_S, every_question
@@ -42,11 +43,17 @@ class DirectoryRows:
     def __init__(self, directory: DirectoryCore) -> None:
         self.directory = directory
 
-    def named(self, name: str, *, limit: int) -> list[Row]:
+    def named(self, name: str, *, limit: int, others: int = 0) -> list[Row]:
         return [
             Row(parse_envelope(row.kind, row.envelope), row.shelf.name.lower())
-            for row in self.directory.named_rows(name, limit=limit)
+            for row in self.directory.named_rows(name, limit=limit, others=others)
         ]
+
+    def signers(self, name: str, *, limit: int) -> list[tuple[str, ...]]:
+        return self.directory.signers_named(name, limit=limit)
+
+    def rooted(self, trust: Trust) -> Collection[str]:
+        return self.directory.rooted()
 
 
 def answers(rows: RowSet | DirectoryRows) -> list[Answer]:
@@ -91,6 +98,7 @@ def test_both_stores_answer_as_the_set_does_whatever_the_order(
         for number in [*order, *again]:
             directory.admit(*RAW[number], PEER, now_ms=NOW_MS)
         assert answers(held(directory)) == answers(DirectoryRows(directory)) == expected()
+        assert set(held(directory).rooted(TRUST)) == directory.rooted()
     finally:
         directory.close()
 
@@ -125,10 +133,13 @@ def test_a_bridged_row_is_found_once_before_and_after_it_moves_up(
         K.IDENTITY_OCCURRENCE, forge.unsigned(K.IDENTITY_OCCURRENCE, whole), REGISTRY, now_ms=NOW_MS
     )
     named = name("occurrences", alice().key_id)
-    assert [row.shelf for row in directory.named_rows(named, limit=9)] == [Shelf.BRIDGED]
+    assert directory.named_rows(named, limit=9) == []
+    assert [row.shelf for row in directory.named_rows(named, limit=0, others=9)] == [Shelf.BRIDGED]
     directory.admit(K.KEY, sample(K.KEY, alice()), PEER, now_ms=NOW_MS)
     directory.admit(K.IDENTITY_OCCURRENCE, whole, PEER, now_ms=NOW_MS)
-    assert [row.shelf for row in directory.named_rows(named, limit=9)] == [Shelf.FEDERATION]
+    assert [row.shelf for row in directory.named_rows(named, limit=9, others=9)] == [
+        Shelf.FEDERATION
+    ]
 
 
 def test_what_waits_has_no_name(

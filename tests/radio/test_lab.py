@@ -190,6 +190,21 @@ def test_a_line_needs_somebody_in_the_middle() -> None:
     assert room.counters(2).missed == {"out_of_reach": 1}
 
 
+def test_who_hears_whom_can_change_and_nobody_is_told() -> None:
+    room = lab(full(3))
+    apart = Reach(3, {(0, 1): -80.0, (1, 0): -80.0})
+    room.set_reach(apart)
+    send(room, 0, b"here", 0.0)
+    assert packets(room.run(5.0)) == [(1, b"here")]
+    assert room.counters(2).missed == {"out_of_reach": 1}
+    send(room, 0, bytes(254), 5.0)
+    room.run(5.3)
+    room.set_reach(full(3))
+    assert packets(room.run(9.0)) == [(1, bytes(254)), (2, bytes(254))]
+    with pytest.raises(ValueError, match="3 stations, not 4"):
+        room.set_reach(full(4))
+
+
 def test_nothing_happens_while_all_radios_are_off() -> None:
     room = Lab(full(2), random.Random(1))
     assert room.next_s == float("inf")

@@ -99,6 +99,11 @@ def test_nothing_is_found_in_good_configurations() -> None:
         (with_(RADIO, "airtime_limit_long = soon"), Level.WARNING, "no_airtime_limit"),
         (with_(RADIO, "airtime_limit_long = 11"), Level.ERROR, "airtime_limit_over_band"),
         (with_(RADIO, "airtime_limit_long = 9.9"), Level.ADVICE, "airtime_limit_without_room"),
+        (
+            with_(RADIO, "frequency = 868200000", "spreadingfactor = 12", "airtime_limit_long = 1"),
+            Level.WARNING,
+            "queue_over_band",
+        ),
         (with_(RADIO, "frequency = 869300000"), Level.ERROR, "outside_band"),
         (
             with_(RADIO, "frequency = 914900000", "bandwidth = 250000"),
@@ -145,7 +150,8 @@ def test_a_radio_beside_the_internet(tcp: str, radio: str, name: str | None) -> 
 
 
 def test_two_radios_are_no_bridge() -> None:
-    second = with_(RADIO, "mode = roaming").replace("[[Radio]]", "[[Second]]")
+    second = with_(RADIO, "mode = roaming", "port = /dev/serial/by-id/other")
+    second = second.replace("[[Radio]]", "[[Second]]")
     assert look(RADIO, second, transport=True) == ()
 
 
@@ -171,8 +177,29 @@ def test_who_listens_for_backbone_locks_out_who_comes_back(line: str, is_warned:
 
 def test_a_port_that_is_not_there() -> None:
     assert names(look(RADIO, there=False)) == ["port_not_there"]
+    (found,) = look(with_(RADIO, "port = /dev/serial/by-id/CHANGE-ME"), there=False)
+    assert (found.name, "ls -l /dev/serial/by-id/" in found.text) == ("port_not_there", True)
     assert look(with_(RADIO, "port = tcp://10.0.0.7"), there=False) == ()
     assert look(TCP, there=False) == ()
+
+
+def test_a_port_has_one_interface() -> None:
+    second = RADIO.replace("[[Radio]]", "[[Second]]")
+    (found,) = look(RADIO, second)
+    assert (found.level, found.interface, found.name) == (Level.ERROR, "Second", "port_used_twice")
+    assert "Radio's too" in found.text
+    assert look(RADIO, with_(second, "port = /dev/serial/by-id/other")) == ()
+    assert look(TCP, TCP.replace("[[Hub]]", "[[Other]]")) == ()
+
+
+@pytest.mark.parametrize("sf", range(5, 13))
+def test_a_limit_of_nothing_is_never_advised(sf: int) -> None:
+    """0 means to Reticulum that there is none."""
+    slow = with_(
+        RADIO, "frequency = 868200000", f"spreadingfactor = {sf}", "airtime_limit_long = 0"
+    )
+    (found,) = look(slow)
+    assert not found.text.endswith("= 0")
 
 
 def test_the_limit_advised_is_one_that_keeps_the_law() -> None:

@@ -26,6 +26,7 @@ from support.answers import (
     taking,
 )
 from support.federation import ACT
+from support.records import AT_MS
 from support.rulebook import K, key_id, key_record
 
 ALICE, BOB = key_id("alice"), key_id("bob")
@@ -218,6 +219,65 @@ def test_a_reserved_dimension_needs_the_chain_it_came_in_by(world: World) -> Non
     assert told(world, witnessed, ALICE).state == "current"
     world.add(revocation("root", "root", 0))
     assert told(world, witnessed, ALICE).state == "not_entitled"
+
+
+WITNESSED = {"dimension": "transparency_log:cosigned"}
+
+
+def steward_world(**steward: Any) -> World:
+    """root makes dave a steward, from which time on dave says that bob is a witness."""
+    world = World()
+    world.know("alice", "bob", "dave")
+    made = key_record("dave", "steward", by="root", at_ms=AT_MS, ref="steward", **steward)
+    world.add(key_record("root", "steward"), made)
+    return world
+
+
+@pytest.mark.parametrize(
+    ("said_ms", "state"), [(99, "current"), (100, "not_entitled"), (150, "not_entitled")]
+)
+def test_a_steward_who_expired_is_believed_what_he_said_before(said_ms: int, state: str) -> None:
+    """Asked long after: the end of his term takes nothing back, and lets him say nothing more."""
+    world = steward_world(valid_until=at(100))
+    world.add(key_record("bob", "witness", by="dave", at_ms=AT_MS + said_ms, ref="witness"))
+    witnessed = world.add(attestation("bob", "alice", "scores", 200, WITNESSED))
+    assert told(world, witnessed, ALICE).state == state
+    word = world.ask("attestations", ALICE, after_ms=201)
+    assert bool(found(word).current) is (state == "current"), "whenever it is asked"
+
+
+def test_who_was_made_a_steward_by_an_expired_one_is_none() -> None:
+    for said_ms, state in ((99, "current"), (100, "not_entitled")):
+        world = steward_world(valid_until=at(100))
+        world.add(key_record("erin", "steward", by="dave", at_ms=AT_MS + said_ms, ref="steward"))
+        world.add(key_record("bob", "witness", by="erin", at_ms=AT_MS + 150, ref="witness"))
+        witnessed = world.add(attestation("bob", "alice", "scores", 200, WITNESSED))
+        assert told(world, witnessed, ALICE).state == state
+
+
+@pytest.mark.parametrize(("made_ms", "state"), [(49, "current"), (50, "not_entitled")])
+def test_a_stewards_word_holds_while_it_says_it_does(made_ms: int, state: str) -> None:
+    world = steward_world()
+    word = key_record("bob", "witness", by="dave", ref="witness", valid_until=at(50))
+    witnessed = attestation("bob", "alice", "scores", made_ms, WITNESSED)
+    world.add(word, witnessed)
+    assert told(world, witnessed, ALICE).state == state
+
+
+def test_a_steward_says_nothing_before_his_term() -> None:
+    world = steward_world(valid_from=at(100))
+    world.add(key_record("bob", "witness", by="dave", ref="witness"))
+    witnessed = world.add(attestation("bob", "alice", "scores", 200, WITNESSED))
+    assert told(world, witnessed, ALICE).state == "not_entitled"
+
+
+def test_stewards_who_make_each_other_stewards_come_to_an_end() -> None:
+    world = steward_world()
+    world.add(key_record("erin", "steward", by="dave", ref="by dave"))
+    world.add(key_record("dave", "steward", by="erin", ref="by erin"))
+    world.add(key_record("bob", "witness", by="erin", ref="witness"))
+    witnessed = world.add(attestation("bob", "alice", "scores", 200, WITNESSED))
+    assert told(world, witnessed, ALICE).state == "current"
 
 
 # -- places ----------------------------------------------------------------------------------------

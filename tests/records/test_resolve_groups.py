@@ -306,6 +306,65 @@ def test_a_stranger_removes_no_device(world: World) -> None:
     assert devices(world) == "laptop"
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_who_vouched_may_shorten_it_and_lengthen_it_again(world: World, order: int) -> None:
+    """In whichever order the words come: the latest says until when."""
+    said = [(5, None), (10, 40), (60, 90)]
+    for when, until in said[::order]:
+        more = {} if until is None else {"valid_until": at(until)}
+        world.add(occurrence("alice", "laptop", "alice", when, **more))
+    assert [devices(world, when) for when in (5, 39)] == ["laptop"] * 2
+    assert [devices(world, when) for when in (40, 59)] == [""] * 2
+    assert [devices(world, when) for when in (60, 89, 90)] == ["laptop", "laptop", ""]
+
+
+def test_of_two_words_at_one_time_the_shorter_counts(world: World) -> None:
+    for until in (20, 90, 30):
+        world.add(occurrence("alice", "laptop", "alice", 5, valid_until=at(until)))
+    world.add(occurrence("alice", "laptop", "alice", 5))
+    assert [devices(world, when) for when in (19, 20)] == ["laptop", ""]
+
+
+def test_no_device_outlasts_what_the_identity_said_last(world: World) -> None:
+    world.add(occurrence("alice", "laptop", "alice", 5), occurrence("alice", "phone", "alice", 5))
+    world.add(occurrence("alice", "phone", "alice", 10, valid_until=at(50)))
+    for by, when in (("phone", 20), ("laptop", 30)):
+        world.add(occurrence("alice", "phone", by, when, valid_until=at(900)))
+    assert devices(world, 49) == "laptop phone"
+    shown = world.ask("occurrences", ALICE, after_ms=49).found
+    assert isinstance(shown, OccurrencesFound)
+    assert [it.until for it in shown.active] == ["", at(50)]
+    assert devices(world, 50) == "laptop"
+
+
+def test_a_device_shortens_anothers_time(world: World) -> None:
+    world.add(occurrence("alice", "laptop", "alice", 5), occurrence("alice", "phone", "alice", 5))
+    world.add(occurrence("alice", "phone", "laptop", 10, valid_until=at(50)))
+    assert [devices(world, when) for when in (49, 50)] == ["laptop phone", "laptop"]
+    world.add(occurrence("alice", "tablet", "phone", 49), occurrence("alice", "tv", "phone", 50))
+    assert devices(world, 60) == "laptop tablet", "what it vouched for in time"
+
+
+def test_the_laptop_removes_the_stolen_phone(world: World) -> None:
+    world.add(occurrence("alice", "laptop", "alice", 5), occurrence("alice", "phone", "alice", 5))
+    gone = world.add(device_removal("alice", "phone", "laptop", 10, effective_ms=7))
+    assert [devices(world, when) for when in (9, 10)] == ["laptop phone", "laptop"]
+    told = step(world.ask("occurrences", ALICE), Rule.OCCURRENCE_REMOVED)
+    assert (told.about, told.by, told.at) == (key_id("phone"), key_id("laptop"), at(10))
+    assert told.record == hex_id(gone)
+    world.add(device_removal("alice", "laptop", "phone", 11))
+    answer = world.ask("occurrences", ALICE)
+    assert step(answer, Rule.OCCURRENCE_REMOVAL_UNVOUCHED).about == key_id("laptop")
+    assert devices(world) == "laptop"
+
+
+def test_devices_that_remove_each_other_at_once_both_go(world: World) -> None:
+    world.add(occurrence("alice", "laptop", "alice", 5), occurrence("alice", "phone", "alice", 5))
+    world.add(device_removal("alice", "phone", "laptop", 10))
+    world.add(device_removal("alice", "laptop", "phone", 10))
+    assert [devices(world, when) for when in (9, 10)] == ["laptop phone", ""]
+
+
 def test_what_a_revoked_identity_vouches_for_is_nothing(world: World) -> None:
     world.add(occurrence("alice", "laptop", "alice", 5), revocation("alice", "alice", 5))
     answer = world.ask("occurrences", ALICE)

@@ -11,7 +11,8 @@ from ciris_mesh.records.envelope import Envelope, parse_envelope
 from ciris_mesh.records.resolve import ancestry
 from ciris_mesh.records.resolve.ancestry import Ancestry, shortest_chains
 from ciris_mesh.records.resolve.base import Row, Rule, Status
-from ciris_mesh.records.resolve.keys import ChainFound, KeyFound, RevokedFound
+from ciris_mesh.records.resolve.chains import ChainFound
+from ciris_mesh.records.resolve.keys import KeyFound, RevokedFound
 from ciris_mesh.records.resolve.table import Answer
 from support.answers import World, at, hex_id, revocation, rules, step
 from support.federation import TRUST
@@ -411,6 +412,7 @@ def test_a_direct_word_of_a_root_needs_no_list_of_vouchers(
 ) -> None:
     """A flood of vouchers does not hide who introduced a key, nor who may revoke it."""
     monkeypatch.setattr("ciris_mesh.records.resolve.view.ROWS_PER_NAME_MAX", 3)
+    monkeypatch.setattr("ciris_mesh.records.resolve.keys.RECORDS_MAX", 3)
     world.add(*(key_record("bob", by="mallory", ref=f"{n}") for n in range(4)))
     assert world.status("key", BOB) is Status.VALID
     assert chain(world, BOB)[0].status is Status.ROOTED

@@ -324,6 +324,7 @@ def _states(world: World) -> dict[str, str]:
 
 
 def test_a_flood_of_claims_does_not_hide_who_is_revoked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ciris_mesh.records.resolve.revocations.REVOCATIONS_EACH_MAX", 2)
     monkeypatch.setattr("ciris_mesh.records.resolve.view.ROWS_PER_NAME_MAX", 5)
     world = World()
     world.add(key_record("root", "steward"))
@@ -361,6 +362,7 @@ def test_one_answer_reads_so_many_rows_in_all(monkeypatch: pytest.MonkeyPatch) -
 def test_a_flood_of_claims_hides_no_revocation_that_counts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("ciris_mesh.records.resolve.revocations.REVOCATIONS_EACH_MAX", 2)
     monkeypatch.setattr("ciris_mesh.records.resolve.view.ROWS_PER_NAME_MAX", 5)
     world = World()
     world.know("alice")

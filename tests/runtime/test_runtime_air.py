@@ -16,10 +16,10 @@ from ciris_mesh.transport.base import LinkId
 from ciris_mesh.transport.loopback import RADIO_NAME
 from ciris_mesh.wire.frame import try_unwrap
 from ciris_mesh.wire.mesh import Digests, NoAir
-from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
+from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE, Sketch, Wants
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS, Records
 from ciris_mesh.wire.transcode import decode_batch
-from support.mesh import ScriptedPeer, settle
+from support.mesh import ScriptedPeer, held, settle
 from support.radio_mesh import RadioMesh, settings
 from support.waiting import wait_until
 
@@ -375,6 +375,20 @@ def test_who_sends_garbage_pays_with_its_share(two: RadioMesh) -> None:
     bob.say_bytes(b"CRPL\x81garbage")
     bob.wait_down()
     assert two.budget("alice").counts["penalty_garbage"] == 1
+
+
+def test_who_sends_a_hostile_sketch_pays_as_well(two: RadioMesh) -> None:
+    alice = two.nodes["alice"]
+    two.put("alice", K.FAMILY)
+    alice.start()
+    bob = scripted(two)
+    bob.hear(Digests)
+    bob.say(bob.digests({**held(alice), K.FAMILY: frozenset()}, reply=True))
+    bob.say(Wants(bob.hear(Sketch).round_id, b"chck", b"\xff\xff"))
+    bob.wait_down()
+    wait_until(lambda: two.budget("alice").counts.get("penalty_sketch"), "counted")
+    assert two.budget("alice").counts["penalty_sketch"] == 1
+    assert alice.runtime.drops.snapshot()["reconcile_ranks_malformed"] == 1
 
 
 def test_a_peer_that_goes_is_owed_nothing(two: RadioMesh) -> None:

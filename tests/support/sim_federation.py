@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
 from ciris_mesh.records.resolve.base import Row
 from ciris_mesh.records.resolve.table import Answer, resolve
+from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.wire.messages import ReplicationMessage
 from support.population import MINUTE_MS, MOMENTS_MS, TRUST
 from support.records import AT_MS
@@ -264,12 +265,20 @@ class ParsedRows:
     def __init__(self, directory: ReplicationDirectory) -> None:
         self._directory = directory
 
-    def named(self, name: str, *, limit: int) -> list[Row]:
+    def named(self, name: str, *, limit: int, others: int = 0) -> list[Row]:
         """See `records.resolve.base.Rows`."""
         return [
             Row(parsed(row.kind, row.envelope), row.shelf.name.lower())
-            for row in self._directory.named_rows(name, limit=limit)
+            for row in self._directory.named_rows(name, limit=limit, others=others)
         ]
+
+    def signers(self, name: str, *, limit: int) -> list[tuple[str, ...]]:
+        """See `records.resolve.base.Rows`."""
+        return self._directory.signers_named(name, limit=limit)
+
+    def rooted(self, trust: Trust) -> Collection[str]:
+        """See `records.resolve.base.Rows`."""
+        return self._directory.rooted()
 
 
 def ask(directory: ReplicationDirectory, question: Question, after_ms: int) -> Answer:

@@ -16,6 +16,7 @@ from ciris_mesh.runtime.status import (
     KindFreshness,
     NodeStatus,
     PeerStatus,
+    PendingRemoval,
 )
 from ciris_mesh.ui.console import make_console
 from ciris_mesh.ui.tables import (
@@ -118,6 +119,22 @@ def test_what_an_older_node_does_not_say_is_left_out() -> None:
     older = InterfaceStatus("lab", "radio", True, None, 1, 2)
     text = text_of(status_view(replace(STATUS, interfaces=(older,))))
     assert "lab        radio        up          1 B   2 B" in text
+
+
+def test_an_announced_removal_is_pending_and_its_subject_suspect() -> None:
+    key = PendingRemoval(
+        "revocation", "lost-aaaaaaaaaaaaaaaa", "", ("root-aaaaaaaaaaaaaaaa",), "ab" * 32, "bob"
+    )
+    member = PendingRemoval(
+        "family_membership_revocation", "family-1", "eve", ("mum", "dad"), "cd" * 32, "bob"
+    )
+    text = text_of(status_view(replace(STATUS, pending_removals=(key, member))))
+    assert max(map(len, text.splitlines())) <= 80
+    text = " ".join(text.split())
+    assert "2 removals pending: announced by radio, the record is not here yet." in text
+    assert "revocation of lost-aaaaaaaaaaaaaaaa, signed by root-aaaaaaaaaaaaaaaa" in text
+    assert "family membership revocation of eve from family-1, signed by mum, dad" in text
+    assert "takes their subjects for suspect" in text
 
 
 def test_status_works_without_peers_and_says_the_next_step() -> None:

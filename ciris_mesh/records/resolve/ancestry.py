@@ -2,8 +2,7 @@
 
 Anybody may vouch for any key, so a key can have many chains. Only the shortest decide: a chain
 through a stranger who vouched too is longer than the one its owner was introduced by, unless that
-stranger stands nearer to a root. Keys a root vouched for directly are looked up by name, so a flood
-of vouchers hides nothing for them.
+stranger stands nearer to a root.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from typing import Final
 from ciris_mesh.errors import TooManyRows
 from ciris_mesh.records.provenance import CHAIN_LINKS_MAX
 
-#: Keys looked at above one key, as many as admission looks at.
-KEYS_VISITED_MAX: Final = 256
+#: Keys looked at above one key. Only rooted keys are, so strangers cannot add to them.
+KEYS_VISITED_MAX: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)

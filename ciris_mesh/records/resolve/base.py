@@ -3,12 +3,13 @@
 An answer depends on the set of rows, on the trust this node's configuration states, and on the
 instant asked about; never on the order of rows, on how often they came, or on a clock. Rows are
 read by name (`records.names`). A name with more rows than `ROWS_PER_NAME_MAX` ends the question in
-an answer that says so: part of the rows would make the answer depend on which part.
+an answer that says so: part of the rows would make the answer depend on which part. Only rows of
+the federation shelf count towards that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Protocol
@@ -18,12 +19,18 @@ from ciris_mesh.records import timestamps
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.records.names import names_of
-from ciris_mesh.records.tokens import tokens_of
+from ciris_mesh.records.provenance import CHAIN_LINKS_MAX
+from ciris_mesh.records.rules.base import Trust
+from ciris_mesh.records.rules.keys import is_root
+from ciris_mesh.records.tokens import self_key_token, tokens_of, vouched_token
 
 #: Reading a row takes about a millisecond on a Raspberry Pi, and people wait for the answer.
 ROWS_PER_NAME_MAX: Final = 1000
 #: All rows of one answer: what a socket's ten seconds allow.
 ROWS_PER_ANSWER_MAX: Final = 5000
+#: Rows of other shelves read under one name, and for one answer: only their number is told.
+OTHERS_PER_NAME_MAX: Final = 100
+OTHERS_PER_ANSWER_MAX: Final = 1000
 #: Of a free text that is shown: names and reasons are lines, and a record may hold 64 kB.
 TEXT_CHARS_MAX: Final = 200
 #: Entries shown of a list that only informs (losers, claims); the count beside it is exact.
@@ -54,8 +61,23 @@ class Row:
 class Rows(Protocol):
     """Where rows are read from: a set of them, or a directory."""
 
-    def named(self, name: str, *, limit: int) -> list[Row]:
-        """Rows, in any order, that answer to a name, or to a token; at most `limit`."""
+    def named(self, name: str, *, limit: int, others: int = 0) -> list[Row]:
+        """Rows, in any order, that answer to a name, or to a token.
+
+        At most `limit` of the federation shelf, and besides at most `others` that are elsewhere:
+        what decides nothing must not use up the room of what does.
+        """
+        ...
+
+    def signers(self, name: str, *, limit: int) -> list[tuple[str, ...]]:
+        """Who signed those of the federation shelf, one entry a row, without reading the rows."""
+        ...
+
+    def rooted(self, trust: Trust) -> Collection[str]:
+        """Keys with a chain of at most 64 signed records to a root that `trust` names.
+
+        Whether these were in force, or their signers revoked, is not asked.
+        """
         ...
 
 
@@ -76,9 +98,31 @@ class RowSet:
             for each in (*names_of(row.envelope), *tokens):
                 self._rows.setdefault(each, []).append(row)
 
-    def named(self, name: str, *, limit: int) -> list[Row]:
+    def named(self, name: str, *, limit: int, others: int = 0) -> list[Row]:
         """See Rows."""
-        return self._rows.get(name, [])[:limit]
+        rows = self._rows.get(name, [])
+        decide = [row for row in rows if row.shelf == FEDERATION]
+        aside = [row for row in rows if row.shelf != FEDERATION]
+        return [*decide[:limit], *aside[:others]]
+
+    def signers(self, name: str, *, limit: int) -> list[tuple[str, ...]]:
+        """See Rows."""
+        return [row.envelope.signers for row in self.named(name, limit=limit)]
+
+    def rooted(self, trust: Trust) -> Collection[str]:
+        """See Rows."""
+        roots = (root for root in trust.roots if self._is_root(root, trust))
+        found = dict.fromkeys(roots)
+        level = list(found)
+        for _ in range(CHAIN_LINKS_MAX - 1):
+            below = (self._rows.get(vouched_token(one), ()) for one in level)
+            level = [str(row.envelope.record["key_id"]) for rows in below for row in rows]
+            level = [one for one in dict.fromkeys(level) if one not in found]
+            found |= dict.fromkeys(level)
+        return found
+
+    def _is_root(self, root: str, trust: Trust) -> bool:
+        return any(is_root(row.envelope, trust) for row in self._rows.get(self_key_token(root), ()))
 
 
 def _better(one: Row, other: Row) -> Row:
@@ -119,6 +163,7 @@ class Rule(StrEnum):
     VALID_LATER = "valid_later"
     EXPIRED = "expired"
     REVOKED_BY = "revoked_by"
+    REVOKED_TOO_OFTEN = "revoked_too_often"
     REVOKED_LATER = "revoked_later"
     NOT_REVOKED = "not_revoked"
     WEIGHT = "weight"
@@ -153,6 +198,7 @@ class Rule(StrEnum):
     OCCURRENCE = "occurrence"
     OCCURRENCE_NOT_IN_FORCE = "occurrence_not_in_force"
     OCCURRENCE_UNVOUCHED = "occurrence_unvouched"
+    OCCURRENCE_REMOVAL_UNVOUCHED = "occurrence_removal_unvouched"
     OCCURRENCE_REMOVED = "occurrence_removed"
     OCCURRENCE_REMOVED_LATER = "occurrence_removed_later"
 

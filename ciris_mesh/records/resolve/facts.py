@@ -17,7 +17,7 @@ from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.names import name
 from ciris_mesh.records.provenance import CHAIN_LINKS_MAX
-from ciris_mesh.records.resolve.base import column, made_at_ns
+from ciris_mesh.records.resolve.base import column, column_ns, made_at_ns, signed_at_ns
 from ciris_mesh.records.resolve.view import View
 from ciris_mesh.records.rules.base import Finding
 from ciris_mesh.records.rules.keys import is_root
@@ -25,6 +25,7 @@ from ciris_mesh.records.rules.table import judge_standing
 from ciris_mesh.records.tokens import (
     DELEGATES_TO,
     key_token,
+    self_key_token,
     steward_token,
     token,
     vouched_token,
@@ -34,6 +35,9 @@ from ciris_mesh.records.tokens import (
 TAKING: Final = frozenset({"supersedes", "withdraws", "recants"})
 
 _View = TypeVar("_View")
+
+#: From when until when, Unix nanoseconds; None for no end.
+_Term = tuple[int, int | None]
 
 #: A withdrawal may rest on a delegation that was withdrawn by a delegate, and so on.
 DEPTH_MAX: Final = 16
@@ -46,7 +50,7 @@ class Judge:
         self._view = view
         self._entitled: dict[tuple[bytes, bytes], bool] = {}
         self._depth = 0
-        self._stewards: frozenset[str] | None = None
+        self._stewards: dict[str, set[_Term]] | None = None
 
     def finding(self, envelope: Envelope, *, about: Envelope | None = None) -> Finding:
         """The rule's answer now.
@@ -67,23 +71,38 @@ class Judge:
             self._depth -= 1
 
     def stewards(self) -> frozenset[str]:
-        """Rooted stewards by the records that count. Looked for when first asked."""
+        """Who was a rooted steward at any time, by the records that count."""
+        return frozenset(self._terms())
+
+    def was_steward(self, key_id: str, at_ns: int) -> bool:
+        """True when it was one at that time.
+
+        A word holds when its signer was a steward as it was signed. That the steward's own record
+        ends later takes nothing back, as no later revocation does; what it signs then is nothing.
+        """
+        return any(_covers(term, at_ns) for term in self._terms().get(key_id, ()))
+
+    def _terms(self) -> dict[str, set[_Term]]:
+        """Rooted stewards and from when until when. Looked for when first asked."""
         if self._stewards is None:
-            found: set[str] = set()
-            pending = [(root, 1) for root in sorted(self._view.trust.roots) if self._is_root(root)]
+            found: dict[str, set[_Term]] = {}
+            pending = [(root, term, 1) for root, term in self._root_terms()]
             while pending:
-                key_id, links = pending.pop(0)
-                if key_id in found or links >= CHAIN_LINKS_MAX:
+                key_id, term, links = pending.pop(0)
+                terms = found.setdefault(key_id, set())
+                if term in terms or links >= CHAIN_LINKS_MAX:
                     continue
-                found.add(key_id)
+                terms.add(term)
                 below = self._view.counting(steward_token(key_id))
-                pending += [(column(it, "key_id"), links + 1) for it in below]
-            self._stewards = frozenset(found)
+                said = (it for it in below if _covers(term, signed_at_ns(it)))
+                pending += [(column(it, "key_id"), _term(it), links + 1) for it in said]
+            self._stewards = {key_id: terms for key_id, terms in found.items() if terms}
         return self._stewards
 
-    def _is_root(self, key_id: str) -> bool:
-        records = self._view.counting(key_token(key_id))
-        return any(is_root(it, self._view.trust) for it in records)
+    def _root_terms(self) -> Iterator[tuple[str, _Term]]:
+        for root in sorted(self._view.trust.roots):
+            records = self._view.counting(self_key_token(root))
+            yield from ((root, _term(it)) for it in records if is_root(it, self._view.trust))
 
     def takers(self, about: Envelope, by_ns: int) -> list[Envelope]:
         """What takes this attestation back and was made by then, by those who may."""
@@ -129,7 +148,8 @@ class _Facts:
 
     def public_key(self, key_id: str) -> HybridPublicKey | None:
         """See Facts."""
-        return next(map(public_key_of, self._view.reader.federation(key_token(key_id))), None)
+        record = self._view.reader.first(key_token(key_id))  # all of them say the same key
+        return public_key_of(record) if record is not None else None
 
     def named(self, token_: str) -> Iterator[Envelope]:
         """See Facts."""
@@ -138,7 +158,7 @@ class _Facts:
             yield about
             return
         for record in self._view.counting(token_):
-            if not self._is_taken_back(record):
+            if self._is_word_in_force(record) and not self._is_taken_back(record):
                 yield record
 
     def views(self, token_: str, read: Callable[[Envelope], _View]) -> Iterator[_View]:
@@ -149,9 +169,25 @@ class _Facts:
         """See Facts."""
         return self._judge.stewards()
 
+    def _is_word_in_force(self, record: Envelope) -> bool:
+        """False for what is no steward's word, or not in force; of what keys say of others."""
+        if record.kind is not EnvelopeKind.KEY or record.signers == (column(record, "key_id"),):
+            return True
+        was_steward = self._judge.was_steward(record.signers[0], signed_at_ns(record))
+        return was_steward and _covers(_term(record), self._made_ns)
+
     def _is_taken_back(self, record: Envelope) -> bool:
         """A delegation, before the record in question was made: strictly, or this had no end."""
         is_attestation = record.kind is EnvelopeKind.ATTESTATION
         if not is_attestation or column(record, "attestation_type") != DELEGATES_TO:
             return False
         return bool(self._judge.takers(record, self._made_ns - 1))
+
+
+def _term(record: Envelope) -> _Term:
+    return column_ns(record, "valid_from") or 0, column_ns(record, "valid_until")
+
+
+def _covers(term: _Term, at_ns: int) -> bool:
+    since_ns, until_ns = term
+    return since_ns <= at_ns and (until_ns is None or at_ns < until_ns)

@@ -1,4 +1,4 @@
-"""Is this key valid, to which root does it lead, and who is revoked?
+"""Is this key valid, and who is revoked?
 
     unknown         no record of it on the federation shelf
     revoked         a revocation that counts was in effect by then
@@ -6,14 +6,15 @@
     not_yet_valid, expired
     valid           none of these
 
-Whether a key is valid and whether it is rooted are two questions. Source:
-records-and-protocol.md, sections 3.5, 4.1, 4.1a and 4.2.
+Whether it is rooted is another question (`chains`). Source: records-and-protocol.md, sections 4.1,
+4.1a and 4.2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from ciris_mesh.errors import TooManyRows
 from ciris_mesh.records.checks import public_key_of
@@ -21,14 +22,8 @@ from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.merge import REGION_QUORUM, RevocationAnswer
 from ciris_mesh.records.names import ALL_REVOCATIONS, name
 from ciris_mesh.records.provenance import (
-    ChainLink,
-    Provenance,
     identity_types,
-    link_of,
-    root_of,
-    verify_provenance_chain,
 )
-from ciris_mesh.records.resolve.ancestry import shortest_chains
 from ciris_mesh.records.resolve.base import (
     SHOWN_MAX,
     Reply,
@@ -43,9 +38,16 @@ from ciris_mesh.records.resolve.base import (
     spelled,
 )
 from ciris_mesh.records.resolve.facts import known_speakers
-from ciris_mesh.records.resolve.revocations import Revoked, Say, region_of
+from ciris_mesh.records.resolve.revocations import (
+    REVOCATIONS_EACH_MAX,
+    Revoked,
+    Say,
+    region_of,
+)
 from ciris_mesh.records.resolve.view import View
-from ciris_mesh.records.rules.keys import is_root
+
+#: Records of a key that are all read. Each signer's own revocations are read as well.
+RECORDS_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,23 +106,6 @@ class KeyFound:
 
 
 @dataclass(frozen=True, slots=True)
-class ChainFound:
-    """About a chain.
-
-    Attributes:
-        root: the configured root it ends at; "" when it ends at none.
-        path: the keys walked, the one asked for first.
-        reason: a word of `provenance.ProvenanceReason`; "" when rooted.
-        at: the key the reason is about.
-    """
-
-    root: str
-    path: tuple[str, ...]
-    reason: str
-    at: str
-
-
-@dataclass(frozen=True, slots=True)
 class RevokedKey:
     """A revoked key in a list."""
 
@@ -152,7 +137,9 @@ def key_answer(view: View, key_id: str, more: str = "") -> Reply:
     """Is this key valid at that time, and why?"""
     reply = answer_from(view, key_id, _records(view, key_id))
     first, *others = reply.steps
-    return replace(reply, steps=(first, *view.remarks(_own_name(view, key_id)), *others))
+    remarks = view.remarks(*record_names(view, key_id))
+    remarks += [Step(Rule.STRANGERS_UNREAD)] if _is_flooded(view, key_id) else []
+    return replace(reply, steps=(first, *remarks, *others))
 
 
 def answer_from(view: View, key_id: str, records: list[Envelope]) -> Reply:
@@ -173,35 +160,17 @@ def revoked_answer(view: View, key_id: str, more: str = "") -> Reply:
     if not key_id:
         return _everybody_revoked(view)
     revoked = view.revocations.of(key_id)
-    steps = _revocation_steps(view, revoked)
-    status = Status.REVOKED if _is_revoked(view, revoked) else Status.NOT_REVOKED
+    steps = revocation_steps(view, revoked)
+    status = Status.REVOKED if is_revoked(view, revoked) else Status.NOT_REVOKED
     if status is Status.NOT_REVOKED:
         steps.append(Step(Rule.NOT_REVOKED, about=key_id))
     steps += [_claim_step(it, why) for it, why in revoked.claims[:SHOWN_MAX]]
     steps += [Step(Rule.CLAIMS_UNREAD, about=key_id)] if revoked.unread else []
-    is_known = view.is_known(_own_name(view, key_id)) or bool(revoked.valid or revoked.claims)
+    is_known = any(map(view.is_known, record_names(view, key_id))) or bool(
+        revoked.valid or revoked.claims
+    )
     found = _key_found(_own_word(_records(view, key_id), key_id), revoked)
     return Reply(status if is_known else Status.UNKNOWN, found, tuple(steps))
-
-
-def chain_answer(view: View, key_id: str, more: str = "") -> Reply:
-    """To which root does the chain of this key lead at that time?"""
-    links = _Links(view)
-    ancestry = shortest_chains(key_id, links.vouchers, links.is_vouched_by, links.roots())
-    if ancestry.path:
-        pairs = zip(ancestry.path, (*ancestry.path[1:], ancestry.path[-1]), strict=True)
-        chain = [links.link(child, parent) for child, parent in pairs]
-        judged = verify_provenance_chain(chain, view.trust.roots)
-    else:
-        judged = root_of(key_id, links.likeliest, view.trust.roots)
-    revoked = view.revocations.of(key_id)  # another question, but nobody should overlook it
-    steps = _revocation_steps(view, revoked) if _is_revoked(view, revoked) else []
-    steps += [*view.remarks(_own_name(view, key_id)), *_chain_steps(links, judged)]
-    is_known = bool(view.reader.federation(_own_name(view, key_id)))
-    status = Status.ROOTED if judged.root else Status.NOT_ROOTED
-    status = status if is_known else Status.UNKNOWN
-    found = ChainFound(judged.root or "", judged.path, judged.reason.value, judged.at)
-    return Reply(status, found, tuple(steps))
 
 
 # -- is it valid? ----------------------------------------------------------------------------------
@@ -214,9 +183,9 @@ def _status(
     records: list[Envelope],
     revoked: Revoked,
 ) -> _Finding:
-    if _is_revoked(view, revoked):
-        return Status.REVOKED, _revocation_steps(view, revoked)
-    later = _revocation_steps(view, revoked)
+    if is_revoked(view, revoked):
+        return Status.REVOKED, revocation_steps(view, revoked)
+    later = revocation_steps(view, revoked)
     if said is None:
         return Status.UNKNOWN, later
     publics = {public.fingerprint for it in records if (public := public_key_of(it)) is not None}
@@ -260,16 +229,20 @@ def _weight_against(view: View, revoked: Revoked) -> int:
     return len(set(map(region_of, claims))) if several else 0
 
 
-def _is_revoked(view: View, revoked: Revoked) -> bool:
+def is_revoked(view: View, revoked: Revoked) -> bool:
+    """Was the key revoked by the time asked about?"""
     return revoked.from_ns is not None and revoked.from_ns <= view.at_ns
 
 
-def _revocation_steps(view: View, revoked: Revoked) -> list[Step]:
-    steps = []
+def revocation_steps(view: View, revoked: Revoked) -> list[Step]:
+    """Who revoked it, whether or not by then, and with which weight."""
+    steps = [
+        Step(Rule.REVOKED_TOO_OFTEN, by=by, count=REVOCATIONS_EACH_MAX) for by in revoked.too_often
+    ]
     for it, why in revoked.valid[:SHOWN_MAX]:
         is_due = (column_ns(it, "effective_at") or 0) <= view.at_ns
         steps.append(_revocation_step(Rule.REVOKED_BY if is_due else Rule.REVOKED_LATER, it, why))
-    if revoked.from_ns is not None:
+    if revoked.valid:
         steps.append(_weight_step(Rule.WEIGHT, revoked.answer))
     return steps
 
@@ -297,16 +270,27 @@ def _weight_step(rule: Rule, answer: RevocationAnswer) -> Step:
 # -- what a key says of itself ---------------------------------------------------------------------
 
 
-def _own_name(view: View, key_id: str) -> str:
-    """The name of all its records; where vouchers flooded it, of those by itself."""
-    named = name("key", key_id)
-    return named if view.reader.some(named) is not None else name("vouch", key_id, key_id)
+def record_names(view: View, key_id: str) -> list[str]:
+    """The name of all its records; where many vouched, of those by itself and by rooted keys.
+
+    All that a stranger can put here are records of his own, and revocations of himself.
+    """
+    if not _is_flooded(view, key_id):
+        return [name("key", key_id)]
+    rooted = view.revocations.vouching.vouchers(key_id)
+    return [name("vouch", key_id, by) for by in dict.fromkeys((key_id, *rooted))]
+
+
+def _is_flooded(view: View, key_id: str) -> bool:
+    return len(view.reader.signers(name("key", key_id), RECORDS_MAX + 1)) > RECORDS_MAX
 
 
 def _records(view: View, key_id: str) -> list[Envelope]:
     """Its records that count and were signed by the time asked about; without one, the first."""
-    named = _own_name(view, key_id)
-    found = view.counting(named) or view.reader.federation(named)  # if revoked before it signed
+    names = record_names(view, key_id)
+    found = [it for named in names for it in view.counting(named)]
+    if not found:  # revoked before it signed
+        found = [it for named in names for it in view.reader.federation(named)]
     signed = [it for it in found if signed_at_ns(it) <= view.at_ns]
     return signed or sorted(found, key=lambda it: (signed_at_ns(it), it.envelope_id))[:1]
 
@@ -384,9 +368,10 @@ def _revoked_by(view: View, names: Sequence[str], *, unread: bool) -> Reply:
     claimed: list[str] = []
     told = {column(it, "revoked_key_id") for one in names for it in view.reader.federation(one)}
     for key_id in sorted(told):
-        revoked = view.revocations.of(key_id)
-        if _is_revoked(view, revoked):
-            by = tuple(sorted({column(it, "revoking_key_id") for it, _ in revoked.valid}))
+        revoked = view.revocations.of(key_id, claims=False)
+        if is_revoked(view, revoked):
+            said = {column(it, "revoking_key_id") for it, _ in revoked.valid}
+            by = tuple(sorted(said.union(revoked.too_often)))
             from_, answer = _spelled(revoked.from_ns), revoked.answer
             keys.append(RevokedKey(key_id, from_, by, answer.weight, answer.regions))
         elif revoked.from_ns is None:
@@ -405,75 +390,3 @@ def _revoked_by(view: View, names: Sequence[str], *, unread: bool) -> Reply:
     steps += [Step(Rule.STRANGERS_UNREAD)] if unread else []
     status = Status.ANSWERED if keys or claimed else Status.EMPTY
     return Reply(status, RevokedFound(tuple(keys), tuple(claimed), unread), tuple(steps))
-
-
-# -- chains ----------------------------------------------------------------------------------------
-
-
-class _Links:
-    """Key records as links, those that were in force at the time asked about."""
-
-    def __init__(self, view: View) -> None:
-        self._view = view
-
-    def roots(self) -> list[str]:
-        """Configured roots whose own record is here and is in force."""
-        trust = self._view.trust
-        return [
-            root
-            for root in trust.roots
-            if any(is_root(it, trust) for it in self._in_force(name("vouch", root, root)))
-        ]
-
-    def vouchers(self, key_id: str) -> set[str]:
-        return {it.signers[0] for it in self._in_force(name("key", key_id))}
-
-    def is_vouched_by(self, key_id: str, root: str) -> bool:
-        return bool(self._in_force(name("vouch", key_id, root)))
-
-    def link(self, key_id: str, voucher: str) -> ChainLink:
-        """The record of a key by this voucher; of several the one with the smallest id.
-
-        A root's must say that it is a steward, so such a one is taken first.
-        """
-        records = self._in_force(name("vouch", key_id, voucher))
-        return link_of(min(records, key=lambda it: (not _is_steward(it), it.envelope_id)))
-
-    def likeliest(self, key_id: str) -> ChainLink | None:
-        """For saying why there is no chain: somebody's word for the key before its own."""
-        records = self._in_force(name("key", key_id))
-        found = min(
-            records,
-            key=lambda it: (it.signers == (key_id,), it.signers[0], it.envelope_id),
-            default=None,
-        )
-        return link_of(found) if found is not None else None
-
-    def is_revoked(self, key_id: str) -> bool:
-        return _is_revoked(self._view, self._view.revocations.of(key_id))
-
-    def _in_force(self, name_: str) -> list[Envelope]:
-        at_ns = self._view.at_ns
-        return [
-            it
-            for it in self._view.counting(name_)
-            if signed_at_ns(it) <= at_ns and (column_ns(it, "valid_from") or 0) <= at_ns
-            if (until_ns := column_ns(it, "valid_until")) is None or at_ns < until_ns
-        ]
-
-
-def _is_steward(record: Envelope) -> bool:
-    return "steward" in identity_types(column(record, "identity_type"))
-
-
-def _chain_steps(links: _Links, judged: Provenance) -> list[Step]:
-    steps = []
-    for child, parent in zip(judged.path, judged.path[1:], strict=False):
-        steps.append(Step(Rule.LINK, about=child, by=parent))
-        if links.is_revoked(parent):
-            steps.append(Step(Rule.LINK_SIGNED_BEFORE_REVOCATION, about=child, by=parent))
-    if judged.root:
-        steps.append(Step(Rule.ROOT, about=judged.root, count=len(judged.path)))
-    else:
-        steps.append(Step(Rule.NO_CHAIN, about=judged.at, note=judged.reason.value))
-    return steps

@@ -6,13 +6,23 @@ told as suspect: of two readings the more restrictive one is shown until the rec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ciris_mesh.errors import TooManyRows
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.records.resolve.base import Reply, Row, Rows, RowSet, Rule, Status, Step, column
+from ciris_mesh.records.resolve.base import (
+    FEDERATION,
+    Reply,
+    Row,
+    Rows,
+    RowSet,
+    Rule,
+    Status,
+    Step,
+    column,
+)
 from ciris_mesh.records.resolve.groups import members_answer
 from ciris_mesh.records.resolve.occurrences import occurrences_answer
 from ciris_mesh.records.resolve.view import View
@@ -65,11 +75,22 @@ class Besides:
         self._more = RowSet(map(Row, more))
         self._without = without
 
-    def named(self, name: str, *, limit: int) -> list[Row]:
+    def named(self, name: str, *, limit: int, others: int = 0) -> list[Row]:
         """See Rows."""
-        rows = self._rows.named(name, limit=limit + len(self._without))
+        rows = self._rows.named(name, limit=limit + len(self._without), others=others)
         kept = [row for row in rows if row.envelope.envelope_id not in self._without]
-        return [*kept, *self._more.named(name, limit=limit)][:limit]
+        decide = [row for row in kept if row.shelf == FEDERATION]
+        aside = [row for row in kept if row.shelf != FEDERATION]
+        return [*[*self._more.named(name, limit=limit), *decide][:limit], *aside]
+
+    def signers(self, name: str, *, limit: int) -> list[tuple[str, ...]]:
+        """See Rows. Of rows left out the signers are told all the same: there are few."""
+        more = self._more.signers(name, limit=limit)
+        return [*more, *self._rows.signers(name, limit=limit)][:limit]
+
+    def rooted(self, trust: Trust) -> Collection[str]:
+        """See Rows. Removals root nobody."""
+        return self._rows.rooted(trust)
 
 
 def has_standing(rows: Rows, trust: Trust, at_ns: int, removal: Envelope) -> bool:

@@ -20,10 +20,16 @@ from ciris_mesh.errors import TooManyRows
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.merge import RevocationAnswer, RevocationRow, revocation_answer
 from ciris_mesh.records.names import name
-from ciris_mesh.records.resolve.ancestry import Ancestry, shortest_chains
 from ciris_mesh.records.resolve.base import FEDERATION, Row, column, column_ns, signed_at_ns
+from ciris_mesh.records.resolve.vouching import NamedRows, Vouching
 from ciris_mesh.records.rules.base import Trust
-from ciris_mesh.records.rules.keys import is_root
+
+#: Revocations of one key by one key that are read. Honest ones are few: one, again with an earlier
+#: date, again after a restore. Who says it more often is taken at the worst that could be meant:
+#: whoever can fill this could revoke the key anyway, and must not cost what others ask about.
+REVOCATIONS_EACH_MAX: Final = 16
+#: Before everything that was ever signed.
+EVER_NS: Final = 0
 
 #: Revocations of revokers of revokers: stewards who revoke each other in turn are no more.
 REVOKERS_DEPTH_MAX: Final = 32
@@ -50,6 +56,8 @@ class Revoked:
         against: what the others add up to among themselves.
         valid, claims: the records, each with why, in the order of `merge.ballot_order`.
         unread: there are more claims than are read; none of them is listed.
+        too_often: who has a say over the key and revoked it more often than is read. It counts as
+            revoked since ever, and theirs are not listed.
     """
 
     answer: RevocationAnswer
@@ -57,11 +65,12 @@ class Revoked:
     valid: tuple[tuple[Envelope, Say], ...]
     claims: tuple[tuple[Envelope, Say], ...]
     unread: bool
+    too_often: tuple[str, ...] = ()
 
     @property
     def from_ns(self) -> int | None:
         """From when on the key is revoked; None when it is not."""
-        return self.answer.effective_from_ns
+        return EVER_NS if self.too_often else self.answer.effective_from_ns
 
 
 def region_of(revocation: Envelope) -> str:
@@ -69,16 +78,24 @@ def region_of(revocation: Envelope) -> str:
     return column(revocation, "observed_region") or _DEFAULT_REGION
 
 
-class BoundedRows(Protocol):
+class BoundedRows(NamedRows, Protocol):
     """What is read from; `view.Reader` is one."""
 
-    def rows(self, name: str) -> list[Row]:
-        """All rows of a name, in one order. Raises TooManyRows."""
+    def some(self, name: str) -> list[Row] | None:
+        """Rows of every shelf, None when there are too many that decide."""
         ...
 
-    def some(self, name: str) -> list[Row] | None:
-        """The same, None when there are too many."""
-        ...
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Revocations of one key by those who have a say over it, their own standing left aside.
+
+    Attributes:
+        too_often: who said it more often than is read; none of theirs is in `revocations`.
+    """
+
+    revocations: tuple[tuple[Envelope, Say], ...] = ()
+    too_often: tuple[str, ...] = ()
 
 
 class Revocations:
@@ -92,43 +109,52 @@ class Revocations:
         self._reader = reader
         self._trust = trust
         self._stewards = frozenset(trust.roots) | trust.root_stewards
-        self._ancestries: dict[str, Ancestry] = {}
-        self._entitled: dict[str, list[tuple[Envelope, Say]]] = {}
+        self.vouching = Vouching(reader, trust)
+        self._told: dict[str, _Told] = {}
         self._standing: dict[bytes, bool] = {}
-        self._judged: dict[str, Revoked] = {}
+        self._from_ns: dict[str, int | None] = {}
+        self._judged: dict[tuple[str, bool], Revoked] = {}
 
     def counts(self, key_id: str, signed_ns: int) -> bool:
-        """True when what the key signed at that time is not undone by a revocation of it."""
-        from_ns = self.of(key_id).from_ns
+        """True when what the key signed at that time is not undone by a revocation of it.
+
+        Raises as `from_ns`.
+        """
+        from_ns = self.from_ns(key_id)
         return from_ns is None or signed_ns < from_ns
 
-    def of(self, key_id: str) -> Revoked:
-        """All about the revocations of a key.
+    def from_ns(self, key_id: str) -> int | None:
+        """From when on a key is revoked. Claims are not read for it: anybody may make those.
 
         Raises:
-            TooManyRows: those who may revoke it did so too often, or cannot be told.
+            TooManyRows: who may revoke it cannot be told.
         """
-        if key_id not in self._judged:
-            self._judged[key_id] = self._judge(key_id)
-        return self._judged[key_id]
+        if key_id not in self._from_ns:
+            told = self._may_revoke(key_id)
+            stands = [it for it, _ in told.revocations if self._stands(it, key_id)]
+            effective = [column_ns(it, "effective_at") or 0 for it in stands]
+            self._from_ns[key_id] = EVER_NS if told.too_often else min(effective, default=None)
+        return self._from_ns[key_id]
 
-    def ancestry(self, key_id: str) -> Ancestry:
-        """The key's rooting chain, from the signed records alone. Raises as `of`."""
-        if key_id not in self._ancestries:
-            roots = [root for root in self._trust.roots if self._is_root(root)]
-            self._ancestries[key_id] = shortest_chains(
-                key_id, self._vouchers, self._is_vouched_by, roots
-            )
-        return self._ancestries[key_id]
+    def of(self, key_id: str, *, claims: bool = True) -> Revoked:
+        """All about the revocations of a key. Raises as `from_ns`.
 
-    def _judge(self, key_id: str) -> Revoked:
-        rows = self._reader.some(name("revoked", key_id))
+        Args:
+            claims: read also what does not count.
+        """
+        if (key_id, claims) not in self._judged:
+            rows = self._reader.some(name("revoked", key_id)) if claims else []
+            self._judged[key_id, claims] = self._judge(key_id, rows)
+        return self._judged[key_id, claims]
+
+    def _judge(self, key_id: str, rows: list[Row] | None) -> Revoked:
+        may = self._may_revoke(key_id)
         told = [] if rows is None else _federation(rows)
-        entitled = self._may_revoke(key_id)
+        told = [it for it in told if column(it, "revoking_key_id") not in may.too_often]
         says = {it.envelope_id: Say.NO_SAY for it in told}
-        for it, say in entitled:
+        for it, say in may.revocations:
             says[it.envelope_id] = say if self._stands(it, key_id) else Say.REVOKER_REVOKED
-        every = {it.envelope_id: it for it in (*told, *(it for it, _ in entitled))}.values()
+        every = {it.envelope_id: it for it in (*told, *(it for it, _ in may.revocations))}.values()
         valid = [it for it in every if says[it.envelope_id] in _COUNTING]
         claims = [it for it in every if says[it.envelope_id] not in _COUNTING]
         answer, valid = _added_up(key_id, valid)
@@ -139,28 +165,34 @@ class Revocations:
             valid=tuple((it, says[it.envelope_id]) for it in valid),
             claims=tuple((it, says[it.envelope_id]) for it in claims),
             unread=rows is None,
+            too_often=may.too_often,
         )
 
-    def _may_revoke(self, key_id: str) -> list[tuple[Envelope, Say]]:
-        """Revocations of a key by those who have a say over it, their own standing left aside."""
-        if key_id not in self._entitled:
-            rows = self._reader.some(name("revoked", key_id))
-            if rows is None:  # somebody floods it with claims: ask for those that matter
-                told = [
-                    it for by in sorted(self._entitled_to(key_id)) for it in self._by(key_id, by)
-                ]
+    def _may_revoke(self, key_id: str) -> _Told:
+        if key_id not in self._told:
+            named = name("revoked", key_id)
+            count = len(self._reader.signers(named, REVOCATIONS_EACH_MAX + 1))
+            if count > REVOCATIONS_EACH_MAX:  # perhaps a flood of claims: ask for those that matter
+                self._told[key_id] = self._by_each(key_id)
             else:
-                told = _federation(rows)
-            self._entitled[key_id] = [
-                (it, say) for it in told if (say := self._say(it, key_id)) in _COUNTING
-            ]
-        return self._entitled[key_id]
+                told = self._reader.federation(named) if count else []
+                said = ((it, self._say(it, key_id)) for it in told)
+                self._told[key_id] = _Told(tuple((it, say) for it, say in said if say in _COUNTING))
+        return self._told[key_id]
 
-    def _entitled_to(self, key_id: str) -> frozenset[str]:
-        return self._stewards | self.ancestry(key_id).above | {key_id}
-
-    def _by(self, key_id: str, revoker: str) -> list[Envelope]:
-        return _federation(self._reader.rows(name("revoked", key_id, revoker)))
+    def _by_each(self, key_id: str) -> _Told:
+        revocations: list[tuple[Envelope, Say]] = []
+        too_often: list[str] = []
+        entitled = self._stewards | self.vouching.ancestry(key_id).above | {key_id}
+        for by in sorted(entitled):
+            named = name("revoked", key_id, by)
+            count = len(self._reader.signers(named, REVOCATIONS_EACH_MAX + 1))
+            if count > REVOCATIONS_EACH_MAX:
+                too_often.append(by)
+            elif count:
+                told = self._reader.federation(named)
+                revocations += [(it, self._say(it, key_id)) for it in told]
+        return _Told(tuple(revocations), tuple(too_often))
 
     def _say(self, revocation: Envelope, key_id: str) -> Say:
         revoker = column(revocation, "revoking_key_id")
@@ -168,34 +200,27 @@ class Revocations:
             return Say.SELF
         if revoker in self._stewards:
             return Say.STEWARD
-        return Say.ANCESTOR if revoker in self.ancestry(key_id).above else Say.NO_SAY
+        return Say.ANCESTOR if revoker in self.vouching.ancestry(key_id).above else Say.NO_SAY
 
     def _stands(self, revocation: Envelope, key_id: str, depth: int = 0) -> bool:
-        """False when an earlier revocation of the revoker was in effect when this was made."""
+        """False when an earlier revocation of the revoker was in effect when this was made.
+
+        Of those that were said too often none can have been: what counts once stays.
+        """
         revoker, made_ns = column(revocation, "revoking_key_id"), signed_at_ns(revocation)
         if revoker == key_id:  # a key that is out of its owner's hands may still be given up
             return True
         if depth == REVOKERS_DEPTH_MAX:
             raise TooManyRows("revokers who revoke each other", REVOKERS_DEPTH_MAX)
         if revocation.envelope_id not in self._standing:
+            told = self._may_revoke(revoker)
             self._standing[revocation.envelope_id] = not any(
                 signed_at_ns(it) < made_ns
                 and (column_ns(it, "effective_at") or 0) <= made_ns
                 and self._stands(it, revoker, depth + 1)
-                for it, _ in self._may_revoke(revoker)
+                for it, _ in told.revocations
             )
         return self._standing[revocation.envelope_id]
-
-    def _is_root(self, root: str) -> bool:
-        records = _federation(self._reader.rows(name("vouch", root, root)))
-        return any(is_root(record, self._trust) for record in records)
-
-    def _is_vouched_by(self, key_id: str, root: str) -> bool:
-        return bool(_federation(self._reader.rows(name("vouch", key_id, root))))
-
-    def _vouchers(self, key_id: str) -> set[str]:
-        records = _federation(self._reader.rows(name("key", key_id)))
-        return {record.signers[0] for record in records}
 
 
 _COUNTING: Final = frozenset({Say.SELF, Say.STEWARD, Say.ANCESTOR})

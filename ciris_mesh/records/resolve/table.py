@@ -11,6 +11,7 @@ from ciris_mesh.errors import LocalProtocolError, TooManyRows
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.resolve import (
     attestations,
+    chains,
     groups,
     keys,
     locations,
@@ -63,7 +64,7 @@ _ATTESTATIONS: Final = _KEYS | {_K.ATTESTATION}
 QUESTIONS: Final[Mapping[str, Question]] = MappingProxyType(
     {
         "key": Question(keys.key_answer, _KEYS),
-        "chain": Question(keys.chain_answer, _KEYS),
+        "chain": Question(chains.chain_answer, _KEYS),
         "members": Question(groups.members_answer, _GROUPS, is_about_key=False),
         "occurrences": Question(occurrences.occurrences_answer, _DEVICES),
         "org": Question(operations.organization_answer, _ORGANIZATIONS, is_about_key=False),
@@ -81,7 +82,7 @@ QUESTIONS: Final[Mapping[str, Question]] = MappingProxyType(
 
 Found: TypeAlias = (
     keys.KeyFound
-    | keys.ChainFound
+    | chains.ChainFound
     | keys.RevokedFound
     | groups.MembersFound
     | occurrences.OccurrencesFound

@@ -7,12 +7,15 @@ with several signers, those signatures do not count. Everything else that speaks
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from ciris_mesh.errors import TooManyRows
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.resolve.base import (
     FEDERATION,
+    OTHERS_PER_ANSWER_MAX,
+    OTHERS_PER_NAME_MAX,
     ROWS_PER_ANSWER_MAX,
     ROWS_PER_NAME_MAX,
     Row,
@@ -31,10 +34,12 @@ from ciris_mesh.records.rules.base import Trust
 class Reader:
     """Rows by name, each name read once and at most so many rows in all."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, trust: Trust) -> None:
         self._rows = rows
+        self._trust = trust
+        self._rooted: Collection[str] | None = None
         self._read: dict[str, list[Row] | None] = {}
-        self._count = 0
+        self._count = self._others = 0
 
     def rows(self, name: str) -> list[Row]:
         """All rows of a name, in one order.
@@ -54,12 +59,44 @@ class Reader:
             TooManyRows: too many were read by other names.
         """
         if name not in self._read:
-            found = self._rows.named(name, limit=ROWS_PER_NAME_MAX + 1)
-            self._count += len(found)
+            others = max(0, min(OTHERS_PER_NAME_MAX, OTHERS_PER_ANSWER_MAX - self._others))
+            found = self._rows.named(name, limit=ROWS_PER_NAME_MAX + 1, others=others)
+            count = sum(row.shelf == FEDERATION for row in found)
+            self._count += count
+            self._others += len(found) - count
             if self._count > ROWS_PER_ANSWER_MAX:
                 raise TooManyRows("records for one answer", ROWS_PER_ANSWER_MAX)
-            self._read[name] = in_order(found) if len(found) <= ROWS_PER_NAME_MAX else None
+            self._read[name] = in_order(found) if count <= ROWS_PER_NAME_MAX else None
         return self._read[name]
+
+    def aside(self, name: str) -> list[Row]:
+        """All rows of a name that are on other shelves, in one order.
+
+        Raises:
+            TooManyRows: there are more than an answer may be made of.
+        """
+        found = self._rows.named(name, limit=0, others=ROWS_PER_NAME_MAX + 1)
+        self._others += len(found)
+        if len(found) > ROWS_PER_NAME_MAX or self._others > ROWS_PER_ANSWER_MAX:
+            raise TooManyRows(f"unverified records named {name}", ROWS_PER_NAME_MAX)
+        return in_order(found)
+
+    def signers(self, name: str, limit: int) -> list[tuple[str, ...]]:
+        """Who signed those of the federation shelf; `limit` of them say that there may be more.
+
+        No record is read for it, so it counts towards no limit.
+        """
+        return self._rows.signers(name, limit=limit)
+
+    def rooted(self) -> Collection[str]:
+        """Keys with a chain of signed records to a root of the configuration."""
+        if self._rooted is None:
+            self._rooted = self._rows.rooted(self._trust)
+        return self._rooted
+
+    def first(self, name: str) -> Envelope | None:
+        """One of the federation shelf, where any will do."""
+        return next((row.envelope for row in self._rows.named(name, limit=1)), None)
 
     def federation(self, name: str) -> list[Envelope]:
         """Those of the federation shelf. Raises as `rows`."""
@@ -75,7 +112,7 @@ class View:
 
     def __init__(self, rows: Rows, trust: Trust, at_ns: int) -> None:
         self._rows = rows
-        self.reader = Reader(rows)
+        self.reader = Reader(rows, trust)
         self.trust = trust
         self.at_ns = at_ns
         self.revocations = Revocations(self.reader, trust)

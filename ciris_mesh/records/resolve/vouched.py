@@ -14,7 +14,7 @@ Source: design.md, "Vouching".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from types import MappingProxyType
@@ -27,7 +27,6 @@ from ciris_mesh.records.names import name
 from ciris_mesh.records.provenance import STEWARD_TYPE, identity_types
 from ciris_mesh.records.resolve import attestations, groups, keys, locations, occurrences
 from ciris_mesh.records.resolve.base import (
-    FEDERATION,
     SHOWN_MAX,
     Reply,
     Row,
@@ -66,9 +65,10 @@ def instead(question: str, view: View, subject: str, reply: Reply) -> Reply:
     if known is None or not view.trust.vouchers or reply.status not in _NOTHING:
         return reply
     try:
-        rows = [row for word in known.words for row in _named(view, name(word, subject))]
-        if any(row.shelf == FEDERATION for row in rows):
+        names = [name(word, subject) for word in known.words]
+        if any(view.reader.signers(one, 1) for one in names):
             return reply
+        rows = [row for one in names for row in view.reader.aside(one)]
         vouched = _Vouched(view)
         read = vouched.among(rows)
         said = known.read(view, subject, read, vouched) if read else None
@@ -80,10 +80,6 @@ def instead(question: str, view: View, subject: str, reply: Reply) -> Reply:
     vouches = vouched.vouches.values()
     by = tuple(sorted({column(vouch, "attesting_key_id") for vouch in vouches}))
     return replace(said, steps=(*steps, *said.steps), vouched_by=by)
-
-
-def _named(view: View, named: str) -> Sequence[Row]:
-    return view.reader.some(named) or ()
 
 
 #: The federation shelf says nothing, or nothing any more.
@@ -108,7 +104,7 @@ class _Vouched:
 
         Without those dated later, and those by a key that was revoked before.
         """
-        return [row.envelope for row in rows if row.shelf != FEDERATION and self._has(row.envelope)]
+        return [row.envelope for row in rows if self._has(row.envelope)]
 
     def _has(self, row: Envelope) -> bool:
         counts, signed_ns = self._view.revocations.counts, signed_at_ns(row)
@@ -159,7 +155,7 @@ def _key(view: View, key_id: str, rows: list[Envelope], vouched: _Vouched) -> Re
     if any(STEWARD_TYPE in identity_types(column(it, "identity_type")) for it in rows):
         return None
     reply = keys.answer_from(view, key_id, rows)
-    said = vouched.among(_named(view, name("revoked", key_id)))
+    said = vouched.among(view.reader.aside(name("revoked", key_id)))
     due = [it for it in said if (column_ns(it, "effective_at") or 0) <= view.at_ns]
     if not due:
         return reply
@@ -198,7 +194,9 @@ def _attestations(view: View, _: str, rows: list[Envelope], vouched: _Vouched) -
     ]
     if not scores:
         return None
-    referring = (_named(view, name("reference", column(it, "attestation_id"))) for it in scores)
+    referring = (
+        view.reader.aside(name("reference", column(it, "attestation_id"))) for it in scores
+    )
     takers = [it for named in referring for it in vouched.among(named)]
     return attestations.answer_from(
         view, scores, [it for it in takers if column(it, "attestation_type") in TAKING]
