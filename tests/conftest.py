@@ -39,10 +39,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Real stacks run one test at a time: two at once starve each other's timers on two cores."""
+    """Real stacks run one test at a time: two at once starve each other's timers on two cores.
+
+    Those that wait for an emulated radio need next to no processor, and form a queue of their own.
+    """
     for item in items:
         if item.get_closest_marker("rns") is not None:
-            item.add_marker(pytest.mark.xdist_group("rns"))
+            queue = "rns" if item.get_closest_marker("air") is None else "air"
+            item.add_marker(pytest.mark.xdist_group(queue))
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ciris_mesh.cli.app import App
 from ciris_mesh.cli.resolve import ever
-from ciris_mesh.cli.stored import all_rows, envelope_texts, plain_record, stored_rows
+from ciris_mesh.cli.stored import Row, all_rows, envelope_texts, plain_record, stored_rows
 from ciris_mesh.records.kinds import EnvelopeKind
 
 _K: Final = EnvelopeKind
@@ -18,25 +18,25 @@ _TAKEN_BACK: Final = frozenset({"superseded", "withdrawn", "recanted"})
 Record = dict[str, Any]
 
 
-def ended_by(app: App, kind: EnvelopeKind, record: Record, envelope_id: str) -> str:
+def ended_by(app: App, row: Row, record: Record) -> str:
     """The envelope id of what ended this record for good; "" when nothing here does.
 
     Where too much is said about a subject to tell, nothing is told either.
 
     Args:
+        row: the record in the list of `records`.
         record: its columns as plain values.
-        envelope_id: 64 hex digits.
     """
-    match kind:
+    match EnvelopeKind(row["kind"]):
         case _K.ATTESTATION:
-            return _of_attestation(app, str(record["attested_key_id"]), envelope_id)
+            return _of_attestation(app, str(record["attested_key_id"]), row["envelope_id"])
         case _K.ORGANIZATION:
             return _of_winner(ever(app, "org", str(record["org_id"])))
         case _K.ORG_MEMBERSHIP:
             pair = str(record["org_id"]), str(record["user_id"])
             return _of_winner(ever(app, "membership", *pair))
         case _K.LOCATION_PROOF:
-            return _of_place(app, record)
+            return _of_place(app, str(row["subject"]))
         case _:
             return ""
 
@@ -51,13 +51,12 @@ def _of_winner(answer: dict[str, Any]) -> str:
     return str((answer["found"] or {}).get("ended_by", ""))
 
 
-def _of_place(app: App, record: Record) -> str:
+def _of_place(app: App, subject: str) -> str:
     """A proof is named by its subject and time, and its withdrawal bears the same name."""
-    kind, subject = _K.LOCATION_PROOF, record["subject_key_id"]
+    kind = _K.LOCATION_PROOF
     rows = [row for row in all_rows(stored_rows(app), kind.value) if row["subject"] == subject]
     texts = envelope_texts(app, [(kind.value, row["envelope_id"]) for row in rows])
     for row, text in zip(rows, texts, strict=True):
-        said = plain_record(kind, text) if text else {}
-        if said.get("asserted_at") == record["asserted_at"] and "withdrawn_at" in said:
+        if text and "withdrawn_at" in plain_record(kind, text):
             return str(row["envelope_id"])
     return ""

@@ -51,7 +51,10 @@ def meet(app: App, address: str) -> dict[str, Any]:
     try:
         row = _row(app, address)
         if row is None or not row["key_id"]:
-            app.talk(f"Calling {address} to ask whose key it speaks for...")
+            app.talk(
+                f"Calling {address} to ask whose key it speaks for...\n"
+                "By radio that is some 9 kB on air; the node's invite would cost none."
+            )
             ask(app, "meet", address=address)
             row = _wait(app, address)
     except NodeNotRunning:

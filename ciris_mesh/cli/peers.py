@@ -14,6 +14,7 @@ from ciris_mesh.cli.follow import follow
 from ciris_mesh.cli.lookup import find_peer_row
 from ciris_mesh.cli.node import ask
 from ciris_mesh.cli.peerbook import book_row, peer_rows, running_or_book
+from ciris_mesh.cli.registries import pin, refuse_for_registries, show_below, unpin
 from ciris_mesh.cli.remote import takes_remote
 from ciris_mesh.cli.signing import confirm
 from ciris_mesh.cli.verbs import Verb
@@ -77,10 +78,33 @@ def peer() -> None:
 @click.argument("who", metavar="INVITE|ADDRESS|CANDIDATE")
 @click.option("--alias", default="", metavar="NAME", help="What you call this peer.")
 @_decisions
+@click.option(
+    "--registry",
+    "ed25519",
+    metavar="KEY",
+    help="The first argument is the key id of a public registry node (CIRISEdge), and this its "
+    "Ed25519 key, 64 hex digits as its operator publishes them.",
+)
+@click.option(
+    "--ids",
+    type=click.Choice(["row", "bytes"]),
+    help="With --registry: what its ids are of, rows before 14.1, bytes from then on.",
+)
 @click.option("-y", "--yes", is_flag=True, help="Add a node without an invite without asking.")
 @_json_option
 @click.pass_obj
-def add(app: App, /, *, who: str, alias: str, yes: bool, as_json: bool, **decisions: Any) -> None:
+def add(
+    app: App,
+    /,
+    *,
+    who: str,
+    alias: str,
+    ed25519: str | None,
+    ids: str | None,
+    yes: bool,
+    as_json: bool,
+    **decisions: Any,
+) -> None:
     """Add the node whose invite this is; "-" reads it from standard input.
 
     Without an invite the address of a node will do, or the beginning of what `peers --candidates`
@@ -89,6 +113,13 @@ def add(app: App, /, *, who: str, alias: str, yes: bool, as_json: bool, **decisi
     The other side must add this node too. Compare the words with its operator by voice or on
     paper: if they differ, remove the peer again, the invite was swapped.
     """
+    if ed25519 is not None:
+        refuse_for_registries(alias, decisions)
+        is_bootstrap = bool(decisions["bootstrap"])
+        pin(app, who, ed25519, ids or "", bootstrap=is_bootstrap, as_json=as_json)
+        return
+    if ids is not None:
+        raise click.UsageError("--ids is about registry nodes; it goes with --registry")
     from ciris_mesh.cli.meeting import candidate_address
 
     text = sys.stdin.read(INVITE_CHARS_MAX + 1) if who == "-" else who
@@ -196,6 +227,8 @@ def remove(app: App, *, name: str, yes: bool, even_bootstrap: bool, as_json: boo
     Its records stay here; they are no longer offered to others unless somebody else vouches for
     its key.
     """
+    if unpin(app, name, even_bootstrap=even_bootstrap, as_json=as_json):
+        return
     row = find_peer_row(peer_rows(app), name)
     key_id = row["key_id"]
     if name not in (key_id, row["alias"]):
@@ -246,6 +279,8 @@ def peers(app: App, *, as_json: bool, candidates: bool = False, name: str | None
         print_json(rows)
     else:
         _show(rows, in_detail=name is not None)
+        if name is None:
+            show_below(app)
     if not rows:
         app.talk("No peers yet. Add one with its invite: ciris-mesh peer add INVITE")
 

@@ -56,6 +56,9 @@ _WIDE: Final = 10_000
     metavar="POSITION",
     help="List those that came in after this position, to go on where a list ended.",
 )
+@click.option(
+    "--waiting", is_flag=True, help="List instead what came and waits for another record."
+)
 @click.option("--wide", is_flag=True, help="Shorten nothing, however long the lines get.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @takes_remote
@@ -67,14 +70,23 @@ def records(
     kind: str | None,
     limit: int,
     after: int,
+    waiting: bool,
     wide: bool,
     as_json: bool,
 ) -> None:
     """List the records this node holds, in the order they came in.
 
     With ID, an envelope id or its first digits, show that record; --json has its signatures and
-    public keys whole.
+    public keys whole. With --waiting, list those that are not held yet: for what each waits, who
+    brought it, and how long it has been here; "?" means longer than this node runs.
     """
+    if waiting:
+        if record_id is not None:
+            raise click.UsageError("--waiting lists; leave out the ID.")
+        from ciris_mesh.cli.waiting import show_waiting
+
+        show_waiting(app, kind, limit, after, wide=wide, as_json=as_json)
+        return
     rows = stored_rows(app)
     if record_id is not None:
         _show_one(app, rows, record_id.lower().removesuffix(".."), kind, as_json=as_json)

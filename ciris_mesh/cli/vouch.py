@@ -37,8 +37,8 @@ def vouch(
     nothing better, and say so; to all others nothing changes. ID is an envelope id or its first
     digits, as `ciris-mesh records` shows them; the ids are of one kind, at most 32.
 
-    REGISTRY is one of [trust] registries. `ciris-mesh withdraw` takes a vouch back; it lapses when
-    this node's key is revoked. Look at each record before: ciris-mesh records ID.
+    REGISTRY is one of `ciris-mesh registries`. `ciris-mesh withdraw` takes a vouch back; it lapses
+    when this node's key is revoked. Look at each record before: ciris-mesh records ID.
     """
     from ciris_mesh.records.vouches import Vouch
 
@@ -65,14 +65,17 @@ def _require_registry(app: App, registry: str) -> None:
     """Vouch for nobody this node does not exchange with itself.
 
     Raises:
-        Failure: it is no registry of the configuration.
+        Failure: it is no registry pinned here.
     """
     from ciris_mesh.runtime.config import load_config
+    from ciris_mesh.runtime.registrybook import all_pins
 
-    known = [pin.key_id for pin in load_config(node_home(app).config).trust.registries]
+    home = node_home(app)
+    pins = all_pins(load_config(home.config).trust.registries, home.registries)
+    known = [pin.key_id for pin in pins]
     if registry not in known:
         names = ", ".join(known) or "there is none"
-        raise Failure(f"{shown(registry)} is no registry of [trust] registries ({names})")
+        raise Failure(f"{shown(registry)} is no registry this node exchanges with ({names})")
 
 
 def _chosen(app: App, ids: tuple[str, ...]) -> list[Row]:

@@ -80,7 +80,7 @@ def withdraw(
         raise Failure("only attestations are withdrawn for another key; leave out --for and --via")
     record = plain_record(kind, envelope_text(app, kind.value, row["envelope_id"]))
     columns = _delegated(record, acting_for, between) if acting_for or between else make(record, me)
-    if ending := ended_by(app, kind, record, row["envelope_id"]):
+    if ending := ended_by(app, row, record):
         raise Failure(
             "this was taken back already, which is for good; nothing was signed. "
             f"See: ciris-mesh records {ending[:_ID_DIGITS]}"

@@ -27,6 +27,10 @@ class BackoffMemory(Generic[_K]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, key: _K) -> bool:
+        """It failed before, and was not forgotten."""
+        return key in self._entries
+
     def note(self, key: _K, now_s: float) -> _K | None:
         """It failed (again). Nothing changes while an earlier failure still counts.
 

@@ -149,13 +149,38 @@ class Served:
     Attributes:
         envelopes: stored bytes, verbatim, in the order asked for.
         sent_ids: their ids.
-        unserved: (id, "not_held" | "not_offered" | "over_budget" | "too_often") for the rest; for
-            counters and the next round, never for the peer, who must not learn what is withheld.
+        unserved: (id, "not_held" | "not_offered" | "over_budget" | "too_often" | "given_before")
+            for the rest; for counters and the next round, never for the peer, who must not learn
+            what is withheld.
     """
 
     envelopes: tuple[bytes, ...]
     sent_ids: tuple[bytes, ...]
     unserved: tuple[tuple[bytes, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A record that is on no shelf yet.
+
+    Attributes:
+        position: grows with arrival; `after` goes on from there.
+        signers: key ids it claims; unverified while one of them is unknown.
+        source: who brought it first.
+        waits_for: tokens (`records.tokens`) of which one or all release it.
+        not_before_ms: Unix ms until which it is dated ahead of this clock; 0 when it is not.
+        since_ms: Unix ms at which it came; None for before this process started.
+    """
+
+    position: int
+    kind: EnvelopeKind
+    envelope_id: bytes
+    signers: tuple[str, ...]
+    source: Source
+    waits_for: tuple[str, ...]
+    not_before_ms: int
+    since_ms: int | None
+    size_bytes: int
 
 
 class ReplicationDirectory(Protocol):
@@ -253,6 +278,14 @@ class ReplicationDirectory(Protocol):
         """Keys with a chain of signatures to a configured root. The same object until it grows."""
         ...
 
+    @property
+    def followed(self) -> int | None:
+        """How many rows of others in a shared database were taken over since start.
+
+        None when nobody else can write there.
+        """
+        ...
+
     def closed(self) -> frozenset[EnvelopeKind]:
         """Kinds of which nothing can be admitted under this configuration."""
         ...
@@ -310,6 +343,10 @@ class ReplicationDirectory(Protocol):
 
         Without those that a row of `kinds` relied on: it would have to wait for ever elsewhere.
         """
+        ...
+
+    def waiting(self, *, limit: int, after: int = 0) -> list[Waiting]:
+        """What waits for another record or for its time, the longest waiting first."""
         ...
 
     def counts(self) -> dict[tuple[EnvelopeKind, Shelf], int]:

@@ -26,6 +26,7 @@ from ciris_mesh.directory.base import (
     Shelf,
     Source,
     Standing,
+    Waiting,
 )
 from ciris_mesh.directory.buckets import BucketDigests
 from ciris_mesh.directory.commit import GroupCommit
@@ -174,6 +175,7 @@ class DirectoryCore(StoreReading):
             placed = self._place(judged, friends, durable=durable)
             with self._state:
                 self._take_note(placed, verdicts)
+                self._deferred.date(now_ms)
             released = self._released(placed, room)
             room -= len(released)
             pending = [*(what for what in placed.again if not what.is_waiting), *released]
@@ -380,6 +382,25 @@ class DirectoryCore(StoreReading):
         with self._state:
             return PoolSizes(len(self._deferred), len(self._strangers), len(self._refusals))
 
+    def waiting(self, *, limit: int, after: int = 0) -> list[Waiting]:
+        """What waits for another record or for its time, the longest waiting first."""
+        with self._state:
+            found = self._deferred.since(after=after, limit=limit)
+        return [
+            Waiting(
+                position=position,
+                kind=entry.kind,
+                envelope_id=entry.envelope_id,
+                signers=entry.signers,
+                source=entry.source,
+                waits_for=entry.waits_for,
+                not_before_ms=entry.not_before_ms,
+                since_ms=since_ms,
+                size_bytes=entry.size_bytes,
+            )
+            for position, entry, since_ms in found
+        ]
+
     def drain_evicted(self) -> list[Evicted]:
         """What made room since the last call, oldest first."""
         with self._state:
@@ -406,6 +427,7 @@ class DirectoryCore(StoreReading):
                 self._deferred.add(entry)
             else:
                 self._strangers.add(entry)
+        self._deferred.date(None)
         self._digests = {kind: self._load_digests(kind) for kind in EnvelopeKind}
         self._rooting = Rooting.found(self._store, self._trust, self.named)
         self._stewards = self._rooting.stewards.ids()

@@ -94,6 +94,7 @@ class PostgresDirectory(DirectoryCore):
     ) -> None:
         store = PostgresStore(url, node=node, shared=shared)
         self._server = store
+        self._followed = 0 if shared else None
         try:
             self._looked = store.seen()
             super().__init__(store, pinned=pinned, trust=trust, limits=limits)
@@ -118,6 +119,11 @@ class PostgresDirectory(DirectoryCore):
                 daemon=True,
             )
             self._thread.start()
+
+    @property
+    def followed(self) -> int | None:
+        """See ReplicationDirectory."""
+        return self._followed
 
     def follow(self) -> int:
         """Look at all that others wrote up to now. Returns how many of their rows were looked at.
@@ -220,6 +226,8 @@ class PostgresDirectory(DirectoryCore):
                 lambda: self._server.saw(upto if others else 0, hide, again),
             )
             self._hidden = self._server.hidden_count()
+            if self._followed is not None:
+                self._followed += len(taken) + len(again)
             for position, why in hide.items():
                 logger.warning("follow.hidden position=%d reason=%s", position, why)
         self._looked = upto

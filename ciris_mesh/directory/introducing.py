@@ -9,7 +9,7 @@ Strangers introduce nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ciris_mesh.directory.buckets import bucket_of
@@ -43,15 +43,11 @@ class Introductions:
         self._key_names: dict[str, Name] = {}
         self._met: tuple[frozenset[str], frozenset[str]] | None = None
 
-    def note(
-        self, name: Name, key_ids: Iterable[str], others: Iterable[Name], *, is_ours: bool
-    ) -> None:
+    def note(self, name: Name, key_ids: Iterable[str], others: Iterable[Name]) -> None:
         """A row was written; it relied on these keys and rows."""
         keys = map(self._key_name, key_ids)
         relied = dict.fromkeys(one for one in (*keys, *others) if one not in (None, name))
         self._store.rely(name, [one for one in relied if one is not None][:RELIED_MAX])
-        if is_ours:
-            self.introduce_below(name)
 
     def know(self, key_id: str, name: Name) -> None:
         """The first record of this key was written."""
@@ -86,14 +82,11 @@ class Introductions:
         names = [name for key_id in sorted(new) for name in self._store.strangers_named(key_id)]
         for name in names:
             self._store.drop_stranger(name)
-            self.introduce_below(name)
+        self.introduce_below(names)
         return bool(names)
 
-    def introduce_below(self, name: Name) -> None:
-        """Pass on what this row relies on, and what that does. Each row is marked once, ever."""
-        pending = [name]
-        while pending:
-            for kind, envelope_id in self._store.not_introduced(pending.pop()):
-                self._store.introduce((kind, envelope_id))
-                self._touched.add((kind, bucket_of(envelope_id)))
-                pending.append((kind, envelope_id))
+    def introduce_below(self, names: Sequence[Name]) -> None:
+        """Pass on what these rows rely on, and what that does. Each row is marked once, ever."""
+        while names and (names := self._store.not_introduced(names)):
+            self._store.introduce(names)
+            self._touched.update((kind, bucket_of(envelope_id)) for kind, envelope_id in names)

@@ -270,18 +270,18 @@ class MemoryStore:
         with self._lock:
             self._relied.setdefault(name, {}).update(dict.fromkeys(on))
 
-    def not_introduced(self, name: Name) -> list[Name]:
+    def not_introduced(self, names: Sequence[Name]) -> list[Name]:
         """See Store."""
         with self._lock:
-            relied = self._relied.get(name, {})
+            relied = dict.fromkeys(on for name in names for on in self._relied.get(name, {}))
             return [(kind, id_) for kind, id_ in relied if not self._rows[kind][id_][1].introduced]
 
-    def introduce(self, name: Name) -> None:
+    def introduce(self, names: Sequence[Name]) -> None:
         """See Store."""
-        kind, envelope_id = name
         with self._lock:
-            position, row = self._rows[kind][envelope_id]
-            self._keep(position, replace(row, introduced=True))
+            for kind, envelope_id in names:
+                position, row = self._rows[kind][envelope_id]
+                self._keep(position, replace(row, introduced=True))
 
     def pool_entries(self) -> list[PooledEntry]:
         """See Store."""

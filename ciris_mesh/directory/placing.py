@@ -87,6 +87,7 @@ class Placing:
         # keeps the first public key it stood for, whatever comes later.
         self._stands: dict[Name, Shelf] = {}
         self._stood_for: dict[str, HybridPublicKey | None] = {}
+        self._ours: list[Name] = []  # those written by one of ours
 
     def is_settled(self, judged: Sequence[Judgement]) -> bool:
         """True when there is nothing to write for any of them."""
@@ -101,7 +102,7 @@ class Placing:
         Args:
             friends: whose records no quota counts.
         """
-        placed = Placed()
+        placed, self._ours = Placed(), []
         rows = [one.row for one in judged if one.row is not None]
         self._stands = shelves_of(self._store, [(row.kind, row.envelope_id) for row in rows])
         self._stood_for = {
@@ -122,6 +123,7 @@ class Placing:
                 self._meet(judgement, judgement.entry, placed)
             else:
                 self._wait(judgement, judgement.entry, placed)
+        self._introductions.introduce_below(self._ours)
         return placed
 
     def follow(self, judged: Sequence[Judgement]) -> Placed:
@@ -186,12 +188,10 @@ class Placing:
 
     def _note_reliance(self, judgement: Judgement, row: StoredRow, friends: Container[str]) -> None:
         if row.shelf is Shelf.FEDERATION:
-            self._introductions.note(
-                (row.kind, row.envelope_id),
-                judgement.key_ids,
-                judgement.relied_on,
-                is_ours=self._quotas.is_ours(row, friends),
-            )
+            name = row.kind, row.envelope_id
+            self._introductions.note(name, judgement.key_ids, judgement.relied_on)
+            if self._quotas.is_ours(row, friends):
+                self._ours.append(name)
 
     def _publish(
         self, judgement: Judgement, row: StoredRow, placed: Placed, *, is_first_key: bool

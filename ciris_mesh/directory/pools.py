@@ -89,6 +89,8 @@ class DeferredPool:
         self._dated: _Digests = {}
         self._overdue: _Digests = {}
         self._arrived: dict[bytes, int] = {}
+        self._since_ms: dict[bytes, int] = {}
+        self._undated: _Digests = {}
         self._arrivals = 0
         self._bytes = 0
 
@@ -165,6 +167,17 @@ class DeferredPool:
                 latest[signer] = max(latest.get(signer, 0), entry.not_before_ms)
         return sorted(latest.values())[-2] if len(latest) > 1 else 0
 
+    def date(self, now_ms: int | None) -> None:
+        """What came since the last call came now; None for nobody knows when."""
+        if now_ms is not None:
+            self._since_ms |= dict.fromkeys(self._undated, now_ms)
+        self._undated.clear()
+
+    def since(self, *, after: int, limit: int) -> list[tuple[int, PooledEntry, int | None]]:
+        """(number of arrival, entry, when it came), the longest waiting first."""
+        coming = sorted((n, digest) for digest, n in self._arrived.items() if n > after)
+        return [(n, self._entries[one], self._since_ms.get(one)) for n, one in coming[:limit]]
+
     def refresh(self, entry: PooledEntry) -> None:
         """Remember what else is known now of an entry that is here and equal."""
         assert self._entries[entry.digest] == entry, "an equal entry is here"
@@ -172,8 +185,10 @@ class DeferredPool:
 
     def add(self, entry: PooledEntry) -> list[PooledEntry]:
         """Add or replace an entry. Returns those evicted to make room, never `entry` itself."""
-        arrived = self._arrived.get(entry.digest, self._arrivals)
         self._arrivals += 1
+        arrived = self._arrived.get(entry.digest, self._arrivals)
+        since_ms, is_undated = self._since_ms.get(entry.digest), entry.digest in self._undated
+        is_new = entry.digest not in self._entries
         self.remove(entry.digest)
         evicted: list[PooledEntry] = []
         while (crowd := self._overfull(entry)) is not None:
@@ -182,6 +197,10 @@ class DeferredPool:
             evicted.append(victim)
         self._link(entry)
         self._arrived[entry.digest] = arrived
+        if since_ms is not None:
+            self._since_ms[entry.digest] = since_ms
+        if is_new or is_undated:
+            self._undated[entry.digest] = None
         return evicted
 
     def remove(self, digest: bytes) -> None:
@@ -193,6 +212,8 @@ class DeferredPool:
         self._dated.pop(digest, None)
         self._overdue.pop(digest, None)
         del self._arrived[digest]
+        self._since_ms.pop(digest, None)
+        self._undated.pop(digest, None)
         _unlink(self._by_source, source_label(entry.source), digest)
         _unlink(self._by_id, (entry.kind, entry.envelope_id), digest)
         for signer in _charged(entry):

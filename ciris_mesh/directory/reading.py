@@ -44,6 +44,11 @@ class StoreReading(ReplicationDirectory):
         """What this node's configuration says of others."""
         return self._trust
 
+    @property
+    def followed(self) -> int | None:
+        """See ReplicationDirectory."""
+        return None
+
     def closed(self) -> frozenset[EnvelopeKind]:
         """Kinds of which nothing can be admitted under this configuration."""
         return closed_kinds(self._trust)

@@ -9,7 +9,8 @@ It does for them what `bridge` does for mesh nodes, with what is different there
 * Trust. What it delivers comes by the path "registry": bridged unless our rules hold.
 * Patience. It may offer and push the same rows every round for ever. An id that is held,
   bridged, waiting or refused here is not asked for again, and bytes seen before are not judged
-  again.
+  again. What it was given and asks for again, because it refused it, is neither offered nor
+  served for a while, ever longer; until it starts anew or changes its ids.
 
 All that is remembered is per node and bounded; losing it costs a repeated question.
 """
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, TypeVar
 
+from ciris_mesh.directory.backoff import BackoffMemory
 from ciris_mesh.directory.base import ReplicationDirectory, Served, Standing
 from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
 from ciris_mesh.directory.peermemory import NO_ROOM
@@ -47,6 +49,13 @@ DELIVER_BYTES_MAX: Final = 240 * 1024
 #: An id asked for is not asked for again before this, if no answer comes.
 ASKED_S: Final = 30.0
 
+#: A row it was given is not given again before this, and twice as long each time: a Deliver may
+#: have been lost, but what it refused once it will refuse again.
+GIVEN_FIRST_S: Final = 60.0
+GIVEN_LONGEST_S: Final = 86_400.0
+#: Rows remembered so of one node, 250 bytes each; one that is forgotten is given once more.
+GIVEN_MAX: Final = 16_384
+
 #: Their ids that differ from ours, and digests of bytes seen, of one node: 200 bytes each.
 ALIASES_MAX: Final = 50_000
 SEEN_MAX: Final = 16_384
@@ -66,9 +75,18 @@ class IdBasis(StrEnum):
     BYTES = "bytes"  # the bytes delivered: 14.1 and later
 
 
+def _given() -> BackoffMemory[tuple[EnvelopeKind, bytes]]:
+    return BackoffMemory(GIVEN_FIRST_S, GIVEN_LONGEST_S, GIVEN_MAX)
+
+
 @dataclass(slots=True)
 class _Memory:
-    """What one registry node has shown. `by` says how its basis is known."""
+    """What one registry node has shown. `by` says how its basis is known.
+
+    Attributes:
+        given: our ids of rows it was given.
+        declined: how often it asked for a row again that it was given.
+    """
 
     basis: IdBasis = IdBasis.ROW
     by: str = "assumed"
@@ -79,6 +97,8 @@ class _Memory:
     seen: OrderedDict[bytes, Verdict] = field(default_factory=OrderedDict)
     outcomes: Counter[tuple[Outcome, Reason]] = field(default_factory=Counter)
     switched: int = 0
+    given: BackoffMemory[tuple[EnvelopeKind, bytes]] = field(default_factory=_given)
+    declined: int = 0
 
 
 class RegistryBridge:
@@ -111,7 +131,19 @@ class RegistryBridge:
         with self._lock:
             memory = self._memory(peer)
             if memory.by == "assumed" or by == "configured":
+                if memory.basis is not basis:
+                    memory.given = _given()
                 memory.basis, memory.by = basis, by
+
+    def begin_anew(self, peer: str) -> None:
+        """It was started again, or is another version: it may take now what it refused."""
+        with self._lock:
+            self._memory(peer).given = _given()
+
+    def declined(self, peer: str) -> int:
+        """How often it asked again for a row that it was given, since start."""
+        with self._lock:
+            return self._memory(peer).declined
 
     def basis(self, peer: str) -> tuple[IdBasis, str, int]:
         """The basis in use, how it is known, and how often it turned out to be another."""
@@ -149,8 +181,12 @@ class RegistryBridge:
             pages = max(1, -(-len(refs) // SUMMARY_REFS_MAX))
             page = memory.page.get(kind, 0) % pages
             memory.page[kind] = page + 1
-            basis = memory.basis
-        shown = refs[page * SUMMARY_REFS_MAX : (page + 1) * SUMMARY_REFS_MAX]
+            basis, given, now_s = memory.basis, memory.given, self._clock()
+            shown = tuple(
+                ref
+                for ref in refs[page * SUMMARY_REFS_MAX : (page + 1) * SUMMARY_REFS_MAX]
+                if not given.is_active((kind, ref.envelope_hash), now_s)
+            )
         if not _differs(kind, basis):
             return shown
         named = ((self._their_name(kind, ref.envelope_hash), ref.seq) for ref in shown)
@@ -167,7 +203,16 @@ class RegistryBridge:
                 self._named.get((kind, each)) or memory.aliases.get((kind, each)) or each
                 for each in want
             ]
-        served = self._mesh.serve(peer, kind, ours, budget_bytes=budget_bytes)
+            now_s, given = self._clock(), memory.given
+            due = [one for one in ours if not given.is_active((kind, one), now_s)]
+        served = self._mesh.serve(peer, kind, due, budget_bytes=budget_bytes)
+        with self._lock:
+            memory = self._memory(peer)
+            for one in served.sent_ids:
+                memory.declined += (kind, one) in memory.given
+                memory.given.note((kind, one), now_s)
+        early = tuple((one, "given_before") for one in ours if one not in set(due))
+        served = replace(served, unserved=(*served.unserved, *early))
         cut = tuple(for_registries(kind, envelope) for envelope in served.envelopes)
         return replace(served, envelopes=cut)
 
@@ -295,7 +340,7 @@ class RegistryBridge:
         if not is_told or not _differs(kind):
             return
         if memory.basis is not basis:
-            memory.basis = basis
+            memory.basis, memory.given = basis, _given()
             memory.switched += 1
         memory.by = "seen"
 

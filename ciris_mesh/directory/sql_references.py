@@ -225,19 +225,28 @@ class References(ABC):
             [(*_values(name), *_values(other)) for other in on],
         )
 
-    def not_introduced(self, name: Name) -> list[Name]:
+    def not_introduced(self, names: Sequence[Name]) -> list[Name]:
         """See Store."""
-        found = self._read(
-            "SELECT kind, envelope_id FROM relied JOIN record ON record.position = on_position "
-            f"WHERE relied.position = {_POSITION} AND introduced = 0",
-            _values(name),
-        )
-        return [(_KIND_OF[kind], envelope_id) for kind, envelope_id in found]
+        found: dict[Name, None] = {}
+        for kind in dict.fromkeys(kind for kind, _ in names):
+            ids = [envelope_id for each, envelope_id in names if each is kind]
+            for at in range(0, len(ids), VALUES_MAX):
+                part = tuple(ids[at : at + VALUES_MAX])
+                rows = self._read(
+                    "SELECT kind, envelope_id FROM record WHERE introduced = 0 AND position IN "
+                    "(SELECT on_position FROM relied WHERE position IN (SELECT position FROM record"
+                    f" WHERE kind = {KINDS[kind].number} AND envelope_id IN "
+                    f"({','.join('?' * len(part))})))",
+                    part,
+                )
+                found |= dict.fromkeys((_KIND_OF[number], id_) for number, id_ in rows)
+        return list(found)
 
-    def introduce(self, name: Name) -> None:
+    def introduce(self, names: Sequence[Name]) -> None:
         """See Store."""
-        self._write(
-            "UPDATE record SET introduced = 1 WHERE kind = ? AND envelope_id = ?", _values(name)
+        self._write_many(
+            "UPDATE record SET introduced = 1 WHERE kind = ? AND envelope_id = ?",
+            map(_values, names),
         )
 
 

@@ -221,12 +221,12 @@ class Store(Protocol):
         """This row, which is there, could be admitted because those were there."""
         ...
 
-    def not_introduced(self, name: Name) -> list[Name]:
-        """What `rely` said of this row and `introduce` did not say yet."""
+    def not_introduced(self, names: Sequence[Name]) -> list[Name]:
+        """What `rely` said of these rows and `introduce` did not say yet, each once."""
         ...
 
-    def introduce(self, name: Name) -> None:
-        """Pass this row on from now on, whoever signed it."""
+    def introduce(self, names: Sequence[Name]) -> None:
+        """Pass these rows on from now on, whoever signed them."""
         ...
 
     def pool_entries(self) -> list[PooledEntry]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import marshal
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -189,6 +190,7 @@ class _Batch:
         self._asked: set[Signed] = set()
         self._left: dict[Signed, None] = {}  # in order, not handed to anybody yet
         self._checked: dict[Signed, Reason] = {}
+        self._answered = 0  # since somebody last looked after the helpers
         self._error: Exception | None = None
 
     def hand(self, asked: Iterable[Signed]) -> None:
@@ -196,34 +198,41 @@ class _Batch:
         new = dict.fromkeys(one for one in asked if one not in self._asked)
         self._asked.update(new)
         self._left.update(new)
-        self._go_on(lambda: None)
+        self._go_on()
 
     def reason(self, one: Signed) -> Reason | None:
         """See Checking."""
         if one not in self._asked:
             return None
+        self._answered += 1
+        if self._answered % PIECE == 0 and self._left:  # or the helpers wait for this thread
+            self._go_on()
         while one not in self._checked and self._error is None:
             if one in self._left:
                 del self._left[one]
-                self._checked[one] = verify_hybrid(*one)
+                self._check(one)
             elif self._left:
-                other, _ = self._left.popitem()
-                self._checked[other] = verify_hybrid(*other)
-                self._go_on(lambda: self._collect(0.0))
+                self._check(self._left.popitem()[0])
             else:
-                self._go_on(lambda: self._collect(ANSWER_S))
+                self._go_on(ANSWER_S)
         return self._checked.get(one)
 
     def close(self) -> None:
         """See Checking. Answers under way are waited for, or they would answer the next batch."""
         self._left.clear()
         while self._error is None and any(helper.pieces for helper in self._helpers):
-            self._go_on(lambda: self._collect(ANSWER_S))
+            self._go_on(ANSWER_S)
         self._close(self._error)
 
-    def _go_on(self, collect: Callable[[], None]) -> None:
+    def _check(self, one: Signed) -> None:
+        """On this thread, while the helpers have something to do as well."""
+        self._go_on()
+        self._checked[one] = verify_hybrid(*one)
+
+    def _go_on(self, timeout_s: float = 0.0) -> None:
+        """Take the answers that are there, or wait for one, and let no helper be idle."""
         try:
-            collect()
+            self._collect(timeout_s)
             for helper in self._helpers:
                 while self._left and len(helper.pieces) < PIECES_EACH:
                     piece = list(islice(self._left, PIECE))
@@ -250,6 +259,8 @@ class _Helper:
         self._is_ready = False
         self._connection: Connection
         self._connection, theirs = Pipe()
+        self._answers = select.poll()  # `Connection.poll` makes one anew at each look
+        self._answers.register(self._connection.fileno(), select.POLLIN)
         with theirs:
             fd = theirs.fileno()
             module = ["-P", "-m", "ciris_mesh.directory.verifier"]  # -P: never from where we stand
@@ -276,7 +287,7 @@ class _Helper:
         self.pieces.append(piece)
 
     def has_answer(self, timeout_s: float) -> bool:
-        found = self._connection.poll(timeout_s)
+        found = bool(self._answers.poll(timeout_s * 1000))
         if not found and timeout_s:
             raise TimeoutError(f"no answer within {timeout_s:g} s")
         return found

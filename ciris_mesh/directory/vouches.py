@@ -10,16 +10,19 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
-from ciris_mesh.directory.base import ReplicationDirectory, Shelf, Standing, StoredRow
+from ciris_mesh.directory.base import ReplicationDirectory, RowHead, Shelf, Standing, StoredRow
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.names import name
 from ciris_mesh.records.tokens import bridged_token
-from ciris_mesh.records.vouches import vouch_of
+from ciris_mesh.records.vouches import Vouch, vouch_of
 
 #: Vouches read of one voucher: with 32 ids each 16,384 rows, 32 MB. The first to come count, and
 #: what is over is told.
 VOUCHES_MAX: Final = 512
+
+#: What was read, kept so long: 2 kB each at most.
+PARSED_MAX: Final = 4_096
 
 
 def vouchers_of(
@@ -48,10 +51,16 @@ class Vouches:
         self._directory = directory
         self._vouchers = sorted(vouchers | listed)
         self._listed = sorted(listed)
-        self._lock = threading.Lock()  # guards the two below; never held while reading
+        self._lock = threading.Lock()  # guards the three below; never held while reading
         self._read_at: int | None = None
         self._missing: dict[EnvelopeKind, list[bytes]] = {}
+        self._parsed: dict[bytes, Vouch | None] = {}
         self.too_many = 0
+
+    @classmethod
+    def of(cls, directory: ReplicationDirectory, own: str) -> Vouches:
+        """Those a node with this key goes by, as its configuration says."""
+        return cls(directory, frozenset({own}), listed=directory.trust.vouchers - {own})
 
     def row(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
         """A bridged row that somebody vouched for, whatever has become of the vouch."""
@@ -93,14 +102,26 @@ class Vouches:
         heads = self._directory.heads_named([name("about", voucher, voucher)])
         vouches = 0
         for head in sorted(heads, key=lambda it: (it.seq, it.envelope_id)):
-            row = self._directory.get(head.kind, head.envelope_id)
-            vouch = vouch_of(parse_envelope(row.kind, row.envelope)) if row is not None else None
+            vouch = self._read(head)
             if vouch is None:
                 continue
             vouches += 1
             if vouches <= VOUCHES_MAX:
                 yield from ((vouch.kind, one) for one in vouch.ids)
         self.too_many += max(0, vouches - VOUCHES_MAX)
+
+    def _read(self, head: RowHead) -> Vouch | None:
+        """Each is read once: what a key says of itself comes with every attestation again."""
+        with self._lock:
+            if head.envelope_id in self._parsed:
+                return self._parsed[head.envelope_id]
+        row = self._directory.get(head.kind, head.envelope_id)
+        vouch = vouch_of(parse_envelope(row.kind, row.envelope)) if row is not None else None
+        with self._lock:
+            if len(self._parsed) >= PARSED_MAX:
+                self._parsed.clear()
+            self._parsed[head.envelope_id] = vouch
+        return vouch
 
     def _not_here(self, kind: EnvelopeKind, ids: list[bytes]) -> list[bytes]:
         """What waits here waits for a signature, and a vouch lets it stand without."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
 from typing import Any, Final
@@ -55,7 +56,9 @@ def interfaces_down(facts: Facts) -> Iterator[Said]:
         )
     for row in rows:
         if not row["online"]:
-            yield fail(f"{row['name']} is down; records wait until it is back", "rnstatus -A")
+            yield fail(
+                f"{row['name']} is down; records wait until it is back", f"rnstatus -A{_rns(facts)}"
+            )
 
 
 def radio_deaf(facts: Facts) -> Iterator[Said]:
@@ -73,7 +76,7 @@ def radio_deaf(facts: Facts) -> Iterator[Said]:
             yield warn(
                 f"{row['name']} is up and has heard nothing for {duration(silent_s)}: unplug the "
                 "radio and plug it in again; look at antenna and frequency",
-                "rnstatus -A",
+                f"rnstatus -A{_rns(facts)}",
             )
 
 
@@ -116,7 +119,7 @@ def peers_path(facts: Facts) -> Iterator[Said]:
         yield fail(
             f"no path to {_names(lost)}: no announce of it came through. Is it running, and is "
             "there an interface both share?",
-            f"rnpath {lost[0]['address']}",
+            f"rnpath{_rns(facts)} {lost[0]['address']}",
         )
 
 
@@ -195,6 +198,13 @@ def _names(rows: list[dict[str, Any]]) -> str:
     shown = ", ".join(_name(row) for row in rows[:_NAMES_MAX])
     more = len(rows) - _NAMES_MAX
     return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _rns(facts: Facts) -> str:
+    """What Reticulum's own programs have to be told where its directory is not a usual one."""
+    place = os.path.dirname(facts.reticulum.config)
+    is_usual = os.path.basename(place) in ("", ".reticulum", "reticulum")
+    return "" if is_usual else f" --config {shlex.quote(place)}"
 
 
 def _config(facts: Facts) -> str:

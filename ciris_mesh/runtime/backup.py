@@ -45,7 +45,7 @@ MAGIC: Final = b"ciris-mesh backup 1\n"
 #: Reticulum keeps, and the account of airtime, which is about a radio and its last hour.
 _FILES: Final = re.compile(
     r"config|identity|federation\.key|federation\.key\.(old-\d{1,3}|next)|peers|allowed|ignored"
-    r"|operators|former|storage/(own-key-record|own-binding|bindings/[0-9a-f]{32})"
+    r"|registries|operators|former|storage/(own-key-record|own-binding|bindings/[0-9a-f]{32})"
 )
 _MUST: Final = frozenset({"config", "identity", "federation.key"})
 _ABOUT: Final = "about"

@@ -7,7 +7,6 @@ is not known is only warned of, since a newer program wrote it.
 
 from __future__ import annotations
 
-import difflib
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -308,6 +307,8 @@ def _unknown(sections: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _did_you_mean(name: str, known: Mapping[str, str] | list[str]) -> str:
+    import difflib  # for typing errors alone
+
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 

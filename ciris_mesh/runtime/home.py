@@ -4,6 +4,7 @@
     identity          the 64 secret bytes of the node's Reticulum identity
     federation.key    the seeds it signs with
     peers             whom it exchanges with
+    registries        registry nodes pinned by command
     operators         the people who may ask it by message
     former            keys this node and its peers had before
     storage/          the record store
@@ -69,6 +70,11 @@ class Home:
     def peers(self) -> Path:
         """The peer book."""
         return self.path / "peers"
+
+    @property
+    def registries(self) -> Path:
+        """Registry nodes pinned by command."""
+        return self.path / "registries"
 
     @property
     def operators(self) -> Path:

@@ -9,6 +9,7 @@ from ciris_mesh.runtime.home import Home
 from ciris_mesh.runtime.httpcredentials import load_credentials
 from ciris_mesh.runtime.inbound import Listen
 from ciris_mesh.runtime.registries import RegistryConfig, RegistrySettings
+from ciris_mesh.runtime.registrybook import all_pins
 from ciris_mesh.transport.http_post import Target
 
 #: The file of who may post here, and where this node posts.
@@ -21,9 +22,9 @@ def registry_settings(config: Config, home: Home) -> RegistrySettings:
     """What the configuration says of registry nodes, as the runtime takes it.
 
     Raises:
-        ConfigError: see `load_credentials`; or the file posts to who is no registry.
+        ConfigError: see `load_credentials` and `all_pins`; or the file posts to who is no registry.
     """
-    pins = config.trust.registries
+    pins = all_pins(config.trust.registries, home.registries)
     peers = tuple(
         RegistryConfig(pin.key_id, pin.ed25519, IdBasis(pin.basis) if pin.basis else None)
         for pin in pins
@@ -33,7 +34,8 @@ def registry_settings(config: Config, home: Home) -> RegistrySettings:
     for key_id in (*credentials.targets, *credentials.accepted.values()):
         if key_id not in known:
             raise ConfigError(
-                f"{home.path / CREDENTIALS}: {key_id} is not in [trust] registries; name it there"
+                f"{home.path / CREDENTIALS}: {key_id} is no registry here; name it in [trust] "
+                "registries, or: ciris-mesh peer add --registry"
             )
     targets = {
         key_id: Target(each.url, each.token, each.cert, each.cert_key, config.registry.server_ca)

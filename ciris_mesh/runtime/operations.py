@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ciris_mesh.directory.base import StoredRow
+from ciris_mesh.directory.base import StoredRow, Waiting
 from ciris_mesh.directory.vouches import vouchers_of
 from ciris_mesh.errors import OperatorError
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -24,6 +24,8 @@ from ciris_mesh.runtime.reporting import node_status, peer_status
 
 #: Rows in one answer; a page of records is asked for by position.
 ROWS_MAX: Final = 1000
+#: Each names up to sixteen tokens: an answer to another node holds 256 kB.
+WAITING_MAX: Final = 100
 
 Arguments = dict[str, Any]
 
@@ -31,7 +33,7 @@ Arguments = dict[str, Any]
 READ_OPS: Final = frozenset(
     {
         *("status", "budget", "peers", "candidates", "registries", "converged"),
-        *("ids", "records", "record", "resolve", "events"),
+        *("ids", "records", "record", "waiting", "resolve", "events"),
     }
 )
 
@@ -72,6 +74,7 @@ class Operations:
             "ids": self._ids,
             "records": self._records,
             "record": self._record,
+            "waiting": self._waiting,
             "resolve": self._resolve,
             "events": self._events,
         }
@@ -161,6 +164,11 @@ class Operations:
             whole |= {"brought_by": brought_by, "vouched_by": vouched_by}
         return whole
 
+    def _waiting(self, arguments: Arguments) -> object:
+        limit = min(_count(arguments, "limit", WAITING_MAX), WAITING_MAX)
+        found = self.node.directory.waiting(limit=limit, after=_count(arguments, "after", 0))
+        return [waiting_fields(it) for it in found]
+
     def _resolve(self, arguments: Arguments) -> object:
         # Loaded when first asked: 1.3 MB that most nodes never need.
         from ciris_mesh.runtime.resolving import answer, confirmations
@@ -183,6 +191,22 @@ class Operations:
     def _events(self, arguments: Arguments) -> object:
         recent = self.node.runtime.events.recent(_count(arguments, "after", 0))
         return [{"number": number, **event.fields()} for number, event in recent]
+
+
+def waiting_fields(it: Waiting) -> dict[str, object]:
+    """What waits, as `records --waiting --json` shows it."""
+    return {
+        "position": it.position,
+        "kind": it.kind.value,
+        "envelope_id": it.envelope_id.hex(),
+        "signers": list(it.signers),
+        "path": it.source.path,
+        "peer": it.source.peer,
+        "waits_for": list(it.waits_for),
+        "not_before_ms": it.not_before_ms or None,
+        "since_ms": it.since_ms,
+        "bytes": it.size_bytes,
+    }
 
 
 def row_fields(row: StoredRow) -> dict[str, object]:

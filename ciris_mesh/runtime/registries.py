@@ -95,12 +95,14 @@ class Registry:
     Attributes:
         reason: why the last announce, dial or round came to nothing; "" when it did not.
         heard_s: monotonic time of its last frame or attested announce.
+        epoch: of its last attested announce.
         waiting_frames, waiting_bytes: of frames not worked off yet; under the lock.
     """
 
     config: RegistryConfig
     reason: str = "not_heard"
     heard_s: float | None = None
+    epoch: int | None = None
     garbage: int = 0
     waiting_frames: int = 0
     waiting_bytes: int = 0
@@ -231,8 +233,12 @@ class Registries:
             return
         assert registry is not None, "only what is pinned is verified"
         self._port.permit(frozenset(self.bindings.addresses()))
-        if judged.attestation is not None and judged.attestation.commitment is not None:
-            self.bridge.assume(judged.key_id, IdBasis.BYTES, "announced")
+        if judged.attestation is not None:
+            if judged.attestation.commitment is not None:
+                self.bridge.assume(judged.key_id, IdBasis.BYTES, "announced")
+            if registry.epoch not in (None, judged.attestation.epoch):
+                self.bridge.begin_anew(judged.key_id)
+            registry.epoch = judged.attestation.epoch
         is_news = registry.heard_s is None or registry.reason != ""
         registry.heard_s, registry.reason = self._parts.clock(), ""
         if is_news:

@@ -17,6 +17,9 @@ REGISTRIES_ALLOWED: Final = (
     f"by commas, at most {REGISTRIES_MAX}; empty"
 )
 
+#: What ids may be said to be of; "" leaves it to be found out.
+BASES: Final = ("", "row", "bytes")
+
 #: Vouchers a node listens to: each costs a look-up for every row that is only bridged.
 VOUCHERS_MAX: Final = 8
 
@@ -52,7 +55,7 @@ def read_registries(words: tuple[str, ...]) -> tuple[RegistryPin, ...]:
         pin = RegistryPin(key_id, bytes.fromhex(digits), basis)
         if len(pin.ed25519) != ED25519_BYTES or not is_key_id(key_id):
             raise ValueError("no registry")
-        if pin.basis not in ("", "row", "bytes") or key_id in pins:
+        if pin.basis not in BASES or key_id in pins:
             raise ValueError("no basis, or twice")
         pins[key_id] = pin
     if len(pins) > REGISTRIES_MAX:

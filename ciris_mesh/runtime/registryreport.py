@@ -55,6 +55,7 @@ def _row(runtime: ReplicationRuntime, registries: Registries, key_id: str) -> Re
         rounds=runtime.events.outcomes(key_id),
         bridged=tuple(bridged),
         refused=tuple(refused),
+        declined=registries.bridge.declined(key_id),
     )
 
 

@@ -28,7 +28,10 @@ _NONCE_DIGITS: Final = 32
 
 #: What may be asked for over a network, and what acts.
 REMOTE_READ_OPS: Final = frozenset(
-    {"status", "budget", "peers", "converged", "records", "record", "events", "resolve"}
+    {
+        *("status", "budget", "peers", "converged"),
+        *("records", "record", "waiting", "events", "resolve"),
+    }
 )
 REMOTE_ACTING_OPS: Final = frozenset({"sync"})
 

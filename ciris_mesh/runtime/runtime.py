@@ -49,6 +49,7 @@ from ciris_mesh.runtime.radiosettings import RadioSettings
 from ciris_mesh.runtime.registries import Registries, RegistrySettings
 from ciris_mesh.runtime.registry import ReplicationRegistry
 from ciris_mesh.runtime.scheduler import ReplicationScheduler, SchedulerConfig
+from ciris_mesh.runtime.sharing import Sharing
 from ciris_mesh.runtime.staleness import StalenessBoard
 from ciris_mesh.runtime.worker import Timer, WorkerPool
 from ciris_mesh.transport.base import (
@@ -195,6 +196,7 @@ class ReplicationRuntime:
         for peer in self.peers.all():
             self._exchange.dial_soon(peer)
         self._timer.after(RETRY_DUE_S, self._retry_due)
+        Sharing(self._parts, self._exchange.spread).start()
         if self._air is not None:
             self._air.start()
             self._timer.after(TICK_S, self._tick_air)
@@ -353,11 +355,7 @@ class ReplicationRuntime:
             scope=scope,
             gives=lambda key_id: self._direction(key_id).gives,
             takes=lambda key_id: self._direction(key_id).takes,
-            vouches=Vouches(
-                self.directory,
-                frozenset({self.key_id}),
-                listed=self.directory.trust.vouchers - {self.key_id},
-            ),
+            vouches=Vouches.of(self.directory, self.key_id),
             clock=self.clock,
         )
 

@@ -95,6 +95,7 @@ class RegistryStatus:
         rounds: finished rounds by outcome since start.
         bridged: records it delivered that only stand on the bridged shelf, by what they lack.
         refused: those that stand nowhere here, by why.
+        declined: how often it asked again for a record it was given: it does not keep those.
     """
 
     key_id: str
@@ -108,6 +109,7 @@ class RegistryStatus:
     rounds: dict[str, int]
     bridged: tuple[ReasonCount, ...] = ()
     refused: tuple[ReasonCount, ...] = ()
+    declined: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ posts to us, or says over Reticulum. Redirects are not followed: a token goes wh
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections import deque
@@ -23,6 +24,7 @@ from ciris_mesh.transport.threads import join
 
 if TYPE_CHECKING:
     import http.client
+    import socket
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +36,9 @@ POST_S: Final = 30.0
 WAITING_FRAMES_MAX: Final = 256
 WAITING_BYTES_MAX: Final = 16 * 1024 * 1024
 
-#: Of an answer's body, which says nothing we need.
-ANSWER_BYTES_MAX: Final = 4096
+#: Of an answer only its first line is read; those that only say that one will come, as many.
+LINE_BYTES_MAX: Final = 1024
+_INTERIM_MAX: Final = 4
 
 #: What an answer says. Others, redirects among them: "http_refused".
 _REFUSALS: Final = {
@@ -45,6 +48,11 @@ _REFUSALS: Final = {
     429: "http_refused_busy",
     503: "http_refused_busy",
 }
+
+#: A status line, and of those that only announce another the rest of their head.
+_STATUS: Final = re.compile(
+    rb"HTTP/1\.[01] (?:([2-9]\d\d)\b[^\n]*\n|1\d\d\b[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n)"
+)
 
 _CHUNK_BYTES: Final = 64 * 1024
 
@@ -162,8 +170,7 @@ def post(target: Target, frame: bytes, *, is_stopping: Callable[[], bool] = lamb
             if time.monotonic() > deadline_s or is_stopping():
                 return "http_timeout"
             connection.send(frame[start : start + _CHUNK_BYTES])
-        answer = connection.getresponse()
-        answer.read(ANSWER_BYTES_MAX)
+        status = _status(connection.sock, deadline_s)
     except ssl.SSLError:
         return "http_tls"
     except TimeoutError:
@@ -172,10 +179,34 @@ def post(target: Target, frame: bytes, *, is_stopping: Callable[[], bool] = lamb
         return "http_unreachable"
     finally:
         connection.close()
-    if 200 <= answer.status < 300:
+    if 200 <= status < 300:
         return ""
-    log.info("a posted frame was answered with %d", answer.status)
-    return _REFUSALS.get(answer.status, "http_refused")
+    log.info("a posted frame was answered with %d", status)
+    return _REFUSALS.get(status, "http_refused")
+
+
+def _status(answers: socket.socket, deadline_s: float) -> int:
+    """The number an answer begins with. `http.client` would wait anew for each of its bytes.
+
+    Raises:
+        TimeoutError: it was not there in time.
+        OSError: this is no answer.
+    """
+    read = b""
+    for _ in range(_INTERIM_MAX + 1):
+        while not (found := _STATUS.match(read)):
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError
+            answers.settimeout(min(STILL_S, left_s))
+            more = answers.recv(LINE_BYTES_MAX)
+            if not more or len(read) + len(more) > (_INTERIM_MAX + 1) * LINE_BYTES_MAX:
+                raise OSError("no answer")
+            read += more
+        if found[1]:
+            return int(found[1])
+        read = read[found.end() :]
+    raise OSError("only announced an answer")
 
 
 def _connection(target: Target) -> http.client.HTTPConnection:

@@ -57,6 +57,11 @@ _PAST: Final = 128
 #: packet of two fails with its answer three times in ten, so five times in a row 2 in 1,000.
 ATTEMPTS_MAX: Final = 5
 
+#: Times that all of a frame goes again because its receiver says it has nothing of it any more: it
+#: had no room, or a part was not what was sent. Who says so without an end would have us send
+#: without an end, 4 kB for each of its packets.
+RESTARTS_MAX: Final = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Speed:
@@ -120,11 +125,17 @@ class Part:
 
 @dataclass(slots=True)
 class _Sending:
-    """What is under way: a packet of small frames, or the parts of a large one."""
+    """What is under way: a packet of small frames, or the parts of a large one.
+
+    Attributes:
+        most: parts that had arrived at best, since it last went again as a whole.
+    """
 
     frames: tuple[bytes, ...] = ()
     parts: tuple[bytes, ...] = ()
     arrived: set[int] = field(default_factory=set)
+    most: int = 0
+    restarts: int = 0
     sent_up_to: int = 0
     due: bool = True
     asks: bool = False
@@ -212,13 +223,13 @@ class Paced:
         return True
 
     @property
-    def may_repeat(self) -> bool:
-        """Whether what is under way may go once more before its deadline ends it."""
+    def may_go_again(self) -> bool:
+        """Something is under way that was not sent too often yet."""
         return self._sending is not None and self._sending.attempt < ATTEMPTS_MAX
 
     def again(self) -> None:
         """Send what is under way once more: the other side did not know whose it was."""
-        if self._sending is not None and self.may_repeat:
+        if self._sending is not None and self.may_go_again:
             self._sending.due, self._sending.asks, self._sending.sent_up_to = True, False, 0
 
     def _emit_sending(self, sending: _Sending, now_s: float, speed: Speed) -> Emission:
@@ -334,14 +345,16 @@ class Paced:
         return False
 
     def _note_gaps(self, sending: _Sending, missing: int, bits: int) -> None:
-        before = len(sending.arrived)
         told = range(missing + 1, missing + 1 + _BITMAP_PARTS)
         there = {*range(missing)} | {each for at, each in enumerate(told) if bits >> at & 1}
         if there:  # of what is further on it says nothing; of nothing at all it says that
             there |= {each for each in sending.arrived if each >= told.stop}
         sending.arrived = {each for each in there if each < sending.sent_up_to}
-        if len(sending.arrived) > before:
-            sending.attempt = 0
+        if not sending.arrived and sending.most and sending.restarts < RESTARTS_MAX:
+            sending.restarts += 1
+            sending.most = sending.attempt = 0
+        elif len(sending.arrived) > sending.most:
+            sending.most, sending.attempt = len(sending.arrived), 0
         elif sending.attempt >= ATTEMPTS_MAX:
             return  # it hears us and takes nothing: the deadline ends it
         sending.due, sending.asks = True, False

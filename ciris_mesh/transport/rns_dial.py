@@ -281,6 +281,7 @@ class Dialer:
     def _finish(self, dial: Dial, link: Dialled) -> None:
         """Identify before LinkUp, so that no frame can come before it."""
         self._owner.identify(link)
+        seam.read_widely(link.rns)
         way = link_way(link.rns, dial.address)
         with self._host.lock:
             if self._dials.get(dial.address) is dial and not link.is_down:

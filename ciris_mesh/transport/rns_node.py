@@ -384,6 +384,7 @@ class RnsTransport:
                 return
             link = self.add_link(rns, None)
         seam.attach(rns, link)
+        seam.read_widely(rns)
         if is_local(type(rns.attached_interface).__name__):
             way = "unknown", ""  # nobody said yet who it is, so there is no path to ask about
         else:

@@ -68,7 +68,7 @@ class PacedCarrier:
         self._sending: Sending | None = None
         self._more: list[bytes] = []  # frames that travel with the one under way
         self._held_bytes = 0
-        self._is_emitting = self._is_unsealing = False
+        self._is_emitting = self._is_unsealing = self._is_introducing = False
         self._speed = Speed(1, 0.0, 0.0, 0.0)
         self._rtt_s = 0.0
         self._made_seal: LinkSeal | None = None
@@ -241,8 +241,8 @@ class PacedCarrier:
             return
         if heard.is_acknowledged:
             self._acknowledged()
-        if heard.wants_identity and not self._link.inbound and self._paced.may_repeat:
-            self._host.submit(self._introduce_again)  # who still asks then does not want to know
+        if heard.wants_identity and not self._link.inbound:
+            self._ask_to_introduce()
         self._take(heard, now)
         self._kick(now)
 
@@ -252,9 +252,19 @@ class PacedCarrier:
             self._host.tx_bytes += sum(map(len, self._more))
             self._link.sent(sending)
 
+    def _ask_to_introduce(self) -> None:
+        """One job at a time, and as often as a frame is sent: to ask costs next to nothing."""
+        if self._paced.may_go_again and not self._is_introducing:
+            self._is_introducing = True
+            self._host.submit(self._introduce_again)
+
     def _introduce_again(self) -> None:
         """Worker thread, no lock."""
-        self._link.introduce()
+        try:
+            self._link.introduce()
+        finally:
+            with self._host.lock:
+                self._is_introducing = False
         with self._host.lock:
             self._paced.again()
             self._kick(time.monotonic())

@@ -9,6 +9,7 @@ Written against rns 1.5.7.
 from __future__ import annotations
 
 import functools
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -51,6 +52,9 @@ _NOT_ARRIVED: Final = (RNS.Resource.FAILED, RNS.Resource.CORRUPT, RNS.Resource.R
 
 #: What a message of a Channel is made of; see rns_channel.
 ChannelMessage: Final = RNS.MessageBase
+
+#: Bytes read from a socket at once: some of Reticulum's largest packets.
+READ_BYTES: Final = 64 * 1024
 
 #: A Resource above this size is sent as several, one after the other.
 SEGMENT_BYTES_MAX: Final[int] = RNS.Resource.MAX_EFFICIENT_SIZE
@@ -259,6 +263,24 @@ def attach(link: Any, events: LinkEvents) -> None:
             lambda _link, identity: events.identified(Address(identity.hash))
         )
     link.set_resource_strategy(RNS.Link.ACCEPT_APP)
+
+
+class _WideSocket(socket.socket):
+    __slots__ = ()
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        return super().recv(max(size, READ_BYTES), flags)
+
+
+def read_widely(link: Link) -> None:
+    """Have what `link` arrives by read from its socket in larger pieces, where it has one.
+
+    Reticulum reads 4 kB at a time. Each read gives the interpreter away, and has to wait for it
+    again while another thread judges what came before.
+    """
+    found = getattr(link.attached_interface, "socket", None)
+    if type(found) is socket.socket:
+        found.__class__ = _WideSocket
 
 
 def tell_identity(link: Any, events: LinkEvents) -> None:

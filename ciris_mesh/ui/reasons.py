@@ -107,7 +107,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "removal_of_nobody": "Passed over a removal of {about}: no member at that time. Record "
     "{record}.",
     "member_active": "Member {about}, since {at}{flag}.",
-    "occurrence": "{about}, vouched for by {by} at {at}. Record {record}.",
+    "occurrence": "{about}, vouched for by {by} at {at}{until}. Record {record}.",
     "occurrence_not_in_force": "{about} is not in force at that time.",
     "occurrence_unvouched": "Passed over {about}: {by} was no occurrence when it vouched at {at}. "
     "Record {record}.",

@@ -187,6 +187,9 @@ def registries_view(registries: Sequence[RegistryStatus]) -> RenderableType:
             said = ", ".join(f"{row.count} {printable(row.reason)}" for row in rows)
             if said:
                 lines.append(Text(f"{printable(each.key_id)}, {word}: {said}"))
+        if each.declined:
+            again = f"{each.declined} times a record it was given"
+            lines.append(Text(f"{printable(each.key_id)}, asked again for: {again}"))
     return Group(*lines)
 
 

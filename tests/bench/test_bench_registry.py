@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from ciris_mesh.cli import bench
 from ciris_mesh.cli.commands import cli
 from support.postgres import cluster
 
-FAIR = Outcome(done_s=(8.0, 9.0, 10.0), peak_mb=120.0, cpu_s=4.0, rows=121, doubles=0)
+FAIR = Outcome((8.0, 9.0, 10.0), 120.0, 4.0, busiest_s=4.0, peers_s=9.0, rows=121, doubles=0)
 
 
 def rows_of(outcome: Outcome) -> dict[str, bool]:
@@ -31,9 +32,9 @@ def test_a_fair_run_is_within_its_limits() -> None:
 @pytest.mark.parametrize(
     ("outcome", "over"),
     [
-        (Outcome((1.0, 1.0, STARVED + 0.1), 120.0, 4.0, 121, 0), "last peer beside the middle"),
-        (Outcome((8.0, 9.0, 10.0), 400.1, 4.0, 121, 0), "memory, MB"),
-        (Outcome((8.0, 9.0, 10.0), 120.0, 4.0, 122, 1), "rows twice in the database"),
+        (replace(FAIR, done_s=(1.0, 1.0, STARVED + 0.1)), "last peer beside the middle"),
+        (replace(FAIR, peak_mb=400.1), "memory, MB"),
+        (replace(FAIR, rows=122, doubles=1), "rows twice in the database"),
     ],
 )
 def test_what_is_not_as_it_must_be_is_over(outcome: Outcome, over: str) -> None:
@@ -46,10 +47,12 @@ def test_the_gain_is_held_to_a_limit_where_there_are_cores(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: range(cores))
     said: list[str] = []
-    slow, fast = FAIR, Outcome((6.0, 6.5, 9.9 / GAIN), 120.0, 4.0, 122, 0)
-    assert registry._gain([slow, fast], 2, said.append).ok
-    assert registry._gain([slow, slow], 2, said.append).ok is (cores < CORES_TO_GAIN)
+    slow, fast = FAIR, replace(FAIR, done_s=(6.0, 6.5, 9.9 / GAIN), busiest_s=2.5)
+    gained, busiest = registry._gain([slow, fast], 2, said.append)
+    assert (gained.ok, busiest.measured, busiest.floor) == (True, 2.5, 4.0)
+    assert registry._gain([slow, slow], 2, said.append)[0].ok is (cores < CORES_TO_GAIN)
     assert bool(said) is (cores < CORES_TO_GAIN), "and why it is not, is said"
+    assert all("one registry was busy for 40% of one core, the peers for 90%" in it for it in said)
 
 
 def test_the_defaults_of_the_command_are_those_of_the_bench() -> None:

@@ -171,7 +171,7 @@ def test_a_home_held_by_a_silent_node_is_left_alone(sh: Shell) -> None:
     with HomeLock(sh.home):
         result = sh.run(*VERBS["location"][1], "--yes")
     assert result.exit_code == 1
-    assert "does not answer" in result.stderr.splitlines()[-1]
+    assert "should it run and not answer" in result.stderr.splitlines()[-1]
     assert sh.json("records") == []
 
 

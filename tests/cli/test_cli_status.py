@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from ciris_mesh import __version__
-from ciris_mesh.runtime.status import NodeStatus
+from ciris_mesh.cli.quick import SCHEMA
+from ciris_mesh.runtime.status import STATUS_SCHEMA, NodeStatus
 from support.cli import Shell, answering, shell
 
 ANSWER: dict[str, Any] = {
@@ -227,3 +228,7 @@ def test_ctrl_c_ends_them_with_130(
     result = sh.run(*verb)
     assert (result.exit_code, result.stdout) == (130, "")
     assert "Aborted" not in result.stderr
+
+
+def test_the_schema_is_the_same_whether_a_node_runs_or_not() -> None:
+    assert SCHEMA == STATUS_SCHEMA

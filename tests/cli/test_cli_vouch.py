@@ -101,7 +101,7 @@ def test_who_does_not_list_the_voucher_is_told_nothing(sh: Shell) -> None:
 
 
 def test_what_cannot_be_vouched_for_is_refused_with_the_reason(sh: Shell) -> None:
-    assert "is no registry of [trust] registries" in sh.error("vouch", "eve", hex_of(PLACE))
+    assert "is no registry this node exchanges with" in sh.error("vouch", "eve", hex_of(PLACE))
     assert "vouch for it apart" in sh.error("vouch", REGISTRY, hex_of(PLACE), hex_of(RIVER))
     assert "steward" in sh.error("vouch", REGISTRY, hex_of(STEWARD))
     assert "no record with id" in sh.error("vouch", REGISTRY, "ab" * 32)

@@ -300,6 +300,14 @@ def test_an_attestation_is_withdrawn_once(tmp_path: Path) -> None:
     sh.ok("withdraw", another, "--yes")
 
 
+def test_a_place_in_the_store_is_withdrawn_once(tmp_path: Path) -> None:
+    sh = shell(tmp_path / "home")
+    first, second = (sh.ok("location", "prove", "872830828ffffff", "--yes") for _ in "12")
+    sh.ok("withdraw", first.strip(), "--yes")
+    assert "taken back already" in sh.error("withdraw", first.strip(), "--yes")
+    sh.ok("withdraw", second.strip(), "--yes")
+
+
 # -- org update ----------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.records.authoring import Draft, assemble, author, author_key, draft
 from ciris_mesh.records.checks import verify_bytes
 from ciris_mesh.records.envelope import parse_envelope
-from ciris_mesh.records.hybrid import FederationKey, HybridSignature
+from ciris_mesh.records.hybrid import FederationKey, HybridSignature, verify_hybrid
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from support.copies import copies_held
@@ -143,6 +143,21 @@ def test_who_signs_first_keeps_nobody_out(directory: DirectoryCore, kind: Envelo
         assert admit(directory, kind, again).outcome is Outcome.DUPLICATE
 
 
+def test_a_row_that_is_out_of_sight_for_a_moment_takes_on_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a shared database another node changed it, and this one has yet to look at it."""
+    directory, kind = MemoryDirectory(), K.FAMILY
+    know(directory, "alice", "bob")
+    prepare(directory, kind, shared=True)
+    admit(directory, kind, copy(kind, "bob", shared=True))
+    with monkeypatch.context() as away:
+        away.setattr(MemoryDirectory, "get", lambda *_: None)
+        verdict = admit(directory, kind, copy(kind, "alice", shared=True))
+        assert verdict.outcome is Outcome.DUPLICATE
+    assert admit(directory, kind, copy(kind, "alice", shared=True)).outcome is Outcome.UPGRADED
+
+
 @pytest.mark.parametrize("kind", COSIGNED)
 def test_who_does_not_count_never_joins(directory: DirectoryCore, kind: EnvelopeKind) -> None:
     """Neither before the record is here, nor along with it, nor afterwards."""
@@ -257,6 +272,28 @@ def test_a_signer_nobody_knows_keeps_no_record_waiting(
     assert admit(directory, kind, raw).outcome is Outcome.DUPLICATE
     know(directory, "bob", "carol")
     assert held(directory, kind) == (ids("alice"), copy(kind, "alice"))
+
+
+def test_what_is_partly_known_and_dated_ahead_comes_in_when_its_time_does(
+    directory: DirectoryCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bob's key is not here, and the clock is behind: alice's signature is looked at once."""
+    know(directory, "alice")
+    raw = copy(K.LOCATION_PROOF, "alice", "bob")
+    early_ms = AT_MS - 3_600_000
+    verdict = directory.admit(K.LOCATION_PROOF, raw, PEER, now_ms=early_ms)
+    assert (verdict.outcome, verdict.reason) == (Outcome.DEFERRED, Reason.TIME_AHEAD)
+    asked: list[object] = []
+
+    def counting(*arguments: Any) -> Any:
+        asked.append(arguments)
+        return verify_hybrid(*arguments)
+
+    monkeypatch.setattr("ciris_mesh.records.checks.verify_hybrid", counting)
+    (verdict,) = directory.retry_due(AT_MS)
+    assert verdict.outcome is Outcome.ADMITTED
+    assert held(directory, K.LOCATION_PROOF)[0] == ids("alice")
+    assert asked == []
 
 
 def test_a_signer_who_counts_joins_when_its_key_comes(directory: DirectoryCore) -> None:

@@ -91,7 +91,9 @@ def test_what_one_admits_the_other_has_after_a_look(
     fill(one)
     assert ids(other) == set(), "not before it was judged"
     assert other.digest(K.FAMILY).count == 0
+    assert (other.followed, one.followed) == (0, 0)
     assert other.follow() == 4
+    assert (other.followed, one.followed) == (4, 0), "so that peers can be told"
     assert ids(other) == ids(one)
     assert other.digest(K.FAMILY) == one.digest(K.FAMILY)
     assert other.generation(K.FAMILY) > before, "what depends on it is computed anew"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,9 +17,10 @@ from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
+from ciris_mesh.records.timestamps import from_unix_ms
 from support.federation import PEOPLE, TRUST, federation
 from support.keys import key
-from support.records import AT_MS
+from support.records import AT_MS, group_columns, member
 from support.rulebook import MINUTE_MS, key_columns, key_id, key_record, made, really_signed
 
 K = EnvelopeKind
@@ -152,6 +154,76 @@ def test_a_row_that_becomes_offered_changes_the_offer(hub: DirectoryCore) -> Non
     fill(hub, [signed(attestation("alice", "bob"))])
     assert len(bridge.offer("zoe", K.KEY)) == 2
     assert bridge.view_digest("zoe", K.KEY) != before
+
+
+def _group(founders: str, *by: str, protocol: str = "founder_only") -> Envelope:
+    roster = [member(key_id(name), founder=True) for name in founders.split()]
+    given = {"members": roster, "consensus_protocol": protocol}
+    return made(K.FAMILY, group_columns(K.FAMILY, "f", given), *by)
+
+
+def _later(group: Envelope, minutes: int, founders: str, *by: str) -> Envelope:
+    at_ms = AT_MS + minutes * MINUTE_MS
+    kept = {name: group.record[name] for name in group.record if name != "persist_row_hash"}
+    roster = [member(key_id(name), founder=True) for name in founders.split()]
+    given: dict[str, Any] = {**kept, "founded_at": from_unix_ms(at_ms), "members": roster}
+    return made(K.FAMILY, given, *by, at_ms=at_ms)
+
+
+def _leaves(group: Envelope, who: str, minutes: int = 1) -> Envelope:
+    named = {"family_key_id": group.record["family_key_id"], "removed_identity_key_id": key_id(who)}
+    at_ms = AT_MS + minutes * MINUTE_MS
+    return made(K.FAMILY_MEMBERSHIP_REVOCATION, named, who, at_ms=at_ms)
+
+
+def _stands_at_zoe(hub: DirectoryCore, last: Envelope) -> set[bytes]:
+    """What zoe ends with of groups, if all that the hub passes on comes latest first."""
+    zoe = MemoryDirectory(trust=TRUST)
+    passed_on = offered(hub, frozenset({key_id("alice")}))
+    fill(zoe, [signed(key_record("alice"))])
+    first = zoe.admit(last.kind, really_signed(last), HUB, now_ms=NOW_MS)
+    assert first.outcome is Outcome.DEFERRED, "what decided it makes the difference"
+    fill(zoe, passed_on[::-1])
+    return {ref.envelope_hash for ref in zoe.holdings(K.FAMILY)}
+
+
+def test_the_roster_that_decided_goes_with_the_one_it_decided(hub: DirectoryCore) -> None:
+    """alice is ours, bob who founded is not; the roster between them is passed on as well."""
+    founding = _group("bob", "bob")
+    between = _later(founding, 1, "alice bob", "bob")
+    last = _later(founding, 2, "alice", "alice")
+    fill(hub, [signed(key_record(name)) for name in ("alice", "bob")])
+    fill(hub, [signed(it) for it in (founding, between, last)])
+    ids = {it.envelope_id for it in (founding, between, last)}
+    assert {ref.envelope_hash for ref in hub.holdings(K.FAMILY)} == ids
+    assert _stands_at_zoe(hub, last) == ids
+
+
+def test_who_had_gone_goes_with_what_fewer_could_decide_then(hub: DirectoryCore) -> None:
+    founding = _group("alice bob carol", "alice", "bob", protocol="majority")
+    removals = [_leaves(founding, "bob", 9), *(_leaves(founding, it) for it in ("bob", "carol"))]
+    last = _later(founding, 2, "alice", "alice")
+    fill(hub, [signed(key_record(name)) for name in ("alice", "bob", "carol")])
+    fill(hub, [signed(it) for it in (founding, *removals, last)])
+    ids = {founding.envelope_id, last.envelope_id}
+    assert {ref.envelope_hash for ref in hub.holdings(K.FAMILY)} == ids
+    assert _stands_at_zoe(hub, last) == ids
+
+
+def test_who_was_removed_is_shown_to_have_been_a_member(hub: DirectoryCore) -> None:
+    """A removal by alice, who is ours, of herself, from a group of a stranger's."""
+    founding = _group("bob", "bob")
+    between = _later(founding, 1, "alice bob", "bob")
+    at_ms = AT_MS + 2 * MINUTE_MS
+    named = {"family_key_id": founding.record["family_key_id"]}
+    gone = {**named, "removed_identity_key_id": key_id("alice")}
+    removal = made(K.FAMILY_MEMBERSHIP_REVOCATION, gone, "alice", at_ms=at_ms)
+    fill(hub, [signed(key_record(name)) for name in ("alice", "bob")])
+    fill(hub, [signed(it) for it in (founding, between, removal)])
+    zoe = MemoryDirectory(trust=TRUST)
+    fill(zoe, offered(hub, frozenset({key_id("alice")}))[::-1])
+    assert len(zoe.holdings(K.FAMILY_MEMBERSHIP_REVOCATION)) == 1
+    assert len(zoe.holdings(K.FAMILY)) == 2
 
 
 @settings(max_examples=25, deadline=None)

@@ -361,6 +361,27 @@ def test_one_peer_cannot_push_out_what_another_deferred(
     assert directory.pools().deferred == 5
 
 
+def test_what_waits_is_listed_with_since_when(
+    open_directory: Callable[..., DirectoryCore],
+) -> None:
+    """The longest waiting first; what is judged again, or sent again, keeps its time."""
+    directory = open_directory()
+    raws = [sample(K.FAMILY, key(name)) for name in ("carol", "dave")]
+    for number, raw in enumerate([*raws, raws[0]]):
+        directory.admit(K.FAMILY, raw, PEER, now_ms=AT_MS + number)
+    first, second = directory.waiting(limit=9)
+    assert [first.since_ms, second.since_ms] == [AT_MS, AT_MS + 1]
+    assert (first.kind, first.source, first.signers) == (K.FAMILY, PEER, (key("carol").key_id,))
+    assert first.waits_for == (key_token(key("carol").key_id),)
+    assert first.size_bytes == len(raws[0])
+    assert directory.waiting(limit=1) == [first]
+    assert directory.waiting(limit=9, after=first.position) == [second]
+    directory._load()  # what opening does; the store in memory cannot be opened twice
+    assert [it.since_ms for it in directory.waiting(limit=9)] == [None, None]
+    directory.admit(K.KEY, sample(K.KEY, key("carol")), PEER, now_ms=AT_MS + 9)
+    assert [it.envelope_id for it in directory.waiting(limit=9)] == [second.envelope_id]
+
+
 def test_strangers_are_bounded(open_directory: Callable[..., DirectoryCore]) -> None:
     directory = open_directory(limits=SMALL)
     for name in ("alice", "bob", "carol"):

@@ -311,3 +311,60 @@ def test_only_a_bridged_row_lacks_something(world: World) -> None:
     (held,) = world.hold(K.FAMILY, sample(K.FAMILY, alice()))
     assert world.directory.lacks(K.FAMILY, held, now_ms=AT_MS) is None
     assert world.directory.lacks(K.FAMILY, b"?" * 32, now_ms=AT_MS) is None
+
+
+# --- what it does not keep ------------------------------------------------------------------------
+
+
+def offered_and_served(world: World, one: bytes) -> tuple[bool, bool]:
+    """Is a revocation offered, and what does a Diff for it bring?"""
+    refs = world.bridge.offer(EU, K.REVOCATION)
+    served = world.bridge.serve(EU, K.REVOCATION, [one], budget_bytes=1 << 20)
+    return one in {ref.envelope_hash for ref in refs}, bool(served.envelopes)
+
+
+def test_what_it_was_given_and_asks_for_again_is_not_served_every_round(world: World) -> None:
+    (held,) = world.hold(K.REVOCATION, sample(K.REVOCATION, alice(), 1))
+    given_at = []
+    for second in range(0, 600, 30):  # it refuses the row, and asks with every round
+        is_offered, is_served = offered_and_served(world, held)
+        assert is_offered is is_served
+        if is_served:
+            given_at.append(second)
+        world.later(30)
+    assert given_at == [0, 60, 180, 420]  # ever more seldom
+    assert world.bridge.declined(EU) == 3
+
+
+def test_what_is_withheld_so_says_why_and_nothing_else_waits_for_it(world: World) -> None:
+    first, second = world.hold(K.REVOCATION, *(sample(K.REVOCATION, alice(), n) for n in (1, 2)))
+    assert offered_and_served(world, first) == (True, True)
+    served = world.bridge.serve(EU, K.REVOCATION, [first, second], budget_bytes=1 << 20)
+    assert served.sent_ids == (second,)
+    assert served.unserved == ((first, "given_before"),)
+    other = world.bridge.serve("registry-us", K.REVOCATION, [first], budget_bytes=1 << 20)
+    assert other.sent_ids == (first,)
+    assert world.bridge.declined(EU) == 0
+
+
+@pytest.mark.parametrize("how", ["new epoch", "other ids"])
+def test_it_is_forgotten_when_the_registry_starts_anew_or_is_another_version(
+    world: World, how: str
+) -> None:
+    (held,) = world.hold(K.REVOCATION, sample(K.REVOCATION, alice(), 1))
+    assert offered_and_served(world, held) == (True, True)
+    assert offered_and_served(world, held) == (False, False)
+    if how == "new epoch":
+        world.bridge.begin_anew(EU)
+    else:
+        world.bridge.assume(EU, IdBasis.BYTES, "announced")
+    assert offered_and_served(world, held) == (True, True)
+
+
+def test_of_more_rows_than_are_remembered_the_oldest_are_given_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registrybridge, "GIVEN_MAX", 1)
+    first, second = world.hold(K.REVOCATION, *(sample(K.REVOCATION, alice(), n) for n in (1, 2)))
+    world.bridge.serve(EU, K.REVOCATION, [first, second], budget_bytes=1 << 20)
+    assert offered_and_served(world, first) == (True, True)

@@ -52,8 +52,13 @@ def test_a_row_may_rely_on_one_that_was_written_in_between(store: Store) -> None
         store.insert(row(4))
         store.rely(name(4), [name(3), name(1)])
         store.publish(row(4), ["token:x"])
-    assert store.not_introduced(name(1)) == [name(2)]
-    assert set(store.not_introduced(name(4))) == {name(3), name(1)}
+    assert store.not_introduced([name(1)]) == [name(2)]
+    assert set(store.not_introduced([name(4)])) == {name(3), name(1)}
+    assert sorted(store.not_introduced([name(1), name(4)])) == [name(1), name(2), name(3)]
+    with store.transaction(durable=False):
+        store.introduce([name(1), name(2)])
+    assert store.not_introduced([name(1), name(4)]) == [name(3)]
+    assert store.not_introduced([]) == []
     assert [found.seq for _, found in store.named("token:x", limit=9, after=0)] == [4]
 
 

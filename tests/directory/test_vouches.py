@@ -215,6 +215,19 @@ def test_what_is_missing_is_what_listed_vouchers_named_and_is_not_here(
     assert Vouches(directory).missing() == {}
 
 
+def test_what_waits_for_a_signature_is_fetched_all_the_same(open_directory: OpenDirectory) -> None:
+    directory = know(open_directory(trust=LISTING), "hub")
+    full = sample(K.FAMILY, key("dave"))
+    assert admit(directory, K.FAMILY, full) == (Outcome.DEFERRED, Reason.SIGNER_UNKNOWN)
+    give_vouch(directory, ROW)
+    vouches = Vouches(directory, listed=LISTING.vouchers)
+    assert vouches.missing() == {K.FAMILY: [ROW.envelope_id]}
+    assert admit(directory, *signed_bare())[0] is Outcome.ADMITTED
+    assert shelf(directory) is Shelf.BRIDGED
+    know(directory, "dave")  # now the signature that waited counts
+    assert shelf(directory) is Shelf.FEDERATION
+
+
 def test_of_a_voucher_that_never_ends_the_first_vouches_are_read_and_it_is_told(
     directory: DirectoryCore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ciris_mesh.cli.commands import COMMANDS
 from ciris_mesh.doctor.checks import CHECKS, examine, is_healthy
 from ciris_mesh.doctor.facts import (
     DatabaseFacts,
@@ -220,6 +226,42 @@ def test_without_a_node_its_checks_say_so_instead_of_being_fine() -> None:
     found = {each.name: each for each in examine(spoiled(node=NodeFacts(why="no node")))}
     for name in ("peers_stale", "peers_path", "radio_deaf", "rns_inbound", "airtime_used"):
         assert found[name].word is Word.SKIP, name
+
+
+#: Programs of a Debian system and of Reticulum that commands name; ours is looked up.
+PROGRAMS = frozenset(
+    {
+        *("chmod", "chown", "cp", "date", "df", "dmesg", "kill", "ls", "mv", "namei", "ps", "top"),
+        *("systemctl", "timedatectl", "timeout", "usermod", "${EDITOR:-nano}"),
+        *("rnsd", "rnstatus", "rnpath", "python3"),
+    }
+)
+
+
+@pytest.mark.parametrize("bad", range(len(MATRIX)))
+def test_every_command_is_one_that_can_be_typed(bad: int) -> None:
+    for each in complaints(MATRIX[bad][1]).values():
+        for part in each.command.split(" && "):
+            words = shlex.split(part)
+            if words[0] == "sudo":
+                words = words[3:] if words[1] == "-u" else words[1:]
+            if words[0] in ("ciris-mesh", "$(command -v ciris-mesh)"):
+                assert words[1] in COMMANDS, part
+            else:
+                assert words[0] in PROGRAMS, part
+
+
+@pytest.mark.parametrize("name", ["rnsd", "rnstatus", "rnpath"])
+def test_reticulums_programs_come_with_this_one(name: str) -> None:
+    assert os.access(Path(sys.executable).with_name(name), os.X_OK)
+
+
+def test_reticulums_programs_are_told_where_it_is() -> None:
+    usual = with_status(interfaces=[{**INTERFACE, "online": False}])
+    assert complaints(usual)["interfaces_down"].command == "rnstatus -A"
+    elsewhere = replace(usual.reticulum, config="/srv/my rns/config")
+    found = complaints(replace(usual, reticulum=elsewhere))["interfaces_down"]
+    assert found.command == "rnstatus -A --config '/srv/my rns'"
 
 
 @pytest.mark.parametrize("bad", range(len(MATRIX)))

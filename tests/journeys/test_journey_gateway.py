@@ -10,7 +10,7 @@ import pytest
 from support.journeys import base_on_radio, invite_of, key_of, own_reticulum
 from support.screen import Machine, Screen, a_machine, fits, needs_a_machine
 
-pytestmark = [pytest.mark.rns, pytest.mark.slow, needs_a_machine]
+pytestmark = [pytest.mark.rns, pytest.mark.air, pytest.mark.slow, needs_a_machine]
 
 
 @pytest.fixture

@@ -334,6 +334,8 @@ def test_no_device_outlasts_what_the_identity_said_last(world: World) -> None:
     shown = world.ask("occurrences", ALICE, after_ms=49).found
     assert isinstance(shown, OccurrencesFound)
     assert [it.until for it in shown.active] == ["", at(50)]
+    told = world.ask("occurrences", ALICE, after_ms=49).steps
+    assert [it.note for it in told if it.rule is Rule.OCCURRENCE] == ["", at(50)]
     assert devices(world, 50) == "laptop"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ciris_mesh.records.envelope import Envelope, parse_envelope
+from ciris_mesh.records.cosigning import is_cosigned
+from ciris_mesh.records.envelope import Envelope, encode_base64, parse_envelope
 from ciris_mesh.records.jsontext import to_plain
-from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.resolve.base import Row, Rule, Status
 from ciris_mesh.records.resolve.groups import MembersFound
@@ -281,6 +283,43 @@ def test_a_row_by_a_key_that_was_revoked_before_does_not_count() -> None:
     asked.know("dave")
     asked.add(said, revocation("dave", "dave", -1_000))
     assert asked.ask("attestations", CASES["attestations"][0]).vouched_by == ()
+
+
+def altered(row: Envelope) -> Envelope:
+    """The same id around other bytes: a signer nobody asked, another spelling, one more member."""
+    wrapper = json.loads(row.raw)
+    if is_cosigned(row.kind):
+        ed25519, mldsa65 = (encode_base64(bytes(size)) for size in (64, 3309))
+        entry = {"ed25519_signature_base64": ed25519, "mldsa65_signature_base64": mldsa65}
+        wrapper["authority"] = [{"key_id": key_id("mallory"), **entry}]
+    record = wrapper[KINDS[row.kind].wrapper_field]
+    record["more"] = "x" * 100
+    for name, value in record.items():
+        if isinstance(value, str) and value.endswith("Z"):
+            record[name] = f"{value[:-1]}+00:00"
+    found = parse_envelope(row.kind, json.dumps(wrapper).encode())
+    assert found.envelope_id == row.envelope_id
+    assert found.raw != row.raw
+    return found
+
+
+@pytest.mark.parametrize("question", CASES)
+def test_who_brings_a_vouched_row_puts_nothing_beside_it(question: str) -> None:
+    subject, row, _ = CASES[question]
+    answers = []
+    for it in (row, altered(row)):
+        asked = world(it)
+        asked.add(vouch("hub", row))
+        answers.append(asked.ask(question, subject))
+    assert answers[0].vouched_by == (GATEWAY,)
+    assert answers[0] == answers[1]
+
+
+def test_a_forged_signer_takes_no_vouched_row_away() -> None:
+    asked = world(altered(DEVICE))
+    asked.know("mallory")
+    asked.add(vouch("hub", DEVICE), revocation("mallory", "mallory", -1_000))
+    assert asked.ask("occurrences", key_id("dave")).vouched_by == (GATEWAY,)
 
 
 def active(answer: Answer) -> set[str]:

@@ -18,7 +18,7 @@ from support.gateway_world import STOP_S, GatewayWorld, gateway_world
 from support.node_processes import NodeProcess, becomes_true, befriend, wait_until
 from support.radio_nodes import RadioNode
 
-pytestmark = pytest.mark.rns
+pytestmark = [pytest.mark.rns, pytest.mark.air]
 
 KIND = EnvelopeKind.ATTESTATION
 #: The driver of each radio takes 3 s to start, and a machine that does other things its time.

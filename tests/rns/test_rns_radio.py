@@ -17,7 +17,7 @@ from ciris_mesh.radio.topology import full
 from support.radio_nodes import ONLINE_TIMEOUT_S, RadioNode, digest_of
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.rns
+pytestmark = [pytest.mark.rns, pytest.mark.air]
 
 SF8 = LoraSettings(868_100_000, 125_000, 8, 5)
 #: Reticulum's own state of a Resource that arrived.

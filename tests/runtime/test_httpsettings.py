@@ -49,7 +49,7 @@ def test_registries_and_where_their_frames_go(home: Home) -> None:
 )
 def test_who_is_no_registry_has_no_credential(home: Home, line: str) -> None:
     credentials(home, line)
-    with pytest.raises(ConfigError, match="us is not in"):
+    with pytest.raises(ConfigError, match="us is no registry here"):
         registry_settings(CONFIG, home)
 
 

@@ -117,6 +117,7 @@ def make() -> Iterator[Make]:
             port.attest()
             wait_until(lambda: port.permitted)
             wait_until(lambda: world.done() >= len(V1_KINDS), world.outcomes)
+            wait_until(lambda: not world.is_busy(), world.outcomes)
         return world
 
     yield build

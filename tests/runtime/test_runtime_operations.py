@@ -21,6 +21,7 @@ from ciris_mesh.runtime.operations import READ_OPS, ROWS_MAX, Operations
 from ciris_mesh.runtime.peerbook import Peer as BookPeer
 from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.peeroperations import peer_config
+from ciris_mesh.runtime.remote import REMOTE_READ_OPS
 from ciris_mesh.runtime.status import NodeStatus, PeerStatus
 from support.keys import key
 from support.mesh import Mesh, address
@@ -124,6 +125,18 @@ def test_records_come_in_pages_in_order_of_admission(desk: Desk) -> None:
     assert (row["shelf"], row["signers"]) == ("federation", [key("alice").key_id])
     assert "envelope" not in row
     json.dumps(first + rest)
+
+
+def test_what_waits_is_told_page_by_page(desk: Desk) -> None:
+    assert desk.ask("waiting") == []
+    for name in ("carol", "dave", "erin"):
+        desk.ask("admit", kind="family", envelope_hex=sample(FAMILY, key(name)).hex())
+    first, second, _ = desk.ask("waiting")
+    assert first["waits_for"] == [f"key:{key('carol').key_id}"]
+    assert (first["path"], first["peer"], first["not_before_ms"]) == ("own", "", None)
+    assert desk.ask("waiting", after=first["position"], limit=1) == [second]
+    json.dumps(first)
+    assert "waiting" in READ_OPS & REMOTE_READ_OPS
 
 
 def test_resolve_answers_from_what_is_here_and_says_how_fresh(desk: Desk) -> None:

@@ -98,7 +98,7 @@ class TakingNode:
                 "position": position,
                 "kind": held.kind.value,
                 "envelope_id": held.envelope_id,
-                "subject": held.record.get("subject_key_id", ""),
+                "subject": parse_envelope(held.kind, held.envelope).subject,
                 "shelf": "federation",
             }
             for position, held in enumerate(self.held, 1)

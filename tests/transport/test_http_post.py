@@ -130,6 +130,48 @@ def test_silence_ends(serve: Callable[..., Peer], monkeypatch: pytest.MonkeyPatc
         released.set()
 
 
+def test_an_answer_byte_by_byte_ends_with_the_deadline(
+    serve: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte is soon enough, and all of them never are."""
+    monkeypatch.setattr(http_post, "POST_S", 0.5)
+    given_up = threading.Event()
+
+    def trickle(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 ")
+        for _ in range(600):  # half a minute, should nobody hang up
+            if given_up.wait(0.05):
+                return
+            connection.sendall(b"O")
+
+    peer = serve(trickle)
+    try:
+        assert post(Target(peer.url), FRAME) == "http_timeout"
+    finally:
+        given_up.set()
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (b"HTTP/1.1 204 No Content\r\n\r\n", ""),
+        (b"HTTP/1.0 200\n\n", ""),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 202 Accepted\r\n\r\n", ""),
+        (b"HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 429 Wait\r\n\r\n", "http_refused_busy"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 9, "http_unreachable"),
+        (b"HTTP/1.1 200", "http_unreachable"),
+        (b"HTTP/2 200 OK\r\n\r\n", "http_unreachable"),
+        (b"x" * 100_000, "http_unreachable"),
+        (b"", "http_unreachable"),
+    ],
+)
+def test_the_first_line_of_an_answer_is_its_status(
+    serve: Callable[..., Peer], answer: bytes, expected: str
+) -> None:
+    peer = serve(lambda connection: connection.sendall(answer))
+    assert post(Target(peer.url), FRAME) == expected
+
+
 def test_frames_go_one_after_the_other_and_failures_are_told(serve: Callable[..., Peer]) -> None:
     told: list[tuple[str, str]] = []
     good, bad = serve(says(b"200 OK")), serve(says(b"503 Busy"))

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from ciris_mesh.transport.paced import (
     ACK,
     ATTEMPTS_MAX,
+    GAPS,
     IDENTIFY,
     PARTS_MAX,
     REFUSED,
+    RESTARTS_MAX,
     Heard,
     Paced,
     Part,
@@ -274,6 +276,38 @@ def test_who_does_not_know_us_asks_and_is_sent_it_again() -> None:
     again = one.emit(0.0, SPEED)
     assert again is not None
     assert again.packet == first.packet
+
+
+def state(missing: int, bits: int = 0) -> bytes:
+    """What a receiver says it has of the frame with the number 0."""
+    return bytes((ACK | GAPS, 0, missing)) + bits.to_bytes(2, "big")
+
+
+@pytest.mark.parametrize(
+    "has", [[state(1), state(0)], [state(0, 1), state(0)], [state(2), state(1)]]
+)
+def test_who_takes_back_what_it_has_does_not_make_us_send_for_ever(has: list[bytes]) -> None:
+    paced = Paced()
+    paced.begin_parts(bytes(40 * PART), PART)
+    sent = 0
+    for turn in range(1_000):
+        while (emission := paced.emit(float(turn), SPEED)) is not None:
+            sent += len(emission.parts)
+        paced.hear(has[turn % 2], float(turn))
+    assert sent <= (RESTARTS_MAX + 2) * (ATTEMPTS_MAX + 1) * SPEED.window
+    assert not paced.tick(1e9), "and it is given up"
+
+
+def test_who_asks_for_ever_who_we_are_is_sent_it_a_few_times() -> None:
+    paced = Paced()
+    paced.begin_parts(bytes(8 * PART), PART)
+    sent = 0
+    for turn in range(1_000):
+        while (emission := paced.emit(float(turn), SPEED)) is not None:
+            sent += len(emission.parts)
+        paced.again()
+    assert sent == ATTEMPTS_MAX * SPEED.window
+    assert not paced.may_go_again
 
 
 def test_numbers_are_read_around_their_end() -> None:

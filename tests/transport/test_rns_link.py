@@ -27,8 +27,10 @@ from ciris_mesh.transport.limits import (
     FRAME_BYTES_MAX,
 )
 from ciris_mesh.transport.outbox import ATTEMPTS_MAX, BUSY_MAX
+from ciris_mesh.transport.paced import IDENTIFY
 from ciris_mesh.transport.reasons import DownReason
 from ciris_mesh.transport.rns_link import MeshLink
+from ciris_mesh.transport.sealing import LinkSeal
 from support.fake_rns import (
     COMPLETE,
     FAILED,
@@ -625,3 +627,22 @@ def test_why_reticulum_closed_a_link(
     bench = make_bench(wire, clock, inbound=inbound)
     bench.link.closed(reason)
     assert bench.down() == expected
+
+
+def test_who_asks_again_and_again_who_we_are_makes_one_job(wire: Wire, clock: Clock) -> None:
+    radio = make_bench(wire, clock, medium="radio")
+    carrier = radio.link.paced
+    theirs = LinkSeal(b"k" * 64, is_initiator=False)
+    for _ in range(50):
+        carrier.packet(theirs.seal_packet(bytes((IDENTIFY,))))
+    assert radio.host.jobs == [], "nothing is under way that it could not know whose it is"
+    with radio.host.lock:
+        carrier._paced.begin((SMALL,))
+    for _ in range(50):
+        carrier.packet(theirs.seal_packet(bytes((IDENTIFY,))))
+    assert len(radio.host.jobs) <= 2, "to say who we are, and to send"
+    radio.host.jobs.pop(0)()
+    assert radio.owner.introduced == 1
+    carrier.packet(theirs.seal_packet(bytes((IDENTIFY,))))
+    radio.host.jobs.pop()()
+    assert radio.owner.introduced == 2

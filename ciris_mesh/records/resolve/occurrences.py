@@ -157,8 +157,8 @@ def answer_from(view: View, found: Occurrences) -> Reply:
         record = found.record_at(key_id, view.at_ns)
         if record is not None:
             active.append(_occurrence(found, record, view.at_ns))
-            by, at = " ".join(record.signers), own_time(record)
-            steps.append(Step(Rule.OCCURRENCE, key_id, by, at, record_id(record)))
+            by, at, until = " ".join(record.signers), own_time(record), active[-1].until
+            steps.append(Step(Rule.OCCURRENCE, key_id, by, at, record_id(record), note=until))
         elif key_id not in found.removals:
             steps.append(Step(Rule.OCCURRENCE_NOT_IN_FORCE, key_id))
     removed = [_gone(it, key_id) for key_id, it in sorted(found.removals.items())]

@@ -12,7 +12,8 @@ records-and-protocol.md, sections 1.3, 4.1 and 4.1a.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Final
 
 from ciris_mesh.errors import MalformedRecord
@@ -104,8 +105,7 @@ def removal_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     """A member of the group goes by itself, or the group decided so."""
     kind = _GROUP_OF[envelope.kind]
     group_id, removed = text(envelope, ID_COLUMNS[kind]), text(envelope, "removed_identity_key_id")
-    rosters = list(_rosters(kind, group_id, facts))
-    if not any(removed in roster.members for roster in rosters):
+    if not any(removed in roster.members for roster in _rosters(kind, group_id, facts)):
         return deferred(
             Reason.ROSTER_UNKNOWN,
             f"no roster of {group_id} that lists {removed} is here",
@@ -114,12 +114,13 @@ def removal_standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     at_ms = made_at_ms(envelope)
     if vouchers(removed, envelope.signers, at_ms, facts):
         return FINE
+    rosters = partial(_rosters, kind, group_id, facts)
     if _decide(rosters, envelope.signers, at_ms, facts):
         return FINE
     return deferred(
         Reason.CONSENSUS_NOT_REACHED,
         f"neither {removed} nor enough of {group_id} signed this",
-        *_decision_tokens(kind, group_id, rosters, envelope.signers),
+        *_decision_tokens(kind, group_id, rosters(), envelope.signers),
         *vouch_tokens(removed, envelope.signers),
     )
 
@@ -145,8 +146,8 @@ def _objections(group: Group, envelope: Envelope, facts: Facts) -> Iterator[Find
 
 
 def _change_objections(group: Group, envelope: Envelope, facts: Facts) -> Iterator[Finding]:
-    known = list(_rosters(group.kind, group.group_id, facts))
-    founding = next((roster for roster in known if roster.is_founding), None)
+    rosters = partial(_rosters, group.kind, group.group_id, facts)
+    founding = next((roster for roster in rosters() if roster.is_founding), None)
     if founding is None:
         yield deferred(
             Reason.ROSTER_UNKNOWN,
@@ -155,12 +156,15 @@ def _change_objections(group: Group, envelope: Envelope, facts: Facts) -> Iterat
         )
     elif founding.is_entrenched:
         yield refused(Reason.GROUP_ENTRENCHED, "nobody may change this group")
-    earlier = list(_before(group, known))
+
+    def earlier() -> Iterator[Group]:
+        return _before(group, rosters())
+
     if not _decide(earlier, envelope.signers, group.founded_at_ms, facts):
         yield deferred(
             Reason.CONSENSUS_NOT_REACHED,
             f"no earlier roster of {group.group_id} decided this",
-            *_decision_tokens(group.kind, group.group_id, earlier, envelope.signers),
+            *_decision_tokens(group.kind, group.group_id, earlier(), envelope.signers),
         )
 
 
@@ -211,23 +215,40 @@ def _removal(record: Envelope) -> tuple[str, int]:
     return text(record, "removed_identity_key_id"), time_ms(record, "effective_at") or 0
 
 
-def _decide(rosters: list[Group], signers: tuple[str, ...], at_ms: int, facts: Facts) -> bool:
-    """Does one of these say that so many decide? Removals are asked for once, or not at all."""
-    theirs = _listing(rosters, signers)
+def _decide(
+    rosters: Callable[[], Iterator[Group]], signers: tuple[str, ...], at_ms: int, facts: Facts
+) -> bool:
+    """Does one of these say that so many decide? Removals are asked for once, or not at all.
+
+    The search stops at the roster that decides, so it is what this is known to rely on; and so are
+    removals, where it takes them for so few to be enough.
+
+    Args:
+        rosters: read again for each search.
+    """
+    theirs = _listing(rosters(), signers)
     if not theirs:
         return False
     removals = token(_REMOVALS[theirs[0].kind], theirs[0].group_id)
     gone = {name for name, since_ms in facts.views(removals, _removal) if since_ms <= at_ms}
-    return any(roster.may_decide(signers, gone) for roster in theirs)
+    if not any(roster.may_decide(signers, gone) for roster in theirs):
+        return False
+    if any(roster.may_decide(signers, frozenset()) for roster in rosters()):
+        return True
+    deciding = next(roster for roster in rosters() if roster.may_decide(signers, gone))
+    return all(
+        any(name == who and since_ms <= at_ms for name, since_ms in facts.views(removals, _removal))
+        for who in sorted(gone & deciding.members)
+    )
 
 
-def _listing(rosters: list[Group], signers: tuple[str, ...]) -> list[Group]:
+def _listing(rosters: Iterable[Group], signers: tuple[str, ...]) -> list[Group]:
     """Those of which a signer is a member; no other can have decided anything."""
     return [roster for roster in rosters if not roster.members.isdisjoint(signers)]
 
 
 def _decision_tokens(
-    kind: EnvelopeKind, group_id: str, rosters: list[Group], signers: tuple[str, ...]
+    kind: EnvelopeKind, group_id: str, rosters: Iterable[Group], signers: tuple[str, ...]
 ) -> Iterator[str]:
     """A roster that lists a signer; and if one does, a removal, after which fewer are enough."""
     yield from _listing_tokens(kind, group_id, signers)
