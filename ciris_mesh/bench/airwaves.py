@@ -14,6 +14,7 @@ _SPLIT: Final = 0x01
 _TYPE: Final = 0x03
 _DATA, _ANNOUNCE, _LINK_REQUEST, _PROOF = range(4)
 _HEADER_BYTES: Final = 19
+_KEEPALIVE: Final = 0xFA
 _CONTEXTS: Final = {
     0x00: "data",
     0x01: "part",
@@ -21,7 +22,7 @@ _CONTEXTS: Final = {
     0x03: "wanted",
     0x09: "request",
     0x0A: "response",
-    0xFA: "keepalive",
+    _KEEPALIVE: "keepalive",
     0xFB: "identify",
     0xFC: "close",
     0xFE: "set-up",
@@ -33,7 +34,8 @@ class Packet:
     """One packet as it was sent.
 
     Attributes:
-        name: what it is for: "data" for a sealed packet of a link, "part" of a sealed frame.
+        name: what it is for: "data" for a sealed packet of a link, ours (`rns_seam.send_packet`)
+            or Reticulum's; "part" of a sealed frame.
         size_bytes: on air, with the RNode's header of each of its frames.
         content: as Reticulum made it.
     """
@@ -96,5 +98,8 @@ def _name(content: bytes) -> str:
         return "other"
     kind = content[0] & _TYPE
     if kind == _DATA:
-        return _CONTEXTS.get(content[_HEADER_BYTES - 1], "other")
+        context, rest = content[_HEADER_BYTES - 1], content[_HEADER_BYTES:]
+        if context == _KEEPALIVE and len(rest) > 1:
+            return "data"
+        return _CONTEXTS.get(context, "other")
     return {_ANNOUNCE: "announce", _LINK_REQUEST: "link request"}.get(kind, "proof")

@@ -23,7 +23,7 @@ import heapq
 import itertools
 import math
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, TypeAlias
@@ -44,7 +44,7 @@ class Outcome(StrEnum):
     """What became of one frame at one other station."""
 
     DELIVERED = "delivered"
-    LOST = "lost"  # by chance
+    LOST = "lost"  # by chance, or by choice
     COLLIDED = "collided"
     DEAF = "deaf"  # the receiver was sending itself
     OUT_OF_REACH = "out_of_reach"
@@ -174,6 +174,7 @@ class Medium:
 
     def __init__(self, reach: Reach, randomness: Randomness, loss: float = 0.0) -> None:
         self.set_loss(loss)
+        self._chosen: Callable[[bytes], bool] | None = None
         self._reach = reach
         self._random = randomness
         self._stations = [_Station() for _ in range(reach.nodes)]
@@ -196,6 +197,14 @@ class Medium:
         if not 0.0 <= loss <= 1.0:
             raise ValueError(f"loss {loss} is no probability")
         self._loss = loss
+
+    def lose(self, chosen: Callable[[bytes], bool] | None) -> None:
+        """Lose the frames that `chosen` picks, besides those by chance; None ends it.
+
+        Args:
+            chosen: asked about a frame once for each station that would have received it.
+        """
+        self._chosen = chosen
 
     def set_reach(self, reach: Reach) -> None:
         """Change who hears whom. A frame on the air is judged by what holds at its end.
@@ -391,6 +400,8 @@ class Medium:
             return Outcome.DEAF
         if any(dbm > signal_dbm - CAPTURE_DB for dbm in self._against(sent, station)):
             return Outcome.COLLIDED
+        if self._chosen is not None and self._chosen(sent.frame):
+            return Outcome.LOST
         if self._loss and self._random.random() < self._loss:
             return Outcome.LOST
         return Outcome.DELIVERED

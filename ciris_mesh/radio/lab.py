@@ -7,6 +7,7 @@ channel's clock and never go back; whoever owns a `Lab` says how fast that clock
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -120,6 +121,10 @@ class Lab:
     def set_loss(self, loss: float) -> None:
         """Change the probability that a frame is lost at one receiver."""
         self._medium.set_loss(loss)
+
+    def lose(self, chosen: Callable[[bytes], bool] | None) -> None:
+        """Lose the frames that `chosen` picks, besides those by chance; see `Medium.lose`."""
+        self._medium.lose(chosen)
 
     def set_reach(self, reach: Reach) -> None:
         """Change who hears whom; see `ether.Medium`."""

@@ -175,6 +175,10 @@ class Ether:
         """Change the probability that a frame is lost."""
         self._ask(lambda: self._lab.set_loss(loss))
 
+    def lose(self, chosen: Callable[[bytes], bool] | None) -> None:
+        """Lose the frames that `chosen` picks; it is asked on the ether's thread."""
+        self._ask(lambda: self._lab.lose(chosen))
+
     def set_reach(self, reach: Reach) -> None:
         """Change who hears whom, as hills and antennas do: no host is told.
 

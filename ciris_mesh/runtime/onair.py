@@ -17,15 +17,10 @@ from ciris_mesh.radio.airtime import FRAME_BYTES_MAX, HEADER_BYTES, LoraSettings
 from ciris_mesh.transport import carriers
 from ciris_mesh.transport.base import InterfaceRow
 from ciris_mesh.transport.paced import HEAD_BYTES
+from ciris_mesh.transport.sealing import SEAL_BYTES
 
-#: Largest payload of one link packet, and the largest packet there is.
-_MDU_BYTES: Final = 431
-_PACKET_BYTES_MAX: Final = 500
-#: Header, initialisation vector and HMAC of a link packet; the payload is padded to whole blocks.
-_LINK_OVERHEAD_BYTES: Final = 67
-_BLOCK_BYTES: Final = 16
-#: A word of a few bytes: that something came, or what of it did not.
-_WORD_BYTES: Final = 83
+#: A word: that something came, and what it is answered with; or what of it did not come.
+_WORD_BYTES: Final = carriers.PACKED_OVERHEAD_BYTES + 16
 #: A part of a frame that takes several packets, and what of it is no content.
 _PART_BYTES: Final = carriers.PACKET_BYTES_MAX
 _PART_BODY_BYTES: Final = carriers.PART_BYTES
@@ -33,6 +28,8 @@ _PART_BODY_BYTES: Final = carriers.PART_BYTES
 _DIAL: Final = (86, 83, 211, 99)
 #: A comparison of all kinds.
 _COMPARISON_BYTES: Final = 260
+#: A sketch of the usual size, or what is wanted.
+_WANTED_BYTES: Final = 112
 #: The shortest packet there is, a keepalive. About the dearest byte: LoRa sends whole symbols, so
 #: one byte more can cost more than its part.
 _SHORTEST_BYTES: Final = 20
@@ -106,9 +103,9 @@ class OnAir:
 
     def frame(self, frame: bytes) -> Sent:
         """A frame as `transport.carriers` sends it: the part of the side that sends it."""
-        if len(frame) + HEAD_BYTES <= _MDU_BYTES:
-            return self.packets(_link_packet(HEAD_BYTES + len(frame)))
-        return self.packets(*_parts(len(carriers.pack(frame)) + carriers.SEAL_BYTES))
+        if len(frame) + HEAD_BYTES <= carriers.PACKED_BYTES_MAX:
+            return self.packets(_packet(HEAD_BYTES + len(frame)))
+        return self.packets(*_parts(len(carriers.pack(frame)) + SEAL_BYTES))
 
     def dial(self) -> Sent:
         """A link, from its request to its end: the part of the side that dials."""
@@ -116,7 +113,7 @@ class OnAir:
 
     def comparison(self) -> Sent:
         """Comparing views: the part of the side that asks."""
-        return self.packets(_link_packet(HEAD_BYTES + _COMPARISON_BYTES))
+        return self.packets(_packet(HEAD_BYTES + _COMPARISON_BYTES))
 
     def cadence_s(self, peers: int, limit_s: float | None) -> float:
         """How seldom a view is compared with each of so many peers when nothing is new.
@@ -134,14 +131,14 @@ class OnAir:
         """What follows a comparison besides records: a sketch or what is wanted, a word after each
         batch, the closing comparison, and what is said of parts that did not come.
         """
-        return self.comparison() + self.packets(163, *(_WORD_BYTES,) * 4)
+        return self.comparison() + self.packets(_packet(_WANTED_BYTES), *(_WORD_BYTES,) * 4)
 
     def cost(self) -> Cost:
         """What a batch of records takes, for the planner: dialling and comparing first."""
         setup = self.dial() + self.comparison()
         byte_s = self.packet_s(_PART_BYTES) / _PART_BODY_BYTES
         # The last part is a packet of its own, however short, and each part begins anew.
-        rounding_s = self.packet_s(_PART_BYTES - _PART_BODY_BYTES + carriers.SEAL_BYTES)
+        rounding_s = self.packet_s(_PART_BYTES - _PART_BODY_BYTES + SEAL_BYTES)
         return Cost(setup.airtime_s + rounding_s, byte_s * (1 + _REPEATS), self.frame_s)
 
 
@@ -157,10 +154,9 @@ def on_air(row: InterfaceRow) -> OnAir:
     return OnAir(lora, lora.bitrate_bps)
 
 
-def _link_packet(payload_bytes: int) -> int:
-    """Size of a link packet: a payload is padded by 1 to 16 bytes."""
-    size = _LINK_OVERHEAD_BYTES + (payload_bytes // _BLOCK_BYTES + 1) * _BLOCK_BYTES
-    return min(size, _PACKET_BYTES_MAX)
+def _packet(content_bytes: int) -> int:
+    """Size of a sealed packet."""
+    return carriers.PACKED_OVERHEAD_BYTES + content_bytes
 
 
 def _parts(size_bytes: int) -> list[int]:
@@ -172,5 +168,5 @@ def _parts(size_bytes: int) -> list[int]:
 
 @lru_cache(maxsize=_PRICES_MAX)
 def _dearest_byte_s(price: OnAir) -> float:
-    sizes = range(_SHORTEST_BYTES, _PACKET_BYTES_MAX + 1)
+    sizes = range(_SHORTEST_BYTES, carriers.PACKET_BYTES_MAX + 1)
     return max(price.packet_s(size) / size for size in sizes)

@@ -15,6 +15,7 @@ import zlib
 from typing import Final
 
 from ciris_mesh.transport.paced import PART_HEAD_BYTES, PARTS_MAX
+from ciris_mesh.transport.sealing import NUMBER_BYTES, SEAL_BYTES, TAG_BYTES
 
 # What a request is answered with.
 ANSWER_BUSY: Final = 0  # no room now: send it again
@@ -40,14 +41,16 @@ SAMPLE_BYTES: Final = 4096
 DENSE_RATIO: Final = 0.9
 
 
-#: What is left of the largest packet for a part: its header, ours, and the tag.
+#: The largest packet, and Reticulum's header in front of it.
 PACKET_BYTES_MAX: Final = 500
 PACKET_HEAD_BYTES: Final = 19
-TAG_BYTES: Final = 1
-PART_BYTES: Final = PACKET_BYTES_MAX - PACKET_HEAD_BYTES - PART_HEAD_BYTES - TAG_BYTES
 
-#: The tag of AES-GCM. Reticulum's own seal would add 49 to 64.
-SEAL_BYTES: Final = 16
+#: What a sealed packet is larger than its content, and how large that may be.
+PACKED_OVERHEAD_BYTES: Final = PACKET_HEAD_BYTES + NUMBER_BYTES + SEAL_BYTES
+PACKED_BYTES_MAX: Final = PACKET_BYTES_MAX - PACKED_OVERHEAD_BYTES
+
+#: What is left of the largest packet for a part of a sealed frame, and the largest such frame.
+PART_BYTES: Final = PACKET_BYTES_MAX - PACKET_HEAD_BYTES - PART_HEAD_BYTES - TAG_BYTES
 SEALED_BYTES_MAX: Final = PARTS_MAX * PART_BYTES - SEAL_BYTES - 1
 
 #: First byte of what is sealed.

@@ -11,7 +11,7 @@ which it lacks, and nothing else is sent again.
 
     silence: small frames go again, for parts it is asked what is there
 
-A packet of a link (sealed by Reticulum; numbers are bytes, in network order):
+A packet, before it is sealed (`sealing`; numbers are bytes, in network order):
 
     flags   80 acknowledges, 40 asks, 20 say who you are, 10 refused, 08 with gaps; 07: frames in it
     [seq]                   of the last frame that came whole, or of which parts are missing
@@ -19,9 +19,11 @@ A packet of a link (sealed by Reticulum; numbers are bytes, in network order):
     [seq]                   asks: of the frame
     [seq  (length(2) frame)...  frame]      the last frame goes to the end of the packet
 
-A part, in the clear but for what it carries, with a short tag that the seam adds:
+A part, in the clear but for what it carries, before it gets its tag:
 
     seq   index, 80 when it asks   count, 80 with [seq] of the last frame that came   sealed bytes
+
+seq is the low byte of a frame's number: both ends count all frames of a direction from 0.
 
 No lock, thread or clock: the caller holds its lock around every call and passes time in.
 """
@@ -34,8 +36,8 @@ from typing import Final
 ACK, ASK, IDENTIFY, REFUSED, GAPS = 0x80, 0x40, 0x20, 0x10, 0x08
 _FRAMES: Final = 0x07
 
-#: Flags, acknowledged number, number of the first frame.
-HEAD_BYTES: Final = 3
+#: Flags, what has come with its gaps, number of the first frame. Without gaps it is three less.
+HEAD_BYTES: Final = 6
 #: Frames in one packet at most: what fits the three bits.
 PACKED_MAX: Final = 7
 
@@ -83,12 +85,13 @@ class Emission:
 
     Attributes:
         packet: of the link; empty for none.
-        parts: each without its tag.
+        parts: each without its tag; number: of the frame they are of.
         is_repeat: it went out before and nothing came back.
     """
 
     packet: bytes = b""
     parts: tuple[bytes, ...] = ()
+    number: int = 0
     is_repeat: bool = False
 
 
@@ -152,10 +155,9 @@ class Paced:
     """Both directions of one link."""
 
     def __init__(self) -> None:
-        self._sequence = 0  # of the first frame that is under way
-        self.begun = self.taken = 0  # frames sealed in parts, and unsealed: no number comes twice
+        self.number = 0  # of the first frame that is under way, or will be next
+        self.expected = 0  # number of the frame that comes next
         self._sending: _Sending | None = None
-        self._expected = 0
         self._gathering: _Gathering | None = None
         self._ack_at_s: float | None = None
         self._wants = 0  # IDENTIFY or REFUSED, to be said with the next packet
@@ -194,7 +196,6 @@ class Paced:
         assert self._sending is None
         cut = tuple(sealed[at : at + part_bytes] for at in range(0, len(sealed), part_bytes))
         assert 0 < len(cut) <= PARTS_MAX
-        self.begun += 1
         self._sending = _Sending(parts=cut)
 
     def emit(self, now_s: float, speed: Speed) -> Emission | None:
@@ -246,7 +247,7 @@ class Paced:
         sending.deadline_s = now_s + speed.wait_s + 2 * size_bytes * speed.byte_s
         if sending.asks:
             sending.asks = False
-        return Emission(packet, parts, is_repeat)
+        return Emission(packet, parts, self.number, is_repeat)
 
     def _window(self, sending: _Sending, window: int) -> tuple[bytes, ...]:
         """The next parts: those known to be missing, then those not sent yet. The last asks."""
@@ -263,7 +264,7 @@ class Paced:
         heads = (
             bytes(
                 (
-                    self._sequence,
+                    self.number % _SEQUENCES,
                     index | (_ASKS if index == chosen[-1] else 0),
                     count | (_ACKS if acks else 0),
                 )
@@ -284,21 +285,21 @@ class Paced:
             flags |= GAPS if self._gathering is not None else 0
         if sending is not None and sending.asks:
             flags |= ASK
-            body += bytes((self._sequence,))
+            body += bytes((self.number % _SEQUENCES,))
         elif sending is not None:
             flags |= len(sending.frames)
             *first, last = sending.frames
             packed = b"".join(len(each).to_bytes(2, "big") + each for each in first)
-            body += bytes((self._sequence,)) + packed + last
+            body += bytes((self.number % _SEQUENCES,)) + packed + last
         return bytes((flags,)) + body
 
     def _state(self) -> bytes:
         if self._gathering is None:
-            return bytes(((self._expected - 1) % _SEQUENCES,))
+            return bytes(((self.expected - 1) % _SEQUENCES,))
         there = self._gathering.bodies
         missing = next(each for each in range(PARTS_MAX + 1) if each not in there)
         bits = sum(1 << at for at in range(_BITMAP_PARTS) if missing + 1 + at in there)
-        return bytes((self._expected, missing)) + bits.to_bytes(2, "big")
+        return bytes((self.expected % _SEQUENCES, missing)) + bits.to_bytes(2, "big")
 
     # -- hearing ---------------------------------------------------------------------------------
 
@@ -333,13 +334,13 @@ class Paced:
         if sending is None:
             return False
         if len(state) == 1:
-            last = self._sequence + max(len(sending.frames), 1) - 1
+            last = self.number + max(len(sending.frames), 1) - 1
             if state[0] != last % _SEQUENCES:
                 return False
-            self._sequence = (last + 1) % _SEQUENCES
+            self.number = last + 1
             self._sending = None
             return True
-        if state[0] == self._sequence and sending.parts:
+        if state[0] == self.number % _SEQUENCES and sending.parts:
             self._note_gaps(sending, state[1], int.from_bytes(state[2:], "big"))
         return False
 
@@ -360,20 +361,26 @@ class Paced:
 
     def _answer(self, asked: int, now_s: float) -> None:
         """It is asked what of a frame is there: at once, and of none when none came."""
-        if asked == self._expected and self._gathering is None:
+        if asked == self.expected % _SEQUENCES and self._gathering is None:
             self._gathering = _Gathering(0)
         self._ack_at_s = now_s
 
     def is_new(self, sequence: int) -> bool | None:
         """Say of a frame whether it is the next; False when it came before, None when neither."""
-        ahead = (sequence - self._expected) % _SEQUENCES
+        ahead = (sequence - self.expected) % _SEQUENCES
         if ahead == 0:
             return True
         return False if ahead >= _SEQUENCES - _PAST else None
 
+    def number_of(self, sequence: int) -> int:
+        """The number of a frame of the other side, the nearest to what comes next; below 0 for one
+        that never was.
+        """
+        return self.expected + (sequence - self.expected + _PAST) % _SEQUENCES - _PAST
+
     def took(self, now_s: float, speed: Speed) -> None:
         """The next frame was taken: say so soon, with something else if there is anything."""
-        self._expected = (self._expected + 1) % _SEQUENCES
+        self.expected += 1
         self._gathering = None
         self._ack_at_s = now_s + speed.ack_delay_s
 
@@ -438,7 +445,7 @@ def read_part(data: bytes) -> Part | None:
 
 
 def packed_bytes(frames: tuple[bytes, ...]) -> int:
-    """What frames take in one packet."""
+    """What frames take in one packet, at most."""
     return HEAD_BYTES + sum(map(len, frames)) + 2 * (len(frames) - 1)
 
 

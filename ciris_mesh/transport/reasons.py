@@ -40,12 +40,14 @@ class DropReason(StrEnum):
     FRAME_TOO_LARGE = "frame_too_large"  # larger than anyone may send
     FRAMES_NOT_PERMITTED = "frames_not_permitted"  # more frames than an unknown identity may send
     FRAME_UNREADABLE = "frame_unreadable"  # the carrier delivered something that is no frame
+    PACKET_UNPROVEN = "packet_unproven"  # of a slow link, and not made by its other end just now
     REASSEMBLY_FULL = "reassembly_full"  # too many bytes are being put together already
     INBOUND_BUSY = "inbound_busy"  # answered "busy"; the sender tries again
     LINK_NOT_READY = "link_not_ready"  # bytes on a link that nobody owns, or not yet
     UNIDENTIFIED = "unidentified"  # inbound links closed for want of an identity
     OVERSTAYED = "overstayed"  # inbound links of unknown identities closed after their time
     HALF_OPEN = "half_open"  # links that somebody began to set up and did not finish in time
+    SET_UP_REPEATED = "set_up_repeated"  # ends of a link's set-up that seem not to have arrived
     TOO_MANY_LINKS = "too_many_links"
     ANNOUNCE_FLOOD = "announce_flood"  # announces beyond the rate of one address, or of all
     ANNOUNCE_UNREADABLE = "announce_unreadable"

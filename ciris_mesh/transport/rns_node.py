@@ -391,6 +391,7 @@ class RnsTransport:
             way = link_way(rns, None)
         with self._host.lock:
             link.bring_up(*way)
+        seam.tell_identity(rns, link)
         self._host.wake()
 
     def _make_room(self) -> bool:

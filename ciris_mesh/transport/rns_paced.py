@@ -10,7 +10,6 @@ import logging
 import time
 from typing import Protocol
 
-from ciris_mesh.errors import LinkGone
 from ciris_mesh.transport import carriers, patience
 from ciris_mesh.transport import rns_seam as seam
 from ciris_mesh.transport.limits import FRAME_BYTES_MAX
@@ -21,6 +20,7 @@ from ciris_mesh.transport.paced import (
     Emission,
     Heard,
     Paced,
+    Part,
     Speed,
     packed_bytes,
     read_part,
@@ -28,6 +28,7 @@ from ciris_mesh.transport.paced import (
 from ciris_mesh.transport.reasons import DownReason, DropReason
 from ciris_mesh.transport.rns_host import Host
 from ciris_mesh.transport.rns_intake import Intake
+from ciris_mesh.transport.sealing import LinkSeal
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class PacedCarrier:
         self._is_emitting = self._is_unsealing = self._is_introducing = False
         self._speed = Speed(1, 0.0, 0.0, 0.0)
         self._rtt_s = 0.0
+        self._made_seal: LinkSeal | None = None
 
     def set_speed(self, rtt_s: float, medium: str) -> None:
         """Get to know the link. Before anything is sent.
@@ -89,6 +91,15 @@ class PacedCarrier:
             wait_s=patience.ack_wait_s(rtt_s, 0, byte_s),
             byte_s=byte_s,
         )
+
+    def _seal(self) -> LinkSeal | None:
+        """None until the ends agreed on a key, and on a link that closes: Reticulum forgets it a
+        moment before it says so. Lock held: two seals would number from 0, both.
+        """
+        key = None if self._made_seal is not None else seam.link_key(self._rns)
+        if key is not None:
+            self._made_seal = LinkSeal(key, is_initiator=self._rns.initiator)
+        return self._made_seal
 
     @property
     def is_sending(self) -> bool:
@@ -127,10 +138,10 @@ class PacedCarrier:
 
     def transmit(self, sending: Sending) -> None:
         """Put a frame under way, and further small ones that fit its packet."""
-        room = self._rns.mdu - packed_bytes((sending.frame,))
-        sealed = b"" if room >= 0 else self._seal(sending.frame)
+        room = carriers.PACKED_BYTES_MAX - packed_bytes((sending.frame,))
+        sealed = b"" if room >= 0 else self._sealed(sending)
         with self._host.lock:
-            if self._outbox.sending is not sending or self._link.is_down:
+            if sealed is None or self._outbox.sending is not sending or self._link.is_down:
                 return
             self._sending, self._more = sending, []
             if sealed:
@@ -139,9 +150,13 @@ class PacedCarrier:
                 self._paced.begin((sending.frame, *self._fill(room)))
             self._kick(time.monotonic())
 
-    def _seal(self, frame: bytes) -> bytes:
-        """One frame is under way at a time, so its number stays free until it begins."""
-        return seam.seal(self._rns, self._paced.begun, carriers.pack(frame))
+    def _sealed(self, sending: Sending) -> bytes | None:
+        """One frame is under way at a time, so the next number stays free until it begins; what is
+        sealed and then not begun is never sent. None on a link that closes.
+        """
+        with self._host.lock:
+            seal, number = self._seal(), self._paced.number
+        return None if seal is None else seal.seal_frame(number, carriers.pack(sending.frame))
 
     def _fill(self, room: int) -> list[bytes]:
         """Lock held."""
@@ -182,22 +197,34 @@ class PacedCarrier:
     def _hand_over(self, emission: Emission) -> None:
         if emission.is_repeat and not self._link.inbound and not self._paced.has_heard:
             # Not a word ever came: perhaps the other end waits for the end of the set-up.
+            log.info("no word came on a link: the end of its set-up goes again")
+            with self._host.lock:
+                self._host.drop(DropReason.SET_UP_REPEATED)
             seam.repeat_set_up(self._rns)
             self._link.introduce()
+        with self._host.lock:
+            seal = self._seal()
+        if seal is None:
+            return
         if emission.packet:
-            seam.send_packet(self._rns, emission.packet)
+            seam.send_packet(self._rns, seal.seal_packet(emission.packet))
         for part in emission.parts:
-            seam.send_part(self._rns, part)
+            seam.send_part(self._rns, seal.tag(emission.number, part))
         with self._host.lock:
             self._intake.progress_s = time.monotonic()
 
-    # Hearing. Reticulum's threads, no lock.
+    # Hearing. The inbound thread, no lock.
 
-    def packet(self, content: bytes) -> None:
-        """A packet came."""
+    def packet(self, data: bytes) -> None:
+        """A packet came, from whomever."""
         with self._host.lock:
             if not self._is_deaf():
-                self._heard(content, time.monotonic())
+                seal = self._seal()
+                content = None if seal is None else seal.open_packet(data)
+                if content is None:
+                    self._host.drop(DropReason.PACKET_UNPROVEN)
+                else:
+                    self._heard(content, time.monotonic())
         self._host.wake()
 
     def _is_deaf(self) -> bool:
@@ -276,26 +303,33 @@ class PacedCarrier:
             return False
         return True
 
-    def part(self, content: bytes) -> None:
-        """A part came. Inbound thread."""
-        now = time.monotonic()
-        part = read_part(content)
+    def part(self, data: bytes) -> None:
+        """A part came, from whomever."""
         with self._host.lock:
-            if self._is_deaf():
-                return
-            if part is None:
-                self._intake.misbehave(DropReason.FRAME_UNREADABLE)
-                return
-            self._intake.arrived(now)
-            if self._paced.acknowledged_by(part):
-                self._acknowledged()
-            if self._is_next(part.sequence, now, asks=part.asks) and self._holds(part.count, now):
-                sealed = self._paced.gather(part, now)
-                if sealed is not None:
-                    self._is_unsealing = True
-                    self._host.submit(lambda: self._unseal(sealed))
-            self._kick(now)
+            if not self._is_deaf():
+                seal = self._seal()
+                number = self._paced.number_of(data[0]) if data else -1
+                content = None if seal is None else seal.untag(number, data)
+                if content is None:
+                    self._host.drop(DropReason.PACKET_UNPROVEN)
+                else:
+                    self._heard_part(read_part(content), time.monotonic())
         self._host.wake()
+
+    def _heard_part(self, part: Part | None, now: float) -> None:
+        if part is None:
+            self._intake.misbehave(DropReason.FRAME_UNREADABLE)
+            return
+        self._intake.arrived(now)
+        if self._paced.acknowledged_by(part):
+            self._acknowledged()
+        if self._is_next(part.sequence, now, asks=part.asks) and self._holds(part.count, now):
+            sealed = self._paced.gather(part, now)
+            if sealed is not None:
+                self._is_unsealing = True
+                number = self._paced.expected
+                self._host.submit(lambda: self._unseal(number, sealed))
+        self._kick(now)
 
     def _holds(self, count: int, now: float) -> bool:
         """Is there room for a frame of so many parts? Set aside with its first."""
@@ -316,12 +350,11 @@ class PacedCarrier:
         self._intake.inbox.let_go(self._held_bytes)
         self._held_bytes = 0
 
-    def _unseal(self, sealed: bytes) -> None:
+    def _unseal(self, number: int, sealed: bytes) -> None:
         """Worker thread, no lock."""
-        try:
-            content = seam.unseal(self._rns, self._paced.taken, sealed)
-        except LinkGone:
-            return  # closed behind its last packet
+        seal = self._made_seal
+        assert seal is not None, "it was needed to gather the parts"
+        content = seal.open_frame(number, sealed)
         frame = None if content is None else carriers.unpack(content, FRAME_BYTES_MAX)
         with self._host.lock:
             self._is_unsealing = False
@@ -329,7 +362,7 @@ class PacedCarrier:
                 return
             now = time.monotonic()
             self._let_go()
-            if frame is None:
+            if frame is None or number != self._paced.expected:
                 self._intake.misbehave(DropReason.FRAME_UNREADABLE)
                 self._paced.spoiled(now)
             elif not self._intake.refuses(len(frame), now, self._rtt_s):
@@ -341,7 +374,6 @@ class PacedCarrier:
 
     def _fill_in(self, frame: bytes, now: float) -> None:
         if self._intake.inbox.take_next(frame):
-            self._paced.taken += 1
             self._paced.took(now, self._speed)
         else:
             self._host.drop(DropReason.INBOUND_BUSY)

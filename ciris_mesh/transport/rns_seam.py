@@ -9,7 +9,6 @@ Written against rns 1.5.7.
 from __future__ import annotations
 
 import functools
-import hashlib
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,11 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import RNS
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from RNS.vendor import umsgpack
 
-from ciris_mesh.errors import LinkGone
 from ciris_mesh.transport import carriers
 from ciris_mesh.transport.base import Address
 from ciris_mesh.transport.rns_early import Early
@@ -287,93 +283,67 @@ def read_widely(link: Link) -> None:
         found.__class__ = _WideSocket
 
 
-def hear_packets(link: Any, packet: Callable[[bytes], None], part: Callable[[bytes], None]) -> None:
-    """Route packets of `link` that are no requests, and parts of sealed frames.
+def tell_identity(link: Any, events: LinkEvents) -> None:
+    """Report the identity that the initiator proved before `attach`, if it did.
 
+    It does where the packet that ends the set-up is lost: Reticulum believes the next one, which
+    proves who it is, while nobody listens, and never reports it again.
+    """
+    proven = link.get_remote_identity()
+    if proven is not None:
+        events.identified(Address(proven.hash))
+
+
+def hear_packets(link: Any, packet: Callable[[bytes], None], part: Callable[[bytes], None]) -> None:
+    """Route paced packets of `link` to who opens them (`sealing`), and parts of sealed frames.
+
+    Both travel as what Reticulum does not seal by itself, as `send_packet` and `send_part` say.
     Calls nothing, so it may be called with a lock held.
 
     Args:
-        packet: called on a thread of Reticulum's for each.
-        part: called on the inbound thread.
+        packet, part: called on the inbound thread for each, whoever made it.
     """
-    link.set_packet_callback(lambda data, _packet: packet(data))
     receive = link.receive
-    tag = _tagger(link, ours=False)
 
     def look_first(arrived: Any) -> None:
-        # The one kind of packet that Reticulum does not seal by itself: a part of a Resource. While
-        # one is arriving all of them are its own, for one frame is under way at a time. Without one
-        # Reticulum does nothing about them but note that the link lives.
-        is_part = arrived.context == RNS.Packet.RESOURCE and not link.incoming_resources
-        if is_part and arrived.packet_type == RNS.Packet.DATA and link.derived_key:
-            content, end = arrived.data[: -carriers.TAG_BYTES], arrived.data[-carriers.TAG_BYTES :]
-            if tag(content) == end:
-                part(content)
+        if arrived.packet_type == RNS.Packet.DATA:
+            if arrived.context == RNS.Packet.KEEPALIVE and len(arrived.data) > 1:
+                packet(arrived.data)
+            elif arrived.context == RNS.Packet.RESOURCE and not link.incoming_resources:
+                # While a Resource is arriving all of them are its own: one frame is under way at
+                # a time.
+                part(arrived.data)
         receive(arrived)
 
     link.receive = look_first
 
 
-def send_packet(link: Any, content: bytes) -> bool:
-    """Send one packet, sealed by Reticulum; False when no interface took it."""
-    return RNS.Packet(link, content, create_receipt=False).send() is not False
+def send_packet(link: Any, sealed: bytes) -> bool:
+    """Send one sealed packet; False when no interface took it.
 
-
-def send_part(link: Any, content: bytes) -> bool:
-    """Send a part of what `seal` made; False when no interface took it."""
-    data = content + _tagger(link, ours=True)(content)
-    packet = RNS.Packet(link, data, context=RNS.Packet.RESOURCE, create_receipt=False)
-    return packet.send() is not False
-
-
-def _tagger(link: Any, *, ours: bool) -> Callable[[bytes], bytes]:
-    """Makes tags that only the two ends of a link can make, so that it takes a stranger 256 packets
-    to spoil a frame and not one. The seal around the whole is what a frame is trusted for.
+    It goes as a keepalive, of which Reticulum notes that the link lives and no more, unless it is
+    the one byte of its own. Like parts those are never taken for duplicates of each other.
     """
-
-    def tag(content: bytes) -> bytes:  # the link has its key once it is set up
-        key, size = _part_key(link, b"ciris part tag", ours=ours), carriers.TAG_BYTES
-        return hashlib.blake2b(content, key=key, digest_size=size).digest()
-
-    return tag
+    return _send_unsealed(link, sealed, RNS.Packet.KEEPALIVE)
 
 
-def _part_key(link: Any, use: bytes, *, ours: bool) -> bytes:
-    """A key of a link for one use and one direction, made from the key Reticulum agreed on.
+def send_part(link: Any, tagged: bytes) -> bool:
+    """Send a part of a sealed frame; False when no interface took it.
 
-    Raises:
-        LinkGone: Reticulum forgot that key, and is about to say that the link is closed.
+    It goes as a part of a Resource. Where none is arriving Reticulum does nothing about it but note
+    that the link lives.
     """
-    agreed = link.derived_key
-    if agreed is None:
-        raise LinkGone("the link is closed")
-    side = b"i" if bool(link.initiator) is ours else b"r"
-    return hashlib.blake2b(side, key=agreed, digest_size=32, person=use).digest()
+    return _send_unsealed(link, tagged, RNS.Packet.RESOURCE)
 
 
-def seal(link: Any, number: int, content: bytes) -> bytes:
-    """Encrypt a frame for the other end.
-
-    Args:
-        number: of the frame among those sealed on this link; never the same for another frame.
-
-    Raises:
-        LinkGone: the link is closed.
-    """
-    box = AESGCM(_part_key(link, b"ciris part seal", ours=True))
-    return box.encrypt(number.to_bytes(12, "big"), content, None)
+def _send_unsealed(link: Any, data: bytes, context: int) -> bool:
+    return RNS.Packet(link, data, context=context, create_receipt=False).send() is not False
 
 
-def unseal(link: Any, number: int, sealed: bytes) -> bytes | None:
-    """What `seal` sealed at the other end; None when it is something else.
-
-    Raises:
-        LinkGone: the link is closed.
-    """
-    box = AESGCM(_part_key(link, b"ciris part seal", ours=False))
-    with suppress(InvalidTag):
-        return box.decrypt(number.to_bytes(12, "big"), sealed, None)
-    return None
+def link_key(link: Any) -> bytes | None:
+    """The key that both ends of a link agreed on; None before they did, and once it is closed."""
+    key: bytes | None = link.derived_key
+    return key
 
 
 def repeat_set_up(link: Any) -> None:

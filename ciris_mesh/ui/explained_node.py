@@ -144,6 +144,10 @@ NODE_GROUPS: Final = (
         "frame_too_large": "Larger than anyone may send.",
         "frames_not_permitted": "More frames than an identity that is no peer may send.",
         "frame_unreadable": "What arrived is no frame.",
+        "packet_unproven": "A packet of a link by radio that its other end did not make, or that "
+        "came before. | nothing, unless it goes on: then somebody near by disturbs the link.",
+        "set_up_repeated": "Nobody answered the first words of a link by radio, so the packet that "
+        "ends its set-up went again. | nothing: packets get lost; if it goes on, the radio is far.",
         "reassembly_full": "Too many bytes are being put together already. | nothing: the sender "
         "tries again.",
         "inbound_busy": "Answered \"busy\"; the sender tries again. | nothing.",

@@ -134,9 +134,8 @@ def pack_distinct(values: Sequence[int], universe: int) -> bytes:
     """As `pack_sorted`, for values that ascend strictly: a place taken is not paid for again."""
     if len(values) > universe:
         raise LocalProtocolError(f"{len(values)} different values of {universe}")
-    return pack_sorted(
-        [value - index for index, value in enumerate(values)], max(1, universe - len(values) + 1)
-    )
+    room = _room(universe, len(values))
+    return pack_sorted([value - index for index, value in enumerate(values)], room)
 
 
 def unpack_distinct(data: bytes, universe: int, *, count_max: int) -> tuple[int, ...]:
@@ -148,9 +147,13 @@ def unpack_distinct(data: bytes, universe: int, *, count_max: int) -> tuple[int,
     count, _ = read_varint(data)
     if count > min(universe, count_max):
         raise DecodeError(f"a list of {count} numbers exceeds {min(universe, count_max)}")
-    room = max(1, universe - count + 1)
-    values = unpack_sorted(data, room, count_max=count_max)
+    values = unpack_sorted(data, _room(universe, count), count_max=count_max)
     return tuple([value + index for index, value in enumerate(values)])
+
+
+def _room(universe: int, count: int) -> int:
+    """What so many different values may be, less 0, 1, 2, ...; of none it does not matter."""
+    return max(1, min(universe - count + 1, UNIVERSE_MAX))
 
 
 def _check_universe(universe: int) -> None:

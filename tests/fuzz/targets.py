@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fuzz import link_targets as links
+
 from ciris_mesh.errors import DecodeError
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.wire import codec, mesh, mesh_records
@@ -64,5 +66,9 @@ def records_frame(data: bytes) -> None:
 
 TARGETS: dict[str, Target] = {
     target.__name__: target
-    for target in (batch, streams, verbatim, json_frame, mesh_frame, records_frame)
+    for target in (
+        *(batch, streams, verbatim, json_frame, mesh_frame, records_frame),
+        *(links.whole_frame, links.announce, links.edge_announce, links.numbers, links.exchange),
+        *(links.paced_link, links.sealed_link, links.radio_device, links.radio_host),
+    )
 }

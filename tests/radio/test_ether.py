@@ -304,6 +304,25 @@ def test_losses_come_as_often_as_asked_for() -> None:
     assert set(total) == {Outcome.LOST, Outcome.DELIVERED}
 
 
+def test_frames_are_lost_by_choice_at_every_receiver() -> None:
+    channel = medium(full(3))
+    asked: list[bytes] = []
+
+    def second(frame: bytes) -> bool:
+        asked.append(frame)
+        return frame == b"second"
+
+    channel.lose(second)
+    channel.transmit(0, [b"first", b"second", b"third"], 0.0)
+    heard = [each.frame for each in events(channel) if isinstance(each, Heard)]
+    assert heard == [b"first"] * 2 + [b"third"] * 2
+    assert asked == [each for each in (b"first", b"second", b"third") for _ in range(2)]
+    assert outcomes(channel, 1) == {Outcome.DELIVERED: 2, Outcome.LOST: 1}
+    channel.lose(None)
+    channel.transmit(0, [b"second"], 100.0)
+    assert len([each for each in events(channel) if isinstance(each, Heard)]) == 2
+
+
 @pytest.mark.parametrize("loss", [-0.1, 1.1])
 def test_loss_is_a_probability(loss: float) -> None:
     with pytest.raises(ValueError, match="no probability"):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from ciris_mesh.records.kinds import EnvelopeKind as K
 from ciris_mesh.runtime.events import BatchEvent, BatchOutcome
+from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.radiocheck import RADIO_RETRY_S
 from ciris_mesh.runtime.reporting import peer_status
-from ciris_mesh.wire.mesh import BindingOffer
+from ciris_mesh.transport.base import LinkId, LinkIdentified, LinkUp, TransportEvent
+from ciris_mesh.wire.frame import AnyMessage, try_unwrap
+from ciris_mesh.wire.mesh import BindingOffer, Hello
+from ciris_mesh.wire.mesh_reconcile import Sketch
+from ciris_mesh.wire.mesh_records import Records
 from support.keys import key
 from support.mesh import Mesh
 from support.radio_mesh import RadioMesh, settings
@@ -100,19 +106,87 @@ def test_no_link_is_kept_alive_and_nothing_is_said_meanwhile(ends: list[Mesh]) -
     assert mesh.said[before:] == []
 
 
+class Gate:
+    """Stands before a node: what its transport reports waits here until it is opened.
+
+    Attributes:
+        said: (whether this node dialled, message) of every frame it sent.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.said: list[tuple[bool, AnyMessage]] = []
+        self.kept: list[TransportEvent] = []
+        self._dialled: dict[LinkId, bool] = {}
+        self._lock = threading.Lock()  # an event that comes while it is opened comes after
+        self._is_open = False
+        transport = node.runtime.transport
+        start, self._send = transport.start, transport.send
+
+        def start_behind(handler: Callable[[TransportEvent], None]) -> None:
+            self._handler = handler
+            start(self._take)
+
+        transport.start = start_behind  # type: ignore[method-assign]
+        transport.send = self._spy  # type: ignore[method-assign]
+
+    def open(self) -> None:
+        with self._lock:
+            for event in self.kept:
+                self._handler(event)
+            self._is_open = True
+
+    def _take(self, event: TransportEvent) -> None:
+        with self._lock:
+            if isinstance(event, LinkUp):
+                self._dialled[event.link] = not event.inbound
+            if self._is_open:
+                self._handler(event)
+            else:
+                self.kept.append(event)
+
+    def _spy(self, link: LinkId, frame: bytes) -> None:
+        unwrapped = try_unwrap(frame)
+        assert unwrapped is not None
+        self.said.append((self._dialled[link], unwrapped.message))
+        self._send(link, frame)
+
+
 def test_two_that_dial_each_other_at_once_end_with_one_exchange(ends: list[Mesh]) -> None:
+    """Both links are up at both ends before either end says a word."""
     mesh = radio(ends)
-    mesh.put("alice", K.FAMILY, 3)
-    mesh.put("bob", K.COMMUNITY, 4)
+    family = mesh.put("alice", K.FAMILY, 3)
+    community = mesh.put("bob", K.COMMUNITY, 4)
+    gates = {name: Gate(node) for name, node in mesh.nodes.items()}
     for node in mesh.nodes.values():
         node.start()
     for name, other in (("alice", "bob"), ("bob", "alice")):
         mesh.nodes[name].runtime.transport.dial(mesh.nodes[other].runtime.transport.address)
-    mesh.calm()
-    mesh.let_pass_until(lambda: not waiting(mesh), 2, "both agree")
-    offers = [message for _, message in mesh.said if isinstance(message, BindingOffer)]
-    assert offers == [], "they knew each other"
-    wait_until(lambda: not has_link(mesh), "neither link is left")
+    wait_until(
+        lambda: all(
+            [LinkUp, LinkUp, LinkIdentified] == sorted(map(type, gate.kept), key=str)[::-1]
+            for gate in gates.values()
+        ),
+        "two links at both ends",
+    )
+    for gate in gates.values():
+        gate.open()
+    wait_until(  # on a clock that stands still, so that nothing is given up or tried again
+        lambda: (
+            mesh.has("bob", K.FAMILY, family)
+            and mesh.has("alice", K.COMMUNITY, community)
+            and not has_link(mesh)
+        ),
+        "both have both, and let go of the link",
+    )
+
+    first = min(mesh.nodes, key=lambda name: mesh.nodes[name].runtime.transport.address)
+    for name, gate in gates.items():
+        given_up = [type(message) for dialled, message in gate.said if dialled is (name != first)]
+        kept = [type(message) for dialled, message in gate.said if dialled is (name == first)]
+        assert given_up in ([], [Hello] if name != first else []), "a greeting without an answer"
+        assert (kept.count(Hello), kept.count(Records), kept.count(BindingOffer)) == (1, 1, 0)
+    opened = [each for gate in gates.values() for _, each in gate.said if isinstance(each, Sketch)]
+    assert len(opened) == 1, "one of them asked what differs, once"
 
 
 def test_a_dial_that_came_to_nothing_is_tried_again_within_the_hour(ends: list[Mesh]) -> None:

@@ -80,15 +80,16 @@ class FakeLink:
     last_resource_eifr: float | None = 5.0
     destination: Any = None
     identified_as: list[object] = field(default_factory=list)
+    remote_identity: Any = None
     torn_down: int = 0
     incoming_resources: list[Any] = field(default_factory=list)
     outgoing_resources: list[Any] = field(default_factory=list)
 
-    def set_packet_callback(self, callback: object) -> None:
+    def receive(self, packet: object) -> None:
         """Nobody sends packets here; see test_rns_paced for who does."""
 
-    def receive(self, packet: object) -> None:
-        """As above."""
+    def get_remote_identity(self) -> Any:
+        return self.remote_identity
 
     def identify(self, identity: object) -> None:
         self.identified_as.append(identity)

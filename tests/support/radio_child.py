@@ -1,7 +1,8 @@
 """A process with plain Reticulum on one interface, driven by JSON lines. Not a test itself.
 
-Nothing of ciris_mesh runs here but what Reticulum's configuration names: with `RNodeInterface`
-the unmodified driver stands between this and the emulated radio.
+Nothing of ciris_mesh runs here but what Reticulum's configuration names, and one setting of a link
+when told to. With `RNodeInterface` the unmodified driver stands between this and the emulated
+radio.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import threading
 from typing import Any
 
 import RNS
+
+from ciris_mesh.transport.rns_seam import forget_last_rate
 
 OUT_LOCK = threading.Lock()
 #: The driver says nothing when it goes on-line or off-line.
@@ -39,6 +42,7 @@ class Child:
         self.destination.set_link_established_callback(self._linked)
         RNS.Transport.register_announce_handler(self)
         self.link: Any = None
+        self.forgets = False
         self.interface = RNS.Transport.interfaces[0]
         threading.Thread(target=self._watch, daemon=True).start()
         say("ready", address=self.destination.hash.hex())
@@ -81,6 +85,9 @@ class Child:
                     callback=lambda done: say("sent", status=done.status),
                     progress_callback=lambda going: say("progress", part=going.get_progress()),
                 )
+            case "forget":
+                self.forgets = True  # as our own links by radio do, after each Resource
+                forget_last_rate(self.link)
             case "packet":
                 RNS.Packet(self.link, bytes(fields["size"])).send()
             case "stats":
@@ -98,6 +105,8 @@ class Child:
 
     def _got(self, resource: Any) -> None:
         digest = ""
+        if self.forgets:
+            forget_last_rate(self.link)
         if resource.status == RNS.Resource.COMPLETE:
             digest = hashlib.sha256(resource.data.read()).hexdigest()
         say("got", status=resource.status, digest=digest)

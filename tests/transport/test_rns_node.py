@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ciris_mesh.transport import rns_seam as seam
-from ciris_mesh.transport.base import Address, LinkDown, LinkUp
+from ciris_mesh.transport.base import Address, LinkDown, LinkIdentified, LinkUp
 from ciris_mesh.transport.limits import INBOUND_LINKS_MAX
 from ciris_mesh.transport.rns_link import MeshLink
 from ciris_mesh.transport.rns_node import RnsTransport
@@ -63,6 +64,15 @@ def bench(clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Benc
     monkeypatch.setattr(seam, "attach", lambda _link, _events: None)
     transport = RnsTransport(None, tmp_path / "identity")
     return Bench(host, transport, clock)
+
+
+def test_who_said_who_it_is_before_the_link_was_set_up_is_known(bench: Bench) -> None:
+    """Where the end of its set-up was lost, and came again after the proof of its identity."""
+    rns = FakeLink(initiator=False, remote_identity=SimpleNamespace(hash=address(7)))
+    bench.transport._inbound_link(rns)
+    up, identified = bench.host.take_reported()
+    assert isinstance(up, LinkUp)
+    assert identified == LinkIdentified(up.link, address(7))
 
 
 def test_as_many_links_as_there_are_places(bench: Bench) -> None:
