@@ -27,7 +27,7 @@ from ciris_mesh.runtime.peerbook import PeerBook
 from support.radio_nodes import ONLINE_TIMEOUT_S, RadioNode, digest_of
 from support.waiting import wait_until
 
-pytestmark = [pytest.mark.rns, pytest.mark.slow]
+pytestmark = [pytest.mark.rns, pytest.mark.air, pytest.mark.slow]
 
 #: A loaded machine adds to what the radio takes; nothing here measures time.
 DEADLINE_S = 240.0

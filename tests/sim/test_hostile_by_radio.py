@@ -2,6 +2,9 @@
 
 Three whole nodes on a loopback that calls itself a radio, in hours that pass when told. Alice owes
 bob and carol the same records. Of what bob says some is hostile, and from then on he is honest.
+
+Run by hand: the nodes are threads, and on a machine with much else to do an hour may pass while one
+of them has not come to speak. The same penalty by itself: `tests/runtime/test_runtime_air.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from ciris_mesh.transport.loopback import LoopbackTransport
 from ciris_mesh.wire.frame import try_unwrap, wrap
 from ciris_mesh.wire.mesh_reconcile import ReconcileMessage, Wants
 from support.radio_mesh import RadioMesh, settings
+
+pytestmark = pytest.mark.soak
 
 K = EnvelopeKind
 NAMES = ("alice", "bob", "carol")
