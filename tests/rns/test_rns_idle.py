@@ -61,7 +61,8 @@ def test_an_idle_daemon_with_twenty_peers(net: Mesh) -> None:
     rss_bytes, cpu_share = cost(hub)
     status_s = sorted(time_of_status(hub) for _ in range(10))
 
-    show(f"ready {ready_s:.2f} s, {ready_cpu_s:.2f} of CPU, RSS {rss_bytes / 1e6:.1f} MB, CPU {cpu_share:.2%} of a core")
+    show(f"ready after {ready_s:.2f} s and {ready_cpu_s:.2f} s of CPU")
+    show(f"RSS {rss_bytes / 1e6:.1f} MB, CPU {cpu_share:.2%} of a core")
     show(f"status --json {median(status_s) * 1000:.0f} ms, at best {status_s[0] * 1000:.0f} ms")
     assert ready_cpu_s < READY_S_MAX  # what else the machine does is not the node's
     assert rss_bytes < RSS_BYTES_MAX
