@@ -26,7 +26,7 @@ from ciris_mesh.runtime.peers import PeerConfig
 from ciris_mesh.transport.base import Address
 from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 90.0
 
 
 def reticulum_of(folder: Path, name: str, port: int) -> Path:
@@ -100,9 +100,21 @@ class Child:
 def main(folder: Path) -> None:
     """Start all three, and tell alice and bob of each other."""
     port = free_port()
-    public = Child("public", folder, port)
+    children: list[Child] = []
+    try:
+        for name in ("public", "alice", "bob"):
+            children.append(Child(name, folder, port))
+        converse(children, port)
+    finally:
+        for child in children:
+            child.process.kill()  # where all went well they have ended
+            child.process.communicate()
+
+
+def converse(children: list[Child], port: int) -> None:
+    """Let alice and bob agree through the public node."""
+    public, alice, bob = children
     print(f"the public node listens on 127.0.0.1:{port} and has no peers")
-    alice, bob = Child("alice", folder, port), Child("bob", folder, port)
     alice.say(bob.who)
     bob.say(alice.who)
     for _ in range(2):
