@@ -178,6 +178,11 @@ def revoke(
     columns = {"revoked_key_id": about.key_id, "reason": reason, "effective_at": effective}
     manner = Manner(yes=yes or as_json, as_json=as_json)
     publish(app, me, EnvelopeKind.REVOCATION, columns, manner, about=about)
+    if about.key_id != me.key_id:
+        app.talk(
+            "Another's key: it counts where that key is rooted through this node's, and is shown "
+            "as\na claim everywhere else. See: ciris-mesh resolve revoked KEY_ID"
+        )
 
 
 def _shortest(number: float) -> int | float:

@@ -21,7 +21,8 @@ NODE_GROUPS: Final = (
         "home": "The node's directory and its configuration: there, and readable.",
         "key_files": "Keys are readable by this user alone, and nobody else can change decisions.",
         "clock": "NTP, GPS or a battery-backed clock vouches for the time. Without it nothing is "
-        "signed, because a wrong date in a signature is wrong for ever; all else goes on. | "
+        "signed, because a wrong date in a signature is wrong for ever; all else goes on. A new "
+        "node signs its own key first, so its first start waits for it. | "
         "timedatectl set-ntp true; a board without a network gets a battery-backed clock or GPS, "
         "or you set the time and write clock = assume-trusted in [node].",
         "disk": "Room on the file system of the store, and that it can be written. SD cards that "

@@ -114,6 +114,12 @@ def test_the_outcome_of_an_alias_is_a_record_about_the_key(sh: Shell, bob: NodeI
     assert record["revoked_key_id"] == bob.key_id
 
 
+def test_who_revokes_anothers_key_is_told_its_worth(sh: Shell, bob: NodeIdentity) -> None:
+    assert "a claim everywhere else" in sh.run("revoke", "bob", "--yes").stderr
+    me = node_identity(sh.home).key_id
+    assert "a claim everywhere else" not in sh.run("revoke", me, "--yes").stderr
+
+
 def test_peers_are_shown_by_alias_id_address_or_beginning(sh: Shell, bob: NodeIdentity) -> None:
     address = bob.address.hex()
     for name in ("bob", bob.key_id, bob.key_id[:8], address, address[:8].upper()):
