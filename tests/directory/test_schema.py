@@ -107,9 +107,10 @@ def test_what_was_held_in_version_3_is_found_by_name_on_every_shelf(path: Path) 
     connection.close()
     directory = SqliteDirectory(path)
     try:
-        found = directory.named_rows(name("key", alice().key_id), limit=9)
+        found = directory.named_rows(name("key", alice().key_id), limit=0, others=9)
         assert [row.subject for row in found] == [alice().key_id]
-        assert len(directory.named_rows(name("vouch", *[alice().key_id] * 2), limit=9)) == 1
+        vouch = name("vouch", *[alice().key_id] * 2)
+        assert len(directory.named_rows(vouch, limit=0, others=9)) == 1
     finally:
         directory.close()
 
