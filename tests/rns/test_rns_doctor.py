@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -110,6 +111,33 @@ def test_two_that_agree_are_well_until_one_is_gone(net: Mesh) -> None:
     bob.start()
     bob.wait_ready()
     until(alice, "peers_stale", "ok")
+
+
+def test_reticulum_that_gets_no_time_for_what_comes_in(net: Mesh) -> None:
+    """The flood is real; that one packet fills the queue is for the sake of haste."""
+    alice = net.make("alice")
+    config = alice.rns / "config"
+    text = config.read_text()
+    assert "[reticulum]\n" in text
+    config.write_text(text.replace("[reticulum]\n", "[reticulum]\n  qlen_in_data = 1\n"))
+    net.start(alice)
+    assert doctor(alice)["rns_inbound"]["word"] == "ok"
+    with socket.create_connection(("127.0.0.1", net.port)) as stranger:
+
+        def is_flooded() -> bool:
+            stranger.sendall(b"".join(nobodys_packet() for _ in range(500)))
+            return alice.drops("rns_inbound_dropped") >= node_checks.INBOUND_DROPS_FAIL
+
+        wait_until(is_flooded, "its queue overflows", DEADLINE_S)
+    told = until(alice, "rns_inbound", "fail", "the machine is too busy, or somebody floods it")
+    assert told["command"] == "top"
+
+
+def nobodys_packet() -> bytes:
+    """Data for a destination nobody has, framed as Reticulum's TCP interfaces do (HDLC)."""
+    flags_and_hops, context = bytes(2), bytes(1)
+    anything = bytes(random.choices(range(0x70), k=16 + 64))  # nothing that would need escaping
+    return b"\x7e" + flags_and_hops + anything[:16] + context + anything[16:] + b"\x7e"
 
 
 def test_a_radio_that_hears_nothing_any_more(
