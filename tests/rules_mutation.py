@@ -35,6 +35,7 @@ _RULES = (
     "tests/records/test_rules_operations.py",
     "tests/records/test_rules_groups.py",
     "tests/records/test_groups.py",
+    "tests/records/test_vouches.py",
 )
 _KEEPING = (
     "tests/records/test_cosigning.py",

@@ -59,7 +59,7 @@ def test_an_idle_daemon_with_twenty_peers(net: Mesh) -> None:
     wait_until(lambda: all(in_sync(hub, other) for other in others), "four peers are in sync")
 
     rss_bytes, cpu_share = cost(hub)
-    status_s = sorted(time_of_status(hub) for _ in range(10))
+    status_s = sorted(time_of_status(hub) for _ in range(40))
 
     show(f"ready after {ready_s:.2f} s and {ready_cpu_s:.2f} s of CPU")
     show(f"RSS {rss_bytes / 1e6:.1f} MB, CPU {cpu_share:.2%} of a core")
@@ -67,7 +67,7 @@ def test_an_idle_daemon_with_twenty_peers(net: Mesh) -> None:
     assert ready_cpu_s < READY_S_MAX  # what else the machine does is not the node's
     assert rss_bytes < RSS_BYTES_MAX
     assert cpu_share < CPU_SHARE_MAX
-    # The best of ten: what the command takes by itself, whatever else this machine does.
+    # The best of forty: what the command takes by itself, whatever else this machine does.
     assert status_s[0] < STATUS_S_MAX
 
 

@@ -356,8 +356,12 @@ def run_cli(
 
 
 def environment() -> dict[str, str]:
-    """Ours, without the user's runtime directory: sockets stay in the homes."""
-    kept = {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
+    """Ours, without the user's runtime directory: sockets stay in the homes.
+
+    And with byte code kept, as where the package is installed: commands are not compiled each time.
+    """
+    gone = ("XDG_RUNTIME_DIR", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if name not in gone}
     return {**kept, "PYTHONPATH": str(TESTS)}
 
 
