@@ -13,6 +13,7 @@ from ciris_mesh.directory.vouches import vouchers_of
 from ciris_mesh.errors import OperatorError
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.rules.base import Trust
+from ciris_mesh.runtime.announcing import announce_node
 from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.bundle import BATCH_RECORDS_MAX, page_of
 from ciris_mesh.runtime.clock import Clock, untrusted
@@ -77,6 +78,7 @@ class Operations:
             ).table(),
             **PeerOperations(self.node, self.book, self.clock, self.former).table(),
             "sync": self._sync,
+            "announce": self._announce,
             "converged": self._converged,
             "ids": self._ids,
             "records": self._records,
@@ -138,6 +140,10 @@ class Operations:
         name = arguments.get("peer")
         key_id = self.book.find(str(name)).key_id if name else None
         return {"queued": self.node.handle.sync(key_id)}
+
+    def _announce(self, _: Arguments) -> object:
+        announce_node(self.node)
+        return {"address": self.node.runtime.transport.address.hex()}
 
     def _converged(self, arguments: Arguments) -> object:
         within_s = arguments.get("within_s")
