@@ -331,7 +331,7 @@ class Exchange:
                 raise AssertionError("a decoded message is a replication message")
 
     def _drive(self, peer: Peer, coordinator: ReplicationCoordinator) -> bool:
-        """Work off what came. True when something of it is new here, on whichever shelf."""
+        """Work off what came. True when something of it is new on the federation shelf."""
         before = self._parts.directory.generation(coordinator.key.kind)
         try:
             reports = coordinator.drive()
@@ -341,7 +341,8 @@ class Exchange:
             return False
         for report in reports:
             self._note(peer, report)
-        if self._parts.directory.generation(coordinator.key.kind) != before:
+        is_news = self._parts.directory.generation(coordinator.key.kind) != before
+        if is_news:
             self.spread(exclude=peer.config.key_id)
         self.scheduler.drove(coordinator, reports)
         news = peer.moved or peer.spreading  # a check that was due in the middle was skipped
@@ -349,7 +350,7 @@ class Exchange:
             peer.moved = False
             self.check(peer.config.key_id)
         self.part_if_done(peer)
-        return any(report.admitted for report in reports)
+        return is_news
 
     def _note(self, peer: Peer, report: RoundReport) -> None:
         self._parts.board.post(peer.config.key_id, report.kind, report.staleness)
