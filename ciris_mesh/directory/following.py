@@ -189,7 +189,8 @@ class PostgresDirectory(DirectoryCore):
 
         placed = self._commit.run(job, durable=False)
         with self._state:
-            siblings = [entry for entry in map(self._deferred.get, placed.siblings) if entry]
+            named = (*placed.siblings, *placed.vouched)
+            siblings = [entry for entry in map(self._deferred.get, named) if entry]
             self._deferred.postpone(siblings)
             self._deferred.postpone(self._deferred.release(dict.fromkeys(placed.published)))
 
