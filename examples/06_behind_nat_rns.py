@@ -44,9 +44,10 @@ def run(name: str, folder: Path, port: int) -> None:
     node = Node(FederationSeeds.generate(name).key(), transport)
     announcer = Announcer(lambda: announce_node(node), interval_s=6 * 3_600)
     with node:
-        announcer.start()
+        wait_connected(transport)
         print(node.key_id, transport.address.hex(), flush=True)
         other = sys.stdin.readline().split()  # key id and address, told by voice or on paper
+        announcer.start()
         if other:
             converge(node, name, *other)
         held = sum(node.directory.counts().values())
@@ -54,6 +55,17 @@ def run(name: str, folder: Path, port: int) -> None:
         print(f"{name}: records held {held}, bytes received {moved}", flush=True)
         sys.stdin.readline()
         announcer.stop()
+
+
+def wait_connected(transport: RnsTransport) -> None:
+    """Who announces before the other is there is not heard: a public node tells latecomers of
+    nobody. They ask it for the path, as `peer add` does."""
+    pause = threading.Event()
+    for _ in range(int(TIMEOUT_S / 0.1)):
+        if all(row.online for row in transport.stats().interfaces):
+            return
+        pause.wait(0.1)
+    sys.exit("the public node cannot be reached")
 
 
 def converge(node: Node, name: str, key_id: str, address: str) -> None:

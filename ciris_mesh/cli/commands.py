@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "budget": (f"{_CLI}.budget", "budget", "Show airtime used and allowed, and what waits."),
     "wait": (f"{_CLI}.wait", "wait", "Wait until this node and its peers agree."),
     "sync": (f"{_CLI}.wait", "sync", "Ask the running node for a round with one peer now."),
+    "announce": (f"{_CLI}.announce", "announce", "Say to all in reach that this node is here."),
     "records": (f"{_CLI}.records", "records", "List records, or show one."),
     "key": (f"{_CLI}.key", "key", "Say what a key is, as chains to a root do."),
     "resolve": (f"{_CLI}.resolve", "resolve", "Say what counts now, or at a time, and why."),

@@ -320,6 +320,14 @@ class ReplicationDirectory(Protocol):
         """
         ...
 
+    def vouched_rows(self, name: str, vouchers: Collection[str], *, limit: int) -> list[StoredRow]:
+        """Rows off the federation shelf that answer to a name and that one of these vouched for.
+
+        In admission order, whether or not the vouch still stands. What else is off that shelf,
+        and how much, is looked through in the index and keeps none of these out.
+        """
+        ...
+
     def signers_named(self, name: str, *, limit: int) -> list[tuple[str, ...]]:
         """Signers of federation-shelf rows that answer to a name, a row each; at most `limit`."""
         ...

@@ -211,6 +211,11 @@ class MemoryStore:
             found = {one: None for name in names for one in self._names.get(name, ())}
             return self._heads(found)
 
+    def answered(self, tokens: Sequence[str]) -> frozenset[str]:
+        """See Store."""
+        with self._lock:
+            return frozenset(token for token in tokens if self._names.get(token))
+
     def heads_relied(self, names: Sequence[Name]) -> list[RowHead]:
         """See Store."""
         with self._lock:

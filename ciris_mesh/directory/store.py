@@ -178,6 +178,10 @@ class Store(Protocol):
         """Federation-shelf rows that answer to any of these, each once, without their bytes."""
         ...
 
+    def answered(self, tokens: Sequence[str]) -> frozenset[str]:
+        """Those of these tokens that any row answers to."""
+        ...
+
     def heads_relied(self, names: Sequence[Name]) -> list[RowHead]:
         """Federation-shelf rows that `rely` said any of these rows relied on, each once."""
         ...

@@ -209,6 +209,13 @@ def test_sync_says_when_the_peer_is_not_connected(sh: Shell) -> None:
     assert "bob is not connected (no_path)" in text
 
 
+def test_announce_says_under_which_address(sh: Shell) -> None:
+    with answering(sh.home, {"announce": lambda _: {"address": "ab" * 16}}):
+        assert sh.json("announce") == {"address": "ab" * 16}
+        assert sh.run("announce").stderr == f"Announced as {'ab' * 16}.\n"
+    assert "start it with" in sh.error("announce")
+
+
 def test_waiting_for_nobody_is_a_failure(sh: Shell) -> None:
     table = {"peers": lambda _: [], "converged": converging(0)}
     with answering(sh.home, table):

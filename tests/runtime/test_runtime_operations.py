@@ -242,6 +242,19 @@ def test_peer_remove_takes_any_name_a_person_uses(desk: Desk, tmp_path: Path) ->
         desk.ask("peer_remove", key_id="Bob")
 
 
+def test_announce_tells_those_in_reach(desk: Desk) -> None:
+    bob = desk.mesh.node("bob")
+    bob.start()
+    assert desk.ask("announce") == {"address": address("alice").hex()}
+    wait_until(lambda: list(bob.runtime.peers.candidates()), "heard")
+    assert [each.address for each in bob.runtime.peers.candidates()] == [address("alice")]
+
+
+def test_the_group_may_not_announce(desk: Desk) -> None:
+    assert "announce" in desk.operations.table()
+    assert "announce" not in READ_OPS
+
+
 def test_sync_is_of_one_peer_or_all(desk: Desk) -> None:
     desk.ask("peer_add", invite=invite("bob"), alias="Bob")
     desk.ask("peer_add", invite=invite("carol"))
