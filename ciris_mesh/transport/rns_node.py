@@ -49,6 +49,7 @@ from ciris_mesh.transport.rns_config import (
     find_reticulum_config,
 )
 from ciris_mesh.transport.rns_dial import Dialer, Dialled
+from ciris_mesh.transport.rns_givenup import take_back
 from ciris_mesh.transport.rns_host import Host, at_border
 from ciris_mesh.transport.rns_link import MeshLink
 from ciris_mesh.transport.rns_media import (
@@ -412,6 +413,7 @@ class RnsTransport:
         return True
 
     def _tick(self, now: float) -> float:
+        take_back()
         self._dialer.tick(now)
         self._announcer.tick(now)
         is_edge_busy = self.edge is not None and self.edge.tick(now)

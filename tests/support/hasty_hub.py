@@ -12,6 +12,8 @@ import socket
 import threading
 from types import TracebackType
 
+from support.waiting import wait_until
+
 _READ_BYTES = 65_536
 #: HDLC, as Reticulum frames packets on TCP.
 _FLAG = b"\x7e"
@@ -57,6 +59,11 @@ class HastyHub:
             each.close()
         for thread in list(self._threads):
             thread.join(10.0)
+
+    def connection(self, number: int) -> socket.socket:
+        """Of those that come, with nothing behind: the first is number 0."""
+        wait_until(lambda: len(self._open) > 1 + number, f"connection {number}")
+        return self._open[1 + number]
 
     def _run(self, target: object, *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
