@@ -37,7 +37,7 @@ def net() -> Iterator[Mesh]:
         ("trust", "registries"): f"{pin()}, {pin('registry-us', OTHER_SEED)}",
         ("rounds", "cadence_s"): "1",
         # A busy machine is no timeout: none of these tests may see one.
-        ("rounds", "no_progress_timeout_s"): "20",
+        ("rounds", "no_progress_timeout_s"): "60",
     }
     with mesh(settings) as made:
         yield made

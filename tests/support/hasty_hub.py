@@ -58,7 +58,7 @@ class HastyHub:
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
         for thread in list(self._threads):
-            thread.join(10.0)
+            thread.join(240)
 
     def connection(self, number: int) -> socket.socket:
         """Of those that come, with nothing behind: the first is number 0."""

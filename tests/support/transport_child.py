@@ -48,8 +48,8 @@ class RawClient:
                 RNS.Resource(noise(size), self.link, callback=self._concluded)
             case {"do": "raw_bomb", "size": size}:
                 self._bomb(size)
-            case {"do": "raw_request", "path": path, "size": size}:
-                self._request(path, size)
+            case {"do": "raw_request", "path": path, "size": size, "timeout_s": timeout_s}:
+                self._request(path, size, timeout_s)
             case {"do": "raw_teardown"}:
                 self.link.teardown()
             case _:
@@ -68,12 +68,12 @@ class RawClient:
             closed_callback=lambda _link: say({"event": "raw_down"}),
         )
 
-    def _request(self, path: str, size: int) -> None:
+    def _request(self, path: str, size: int, timeout_s: float) -> None:
         def report(done: Any) -> None:
             say({"event": "raw_answer", "value": done.response})
 
         self.link.request(
-            path, noise(size), response_callback=report, failed_callback=report, timeout=1
+            path, noise(size), response_callback=report, failed_callback=report, timeout=timeout_s
         )
 
     def _bomb(self, size: int) -> None:
@@ -148,6 +148,9 @@ def main() -> None:
         command = json.loads(line)
         if command["do"] == "destination":
             say({"answer": destination_of(transport, command["link"])})
+        elif command["do"] == "lose_patience":
+            vars(patience)["IDENTIFY_S"] = 0.0
+            say({"answer": None})
         elif command["do"].startswith("raw_"):
             say(raw.perform(command))
         else:

@@ -44,6 +44,10 @@ from support.transport_frames import make_frame, read_frame
 Event = dict[str, Any]
 #: For a machine that does other things too; what is waited for takes seconds at most.
 PATIENCE_S = 240.0
+#: A frozen one does not end at all.
+STOP_S = 30.0
+#: Announces of one node closer together than ten seconds are taken for a flood.
+ANNOUNCE_AGAIN_S = 12.0
 #: How long a sender waits for room before the test counts it as stuck.
 SEND_PATIENCE_S = 240.0
 
@@ -175,6 +179,14 @@ class Node(Protocol):
         """Take the first event of that name and those fields, now or when it comes."""
         ...
 
+    def reach(self, address: str, **kind: str) -> Event:
+        """Dial until a link is up; returns that event."""
+        ...
+
+    def hear(self, other: Node, app_data: str = "", **fields: Any) -> Event:
+        """Hear the other, who announces until it is heard; returns that event."""
+        ...
+
     def stop(self) -> None:
         """End the node, if it runs."""
         ...
@@ -232,6 +244,33 @@ class _Base(ABC):
         return self.events.take(
             lambda seen: wanted.items() <= seen.items(), timeout_s, f"{event} {fields}"
         )
+
+    def reach(self, address: str, **kind: str) -> Event:
+        """Dial until a link is up: while a machine stands still, a dial's own deadline passes."""
+        end_s = time.monotonic() + PATIENCE_S
+        while True:
+            self.do("dial", address=address, **kind)
+            done = self.events.take(
+                lambda seen: seen["event"] in ("up", "dial_failed") and seen["address"] == address,
+                PATIENCE_S,
+                f"end of the dial to {address}",
+            )
+            if done["event"] == "up":
+                return done
+            assert time.monotonic() < end_s, done
+            threading.Event().wait(0.5)
+
+    def hear(self, other: Node, app_data: str = "", **fields: Any) -> Event:
+        """Hear the other, who announces until it is heard: what comes too early is lost."""
+        end_s = time.monotonic() + PATIENCE_S
+        while True:
+            other.do("announce", app_data=app_data)
+            wanted = {"address": other.address, "app_data": app_data, **fields}
+            try:
+                return self.wait("heard", ANNOUNCE_AGAIN_S, **wanted)
+            except AssertionError:
+                if time.monotonic() > end_s:
+                    raise
 
     @abstractmethod
     def _ask(self, command: Event) -> Event:
@@ -321,12 +360,13 @@ class ChildNode(_Base):
         self.process.wait(PATIENCE_S)
 
     def stop(self) -> None:
+        """End the process; one that does not end by itself is killed."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         if self.process.poll() is None:
             self.process.stdin.close()
             try:
-                self.process.wait(PATIENCE_S)
+                self.process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 self.kill()
         self._reader.join(PATIENCE_S)
