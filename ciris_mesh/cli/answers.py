@@ -21,6 +21,10 @@ _PLAIN: Final[dict[Any, str]] = {
 }  # fmt: skip
 
 
+#: How a command is called where its name here is not all of it.
+_WRITTEN: Final = {"waiting": "records --waiting"}
+
+
 @dataclass(frozen=True, slots=True)
 class RecordAnswer:
     """One record, as `records --json` lists it.
@@ -41,6 +45,32 @@ class RecordAnswer:
     subject: str
     signers: tuple[str, ...]
     admitted_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingAnswer:
+    """One record that came and waits for another, as `records --waiting --json` lists it.
+
+    Attributes:
+        position: in the order they came; `--after` goes on from there.
+        envelope_id: 64 hex digits.
+        path, peer: how it came and who brought it, such as "peer" and a key id.
+        waits_for: names of what it waits for, such as "key:KEY_ID".
+        not_before_ms: Unix milliseconds before which it is not looked at; null without such a time.
+        since_ms: Unix milliseconds at which it came; null for longer than the node runs.
+        bytes: size of its envelope.
+    """
+
+    position: int
+    kind: str
+    envelope_id: str
+    signers: tuple[str, ...]
+    path: str
+    peer: str
+    waits_for: tuple[str, ...]
+    not_before_ms: int | None
+    since_ms: int | None
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +110,7 @@ def answer_types() -> dict[str, Any]:
         "peers": tuple[PeerStatus, ...],
         "budget": BudgetStatus,
         "records": tuple[RecordAnswer, ...],
+        "waiting": tuple[WaitingAnswer, ...],
         "doctor": DoctorAnswer,
     }
 
@@ -88,7 +119,7 @@ def schema(name: str) -> dict[str, Any]:
     """The JSON Schema of one command's answer."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"ciris-mesh {name} --json",
+        "title": f"ciris-mesh {_WRITTEN.get(name, name)} --json",
         **_schema(answer_types()[name]),
     }
 

@@ -209,14 +209,18 @@ def report_fields(report: ImportReport) -> dict[str, Any]:
 
 
 def show_report(report: ImportReport) -> None:
-    """Print what became of the records, a line an outcome."""
+    """Print how many records were read, and what became of them, a line an outcome."""
     from ciris_mesh.ui.console import make_console
     from ciris_mesh.ui.tables import grid
+    from ciris_mesh.ui.words import count
 
+    click.echo(f"{count(report.read, 'record')} read.")
+    if not report.outcomes:
+        return
+    click.echo("What became of them:\n")
     table = grid("outcome", "reason", "records", right=("records",))
     for (outcome, reason), number in sorted(report.outcomes.items()):
         table.add_row(outcome.value, reason.value, str(number))
-    table.add_row("read", "", str(report.read), style="head")
     make_console().print(table)
 
 

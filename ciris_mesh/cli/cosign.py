@@ -15,7 +15,7 @@ import click
 
 from ciris_mesh.cli.app import App, Failure, print_json
 from ciris_mesh.cli.options import FILE, Manner, takes_manner
-from ciris_mesh.cli.publish import read_proposal, tell_proposal, write_proposal
+from ciris_mesh.cli.publish import read_proposal, signing_verb, tell_proposal, write_proposal
 from ciris_mesh.cli.signing import (
     Signer,
     confirm,
@@ -27,6 +27,7 @@ from ciris_mesh.cli.signing import (
     this_signer,
 )
 from ciris_mesh.cli.verbs import Verb
+from ciris_mesh.ui.words import count
 
 if TYPE_CHECKING:
     from ciris_mesh.cli.keyring import Lookup
@@ -68,7 +69,8 @@ def show(app: App, *, file: Path, as_json: bool) -> None:
         )
         return
     asked = f" of {', '.join(proposal.invited)}" if proposal.invited else ""
-    click.echo(f"{proposal.draft.kind.value}, {proposal.threshold} signatures needed{asked}")
+    needed = count(proposal.threshold, "signature")
+    click.echo(f"{proposal.draft.kind.value}, {needed} needed{asked}")
     for name, reason in reasons.items():
         click.echo(f"signed by {name}: {reason.value or 'valid'}")
     preview(app, proposal.draft, "What each signs:", must_be_seen=True)
@@ -152,11 +154,11 @@ def _merged(app: App, files: Sequence[Path]) -> Proposal:
         merged = merge(copies)
     except MalformedRecord as exc:
         raise Failure(f"these copies make no record: {exc.detail}") from None
-    count = len(standing(merged, keys))
-    if count < merged.threshold:
+    found = len(standing(merged, keys))
+    if found < merged.threshold:
         raise Failure(
-            f"{count} of {merged.threshold} signatures: have "
-            f"{_missing(merged)} run ciris-mesh cosign sign on a copy"
+            f"{found} of {count(merged.threshold, 'signature')}: have {_missing(merged)} run "
+            f"ciris-mesh {signing_verb(merged.draft.kind)} sign on a copy"
         )
     return merged
 

@@ -124,10 +124,11 @@ def _block(role: str | None) -> str:
 def _warn_of_clock(app: App, home: Home) -> None:
     """A node whose clock nobody vouches for signs nothing, not even who it is: say so now."""
     from ciris_mesh.runtime.clock import clock_of, untrusted
+    from ciris_mesh.ui.words import wrapped
 
     problem = untrusted(clock_of(home))
     if problem:
-        app.talk(f"\nBut first: {problem}")
+        app.talk(wrapped(f"\nBut first: {problem}"))
 
 
 def _store(url: str | None) -> dict[tuple[str, str], str]:

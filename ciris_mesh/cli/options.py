@@ -171,11 +171,11 @@ def time_option(name: str, help_: str) -> Callable[[_Command], _Command]:
 
 
 def takes_unknown(function: _Command) -> _Command:
-    """Add --unknown: a whole key id is taken though this node knows no such key."""
+    """Add --unknown: a whole key id, a scope or a removal is taken though nothing here knows it."""
     option = click.option(
         "--unknown",
         is_flag=True,
-        help="Take a key id as it is, though this node knows no such key.",
+        help="Take what is given as it is, though nothing here knows it.",
     )
     return option(function)
 

@@ -22,8 +22,13 @@ _TRIES: Final = 10
 
 
 @click.command(cls=Verb)
+@click.option(
+    "--not-a-screen",
+    is_flag=True,
+    help="Write them even into a file or to another program, where they stay.",
+)
 @click.pass_obj
-def paper(app: App) -> None:
+def paper(app: App, *, not_a_screen: bool) -> None:
     """Show this node's secrets as nine lines to write down by hand.
 
     Whoever has them is this node. A printer, a photograph or a file keeps copies where you do not
@@ -33,6 +38,11 @@ def paper(app: App) -> None:
     from ciris_mesh.runtime.paper import PaperKey, paper_lines
 
     home = node_home(app)
+    if not (not_a_screen or sys.stdout.isatty()):
+        raise Failure(
+            "these secrets are for a screen and a pencil, and this is a file or another program; "
+            "add --not-a-screen if they are to go there"
+        )
     seeds = read_key_file(home.federation_key)
     click.echo(f"ciris-mesh paper key 1\n{seeds.key().key_id}")
     for number, line in enumerate(paper_lines(PaperKey(seeds, home.identity_bytes())), 1):

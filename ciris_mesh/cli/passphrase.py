@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +46,24 @@ def _ask(*, new: bool) -> str:
 
     words = f"Passphrase, at least {PASSPHRASE_CHARS_MIN} characters" if new else "Passphrase"
     try:
-        answer: str = click.prompt(words, hide_input=True, confirmation_prompt=new, err=True)
+        with warnings.catch_warnings():
+            # Without a terminal it would warn, go on, and show what is typed.
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            answer: str = click.prompt(words, hide_input=True, confirmation_prompt=new, err=True)
     except click.Abort:
         if sys.stdin.isatty():
             raise
-        raise Failure(
-            "nobody can be asked for the passphrase here; give --passphrase-file FILE"
-        ) from None
+        raise _nobody_to_ask() from None
+    except getpass.GetPassWarning:
+        raise _nobody_to_ask() from None
     return answer
+
+
+def _nobody_to_ask() -> Failure:
+    return Failure(
+        "there is no terminal to ask for the passphrase on; write it into a file of mode 0600 and "
+        "add --passphrase-file FILE"
+    )
 
 
 def _from_file(file: Path) -> str:

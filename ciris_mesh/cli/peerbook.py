@@ -34,8 +34,15 @@ def running_or_book(app: App, from_node: Callable[[], T], from_book: Callable[[P
 
 def peer_rows(app: App) -> list[dict[str, Any]]:
     """The rows of `peers --json`."""
+    return peer_rows_told(app)[0]
+
+
+def peer_rows_told(app: App) -> tuple[list[dict[str, Any]], bool]:
+    """The same, and whether a running node told them."""
     return running_or_book(
-        app, lambda: ask(app, "peers"), lambda book: [book_row(each) for each in book.peers()]
+        app,
+        lambda: (ask(app, "peers"), True),
+        lambda book: ([book_row(each) for each in book.peers()], False),
     )
 
 

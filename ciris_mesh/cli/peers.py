@@ -13,7 +13,7 @@ from ciris_mesh.cli.door import allow, ignore, unallow, unignore
 from ciris_mesh.cli.follow import follow
 from ciris_mesh.cli.lookup import find_peer_row
 from ciris_mesh.cli.node import ask
-from ciris_mesh.cli.peerbook import book_row, peer_rows, running_or_book
+from ciris_mesh.cli.peerbook import book_row, peer_rows, peer_rows_told, running_or_book
 from ciris_mesh.cli.registries import pin, refuse_for_registries, show_below, unpin
 from ciris_mesh.cli.remote import takes_remote
 from ciris_mesh.cli.signing import confirm
@@ -22,6 +22,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.ui.words import ascii_text
 
 if TYPE_CHECKING:
+    from ciris_mesh.runtime.peerbook import Peer as BookPeer
     from ciris_mesh.runtime.peerbook import PeerBook
 
 #: An invite has about 130 characters; a pasted mail around it is not one.
@@ -122,6 +123,7 @@ def add(
         raise click.UsageError("--ids is about registry nodes; it goes with --registry")
     from ciris_mesh.cli.meeting import candidate_address
 
+    before = _booked(app)
     text = sys.stdin.read(INVITE_CHARS_MAX + 1) if who == "-" else who
     given = {"alias": alias, **_given(decisions)}
     address = None if ":" in text else candidate_address(app, text)
@@ -129,14 +131,35 @@ def add(
         key_id, row, words = _add_invited(app, text, given)
     else:
         key_id, row, words = _add_met(app, address, given, yes=yes or as_json)
+    outcome = _outcome(before, _booked(app), key_id)
     if as_json:
-        print_json({**row, "words": list(words)})
+        print_json({**row, "words": list(words), "outcome": outcome})
         return
     click.echo(key_id)
     app.talk(
-        f"\nAdded. Words to compare with its operator: {' '.join(words)}\n"
+        f"\n{_OUTCOMES[outcome]} Words to compare with its operator: {' '.join(words)}\n"
         "It must add this node as well: ciris-mesh invite"
     )
+
+
+_OUTCOMES: Final = {
+    "added": "Added.",
+    "updated": "It was a peer already; what you gave is changed.",
+    "unchanged": "It was a peer already; nothing is changed.",
+}
+
+
+def _booked(app: App) -> dict[str, BookPeer]:
+    from ciris_mesh.cli.node import node_home
+    from ciris_mesh.runtime.peerbook import PeerBook
+
+    return {peer.key_id: peer for peer in PeerBook.load(node_home(app).peers).peers()}
+
+
+def _outcome(before: dict[str, BookPeer], after: dict[str, BookPeer], key_id: str) -> str:
+    if key_id not in before:
+        return "added"
+    return "unchanged" if before[key_id] == after.get(key_id) else "updated"
 
 
 def _given(decisions: dict[str, Any]) -> dict[str, Any]:
@@ -272,13 +295,13 @@ def peers(app: App, *, as_json: bool, candidates: bool = False, name: str | None
     if candidates:
         _show_candidates(app, as_json=as_json)
         return
-    rows = peer_rows(app)
+    rows, is_running = peer_rows_told(app)
     if name is not None:
         rows = [find_peer_row(rows, name)]
     if as_json:
         print_json(rows)
     else:
-        _show(rows, in_detail=name is not None)
+        _show(rows, is_running=is_running, in_detail=name is not None)
         if name is None:
             show_below(app)
     if not rows:
@@ -298,7 +321,7 @@ def _show_candidates(app: App, *, as_json: bool) -> None:
     make_console().print(strangers_view(load(StrangersStatus, answer, strict=False)))
 
 
-def _show(rows: list[dict[str, Any]], *, in_detail: bool) -> None:
+def _show(rows: list[dict[str, Any]], *, is_running: bool, in_detail: bool) -> None:
     from ciris_mesh.cli.plain import load
     from ciris_mesh.runtime.status import PeerStatus
     from ciris_mesh.ui.console import make_console
@@ -308,7 +331,7 @@ def _show(rows: list[dict[str, Any]], *, in_detail: bool) -> None:
 
     parsed = [load(PeerStatus, row, strict=False) for row in rows]
     console = make_console()
-    console.print(peers_health(parsed))
+    console.print(peers_health(parsed, is_running=is_running))
     if parsed:
         console.print()
         console.print(peers_table(parsed))

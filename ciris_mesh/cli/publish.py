@@ -83,10 +83,16 @@ def propose(
     preview(app, prepared, title, must_be_seen=False)
     write_proposal(path, proposal, replace=False)
     tell_proposal(path, proposal, "proposed", as_json=manner.as_json)
+    verb = signing_verb(kind)
     app.talk(
-        f"\nEach signer runs: ciris-mesh cosign sign {path.name}\n"
-        f"Then one of them: ciris-mesh cosign assemble {path.name} (and the other copies)"
+        f"\nEach signer runs: ciris-mesh {verb} sign {path.name}\n"
+        f"Then one of them: ciris-mesh {verb} assemble {path.name} (and the other copies)"
     )
+
+
+def signing_verb(kind: EnvelopeKind) -> str:
+    """Under which command people look for `sign` and `assemble` of such a file."""
+    return "partner" if kind is EnvelopeKind.PARTNER_RECORD else "cosign"
 
 
 def _about(key: KnownKey | None) -> str:

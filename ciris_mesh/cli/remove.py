@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from ciris_mesh.cli.app import App
+from ciris_mesh.cli.app import App, Failure
 from ciris_mesh.cli.lookup import find_key
 from ciris_mesh.cli.options import (
     CHOSEN_ID,
@@ -22,6 +22,7 @@ from ciris_mesh.cli.options import (
     time_option,
 )
 from ciris_mesh.cli.publish import publish
+from ciris_mesh.cli.resolve import at_present
 from ciris_mesh.cli.signing import this_signer
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -104,6 +105,35 @@ def community_member(app: App, /, *, community: str, key_id: str, **given: Any) 
     _remove(app, kind, {"community_key_id": community}, _REMOVED, key_id, **given)
 
 
+#: Kind -> the question that says who is there, and what a person calls it.
+_ROLLS: Final = {
+    EnvelopeKind.IDENTITY_OCCURRENCE_REVOCATION: ("occurrences", "device"),
+    EnvelopeKind.FAMILY_MEMBERSHIP_REVOCATION: ("members", "member"),
+    EnvelopeKind.COMMUNITY_MEMBERSHIP_REVOCATION: ("members", "member"),
+}
+#: Of those who are there, named when one is not.
+_NAMED_MAX: Final = 5
+
+
+def _require_in(app: App, kind: EnvelopeKind, owner: str, key_id: str) -> None:
+    """Refuse to remove who is not there: a removal can't be taken back, nor a slip in it.
+
+    Raises:
+        Failure: by what is here, `key_id` neither is nor will be one of `owner`.
+    """
+    question, word = _ROLLS[kind]
+    found = at_present(app, question, owner)["found"] or {}
+    there = [row["key_id"] for row in found.get("active", found.get("members", ()))]
+    if key_id in there:
+        return
+    named = ", ".join(there[:_NAMED_MAX]) + ", ..." * (len(there) > _NAMED_MAX)
+    raise Failure(
+        f"{key_id} is no {word} of {owner} by what is here; nothing was signed. "
+        + (f"There are: {named}. " if there else f"No {word} of it is known. ")
+        + "Add --unknown if it is right"
+    )
+
+
 def _remove(
     app: App,
     kind: EnvelopeKind,
@@ -120,7 +150,11 @@ def _remove(
     me = this_signer(app)
     ensure_near("--effective", effective, me.at_ms)
     about = find_key(app, removed, me.key_id, unknown=unknown)
-    columns = {name: value or me.key_id for name, value in subject.items()} | {
+    whose = {name: value or me.key_id for name, value in subject.items()}
+    if not unknown:
+        (owner,) = whose.values()
+        _require_in(app, kind, owner, about.key_id)
+    columns = whose | {
         column: about.key_id,
         "effective_at": effective,
         "reason": reason,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -11,7 +12,13 @@ from ciris_mesh.cli.app import App, Failure, print_json
 from ciris_mesh.cli.lookup import find_key, known_key_id, one_beginning, shown
 from ciris_mesh.cli.node import ask, locked_home, open_directory
 from ciris_mesh.cli.options import time_option
-from ciris_mesh.cli.stored import all_rows, envelope_text, plain_record, stored_rows
+from ciris_mesh.cli.stored import (
+    all_rows,
+    envelope_text,
+    envelope_texts,
+    plain_record,
+    stored_rows,
+)
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.errors import NodeNotRunning
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -42,6 +49,10 @@ _ELSEWHERE: Final = {
 _ID_DIGITS: Final = 12
 #: A question may read thousands of records.
 _ANSWER_TIMEOUT_S: Final = 60.0
+#: Rosters looked through for a name that was taken for an id: each is a question to the node.
+_GROUPS_READ_MAX: Final = 500
+#: Groups named when several are called so.
+_NAMED_MAX: Final = 3
 #: An instant by which everything that is here was made.
 _ANY_TIME: Final = "9999-12-31T23:59:59Z"
 
@@ -91,7 +102,7 @@ def resolve(
         if group is not None and group != name:
             answer, is_running = _ask(app, question, group, more, at)
     if answer["status"] == "unknown":
-        raise Failure(_unknown(question, answer))
+        raise Failure(_unknown(app, question, answer))
     if as_json:
         print_json(answer)
         return
@@ -125,6 +136,12 @@ def what_counts(
     return plain_record(kind, envelope_text(app, kind.value, found["winner"]["record"]))
 
 
+def at_present(app: App, question: str, subject: str) -> Answer:
+    """The answer by what counts now."""
+    answer, _ = _ask(app, question, subject, "", None)
+    return answer
+
+
 def ever(app: App, question: str, subject: str, more: str = "") -> Answer:
     """The answer by all that is here, whenever it was made."""
     answer, _ = _ask(app, question, subject, more, _ANY_TIME)
@@ -135,6 +152,17 @@ def _groups(app: App) -> Iterator[str]:
     """Ids of families and communities here: too long to be typed."""
     for kind in (EnvelopeKind.FAMILY, EnvelopeKind.COMMUNITY):
         yield from (row["subject"] for row in all_rows(stored_rows(app), kind.value))
+
+
+def _called(app: App, name: str) -> Iterator[str]:
+    """Ids of families and communities here that say they are called so."""
+    for kind in (EnvelopeKind.FAMILY, EnvelopeKind.COMMUNITY):
+        rows = itertools.islice(all_rows(stored_rows(app), kind.value), _GROUPS_READ_MAX)
+        wanted = [(kind.value, row["envelope_id"]) for row in rows]
+        for text in filter(None, envelope_texts(app, wanted)):
+            record = plain_record(kind, text)
+            if str(record.get(f"{kind.value}_name", "")).casefold() == name.casefold():
+                yield str(record[f"{kind.value}_key_id"])
 
 
 def _ask(app: App, question: str, subject: str, more: str, at: str | None) -> tuple[Answer, bool]:
@@ -172,7 +200,10 @@ def _ask_store(app: App, question: str, subject: str, more: str, at: str | None)
     return told
 
 
-def _unknown(question: str, answer: Answer) -> str:
+def _unknown(app: App, question: str, answer: Answer) -> str:
+    if question == "members" and (called := sorted(set(_called(app, answer["subject"])))):
+        ids = "; or: ".join(f"ciris-mesh resolve members {group}" for group in called[:_NAMED_MAX])
+        return f"{shown(answer['subject'])} is a name, which anybody may give; ask by id: {ids}"
     if any(step["rule"] == "set_aside" for step in answer["steps"]):
         return f"of {shown(answer['subject'])} only unverified copies are here; they decide nothing"
     advice = _ELSEWHERE.get(question, "records --kind key")

@@ -109,13 +109,16 @@ def setup(
         raise Failure("nothing was written")
     written = _write_own(home, own, name)
     may_ask = not yes and not theirs.problem
+    unwritten = [] if theirs.after == theirs.before else [str(theirs.path)]
     if write_rns or (may_ask and click.confirm(f"Write {theirs.path} too?", err=True)):
         written += _write(theirs)
+        unwritten = []
     _add_peers(home, invites)
     if as_json:
-        print_json({"home": str(home.path), "written": written, "peers": len(invites)})
+        told = {"written": written, "unwritten": unwritten, "peers": len(invites)}
+        print_json({"home": str(home.path), **told})
     else:
-        _say_next(app, home, written)
+        _say_next(app, home, written, unwritten)
 
 
 def _ask(
@@ -228,11 +231,12 @@ def port_line(port: SerialPort) -> str:
 
 def _ask_clock(app: App, *, ask: bool) -> str:
     from ciris_mesh.runtime.clock import SystemClock, untrusted
+    from ciris_mesh.ui.words import wrapped
 
     problem = untrusted(SystemClock())
     if not problem:
         return "system"
-    app.talk(f"Clock: {problem}")
+    app.talk(wrapped(f"Clock: {problem}"))
     if ask and click.confirm("Is the clock right, and will you keep it so by hand?", err=True):
         return "assume-trusted"
     return "system"
@@ -385,7 +389,7 @@ def _add_peers(home: Home, invites: Iterable[str]) -> None:
         book.add(Peer(invite.key_id, invite.fingerprint, invite.address, added_at_ms=added_at_ms))
 
 
-def _say_next(app: App, home: Home, written: list[str]) -> None:
+def _say_next(app: App, home: Home, written: list[str], unwritten: list[str]) -> None:
     from ciris_mesh.runtime.setup import node_identity
 
     for path in written:
@@ -393,4 +397,9 @@ def _say_next(app: App, home: Home, written: list[str]) -> None:
     click.echo(
         f"\nThis node's invite, for the operators of its peers:\n{node_identity(home).invite}"
     )
+    for path in unwritten:
+        app.talk(
+            f"\nNot written, for it is Reticulum's: {path}\n"
+            "Copy the block above into it, or give the same command again with --write-rns."
+        )
     app.talk("\nLook whether all is well: ciris-mesh doctor\nThen run it: ciris-mesh run")

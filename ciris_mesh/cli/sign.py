@@ -20,6 +20,7 @@ from ciris_mesh.cli.options import (
 )
 from ciris_mesh.cli.publish import publish
 from ciris_mesh.cli.signing import this_signer
+from ciris_mesh.cli.slips import dimension_hint, require_scopes
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.records.kinds import EnvelopeKind
 
@@ -81,6 +82,8 @@ def attest(
     me = this_signer(app)
     ensure_future("--expires", expires, me.at_ms)
     about = find_key(app, key_id, me.key_id, unknown=unknown)
+    if hint := dimension_hint(app, dimension, me.key_id):
+        app.talk(f"{hint}\n")
     columns = {
         "attested_key_id": about.key_id,
         "attestation_type": type_,
@@ -132,6 +135,8 @@ def delegate(
     me = this_signer(app)
     ensure_future("--expires", expires, me.at_ms)
     about = find_key(app, key_id, me.key_id, unknown=unknown)
+    if not unknown:
+        require_scopes(scopes)
     columns = {
         "attested_key_id": about.key_id,
         "attestation_type": "delegates_to",

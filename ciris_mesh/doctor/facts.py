@@ -118,7 +118,8 @@ class Facts:
         home_problem: why there is no node there; empty when there is one.
         config_problem: why its configuration cannot be used.
         warnings: what in the configuration had no effect.
-        clock: what the system says of it; `clock_source` as `Clock.source` has it.
+        clock: what the system says of it; `clock_source` as `Clock.source` has it, and
+            `clock_assumed_by` as `SystemClock.assumed_by`.
         python: the interpreter that runs this.
     """
 
@@ -136,3 +137,4 @@ class Facts:
     reticulum: ReticulumFacts
     node: NodeFacts
     python: str = "python3"
+    clock_assumed_by: str = ""

@@ -63,6 +63,7 @@ def gather(home: Home, rns_config_dir: Path | None = None) -> Facts:
         files=_files(home),
         clock=read_time_facts(clock.wall_ms()),
         clock_source=clock.source(),
+        clock_assumed_by=clock.assumed_by(),
         disk=_disk(home),
         database=_database(home, config),
         reticulum=_reticulum(place),

@@ -20,6 +20,12 @@ WRITES_WARN_BYTES_H: Final = 20_000_000
 #: Less than this long nothing can be said about an hour.
 WRITES_AFTER_S: Final = 600
 
+#: Who vouches for the clock when the system can't, by `SystemClock.assumed_by`.
+_ASSUMED: Final = {
+    "config": "taken as right because the configuration says so (clock = assume-trusted)",
+    "environment": "taken as right because the variable CIRIS_MESH_CLOCK says so, in this shell; "
+    "a service needs clock = assume-trusted in [node]",
+}
 _OTHERS_READ: Final = 0o077
 _OTHERS_WRITE: Final = 0o022
 
@@ -54,7 +60,7 @@ def clock(facts: Facts) -> Iterator[Said]:
         "ntp": "set by NTP or GPS, as the system says",
         "rtc": "agrees with a battery-backed clock",
         "held": "was set since this machine started, and runs on undisturbed",
-        "assumed": "taken as right because the configuration says so (clock = assume-trusted)",
+        "assumed": _ASSUMED[facts.clock_assumed_by or "config"],
     }
     day = _day(facts.clock.wall_ms)
     if facts.clock_source in said:

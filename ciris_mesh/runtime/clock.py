@@ -93,8 +93,13 @@ class SystemClock:
         anchor = self._kept or _read_anchor(self._anchor)
         if anchor is not None and holds(anchor, facts):
             return "held"
-        assumed = self._assume or os.environ.get(CLOCK_VARIABLE) == ASSUME_TRUSTED
-        return "assumed" if assumed else ""
+        return "assumed" if self.assumed_by() else ""
+
+    def assumed_by(self) -> str:
+        """Where a person vouches for it: "config", "environment", or "" for nowhere."""
+        if self._assume:
+            return "config"
+        return "environment" if os.environ.get(CLOCK_VARIABLE) == ASSUME_TRUSTED else ""
 
     def _keep(self, facts: TimeFacts) -> None:
         kept = self._kept or _read_anchor(self._anchor)

@@ -52,6 +52,12 @@ BACKLOG: Final = 64
 REQUEST_TIMEOUT_S: Final = 5.0
 #: An answer nobody reads is dropped after this.
 SEND_TIMEOUT_S: Final = 5.0
+#: The error of a question that another version of this program knows.
+UNKNOWN_OP: Final = "unknown_op"
+_OTHER_VERSION: Final = (
+    "the node that runs here does not know this question: it was started by another version of "
+    "ciris-mesh; restart it (systemctl restart ciris-mesh, or end `ciris-mesh run` and start it)"
+)
 _ERROR_CHARS_MAX: Final = 1000
 _RECEIVE_BYTES: Final = 1 << 16
 _ACCEPT_PAUSE_S: Final = 0.2  # after the system ran out of file descriptors or threads
@@ -257,7 +263,7 @@ class ControlServer:
         handler = self._handlers.get(op)
         if handler is None:
             raise ControlError(
-                f"this node knows no operation {op[:40]!r}; is it another version?", "unknown_op"
+                f"this node knows no operation {op[:40]!r}; is it another version?", UNKNOWN_OP
             )
         return handler(request)
 
@@ -319,7 +325,12 @@ def call(path: Path, op: str, *, timeout_s: float = 10.0, **arguments: Any) -> A
         raise NodeNotRunning(f"cannot reach the node at {path}: {error.strerror}") from None
     if line is None:
         raise NodeNotRunning(f"the node ended before it answered {op!r}; look at its log")
-    return result_of(line)
+    try:
+        return result_of(line)
+    except ControlError as error:
+        if error.name != UNKNOWN_OP:
+            raise
+        raise ControlError(f"{_OTHER_VERSION} (it knows no {op!r})", UNKNOWN_OP) from None
 
 
 def result_of(line: bytes) -> Any:

@@ -24,9 +24,9 @@ def health_block(problems: Sequence[str], fine: str) -> Text:
     return block.append("\n".join(lines), "bad")
 
 
-def peers_health(peers: Sequence[PeerStatus]) -> Text:
+def peers_health(peers: Sequence[PeerStatus], *, is_running: bool = True) -> Text:
     """The block above a list of peers."""
-    if any(peer.state == NOT_RUNNING for peer in peers):
+    if not is_running or any(peer.state == NOT_RUNNING for peer in peers):
         problem = "no node runs here, so nothing is exchanged; start it with: ciris-mesh run"
         return health_block([problem], "")
     return health_block((*peer_problems(peers), *_stale(peers)), _agreed(peers))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from ciris_mesh.runtime.backup import open_backup
 from ciris_mesh.runtime.home import Home
 from ciris_mesh.runtime.setup import node_identity
 from support.cli import Shell, answering, shell
+from support.node_processes import environment
 
 WORDS = "otter lamp seven brine"
 
@@ -86,7 +89,23 @@ def test_asked_for_twice_and_never_shown(alice: Shell, tmp_path: Path) -> None:
 
 def test_nobody_to_ask_is_said(alice: Shell, tmp_path: Path) -> None:
     path = tmp_path / "x"
-    assert "give --passphrase-file FILE" in alice.run("backup", str(path), input="").stderr
+    assert "add --passphrase-file FILE" in alice.run("backup", str(path), input="").stderr
+    assert not path.exists()
+
+
+def test_without_a_terminal_one_line_says_what_to_add(alice: Shell, tmp_path: Path) -> None:
+    """As cron calls it: no terminal, not even behind the back of standard input."""
+    path = tmp_path / "x"
+    command = [sys.executable, "-m", "ciris_mesh", "--config", str(alice.home.path), "backup"]
+    done = subprocess.run(
+        [*command, str(path)],
+        input=f"{WORDS}\n{WORDS}\n", text=True, capture_output=True, timeout=240,
+        start_new_session=True, env=environment(), check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("ciris-mesh: there is no terminal")
+    assert "add --passphrase-file FILE" in done.stderr
+    assert done.stderr.count("\n") == 1
     assert not path.exists()
 
 
@@ -224,7 +243,7 @@ def test_a_node_that_lacks_a_key_is_not_backed_up(
 
 
 def test_a_paper_makes_the_node_again(alice: Shell, tmp_path: Path) -> None:
-    result = alice.run("identity", "paper")
+    result = alice.run("identity", "paper", "--not-a-screen")
     assert result.exit_code == 0
     assert all(len(line) <= 60 for line in result.output.splitlines()[:11])
     paper = tmp_path / "typed"
@@ -235,8 +254,14 @@ def test_a_paper_makes_the_node_again(alice: Shell, tmp_path: Path) -> None:
     assert other.home.federation_key.read_bytes() == alice.home.federation_key.read_bytes()
 
 
+def test_secrets_go_to_a_screen_unless_told_otherwise(alice: Shell) -> None:
+    line = alice.error("identity", "paper")
+    assert "add --not-a-screen" in line
+    assert "key 1" not in line
+
+
 def test_a_wrong_line_is_asked_for_again(alice: Shell, tmp_path: Path) -> None:
-    title, key_id, *lines = alice.ok("identity", "paper").splitlines()
+    title, key_id, *lines = alice.ok("identity", "paper", "--not-a-screen").splitlines()
     assert title == "ciris-mesh paper key 1"
     typed = [line.split(" ", 1)[1] for line in lines]
     first = typed[0].strip()
@@ -249,7 +274,7 @@ def test_a_wrong_line_is_asked_for_again(alice: Shell, tmp_path: Path) -> None:
 
 
 def test_a_paper_with_a_wrong_line_makes_nothing(alice: Shell, tmp_path: Path) -> None:
-    text = alice.ok("identity", "paper")
+    text = alice.ok("identity", "paper", "--not-a-screen")
     paper = tmp_path / "typed"
     paper.write_text(text.rsplit("\n", 2)[0])
     other = Shell(Home(tmp_path / "b"))
@@ -275,7 +300,7 @@ def test_what_was_opened_shows_no_secret(alice: Shell, saved: Path, words: Path)
 
 def test_a_wrong_key_id_is_asked_for_again(alice: Shell, tmp_path: Path) -> None:
     """Nobody types nine lines twice for a slip in the tenth."""
-    _, key_id, *lines = alice.ok("identity", "paper").splitlines()
+    _, key_id, *lines = alice.ok("identity", "paper", "--not-a-screen").splitlines()
     typed = [line.split(" ", 1)[1] for line in lines]
     slip = key_id[:-1] + ("a" if key_id[-1] != "a" else "b")
     answers = ["what?", slip, *typed, key_id.upper()]

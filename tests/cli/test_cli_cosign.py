@@ -120,7 +120,23 @@ def test_a_proposal_is_shown_and_told(it: Round) -> None:
         "invited": [],
     }
     assert previewed(result.stderr)["license_id"] == "L1"
-    assert "cosign sign p.json" in result.stderr
+    assert "runs: ciris-mesh partner sign p.json" in result.stderr
+    assert "ciris-mesh partner assemble p.json" in result.stderr
+
+
+def test_what_is_advised_does_it(it: Round) -> None:
+    """The commands that a proposal names, and `partner show` counts what is needed."""
+    file = it.partner(threshold=1)
+    assert "partner_record, 1 signature needed" in it.nodes[0].ok("partner", "show", file)
+    line = it.nodes[0].error("partner", "assemble", file, "--yes")
+    assert "0 of 1 signature: " in line
+    assert "run ciris-mesh partner sign on a copy" in line
+    it.nodes[0].ok("partner", "sign", file, "--yes")
+    assert len(it.nodes[0].ok("partner", "assemble", file, "--yes").strip()) == 64
+    family = it.family(name="f.json")
+    assert "run ciris-mesh cosign sign on a copy" in it.nodes[0].error(
+        "cosign", "assemble", family, "--yes"
+    )
 
 
 def test_files_are_private_and_never_overwritten(it: Round) -> None:

@@ -12,10 +12,13 @@ from click.testing import CliRunner
 
 from ciris_mesh.cli.commands import cli
 from ciris_mesh.radio.profiles import profile
+from ciris_mesh.runtime import clock as clock_module
+from ciris_mesh.runtime.clock import BUILD_DATE_MS
 from ciris_mesh.runtime.config import load_config
 from ciris_mesh.runtime.home import Home, find_home
 from ciris_mesh.runtime.invite import parse_invite
 from ciris_mesh.runtime.setup import node_identity
+from ciris_mesh.runtime.timesource import TimeFacts
 from support.cli import answering, shell
 
 
@@ -38,6 +41,18 @@ def test_init_without_a_place_makes_the_usual_one(
     assert result.exit_code == 0
     assert find_home().path == tmp_path / ".ciris-mesh"
     assert result.stderr.endswith("Next: ciris-mesh run\n")
+
+
+def test_init_says_in_short_lines_that_nobody_vouches_for_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CIRIS_MESH_CLOCK", raising=False)
+    alone = TimeFacts(BUILD_DATE_MS, False, False, None, "a-boot", 60.0)
+    monkeypatch.setattr(clock_module, "read_time_facts", lambda _: alone)
+    result = CliRunner().invoke(cli, ["init", "--name", "alice", "--config", str(tmp_path / "h")])
+    _, last = result.stderr.split("But first: ")
+    assert "timedatectl set-ntp true" in " ".join(last.split())
+    assert max(map(len, last.splitlines())) <= 80
 
 
 def test_init_json(tmp_path: Path) -> None:

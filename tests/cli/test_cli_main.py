@@ -117,7 +117,9 @@ def test_a_bug_is_one_line_too(tmp_path: Path) -> None:
 def test_an_answer_of_the_node_that_is_an_error_is_passed_on(tmp_path: Path) -> None:
     sh = shell(tmp_path / "home")
     with answering(sh.home, {}):
-        assert "knows no operation 'peers'" in sh.error("peers")
+        line = sh.error("peers")
+        assert "started by another version of ciris-mesh; restart it" in line
+        assert "'peers'" in line
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ def test_an_invite_is_read_from_standard_input_with_what_mail_did_to_it(
 def test_peer_add_json_is_the_row_and_the_words(sh: Shell, other: NodeIdentity) -> None:
     answer = sh.json("peer", "add", other.invite)
     assert answer.pop("words") == list(other.words)
+    assert answer.pop("outcome") == "added"
     assert [answer] == sh.json("peers")
 
 
@@ -102,9 +103,25 @@ def test_one_peer_kind_by_kind(sh: Shell) -> None:
 def test_without_peers_the_next_step_is_said(sh: Shell) -> None:
     result = sh.run("peers")
     assert result.exit_code == 0
-    assert "+ healthy: no peers yet" in result.stdout
+    assert "! no node runs here" in result.stdout
     assert "peer add INVITE" in result.stderr
     assert sh.json("peers") == []
+    with answering(sh.home, {"peers": lambda _: [], "registries": lambda _: []}):
+        result = sh.run("peers")
+    assert "+ healthy: no peers yet" in result.stdout
+    assert "peer add INVITE" in result.stderr
+
+
+def test_a_peer_added_again_is_told_from_a_new_one(sh: Shell, other: NodeIdentity) -> None:
+    assert "\nAdded. Words" in sh.run("peer", "add", other.invite).stderr
+    again = sh.run("peer", "add", other.invite)
+    assert again.exit_code == 0
+    assert "It was a peer already; nothing is changed. Words" in again.stderr
+    assert "Added" not in again.stderr
+    named = sh.run("peer", "add", other.invite, "--alias", "bob")
+    assert "It was a peer already; what you gave is changed." in named.stderr
+    assert sh.json("peer", "add", other.invite)["outcome"] == "unchanged"
+    assert sh.json("peer", "add", other.invite, "--note", "x")["outcome"] == "updated"
 
 
 def test_a_running_node_adds_and_removes_itself(sh: Shell, other: NodeIdentity) -> None:

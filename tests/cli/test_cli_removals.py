@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ciris_mesh.records.kinds import EnvelopeKind
-from support.authoring import TakingNode, key_of
-from support.cli import shell
+from support.authoring import TakingNode, introduce, key_of, shells
+from support.cli import Shell, shell
 
 BOB = "bob-abcdefghijklmnop"
 CAROL = "carol-abcdefghijklmnop"
@@ -141,6 +141,33 @@ def test_a_removal_is_effective_now_when_nothing_is_said(
 def test_a_device_is_removed_from_this_node_unless_said_otherwise(node: TakingNode) -> None:
     record = signed(node, "remove", "occurrence", "alice-phone", "--unknown")
     assert record["identity_key_id"] == key_of(node.sh).key_id
+
+
+def removed_by(sh: Shell, *arguments: str) -> str:
+    """The device that a node which does not run said is gone."""
+    envelope = sh.json("records", sh.ok(*arguments, "--yes").strip())["envelope"]
+    (record,) = (it for it in json.loads(envelope).values() if isinstance(it, dict))
+    return str(record["occurrence_key_id"])
+
+
+def test_who_is_not_there_is_not_removed(tmp_path: Path) -> None:
+    """A removal is for good, and so is one that names the wrong key."""
+    sh, phone, tablet = shells(tmp_path, "alice", "phone", "tablet")
+    introduce(sh, phone, tablet)
+    one, other = key_of(phone).key_id, key_of(tablet).key_id
+    assert "No device of it is known." in sh.error("remove", "occurrence", one, "--yes")
+    sh.ok("occurrence", "add", one, "--device-class", "phone", "--yes")
+    line = sh.error("remove", "occurrence", other, "--yes")
+    assert f"{other} is no device of {key_of(sh).key_id} by what is here" in line
+    assert f"There are: {one}. Add --unknown" in line
+    assert removed_by(sh, "remove", "occurrence", "phone") == one
+    sh.ok("remove", "occurrence", other, "--unknown", "--yes")
+    sh.ok("family", "create", "Us", "--member", one, "--yes")
+    (us,) = (row["subject"] for row in sh.json("records", "--kind", "family"))
+    line = sh.error("remove", "family-member", us, other, "--yes")
+    assert f"{other} is no member of {us} by" in line
+    assert one in line
+    assert "No member of it is known." in sh.error("remove", "family-member", "su", one, "--yes")
 
 
 def test_a_time_that_is_none_is_said(node: TakingNode) -> None:

@@ -221,6 +221,20 @@ def test_a_group_nobody_founded_is_unknown_as_an_id_not_as_a_key(sh: Shell) -> N
     assert "records --kind family" in sh.error("resolve", "members", "us-abcdefghijklmnop")
 
 
+def test_a_group_asked_for_by_its_name_is_shown_by_its_id(sh: Shell) -> None:
+    """Anybody may call a group so: who asks looks at the id."""
+    sh.ok("family", "create", "The Smiths", "--yes")
+    sh.ok("community", "create", "the smiths", "--yes")
+    (family,) = (row["subject"] for row in sh.json("records", "--kind", "family"))
+    (community,) = (row["subject"] for row in sh.json("records", "--kind", "community"))
+    stopped = sh.error("resolve", "members", "The Smiths")
+    assert f"resolve members {family}" in stopped
+    assert f"resolve members {community}" in stopped
+    with running(sh):
+        assert sh.error("resolve", "members", "The Smiths") == stopped
+    assert sh.json("resolve", "members", family)["found"]["group_name"] == "The Smiths"
+
+
 def test_a_group_is_meant_by_the_beginning_of_its_id(sh: Shell) -> None:
     sh.ok("family", "create", "us", "--yes")
     sh.ok("family", "create", "we", "--yes")

@@ -14,8 +14,11 @@ from ciris_mesh.cli.answers import CheckAnswer, DoctorAnswer, answer_types, memb
 from ciris_mesh.cli.commands import cli
 from ciris_mesh.cli.plain import dump
 from ciris_mesh.cli.schema import _COMMANDS
+from ciris_mesh.directory.base import Source, Waiting
 from ciris_mesh.doctor.checks import Finding
+from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.budget import BudgetStatus
+from ciris_mesh.runtime.operations import waiting_fields
 from support.cli import answering, shell
 from support.doctoring import BUDGET, PEER, STATUS
 
@@ -41,13 +44,18 @@ def test_a_change_would_be_noticed() -> None:
     assert paths["drops.*"] == "integer"
 
 
+def words_of(name: str) -> list[str]:
+    """The command whose answer a schema describes."""
+    return ["records", "--waiting"] if name == "waiting" else [name]
+
+
 @pytest.mark.parametrize("name", _COMMANDS)
 def test_the_command_prints_a_schema_that_describes(name: str) -> None:
     result = CliRunner().invoke(cli, ["schema", name])
     assert result.exit_code == 0
     said = json.loads(result.output)
     assert said == schema(name)
-    assert said["title"] == f"ciris-mesh {name} --json"
+    assert said["title"] == f"ciris-mesh {' '.join(words_of(name))} --json"
     assert '"description"' in result.output
 
 
@@ -84,13 +92,18 @@ def test_what_commands_print_fits(tmp_path: Path) -> None:
         "position": 1, "kind": "key", "envelope_id": "ab" * 32, "shelf": "federation", "seq": 5,
         "subject": "alice", "signers": ["alice"], "admitted_at_ms": 7,
     }  # fmt: skip
+    source = Source("peer", "bob-abcdefghijklmnop")
+    waiting = waiting_fields(
+        Waiting(3, EnvelopeKind.FAMILY, b"x" * 32, ("alice",), source, ("key:carol",), 0, None, 34)
+    )
     handlers = {
         "status": lambda _: STATUS, "peers": lambda _: [PEER], "budget": lambda _: BUDGET,
         "records": lambda asked: [row] if asked["after"] == 0 else [],
+        "waiting": lambda asked: [waiting] if asked["after"] == 0 else [],
     }  # fmt: skip
     with answering(sh.home, handlers):
         for name in _COMMANDS:
-            printed = sh.json(name)
+            printed = sh.json(*words_of(name))
             assert fits(printed, schema(name)), name
             assert not fits({"schema": "one"}, schema(name))
     assert fits(dump(BudgetStatus(1, (), (), "", (), (), {})), schema("budget"))

@@ -91,6 +91,19 @@ def test_reticulums_configuration_is_printed_and_not_written(place: Path) -> Non
     assert "ciris-mesh:1:" in result.stdout
 
 
+def test_what_stays_unwritten_is_said_at_the_end(place: Path) -> None:
+    """The block was shown above two screens of other things."""
+    where = str(place / "rns" / "config")
+    result = run(place, *GATEWAY, "--yes")
+    *_, last = result.output.split("This node's invite")
+    assert f"Not written, for it is Reticulum's: {where}" in last
+    assert "--write-rns" in last
+    assert json.loads(run(place, *GATEWAY, "--yes", "--json").stdout)["unwritten"] == [where]
+    result = run(place, *GATEWAY, "--yes", "--write-rns")
+    assert "Not written" not in result.output
+    assert json.loads(run(place, *GATEWAY, "--yes", "--json").stdout)["unwritten"] == []
+
+
 def test_nothing_is_written_without_a_yes(place: Path) -> None:
     result = run(place, *GATEWAY, input="\nn\n")
     assert result.exit_code == 1

@@ -295,6 +295,34 @@ def test_powers_are_given_as_a_set(node: TakingNode) -> None:
     assert signed[SCOPE_MEMBER] == ["agency:act_on_behalf", "infra:store"]
 
 
+def test_a_slip_in_a_scope_is_not_signed(node: TakingNode, sh: Shell) -> None:
+    me = key_of(sh).key_id
+    line = sh.error("delegate", me, "--scope", "infra:store", "--scope", "agncy:reason", "--yes")
+    assert "the scope 'agncy:reason' has no meaning here; did you mean agency:reason?" in line
+    assert "infra:transport" in line
+    assert "Known: " in sh.error("delegate", me, "--scope", "swim", "--yes")
+    assert node.held == []
+    sh.ok("delegate", me, "--scope", "swim", "--unknown", "--yes")
+    assert node.last.record["attestation_envelope"][SCOPE_MEMBER] == ["swim"]
+
+
+def test_a_slip_in_a_dimension_is_pointed_out(tmp_path: Path) -> None:
+    """These words are free: what this node said before is all there is to go by."""
+    sh = shell(tmp_path / "home")
+    me = key_of(sh).key_id
+
+    def attest(dimension: str) -> str:
+        result = sh.run("attest", me, "--dimension", dimension, "--score", "1", "--yes")
+        return " ".join(result.stderr.split())
+
+    assert "Look at" not in attest("trust:field:v1")
+    said = "never used trsut:field:v1, and trust:field:v1 is much like it"
+    assert said in attest("trsut:field:v1")
+    for fine in ("trust:field:v1", "trust:field:v2", "weather:rain:v1"):
+        assert "Look at" not in attest(fine), fine
+    assert "accord:x is much like it" in attest("acord:x")
+
+
 def test_what_is_no_power_is_not_given(node: TakingNode) -> None:
     result = node.sh.run("delegate", BOB, "--unknown", "--scope", "agency:fly", "--yes")
     assert (result.exit_code, node.held) == (1, [])

@@ -154,8 +154,14 @@ def test_a_clock_nobody_vouches_for(home: Home, rns: Path, monkeypatch: pytest.M
     monkeypatch.setattr(clock_module, "read_time_facts", lambda _: alone)
     said = found(home, rns)["clock"]
     assert (said.word, said.command) == (Word.FAIL, "timedatectl set-ntp true")
+    monkeypatch.setenv("CIRIS_MESH_CLOCK", "assume-trusted")
+    said = found(home, rns)["clock"]
+    assert said.word is Word.NOTE
+    assert "the variable CIRIS_MESH_CLOCK says so" in said.text
     home.config.write_text("[node]\nclock = assume-trusted\n")
-    assert found(home, rns)["clock"].word is Word.NOTE
+    said = found(home, rns)["clock"]
+    assert said.word is Word.NOTE
+    assert "the configuration says so" in said.text
 
 
 def test_a_clock_before_the_build(home: Home, rns: Path, monkeypatch: pytest.MonkeyPatch) -> None:

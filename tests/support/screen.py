@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -211,9 +211,33 @@ class Machine:
         self._server = int(self.tmux("display-message", "-p", "#{pid}"))
 
     def close(self) -> None:
-        """End everything in it."""
-        if self._server:
-            self.tmux("kill-server")
+        """End everything in it, and return when it has ended: a shell writes down what was typed.
+
+        Nodes end with their window; what has not after `PATIENCE_S` is killed.
+        """
+        network = _network_of(self._server) if self._server else 0
+        if not network:  # the server is gone, or never was
+            return
+        self.tmux("kill-server")
+        end_s = time.monotonic() + PATIENCE_S
+        while inside := [pid for pid in _processes() if _network_of(pid) == network]:
+            if time.monotonic() > end_s:
+                for pid in inside:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                return
+            time.sleep(_LOOK_S)
+
+
+def _processes() -> list[int]:
+    return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()]
+
+
+def _network_of(pid: int) -> int:
+    """Which network a process is in; 0 for one that ended."""
+    with suppress(OSError):
+        return os.stat(f"/proc/{pid}/ns/net").st_ino
+    return 0
 
 
 @contextmanager
@@ -227,7 +251,7 @@ def a_machine() -> Iterator[Machine]:
         for screen in made.screens:
             print(f"--- {screen.name}\n{screen.shows()[-6000:]}", file=sys.stderr)  # noqa: T201
         made.close()
-        shutil.rmtree(root, ignore_errors=True)
+        shutil.rmtree(root)
 
 
 def fits(said: str) -> None:
