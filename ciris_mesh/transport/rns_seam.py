@@ -452,8 +452,12 @@ def send_resource(
 
 
 def listen_for_announces(handler: object) -> None:
-    """Register an object with `aspect_filter` and `received_announce`."""
-    RNS.Transport.register_announce_handler(handler)
+    """Register an object with `aspect_filter` and `received_announce`. Idempotent.
+
+    Reticulum need not run yet: from its first packet on it knows who listens.
+    """
+    if handler not in RNS.Transport.announce_handlers:
+        RNS.Transport.register_announce_handler(handler)
 
 
 def stop_listening(handler: object) -> None:

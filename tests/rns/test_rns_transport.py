@@ -234,6 +234,15 @@ def test_a_newcomer_hears_what_was_announced_before_it_came(make: Make) -> None:
     assert late.wait("heard", address=hub.address)["app_data"] == "0102"
 
 
+def test_what_is_announced_before_a_node_is_up_is_heard(make: Make) -> None:
+    """Between the start of Reticulum and that of the transport a node opens its store and more."""
+    port = free_port()
+    hub = make("hub", listen=port)
+    hub.do("announce", app_data="0102")
+    slow = make("slow", connect=(port,), dawdle=True)
+    assert slow.wait("heard", address=hub.address)["app_data"] == "0102"
+
+
 def test_two_leaves_meet_through_a_transport_node(make: Make) -> None:
     port = free_port()
     make("hub", listen=port, transport_node=True)

@@ -19,7 +19,7 @@ import RNS
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.transport import patience
 from ciris_mesh.transport.base import LinkId
-from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum
+from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum, start_reticulum
 from support.transport_nodes import describe, perform
 
 OUT = sys.stdout
@@ -117,10 +117,21 @@ def listen_for_paths() -> None:
     RNS.Transport.register_announce_handler(PathListener())
 
 
+def dawdle(transport: RnsTransport, config_dir: Path) -> None:
+    """Start Reticulum as a node does, and go on only once it has heard of somebody."""
+    transport.listen()
+    start_reticulum(config_dir)
+    while not RNS.Transport.path_table:
+        threading.Event().wait(0.02)
+    # Who listens is told on a thread of its own, once the path is known.
+    threading.Event().wait(0.5)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("directory", type=Path)
     parser.add_argument("--announce-kinds", default="")
+    parser.add_argument("--dawdle", action="store_true")
     parser.add_argument("--identify-s", type=float, default=patience.IDENTIFY_S)
     options = parser.parse_args()
     logging.basicConfig(
@@ -134,6 +145,8 @@ def main() -> None:
         announce_kinds=("in", "out0") if kinds else (),
         kinds=kinds or frozenset(EnvelopeKind),
     )
+    if options.dawdle:
+        dawdle(transport, options.directory / "rns")
     transport.start(lambda event: say(describe(event)))
     say(
         {

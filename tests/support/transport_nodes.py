@@ -306,6 +306,7 @@ class ChildNode(_Base):
         announce_kinds: kinds served and announced; by default all are served, none announced.
         identify_s: how long it waits for a caller to identify.
         share: name of a Reticulum instance to share, or to join.
+        dawdle: start Reticulum first, and the transport once Reticulum heard of somebody.
     """
 
     def __init__(
@@ -319,6 +320,7 @@ class ChildNode(_Base):
         announce_kinds: tuple[str, ...] = (),
         identify_s: float | None = None,
         share: str | None = None,
+        dawdle: bool = False,
         listen_ip: str = "127.0.0.1",
         connect_to: str = "127.0.0.1",
         prefix: tuple[str, ...] = (),
@@ -336,6 +338,8 @@ class ChildNode(_Base):
             connect_to=connect_to,
         )
         options = [f"--announce-kinds={','.join(announce_kinds)}"]
+        if dawdle:
+            options.append("--dawdle")
         if identify_s is not None:
             options.append(f"--identify-s={identify_s}")
         self._answers = Events()
