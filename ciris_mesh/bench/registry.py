@@ -2,8 +2,9 @@
 
 Registry and peers are what `ciris-mesh run` starts, a process each, over Reticulum on loopback TCP.
 Peers know the registry alone; each begins with records of its own and is done when it holds
-everybody's. The registry's records are in PostgreSQL; several registry processes share one
-database, and the peers are dealt out among them.
+everybody's. They are started a few at a time and begin at once, so what counts is what was still
+to come when the last one ran. The registry's records are in PostgreSQL; several registry processes
+share one database, and the peers are dealt out among them.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ MEMORY_LIMIT_MB: Final = 400.0
 STARVED: Final = 3.0
 #: Two processes must bring so many times what one does, where they have cores of their own.
 GAIN: Final = 1.5
+#: Cores that are idle for less of the time are what all wait for.
+IDLE: Final = 0.2
 #: A core for each of two registries and the database, and as many for the peers.
 CORES_TO_GAIN: Final = 8
 
@@ -70,6 +73,8 @@ class Outcome:
 
     Attributes:
         done_s: for each peer, when it held everything, in seconds after all had started.
+        delivered: records the peers lacked then. Who starts first has much of it before the last.
+        idle: the part of all cores' time that nobody used, of whatever runs on this machine.
         peak_mb: the most memory any registry process had.
         cpu_s: of all registry processes together, from the same instant on.
         busiest_s: of the one that took most of it.
@@ -79,6 +84,8 @@ class Outcome:
     """
 
     done_s: tuple[float, ...]
+    delivered: int
+    idle: float
     peak_mb: float
     cpu_s: float
     busiest_s: float
@@ -140,12 +147,15 @@ def _measure(
         for first in range(0, peers, _STARTED_AT_ONCE):
             start_nodes(leaves[first : first + _STARTED_AT_ONCE])
         tell(f"replicating until everybody holds {expected} records")
+        delivered = sum(expected - _held(leaf) for leaf in leaves)
         before_s = {node.name: _cpu_s(node) for node in [*hubs, *leaves]}
+        idle_s, start_s = _idle_s(), time.monotonic()
         timeout_s = _TIMEOUT_S + _TIMEOUT_S_PER_DELIVERY * peers * expected
         done_s = _until_all_hold(leaves, expected, timeout_s)
         hubs_s, leaves_s = (
             [_cpu_s(node) - before_s[node.name] for node in nodes] for nodes in (hubs, leaves)
         )
+        idle = (_idle_s() - idle_s) / (time.monotonic() - start_s) / (os.cpu_count() or 1)
         peak_mb = max(map(_peak_mb, hubs))
     finally:
         stop_nodes([*leaves, *hubs])
@@ -153,7 +163,15 @@ def _measure(
     if rows != expected:
         raise OperatorError(f"the database holds {rows} rows and not {expected}")
     return Outcome(
-        done_s, peak_mb, sum(hubs_s), max(hubs_s), sum(leaves_s), rows=rows, doubles=doubles
+        done_s,
+        delivered,
+        idle,
+        peak_mb,
+        sum(hubs_s),
+        max(hubs_s),
+        sum(leaves_s),
+        rows=rows,
+        doubles=doubles,
     )
 
 
@@ -269,6 +287,12 @@ def _cpu_s(node: LocalNode) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def _idle_s() -> float:
+    """Time in which the cores of this machine had nothing to do, summed over them."""
+    fields = Path("/proc/stat").read_text().split(maxsplit=6)
+    return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
+
+
 def _peak_mb(node: LocalNode) -> float:
     """The most memory a node's process had."""
     assert node.process is not None, "it runs"
@@ -281,7 +305,7 @@ def _peak_mb(node: LocalNode) -> float:
 def _rows(outcome: Outcome, registries: int, peers: int, records: int) -> list[Row]:
     who = "1 registry" if registries == 1 else f"{registries} registries"
     last_s = max(outcome.done_s)
-    delivered = peers * (peers - 1) * records
+    per_s = outcome.delivered / last_s
     return [
         row(f"{who}: all {peers} peers hold all, s", last_s, floor=1.0, limit=None),
         row(
@@ -290,13 +314,13 @@ def _rows(outcome: Outcome, registries: int, peers: int, records: int) -> list[R
             floor=max(median(outcome.done_s), _POLL_S),
             limit=STARVED,
         ),
-        row(f"{who}: records delivered a second", delivered / last_s, floor=1.0, limit=None),
+        row(f"{who}: records delivered a second", per_s, floor=1.0, limit=None),
         row(f"{who}: memory, MB", outcome.peak_mb, floor=MEMORY_LIMIT_MB, limit=1.0),
         row(f"{who}: processor time, s", outcome.cpu_s, floor=last_s, limit=None),
         row(f"{who}: processor time of the peers, s", outcome.peers_s, floor=last_s, limit=None),
         row(
             f"{who}: ms of the busiest one a record",
-            1000 * outcome.busiest_s / delivered,
+            1000 * outcome.busiest_s / max(1, outcome.delivered),
             floor=1.0,
             limit=None,
         ),
@@ -305,28 +329,49 @@ def _rows(outcome: Outcome, registries: int, peers: int, records: int) -> list[R
 
 
 def _gain(outcomes: Sequence[Outcome], registries: int, tell: Tell) -> list[Row]:
-    """How much sooner all was done, held to a limit where it can be; and what each would allow.
+    """How much more was delivered a second, held to a limit where it can be; and what is possible.
 
-    A registry can't bring more than its processor time allows, whoever has the cores now: so the
-    time of the busiest one is shown beside that of a single one.
+    A registry can't bring more than its processor time allows, whoever has the cores now: so what
+    the busiest one took for a record is shown beside what a single one takes.
     """
     one, more = outcomes
-    one_s, more_s = (max(outcome.done_s) for outcome in outcomes)
+    one_per_s, more_per_s = (it.delivered / max(it.done_s) for it in outcomes)
+    one_ms, more_ms = (it.busiest_s / max(1, it.delivered) for it in outcomes)
     cores = len(os.sched_getaffinity(0))
     limit = 1 / GAIN if cores >= CORES_TO_GAIN else None
     if limit is None:
+        tell(_why_no_limit(one, more, registries, cores))
         tell(
-            f"{cores} cores carry all peers, the database and the registries: what "
-            f"{registries} registries gain is shown and held to nothing below "
-            f"{CORES_TO_GAIN} cores; one registry was busy for {one.cpu_s / one_s:.0%} of one "
-            f"core, the peers for {one.peers_s / one_s:.0%}: they are what all wait for"
+            f"for a record the busiest of {registries} took {more_ms / one_ms:.0%} of the "
+            f"processor time that one alone takes: with cores of their own they can bring "
+            f"{one_ms / more_ms:.1f} times as much"
         )
     return [
-        row(f"{registries} registries beside 1, s", more_s, floor=one_s, limit=limit),
         row(
-            f"{registries} registries: processor time of the busiest beside 1, s",
-            more.busiest_s,
-            floor=one.busiest_s,
+            f"records a second of 1 registry beside {registries}",
+            one_per_s,
+            floor=more_per_s,
+            limit=limit,
+        ),
+        row(
+            f"{registries} registries: processor time of the busiest a record beside 1",
+            more_ms,
+            floor=one_ms,
             limit=None,
         ),
     ]
+
+
+def _why_no_limit(one: Outcome, more: Outcome, registries: int, cores: int) -> str:
+    """What kept several registries from bringing more, by what was measured and no more."""
+    shown = f"what {registries} registries gain is held to nothing below {CORES_TO_GAIN} cores: "
+    idle = max(one.idle, more.idle)
+    if idle > IDLE:
+        return f"{shown}{cores} cores were idle for up to {idle:.0%} of the time"
+    one_s, more_s = max(one.done_s), max(more.done_s)
+    return (
+        f"{shown}all {cores} were busy, with peers ({one.peers_s / one_s:.2f} cores beside one "
+        f"registry, {more.peers_s / more_s:.2f} beside {registries}), registries "
+        f"({one.cpu_s / one_s:.2f} and {more.cpu_s / more_s:.2f}), the database and whatever else "
+        f"runs here"
+    )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ciris_mesh.cli.app import App, Failure, print_json
 from ciris_mesh.cli.node import ask, node_home
+from ciris_mesh.cli.peerbook import running_or_home
 from ciris_mesh.cli.verbs import Verb
 from ciris_mesh.errors import ControlError, NodeNotRunning
+
+if TYPE_CHECKING:
+    from ciris_mesh.runtime.home import Home
 
 #: Decisions about peers that say nothing of registry nodes.
 _PEERS_ONLY: Final = ("alias", "note", "direction", "kinds")
@@ -57,10 +61,11 @@ def refuse_for_registries(alias: str, decisions: Mapping[str, Any]) -> None:
 
 
 def pin(app: App, key_id: str, digits: str, basis: str, *, bootstrap: bool, as_json: bool) -> None:
-    """Write a registry node down: from the next start on this node exchanges with it."""
+    """Write a registry node down: this node exchanges with it whenever it runs."""
     from ciris_mesh.runtime.clock import SystemClock
     from ciris_mesh.runtime.config import load_config
     from ciris_mesh.runtime.registrybook import PinnedRegistry, RegistryBook
+    from ciris_mesh.runtime.registryoperations import pinned_row
     from ciris_mesh.runtime.registrypins import read_registries
 
     try:
@@ -69,23 +74,22 @@ def pin(app: App, key_id: str, digits: str, basis: str, *, bootstrap: bool, as_j
         raise click.UsageError(
             "--registry takes the Ed25519 key of the node, 64 hex digits, behind its key id"
         ) from None
-    home = node_home(app)
-    config = load_config(home.config)
-    book = RegistryBook.load(home.registries, config.trust.registries)
-    entry = book.add(PinnedRegistry(pinned, bootstrap, SystemClock().wall_ms()))
+
+    def into(home: Home) -> dict[str, Any]:
+        book = RegistryBook.load(home.registries, load_config(home.config).trust.registries)
+        entry = book.add(PinnedRegistry(pinned, bootstrap, SystemClock().wall_ms()))
+        return dict(pinned_row(entry))
+
+    given: dict[str, Any] = {"key_id": key_id, "ed25519": digits, "basis": basis}
+    given["bootstrap"] = bootstrap
+    row = running_or_home(app, lambda: ask(app, "registry_pin", **given), into)
     if as_json:
-        print_json(
-            {
-                "key_id": key_id,
-                "ed25519": digits.lower(),
-                "basis": basis,
-                "bootstrap": entry.bootstrap,
-            }
-        )
+        print_json(row)
         return
     click.echo(key_id)
-    how = "" if config.registry.edge else " It needs edge = yes in [registry] of the configuration."
-    app.talk(f"\nPinned. It counts from the next start of this node on.{how}")
+    app.talk("\nPinned. The node exchanges with it whenever it runs.")
+    if not load_config(node_home(app).config).registry.edge:
+        app.talk("It needs edge = yes in [registry] of the configuration, and a start.")
 
 
 def unpin(app: App, key_id: str, *, even_bootstrap: bool, as_json: bool) -> bool:
@@ -95,11 +99,17 @@ def unpin(app: App, key_id: str, *, even_bootstrap: bool, as_json: bool) -> bool
     book = RegistryBook.load(node_home(app).registries)
     if key_id not in {each.pin.key_id for each in book.pinned()}:
         return False
-    book.remove(key_id, even_bootstrap=even_bootstrap)
+
+    def out_of(home: Home) -> dict[str, Any]:
+        RegistryBook.load(home.registries).remove(key_id, even_bootstrap=even_bootstrap)
+        return {"removed": key_id}
+
+    more = {"even_bootstrap": True} if even_bootstrap else {}
+    row = running_or_home(app, lambda: ask(app, "registry_unpin", key_id=key_id, **more), out_of)
     if as_json:
-        print_json({"removed": key_id})
+        print_json(row)
     else:
-        app.talk(f"Removed {key_id}. It counts from the next start of this node on.")
+        app.talk(f"Removed {row['removed']}.")
     return True
 
 

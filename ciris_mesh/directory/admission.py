@@ -52,6 +52,7 @@ from ciris_mesh.records.rules.keys import is_root
 from ciris_mesh.records.rules.table import judge_content, judge_standing
 from ciris_mesh.records.timestamps import to_unix_ms
 from ciris_mesh.records.tokens import bridged_token, key_token, published_by, tokens_of
+from ciris_mesh.records.vouches import vouch_of
 
 #: CEG 0.7: what is dated more than five minutes ahead of the receiver's clock does not count yet.
 SKEW_MS: Final = 300_000
@@ -251,7 +252,8 @@ class Admission:
             return Judgement(what, verdict, entry=_deferred(what, envelope, verdict, proven))
         if is_bridged:
             judgement = self._shelve(what, envelope, Shelf.BRIDGED, signers, facts, now_ms)
-            waits_for = verdict.waits_for if signers else ()  # unknown signers may stay so for ever
+            # Unknown signers may stay so for ever; what waited for them already goes on waiting.
+            waits_for = verdict.waits_for if signers or what.is_waiting else ()
             why = replace(judgement.verdict, reason=verdict.reason, detail=verdict.detail)
             entry = _beside(what, envelope, waits_for, proven)
             return replace(judgement, verdict=why, entry=entry)
@@ -301,7 +303,14 @@ class Admission:
             relied_on=facts.relied_on,
             names=names_of(envelope),
             published=published_by(envelope) if shelf is Shelf.FEDERATION else (),
+            vouched=self._vouched(envelope) if shelf is Shelf.FEDERATION else (),
         )
+
+    def _vouched(self, envelope: Envelope) -> tuple[Name, ...]:
+        vouch = vouch_of(envelope)
+        if vouch is None or self._trust.vouchers.isdisjoint(envelope.signers):
+            return ()
+        return tuple((vouch.kind, one) for one in vouch.ids)
 
     def _judge_known_part(
         self, envelope: Envelope, verdict: Verdict, proven: frozenset[str], facts: ShelfFacts

@@ -211,6 +211,10 @@ class ReplicationDirectory(Protocol):
         """Point read by envelope id, any shelf."""
         ...
 
+    def get_many(self, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, StoredRow]:
+        """As `get`: those of `ids` that are here, all of them in memory at once."""
+        ...
+
     def brought_by(self, kind: EnvelopeKind, envelope_id: bytes) -> str:
         """Which registry node or peer a bridged row came from; "" for other rows, and old ones."""
         ...
@@ -313,6 +317,14 @@ class ReplicationDirectory(Protocol):
 
         First at most `limit` of the federation shelf, then at most `others` of other shelves,
         which answer to no token (`records.tokens`). Reads an index, however much is held.
+        """
+        ...
+
+    def vouched_rows(self, name: str, vouchers: Collection[str], *, limit: int) -> list[StoredRow]:
+        """Rows off the federation shelf that answer to a name and that one of these vouched for.
+
+        In admission order, whether or not the vouch still stands. What else is off that shelf,
+        and how much, is looked through in the index and keeps none of these out.
         """
         ...
 

@@ -231,12 +231,15 @@ class DirectoryCore(StoreReading):
     def _released(self, placed: Placed, room: int) -> list[Candidate]:
         """What waited for what was written, or under the same id; the latter only if it may join.
 
-        A copy whose signers are still unknown has nothing new to say. What was judged too early
-        goes with them. The oldest come first, and what there is no room for is postponed.
+        What was vouched for may stand without what it waits for. A copy whose signers are still
+        unknown has nothing new to say. What was judged too early goes with them. The oldest come
+        first, and what there is no room for is postponed.
         """
         with self._state:
             siblings = [entry for entry in map(self._deferred.get, placed.siblings) if entry]
             entries = {entry.digest: entry for entry in siblings if not missing_signers(entry)}
+            vouched = (self._deferred.get(digest) for digest in placed.vouched)
+            entries |= {entry.digest: entry for entry in vouched if entry}
             early = (self._deferred.get(what.digest) for what in placed.again if what.is_waiting)
             entries |= {entry.digest: entry for entry in early if entry}
             for entry in self._deferred.release(dict.fromkeys(placed.published)):

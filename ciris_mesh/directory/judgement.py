@@ -64,6 +64,7 @@ class Judgement:
         names: what questions find the row by, on every shelf.
         published: what it publishes when it gets there, as `published_by`.
         mark: how much had been published when judging began.
+        vouched: rows it names, of a vouch by whom the configuration lists.
     """
 
     candidate: Candidate
@@ -79,6 +80,7 @@ class Judgement:
     names: tuple[str, ...] = ()
     published: tuple[str, ...] = ()
     mark: int = 0
+    vouched: tuple[Name, ...] = ()
 
 
 class Known(Protocol):

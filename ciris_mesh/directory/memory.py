@@ -64,6 +64,12 @@ class MemoryStore:
             found = self._rows[kind].get(envelope_id)
         return found[1] if found is not None else None
 
+    def get_many(self, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, StoredRow]:
+        """See Store."""
+        with self._lock:
+            rows = self._rows[kind]
+            return {one: rows[one][1] for one in ids if one in rows}
+
     def shelves(self, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, Shelf]:
         """See Store."""
         with self._lock:
@@ -204,6 +210,11 @@ class MemoryStore:
         with self._lock:
             found = {one: None for name in names for one in self._names.get(name, ())}
             return self._heads(found)
+
+    def answered(self, tokens: Sequence[str]) -> frozenset[str]:
+        """See Store."""
+        with self._lock:
+            return frozenset(token for token in tokens if self._names.get(token))
 
     def heads_relied(self, names: Sequence[Name]) -> list[RowHead]:
         """See Store."""

@@ -34,6 +34,7 @@ class Placed:
         again: to be judged once more: something they lacked is here now.
         published: tokens of what reached the federation shelf.
         siblings: digests of what waited under the id of a row that was written.
+        vouched: digests of what waited under an id that a listed voucher named.
         evicted: deferred entries that made room.
     """
 
@@ -41,6 +42,7 @@ class Placed:
     again: list[Candidate] = field(default_factory=list)
     published: list[str] = field(default_factory=list)
     siblings: list[bytes] = field(default_factory=list)
+    vouched: list[bytes] = field(default_factory=list)
     evicted: list[PooledEntry] = field(default_factory=list)
 
 
@@ -220,6 +222,8 @@ class Placing:
                 published.remove(key_token(row.subject))
         self._publishing.update(published)
         placed.published += published
+        for name in judgement.vouched:
+            placed.vouched += self._deferred.of_id(*name)
 
     def _write(self, row: StoredRow, placed: Placed, *, is_new: bool) -> None:
         if is_new:

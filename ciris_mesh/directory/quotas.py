@@ -113,8 +113,9 @@ class Quotas:
 
     def release(self, row: StoredRow) -> None:
         """A row leaves the bridged shelf: it is nobody's share there any more."""
-        self._store.drop_stranger((row.kind, row.envelope_id))
-        self._counts.clear()
+        name = row.kind, row.envelope_id
+        self._counts.pop(("peer", self._store.charged_to(name)), None)  # no other share changed
+        self._store.drop_stranger(name)
 
     def forget(self) -> None:
         """Count afresh: some rows are no stranger's any more."""

@@ -25,10 +25,15 @@ from ciris_mesh.records.names import end_name
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.rules.operations import closed_kinds
+from ciris_mesh.records.tokens import bridged_token
 from ciris_mesh.wire.messages import EnvelopeRef
 
 #: Rows read at a time for one token: hardly any has more, and a key record is 12 kB.
 NAMED_PAGE: Final = 32
+
+#: Ids looked through at a time for those that were vouched for: 100 kB with their tokens, and a
+#: registry's whole share of the bridged shelf under one name takes a hundred looks.
+IDS_PAGE: Final = 500
 
 
 class StoreReading(ReplicationDirectory):
@@ -56,6 +61,10 @@ class StoreReading(ReplicationDirectory):
     def get(self, kind: EnvelopeKind, envelope_id: bytes) -> StoredRow | None:
         """Point read by envelope id, any shelf."""
         return self._store.get(kind, envelope_id)
+
+    def get_many(self, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, StoredRow]:
+        """See ReplicationDirectory."""
+        return self._store.get_many(kind, ids)
 
     def brought_by(self, kind: EnvelopeKind, envelope_id: bytes) -> str:
         """See ReplicationDirectory."""
@@ -107,6 +116,23 @@ class StoreReading(ReplicationDirectory):
         found = self._store.shelved(name, federation=True, limit=limit)
         aside = self._store.shelved(name, federation=False, limit=others) if others else []
         return [*found, *aside]
+
+    def vouched_rows(self, name: str, vouchers: Collection[str], *, limit: int) -> list[StoredRow]:
+        """See ReplicationDirectory."""
+        found: list[StoredRow] = []
+        after = 0
+        while len(found) < limit and (page := self._store.ids(name, limit=IDS_PAGE, after=after)):
+            after = page[-1][0]
+            named = {
+                bridged_token(voucher, kind, envelope_id): (kind, envelope_id)
+                for _, kind, envelope_id in page
+                for voucher in vouchers
+            }
+            vouched = self._store.answered(list(named))
+            names = dict.fromkeys(it for token, it in named.items() if token in vouched)
+            rows = (self._store.get(*it) for it in names)
+            found += (row for row in rows if row and row.shelf is not Shelf.FEDERATION)
+        return found[:limit]
 
     def signers_named(self, name: str, *, limit: int) -> list[tuple[str, ...]]:
         """Signers of federation-shelf rows that answer to a name, a row each; at most `limit`."""

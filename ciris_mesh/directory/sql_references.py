@@ -136,6 +136,20 @@ class References(ABC):
         found = list(map(self._name, names))
         return self._heads("SELECT position FROM answer WHERE token IN", "", found)
 
+    def answered(self, tokens: Sequence[str]) -> frozenset[str]:
+        """See Store."""
+        asked = {self._name(token): token for token in tokens}
+        names, found = list(asked), list[Sql]()
+        for at in range(0, len(names), VALUES_MAX):
+            part = tuple(names[at : at + VALUES_MAX])
+            marks = ",".join("?" * len(part))
+            found += self._read(
+                "SELECT DISTINCT token FROM answer JOIN record USING (position) "
+                f"WHERE token IN ({marks})",
+                part,
+            )
+        return frozenset(asked[name] for (name,) in found)
+
     def heads_relied(self, names: Sequence[Name]) -> list[RowHead]:
         """See Store."""
         heads: dict[Name, RowHead] = {}

@@ -83,6 +83,10 @@ class Store(Protocol):
         """Point read, any shelf."""
         ...
 
+    def get_many(self, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, StoredRow]:
+        """As `get`: those of `ids` that have a row, all of them in memory at once."""
+        ...
+
     def shelves(self, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, Shelf]:
         """Where those of `ids` that have a row stand."""
         ...
@@ -172,6 +176,10 @@ class Store(Protocol):
 
     def heads_named(self, names: Sequence[str]) -> list[RowHead]:
         """Federation-shelf rows that answer to any of these, each once, without their bytes."""
+        ...
+
+    def answered(self, tokens: Sequence[str]) -> frozenset[str]:
+        """Those of these tokens that any row answers to."""
         ...
 
     def heads_relied(self, names: Sequence[Name]) -> list[RowHead]:

@@ -17,8 +17,8 @@ from ciris_mesh.records.names import name
 from ciris_mesh.records.tokens import bridged_token
 from ciris_mesh.records.vouches import Vouch, vouch_of
 
-#: Vouches read of one voucher: with 32 ids each 16,384 rows, 32 MB. The first to come count, and
-#: what is over is told.
+#: Vouches read of one voucher: with 32 ids each 16,384 rows, 32 MB. The newest count, since what
+#: older ones named was fetched before there were so many; what is over is told.
 VOUCHES_MAX: Final = 512
 
 #: What was read, kept so long: 2 kB each at most.
@@ -101,7 +101,7 @@ class Vouches:
     def _of(self, voucher: str) -> Iterator[tuple[EnvelopeKind, bytes]]:
         heads = self._directory.heads_named([name("about", voucher, voucher)])
         vouches = 0
-        for head in sorted(heads, key=lambda it: (it.seq, it.envelope_id)):
+        for head in sorted(heads, key=lambda it: (-it.seq, it.envelope_id)):
             vouch = self._read(head)
             if vouch is None:
                 continue

@@ -207,6 +207,7 @@ def _build(
         trust,
         not_before_ms=directory.not_before_ms,
         former=home.former,
+        registries=(home.registries, config.trust.registries),
     )
     remote = RemoteControl(
         operations.table(),

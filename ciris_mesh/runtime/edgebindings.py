@@ -63,10 +63,24 @@ class EdgeBindings:
     def __init__(self, pinned: Mapping[str, bytes], path: Path | None = None) -> None:
         self._pinned = dict(pinned)
         self._path = path
-        self._lock = threading.Lock()  # guards the table
+        self._lock = threading.Lock()  # guards the table and the pins
         self._known = {
             key_id: found for key_id, found in _load(path).items() if key_id in self._pinned
         }
+
+    def pin(self, key_id: str, ed25519: bytes) -> None:
+        """Verify announces of this one as well. Where it was is known if it was kept."""
+        kept = _load(self._path).get(key_id)
+        with self._lock:
+            self._pinned[key_id] = ed25519
+            if kept is not None:
+                self._known.setdefault(key_id, kept)
+
+    def unpin(self, key_id: str) -> None:
+        """Believe no announce of this one any more."""
+        with self._lock:
+            self._pinned.pop(key_id, None)
+            self._known.pop(key_id, None)
 
     def address(self, key_id: str) -> Address | None:
         """Where this registry node is; None when it was never verified."""
@@ -91,7 +105,8 @@ class EdgeBindings:
         except DecodeError:
             return Judged("edge_unreadable")
         key_id = attestation.key_id
-        pinned = self._pinned.get(key_id)
+        with self._lock:
+            pinned = self._pinned.get(key_id)
         if pinned is None:
             return Judged("edge_unpinned", key_id)
         if attestation.ed25519 != pinned:

@@ -238,10 +238,8 @@ class Exchange:
             is_of_use = self.rounds.took(peer, state, message, delivers)
             self.part_if_done(peer)
             return is_of_use
-        before = [self._parts.directory.generation(each.kind) for each in delivers]
-        for deliver in delivers:
-            self.received(peer, state, deliver)
-        return before != [self._parts.directory.generation(each.kind) for each in delivers]
+        came = [self.received(peer, state, deliver) for deliver in delivers]
+        return any(came)
 
     def reconciled(self, peer: Peer, state: LinkState, message: ReconcileMessage | Taken) -> None:
         """Take a message of a reconciled round from an attributed peer."""
@@ -289,45 +287,62 @@ class Exchange:
         if peer.link is not state:
             self._parts.transport.hang_up(state.link)
 
-    def received(self, peer: Peer, state: LinkState, message: ReplicationMessage) -> None:
-        """Take one message of a round from an attributed peer."""
+    def received(self, peer: Peer, state: LinkState, message: ReplicationMessage) -> bool:
+        """Take one message of a round from an attributed peer. True when it brought something."""
         if peer.link is not state:
             self._on_other_link(state, "frame_on_spare_link")
         elif message.kind not in state.kinds & peer.config.kinds:
             self._parts.drops.count("kind_not_served", message.kind)
         elif isinstance(message, Deliver) and message.envelopes and not peer.config.direction.takes:
             self._parts.drops.count("record_not_taken", message.kind)
+        elif isinstance(message, Deliver) and self._is_fetched(peer, state, message):
+            return self._took_vouched(peer, state, message)
         else:
-            self._route(peer, message)
+            return self._route(peer, message)
+        return False
+
+    def _is_fetched(self, peer: Peer, state: LinkState, deliver: Deliver) -> bool:
+        """Was this asked for outside of rounds? While one is under way it may belong to that."""
+        return deliver.kind in state.fetching and not self.scheduler.is_busy(peer.config.key_id)
+
+    def _took_vouched(self, peer: Peer, state: LinkState, deliver: Deliver) -> bool:
+        before = self._parts.directory.generation(deliver.kind)
+        is_of_use = self._vouched.took(peer, state, deliver)
+        if self._parts.directory.generation(deliver.kind) != before:
+            self.spread(exclude=peer.config.key_id)
+        self.part_if_done(peer)
+        return is_of_use
 
     def _on_other_link(self, state: LinkState, reason: str) -> None:
         """Whoever dialled the link in use compares on it, so a replaced one may fall silent."""
         if not state.replaced:
             self._parts.drops.count(reason)
 
-    def _route(self, peer: Peer, message: ReplicationMessage) -> None:
+    def _route(self, peer: Peer, message: ReplicationMessage) -> bool:
         outcome = self._parts.registry.route(peer.config.key_id, message)
         match outcome:
             case Routed(key=key):
                 coordinator = self._parts.registry.lookup(key)
-                if coordinator is not None:
-                    self._drive(peer, coordinator)
+                return coordinator is not None and self._drive(peer, coordinator)
             case NoCoordinatorRegistered(kind=kind):
                 self._parts.drops.count("no_coordinator", kind)
+                return False
             case NotAReplicationFrame():
                 raise AssertionError("a decoded message is a replication message")
 
-    def _drive(self, peer: Peer, coordinator: ReplicationCoordinator) -> None:
+    def _drive(self, peer: Peer, coordinator: ReplicationCoordinator) -> bool:
+        """Work off what came. True when something of it is new on the federation shelf."""
         before = self._parts.directory.generation(coordinator.key.kind)
         try:
             reports = coordinator.drive()
         except MeshError as error:
             self._parts.drops.count(f"round_{type(error).__name__.lower()}", str(error))
             self.scheduler.failed(coordinator, error)
-            return
+            return False
         for report in reports:
             self._note(peer, report)
-        if self._parts.directory.generation(coordinator.key.kind) != before:
+        is_news = self._parts.directory.generation(coordinator.key.kind) != before
+        if is_news:
             self.spread(exclude=peer.config.key_id)
         self.scheduler.drove(coordinator, reports)
         news = peer.moved or peer.spreading  # a check that was due in the middle was skipped
@@ -335,6 +350,7 @@ class Exchange:
             peer.moved = False
             self.check(peer.config.key_id)
         self.part_if_done(peer)
+        return is_news
 
     def _note(self, peer: Peer, report: RoundReport) -> None:
         self._parts.board.post(peer.config.key_id, report.kind, report.staleness)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ciris_mesh.directory.registrybridge import IdBasis
 from ciris_mesh.errors import ConfigError
 from ciris_mesh.runtime.config import Config, EdgeSettings
 from ciris_mesh.runtime.home import Home
 from ciris_mesh.runtime.httpcredentials import load_credentials
 from ciris_mesh.runtime.inbound import Listen
-from ciris_mesh.runtime.registries import RegistryConfig, RegistrySettings
+from ciris_mesh.runtime.registries import RegistrySettings
 from ciris_mesh.runtime.registrybook import all_pins
+from ciris_mesh.runtime.registryoperations import registry_config
 from ciris_mesh.transport.http_post import Target
 
 #: The file of who may post here, and where this node posts.
@@ -25,10 +25,7 @@ def registry_settings(config: Config, home: Home) -> RegistrySettings:
         ConfigError: see `load_credentials` and `all_pins`; or the file posts to who is no registry.
     """
     pins = all_pins(config.trust.registries, home.registries)
-    peers = tuple(
-        RegistryConfig(pin.key_id, pin.ed25519, IdBasis(pin.basis) if pin.basis else None)
-        for pin in pins
-    )
+    peers = tuple(map(registry_config, pins))
     credentials = load_credentials(home.path / CREDENTIALS)
     known = {pin.key_id for pin in pins}
     for key_id in (*credentials.targets, *credentials.accepted.values()):

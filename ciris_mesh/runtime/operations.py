@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,8 @@ from ciris_mesh.runtime.clock import Clock, untrusted
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.peerbook import PeerBook
 from ciris_mesh.runtime.peeroperations import PeerOperations, text_of
+from ciris_mesh.runtime.registryoperations import RegistryOperations
+from ciris_mesh.runtime.registrypins import RegistryPin
 from ciris_mesh.runtime.registryreport import registry_rows
 from ciris_mesh.runtime.reporting import node_status, peer_status
 
@@ -48,6 +50,7 @@ class Operations:
         trust: what the configuration says of others; answers depend on it.
         not_before_ms: a time that has passed, as trustworthy records show.
         former: see `PeerOperations`.
+        registries: the book of registry nodes and what the configuration says beside it.
     """
 
     node: Node
@@ -58,6 +61,7 @@ class Operations:
     trust: Trust = field(default_factory=Trust)
     not_before_ms: Callable[[], int] = lambda: 0
     former: Path | None = None
+    registries: tuple[Path, Sequence[RegistryPin]] | None = None
 
     def table(self) -> Mapping[str, Callable[[Arguments], object]]:
         """Operation -> handler, for the control server."""
@@ -69,6 +73,9 @@ class Operations:
             "export_page": self._export_page,
             "peers": self._peers,
             "registries": lambda _: registry_rows(self.node.runtime),
+            **RegistryOperations(
+                self.node.runtime, self.clock, *(self.registries or (None, ()))
+            ).table(),
             **PeerOperations(self.node, self.book, self.clock, self.former).table(),
             "sync": self._sync,
             "announce": self._announce,

@@ -29,7 +29,7 @@ def part_if_done(parts: Parts, peer: Peer, scheduler: ReplicationScheduler) -> N
     state = peer.link
     if state is None or state.inbound or not is_brief(state) or state.theirs is None:
         return
-    if not state.is_theirs_to_open and not _is_busy(parts, peer, scheduler):
+    if not state.fetching and not state.is_theirs_to_open and not _is_busy(parts, peer, scheduler):
         part(parts, peer)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,10 @@ logger = logging.getLogger(__name__)
 #: flow asks again.
 WAITING_FRAMES_MAX: Final = 64
 WAITING_BYTES_MAX: Final = 24 * 1024 * 1024
+
+#: Announces kept of registry nodes nobody pinned yet, 400 bytes each: they come seldom, and who
+#: pins one wants it at once. Whoever floods this delays a pin until its next announce.
+UNPINNED_MAX: Final = 64
 
 #: Unreadable frames of one node before its links are closed, and counted from anew.
 GARBAGE_MAX: Final = 16
@@ -148,8 +153,28 @@ class Registries:
         )
         self._targets = settings.targets
         self._poster = HttpPoster(self._not_posted)
+        self._unpinned: OrderedDict[str, EdgeHeard] = OrderedDict()  # of the strand "registries"
         for each in settings.peers:
             self._add(each)
+
+    def pin(self, config: RegistryConfig) -> None:
+        """Exchange with this one from now on; what it announced of late counts."""
+        if config.key_id in self.peers:
+            if config.basis is not None:
+                self.bridge.assume(config.key_id, config.basis, "configured")
+            return
+        self.bindings.pin(config.key_id, config.ed25519)
+        self.peers = {**self.peers, config.key_id: Registry(config)}  # others go through it
+        self._add(config)
+        self._parts.submit("registries", lambda: self._pinned(config.key_id))
+
+    def unpin(self, key_id: str) -> None:
+        """Exchange with this one no longer, from now on."""
+        self.peers = {known: it for known, it in self.peers.items() if known != key_id}
+        self._hang_up(key_id)
+        self.bindings.unpin(key_id)
+        self._port.permit(frozenset(self.bindings.addresses()))
+        self._parts.submit(key_id, lambda: self._end(key_id))
 
     def start(self) -> None:
         """Begin rounds; before that, every verified address is permitted."""
@@ -191,7 +216,10 @@ class Registries:
 
     def take(self, key_id: str, frame: bytes) -> bool:
         """Queue a frame that is known to be this registry's; False when there is no room."""
-        registry = self.peers[key_id]
+        registry = self.peers.get(key_id)
+        if registry is None:  # unpinned a moment ago
+            self._parts.drops.count("registry_unknown", key_id)
+            return False
         with self._lock:
             is_full = registry.waiting_frames >= WAITING_FRAMES_MAX
             if is_full or registry.waiting_bytes + len(frame) > WAITING_BYTES_MAX:
@@ -225,13 +253,33 @@ class Registries:
 
     # -- strands -----------------------------------------------------------------------------------
 
+    def _pinned(self, key_id: str) -> None:
+        self._port.permit(frozenset(self.bindings.addresses()))
+        heard = self._unpinned.pop(key_id, None)
+        if heard is not None:
+            self._heard(heard)
+        self._scheduler.trigger(key_id)
+
+    def _end(self, key_id: str) -> None:
+        if key_id in self.peers:  # pinned again meanwhile
+            return
+        self._scheduler.abort_peer(key_id, "unpinned")
+        for coordinator in self._table.of_peer(key_id):
+            self._scheduler.remove_initiator(coordinator.key)
+            self._table.deregister(coordinator.key)
+        self._scheduler.forget(key_id)
+        self.bridge.forget(key_id)
+
     def _heard(self, heard: EdgeHeard) -> None:
         judged = self.bindings.judge(heard)
         registry = self.peers.get(judged.key_id)
-        if judged.reason:
-            self._parts.drops.count(judged.reason, judged.key_id)
+        if judged.reason == "edge_unpinned":
+            self._unpinned[judged.key_id] = heard
+            while len(self._unpinned) > UNPINNED_MAX:
+                self._unpinned.popitem(last=False)
+        if judged.reason or registry is None:  # or it was unpinned a moment ago
+            self._parts.drops.count(judged.reason or "edge_unpinned", judged.key_id)
             return
-        assert registry is not None, "only what is pinned is verified"
         self._port.permit(frozenset(self.bindings.addresses()))
         if judged.attestation is not None:
             if judged.attestation.commitment is not None:
@@ -246,6 +294,9 @@ class Registries:
 
     def _work_off(self, registry: Registry, frame: bytes) -> None:
         self._release(registry, frame)
+        if self.peers.get(registry.config.key_id) is not registry:  # unpinned while it waited
+            self._parts.drops.count("registry_unknown", registry.config.key_id)
+            return
         registry.heard_s = self._parts.clock()
         try:
             unwrapped = try_unwrap(frame)
@@ -295,15 +346,19 @@ class Registries:
 
     def _check(self, key_id: str) -> None:
         """The scheduler's: a round of every kind, when we know where the node is."""
-        registry = self.peers[key_id]
+        registry = self.peers.get(key_id)
+        if registry is None:
+            return
         if self.bindings.address(key_id) is None and key_id not in self._targets:
             registry.reason = registry.reason or "not_heard"
             return
         self._scheduler.run(key_id, sorted(self._served & registry.config.kinds, key=_order))
 
     def _stalled(self, key_id: str, reason: str) -> None:
-        self.peers[key_id].reason = reason
-        self._hang_up(key_id)
+        registry = self.peers.get(key_id)
+        if registry is not None:
+            registry.reason = reason
+            self._hang_up(key_id)
 
     def _hang_up(self, key_id: str) -> None:
         address = self.bindings.address(key_id)
@@ -316,7 +371,9 @@ class Registries:
 
     def _not_posted(self, key_id: str, reason: str) -> None:
         self._parts.drops.count(reason, key_id)
-        self._parts.submit(key_id, lambda: self._lost(self.peers[key_id], reason))
+        registry = self.peers.get(key_id)
+        if registry is not None:
+            self._parts.submit(key_id, lambda: self._lost(registry, reason))
 
     def _send(self, key_id: str, message: ReplicationMessage) -> None:
         target = self._targets.get(key_id)

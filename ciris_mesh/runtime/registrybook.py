@@ -1,4 +1,4 @@
-"""Registry nodes pinned by command: `peer add --registry` writes them, the next start reads them.
+"""Registry nodes pinned by command: `peer add --registry` writes them, and a start reads them.
 
 A JSON file in the home, written whole or not at all. As with the peer book, being in it is a
 decision of trust made here, so a damaged file is an error a person must see. What the section

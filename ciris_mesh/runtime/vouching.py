@@ -2,7 +2,8 @@
 
 After each comparison a peer is asked, outside the round, for rows that stand nowhere here. Whoever
 holds one and knows the vouch serves it; else nothing comes, and that peer is asked again later,
-ever more seldom. On radio nothing is fetched: a link there ends with the comparison.
+ever more seldom. On a radio, where a link ends with the comparison, whoever dialled asks for a few
+before it closes, and for more as long as some come: they are paid for as all else that is said.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.parting import is_brief
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer
-from ciris_mesh.wire.messages import Fetch, ReplicationMessage
+from ciris_mesh.wire.messages import Deliver, Fetch, ReplicationMessage
 
 logger = logging.getLogger(__name__)
 
 #: Ids of one kind asked for at once: 15 kB, since a Fetch spells them as numbers.
 ASKED_MAX: Final = 128
+
+#: By radio: as many as one answer brings.
+ASKED_BY_RADIO_MAX: Final = 1
 
 #: How long a peer is not asked again for a row: it may be fetching it itself.
 AGAIN_FIRST_S: Final = 60.0
@@ -55,27 +59,45 @@ class VouchedRows:
 
     def ask(self, peer: Peer, state: LinkState) -> None:
         """Ask this peer for some of what is missing, if it was not asked a moment ago."""
-        if is_brief(state) or not peer.config.direction.takes:
+        if not peer.config.direction.takes:
             return
+        if is_brief(state) and (state.inbound or state.fetching or peer.round is not None):
+            return  # who dialled closes, and it asks when there is nothing else to say
         missing = self._vouches.missing()
         if self._vouches.too_many > self._told_too_many:
             self._told_too_many = self._vouches.too_many
             self._parts.drops.count("vouches_too_many")
         for kind in sorted(missing.keys() & state.kinds & peer.config.kinds):
-            self._fetch(peer.config.key_id, kind, missing[kind])
+            at_most = ASKED_BY_RADIO_MAX if is_brief(state) else ASKED_MAX
+            is_asked = self._fetch(peer.config.key_id, kind, missing[kind], at_most)
+            if is_asked:
+                state.fetching.add(kind)
+            if is_asked and is_brief(state):
+                return  # what comes is awaited before more is asked for
 
-    def _fetch(self, key_id: str, kind: EnvelopeKind, ids: list[bytes]) -> None:
+    def took(self, peer: Peer, state: LinkState, deliver: Deliver) -> bool:
+        """Take what was asked for, or the word that it is not there. True when something came."""
+        state.fetching.discard(deliver.kind)
+        key_id, now_ms = peer.config.key_id, self._parts.wall_ms()
+        verdicts = self._parts.bridge.apply(key_id, deliver.kind, deliver.envelopes, now_ms=now_ms)
+        is_of_use = any(one.outcome.is_change for one in verdicts)
+        if is_of_use and is_brief(state):
+            self.ask(peer, state)
+        return is_of_use
+
+    def _fetch(self, key_id: str, kind: EnvelopeKind, ids: list[bytes], at_most: int) -> bool:
         now_s = self._parts.clock()
         with self._lock:
             due = [one for one in ids if not self._asked.is_active((key_id, kind, one), now_s)]
-        want = due[:ASKED_MAX]
+        want = due[:at_most]
         if not want:
-            return
+            return False
         try:
             self._tell(key_id, Fetch(kind, tuple(want)))
         except (TransportError, LifecycleError) as error:
             logger.debug("vouched.not_asked peer=%s error=%s", key_id, error)
-            return
+            return False
         with self._lock:
             for one in want:
                 self._asked.note((key_id, kind, one), now_s)
+        return True

@@ -21,6 +21,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from ciris_mesh.errors import MeshError
 from ciris_mesh.web.guard import Guard
@@ -135,25 +136,39 @@ class WebApp:
         if self._live >= LIVE_MAX:
             self._drop("web_too_many_pages")
             return PlainTextResponse("Too many pages are open; close one.\n", 503)
-        return StreamingResponse(self._stream(), media_type="text/event-stream")
+        self._live += 1  # before anybody else is looked at, or many at once would all find room
+        return _LivePage(self._stream(), self._left)
+
+    def _left(self) -> None:
+        self._live -= 1
 
     async def _stream(self) -> AsyncIterator[str]:
-        self._live += 1
+        seen: int | None = None
+        while not self._stopping():
+            events = await self._ask(self._source.events, seen or 0)
+            fresh = events if seen is not None else []
+            seen = max([seen or 0, *(event["number"] for event in events)])
+            for event in fresh:
+                yield f"event: round\ndata: {json.dumps(event)}\n\n"
+            yield f"event: overview\ndata: {json.dumps(await self.overview())}\n\n"
+            for _ in range(round(LIVE_S / 0.1)):
+                if self._stopping():
+                    return
+                await asyncio.sleep(0.1)
+
+
+class _LivePage(StreamingResponse):
+    """Events as long as somebody reads them; `left` is called also where nobody ever did."""
+
+    def __init__(self, events: AsyncIterator[str], left: Callable[[], None]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._left = left
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            seen: int | None = None
-            while not self._stopping():
-                events = await self._ask(self._source.events, seen or 0)
-                fresh = events if seen is not None else []
-                seen = max([seen or 0, *(event["number"] for event in events)])
-                for event in fresh:
-                    yield f"event: round\ndata: {json.dumps(event)}\n\n"
-                yield f"event: overview\ndata: {json.dumps(await self.overview())}\n\n"
-                for _ in range(round(LIVE_S / 0.1)):
-                    if self._stopping():
-                        return
-                    await asyncio.sleep(0.1)
+            await super().__call__(scope, receive, send)
         finally:
-            self._live -= 1
+            self._left()
 
 
 async def _said(_: Request, error: MeshError) -> Response:

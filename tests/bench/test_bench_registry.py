@@ -17,7 +17,17 @@ from ciris_mesh.cli import bench
 from ciris_mesh.cli.commands import cli
 from support.postgres import cluster
 
-FAIR = Outcome((8.0, 9.0, 10.0), 120.0, 4.0, busiest_s=4.0, peers_s=9.0, rows=121, doubles=0)
+FAIR = Outcome(
+    done_s=(8.0, 9.0, 10.0),
+    delivered=200,
+    idle=0.1,
+    peak_mb=120.0,
+    cpu_s=4.0,
+    busiest_s=4.0,
+    peers_s=9.0,
+    rows=121,
+    doubles=0,
+)
 
 
 def rows_of(outcome: Outcome) -> dict[str, bool]:
@@ -49,10 +59,24 @@ def test_the_gain_is_held_to_a_limit_where_there_are_cores(
     said: list[str] = []
     slow, fast = FAIR, replace(FAIR, done_s=(6.0, 6.5, 9.9 / GAIN), busiest_s=2.5)
     gained, busiest = registry._gain([slow, fast], 2, said.append)
-    assert (gained.ok, busiest.measured, busiest.floor) == (True, 2.5, 4.0)
-    assert registry._gain([slow, slow], 2, said.append)[0].ok is (cores < CORES_TO_GAIN)
+    assert (gained.ok, gained.measured, busiest.measured, busiest.floor) == (
+        True, 20.0, 2.5 / 200, 4.0 / 200,
+    )  # fmt: skip
+    halved = replace(FAIR, done_s=(6.0, 6.5, 5.0), delivered=100)
+    assert registry._gain([slow, halved], 2, said.append)[0].ok is (cores < CORES_TO_GAIN)
     assert bool(said) is (cores < CORES_TO_GAIN), "and why it is not, is said"
-    assert all("one registry was busy for 40% of one core, the peers for 90%" in it for it in said)
+
+
+def test_why_two_gain_nothing_is_said_by_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: range(2))
+    said: list[str] = []
+    registry._gain([FAIR, replace(FAIR, busiest_s=2.0)], 2, said.append)
+    assert "all 2 were busy, with peers (0.90 cores beside one registry" in said[0]
+    assert "2.0 times as much" in said[1]
+    registry._gain([FAIR, replace(FAIR, idle=0.5)], 2, said.append)
+    assert said[2].endswith("2 cores were idle for up to 50% of the time")
 
 
 def test_the_defaults_of_the_command_are_those_of_the_bench() -> None:
@@ -90,4 +114,4 @@ def test_peers_of_two_registries_all_get_everything() -> None:
     assert rows["2 registries: rows twice in the database"]["measured"] == 0
     assert rows["2 registries: all 4 peers hold all, s"]["measured"] > 0
     assert rows["1 registry: memory, MB"]["ok"]
-    assert "2 registries beside 1, s" in rows
+    assert "records a second of 1 registry beside 2" in rows

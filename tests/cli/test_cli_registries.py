@@ -121,6 +121,22 @@ def test_a_registry_is_pinned_and_removed_by_command(sh: Shell) -> None:
     assert configured(sh) == {}
 
 
+def test_a_running_node_pins_and_removes_itself(sh: Shell) -> None:
+    asked: list[dict[str, object]] = []
+
+    def pinned(arguments: dict[str, object]) -> object:
+        asked.append(arguments)
+        return {**arguments, "ed25519": KEY}
+
+    with answering(sh.home, {"registry_pin": pinned}):
+        assert sh.run(*PIN, "--bootstrap").stdout == "registry-eu\n"
+    assert asked == [{"key_id": "registry-eu", "ed25519": KEY, "basis": "", "bootstrap": True}]
+    assert configured(sh) == {}, "the book is the node's to write while it runs"
+    sh.ok(*PIN)
+    with answering(sh.home, {"registry_unpin": lambda given: {"removed": given["key_id"]}}):
+        assert sh.json("peer", "remove", "registry-eu") == {"removed": "registry-eu"}
+
+
 def test_a_bootstrap_registry_is_removed_only_by_saying_so(sh: Shell) -> None:
     sh.ok(*PIN, "--bootstrap")
     assert "--even-bootstrap" in sh.error("peer", "remove", "registry-eu")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.names import name, names_of
 from ciris_mesh.records.resolve.base import Row, RowSet
 from ciris_mesh.records.resolve.table import Answer, resolve
-from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.tokens import key_token
+from ciris_mesh.runtime.resolving import DirectoryRows
 from support import forge
 from support.answers import NS_PER_MS, TAU_S, every_question
 from support.federation import TRUST, federation
@@ -35,25 +35,6 @@ NOW_MS = AT_MS + 600_000
 RAW = tuple((it.kind, really_signed(it)) for it in federation())
 ENVELOPES = tuple(parse_envelope(kind, raw) for kind, raw in RAW)
 FINE = fixpoint(TRUST, ENVELOPES)
-
-
-class DirectoryRows:
-    """As the runtime reads them."""
-
-    def __init__(self, directory: DirectoryCore) -> None:
-        self.directory = directory
-
-    def named(self, name: str, *, limit: int, others: int = 0) -> list[Row]:
-        return [
-            Row(parse_envelope(row.kind, row.envelope), row.shelf.name.lower())
-            for row in self.directory.named_rows(name, limit=limit, others=others)
-        ]
-
-    def signers(self, name: str, *, limit: int) -> list[tuple[str, ...]]:
-        return self.directory.signers_named(name, limit=limit)
-
-    def rooted(self, trust: Trust) -> Collection[str]:
-        return self.directory.rooted()
 
 
 def answers(rows: RowSet | DirectoryRows) -> list[Answer]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ciris_mesh.directory import reading
 from ciris_mesh.directory import vouches as vouches_module
 from ciris_mesh.directory.base import COPIED, OWN, Shelf, Source
 from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
@@ -17,6 +18,7 @@ from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.directory.pools import PoolLimits
 from ciris_mesh.directory.vouches import Vouches, vouchers_of
 from ciris_mesh.records.envelope import Envelope
+from ciris_mesh.records.names import name
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from support.attacks import signed
 from support.federation import TRUST
@@ -41,9 +43,9 @@ def admit(
     return verdict.outcome, verdict.reason
 
 
-def know(directory: DirectoryCore, *names: str) -> DirectoryCore:
-    for name in names:
-        kind, raw = signed(key_record(name))
+def know(directory: DirectoryCore, *owners: str) -> DirectoryCore:
+    for owner in owners:
+        kind, raw = signed(key_record(owner))
         assert directory.admit(kind, raw, OWN, now_ms=NOW_MS).outcome is Outcome.ADMITTED
     return directory
 
@@ -215,20 +217,44 @@ def test_what_is_missing_is_what_listed_vouchers_named_and_is_not_here(
     assert Vouches(directory).missing() == {}
 
 
-def test_what_waits_for_a_signature_is_fetched_all_the_same(open_directory: OpenDirectory) -> None:
-    directory = know(open_directory(trust=LISTING), "hub")
+@pytest.mark.parametrize("source", [PEER, Source("import")], ids=["peer", "import"])
+def test_what_waits_for_a_signer_stands_once_it_is_vouched_for(
+    open_directory: OpenDirectory, source: Source
+) -> None:
+    """Nobody has to bring it again, and the signature counts as soon as its key comes."""
+    directory = know(open_directory(trust=LISTING), "hub", "mallory")
     full = sample(K.FAMILY, key("dave"))
-    assert admit(directory, K.FAMILY, full) == (Outcome.DEFERRED, Reason.SIGNER_UNKNOWN)
+    assert admit(directory, K.FAMILY, full, source) == (Outcome.DEFERRED, Reason.SIGNER_UNKNOWN)
+    give_vouch(directory, ROW, by="mallory")
+    assert shelf(directory) is None, "nobody here lists that voucher"
     give_vouch(directory, ROW)
-    vouches = Vouches(directory, listed=LISTING.vouchers)
-    assert vouches.missing() == {K.FAMILY: [ROW.envelope_id]}
-    assert admit(directory, *signed_bare())[0] is Outcome.ADMITTED
     assert shelf(directory) is Shelf.BRIDGED
-    know(directory, "dave")  # now the signature that waited counts
+    assert Vouches(directory, listed=LISTING.vouchers).missing() == {}
+    know(directory, "dave")
     assert shelf(directory) is Shelf.FEDERATION
+    assert directory.pools().deferred == 0
 
 
-def test_of_a_voucher_that_never_ends_the_first_vouches_are_read_and_it_is_told(
+def test_however_much_else_is_bridged_under_a_name_what_was_vouched_for_is_found(
+    open_directory: OpenDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a registry brings, it silences nobody else's rows, nor those of its own."""
+    monkeypatch.setattr(reading, "IDS_PAGE", 3)
+    directory = know(open_directory(trust=LISTING), "hub")
+    rows = [bare(K.LOCATION_PROOF, "dave", n) for n in range(8)]
+    where = name("location", key_id("dave"))
+    for row in rows:
+        assert admit(directory, *signed_bare(row), EU)[0] is Outcome.ADMITTED
+    give_vouch(directory, rows[6], rows[1])
+    everybody = [GATEWAY, key_id("mallory")]
+    found = directory.vouched_rows(where, everybody, limit=9)
+    assert [row.envelope_id for row in found] == [rows[1].envelope_id, rows[6].envelope_id]
+    assert directory.vouched_rows(where, everybody, limit=1) == found[:1]
+    assert directory.vouched_rows(where, everybody[1:], limit=9) == []
+    assert directory.vouched_rows(name("location", key_id("carol")), everybody, limit=9) == []
+
+
+def test_of_a_voucher_that_never_ends_the_newest_vouches_are_read_and_it_is_told(
     directory: DirectoryCore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vouches_module, "VOUCHES_MAX", 1)
@@ -238,7 +264,7 @@ def test_of_a_voucher_that_never_ends_the_first_vouches_are_read_and_it_is_told(
         raw = vouch_raw("hub", row, at_ms=AT_MS + n)
         directory.admit(K.ATTESTATION, raw, PEER, now_ms=NOW_MS)
     vouches = Vouches(directory, listed=frozenset({GATEWAY}))
-    assert vouches.missing() == {K.FAMILY: [rows[0].envelope_id]}
+    assert vouches.missing() == {K.FAMILY: [rows[1].envelope_id]}
     assert vouches.too_many == 1
 
 

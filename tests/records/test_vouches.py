@@ -15,6 +15,7 @@ from ciris_mesh.records.envelope import Envelope, encode_base64, parse_envelope
 from ciris_mesh.records.jsontext import to_plain
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.records.outcome import Reason
+from ciris_mesh.records.resolve import view, vouched
 from ciris_mesh.records.resolve.base import Row, Rule, Status
 from ciris_mesh.records.resolve.groups import MembersFound
 from ciris_mesh.records.resolve.keys import KeyFound
@@ -220,7 +221,7 @@ def test_it_lapses_with_the_voucher_and_when_it_is_withdrawn(question: str) -> N
     assert told(question, said, withdrawal(said, "mallory")).vouched_by == (GATEWAY,)
 
 
-def withdrawal(said: Envelope, by: str) -> Envelope:
+def withdrawal(said: Envelope, by: str, after_ms: int = 10) -> Envelope:
     inner = {"references_attestation_id": said.record["attestation_id"]}
     given = {
         "attested_key_id": said.record["attested_key_id"],
@@ -228,7 +229,7 @@ def withdrawal(said: Envelope, by: str) -> Envelope:
         "withdraws_admission_rule": 1,
         "attestation_envelope": inner,
     }
-    return made(K.ATTESTATION, given, by, at_ms=CASES_AT + 10)
+    return made(K.ATTESTATION, given, by, at_ms=CASES_AT + after_ms)
 
 
 @pytest.mark.parametrize("question", CASES)
@@ -357,16 +358,73 @@ def test_a_vouched_revocation_revokes_a_vouched_key_and_no_other() -> None:
     assert asked.ask("key", key_id("erin")).status is Status.VALID
 
 
-def test_a_name_with_more_rows_than_are_read_has_no_vouched_answer(
+@pytest.mark.parametrize("question", CASES)
+def test_rows_nobody_vouched_for_silence_none_that_somebody_did(
+    question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or any pinned registry could, by bringing many under one name."""
+    monkeypatch.setattr(view, "ROWS_PER_NAME_MAX", 1)
+    subject, row, status = CASES[question]
+    asked = world(row)
+    asked.add(vouch("hub", row))
+    before = asked.ask(question, subject)
+    assert (before.status, before.vouched_by) == (status, (GATEWAY,))
+    asked.add(
+        SIGNED[question], *(bare(K.LOCATION_PROOF, "dave", n) for n in (1, 2)), shelf="bridged"
+    )
+    after = asked.ask(question, subject)
+    assert (after.status, after.found, after.vouched_by) == (status, before.found, (GATEWAY,))
+
+
+def flood_of(said: Envelope, count: int) -> list[Envelope]:
+    """What a stranger can say of a vouch: he uses its id himself, and takes that back."""
+    given = {
+        "attestation_id": said.record["attestation_id"],
+        "attested_key_id": key_id("mallory"),
+        "attestation_type": "scores",
+        "attestation_envelope": {"dimension": "identity:continuity:v1"},
+    }
+    mine = made(K.ATTESTATION, given, "mallory")
+    return [mine, *(withdrawal(mine, "mallory", n) for n in range(count))]
+
+
+@pytest.mark.parametrize("question", CASES)
+def test_who_refers_to_a_vouch_without_end_silences_no_other(
+    question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vouched, "REFERENCES_MAX", 3)
+    subject, row, status = CASES[question]
+    first, second = (vouch("hub", row, at_ms=AT_MS + n) for n in range(2))
+    asked = world(row)
+    asked.add(first, *flood_of(first, 3))
+    assert asked.ask(question, subject).status is status, "as many are read"
+    asked.add(*flood_of(first, 4)[-1:])
+    assert asked.ask(question, subject).vouched_by == (), "taken back or not, nobody can tell"
+    asked.add(second)
+    assert asked.ask(question, subject).vouched_by == (GATEWAY,)
+
+
+def test_who_refers_to_a_vouch_without_end_gives_nobody_back_what_was_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from ciris_mesh.records.resolve import view
+    monkeypatch.setattr(vouched, "REFERENCES_MAX", 3)
+    gone = revocation("erin", "erin", 100)
+    asked = world(FOREIGN_KEY, gone)
+    said = vouch("hub", gone)
+    asked.add(vouch("hub", FOREIGN_KEY), said, *flood_of(said, 4))
+    assert asked.ask("key", key_id("erin")).status is Status.REVOKED
 
+
+def test_a_voucher_that_names_more_than_is_read_has_no_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     subject, row, _ = CASES["location"]
-    asked = world(row, bare(K.LOCATION_PROOF, "dave", 1))
+    other = bare(K.LOCATION_PROOF, "dave", 1)
+    asked = world(row, other)
     asked.add(vouch("hub", row))
-    assert asked.ask("location", subject).vouched_by == (GATEWAY,)
     monkeypatch.setattr(view, "ROWS_PER_NAME_MAX", 1)
+    assert asked.ask("location", subject).vouched_by == (GATEWAY,)
+    asked.add(vouch("hub", other))
     assert asked.ask("location", subject).vouched_by == ()
 
 

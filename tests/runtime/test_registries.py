@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +15,12 @@ import pytest
 from ciris_mesh.directory.base import Shelf
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.directory.registrybridge import IdBasis
+from ciris_mesh.errors import OperatorError
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.meshmembers import for_registries
 from ciris_mesh.runtime import registries as registries_module
+from ciris_mesh.runtime.clock import ManualClock
 from ciris_mesh.runtime.events import RoundEvent, RoundOutcome
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.registries import (
@@ -26,6 +29,9 @@ from ciris_mesh.runtime.registries import (
     RegistryConfig,
     RegistrySettings,
 )
+from ciris_mesh.runtime.registrybook import RegistryBook
+from ciris_mesh.runtime.registryoperations import RegistryOperations
+from ciris_mesh.runtime.registryreport import registry_rows
 from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.runtime.scheduler import SchedulerConfig
 from ciris_mesh.transport.base import Address, EdgeLost
@@ -57,15 +63,17 @@ class World:
     def rounds(self, times: int = 1) -> None:
         """Complete a round of every kind, so many times."""
         for _ in range(times):
-            target = self.done() + len(V1_KINDS)
-            wait_until(partial(self._is_done, target), self.outcomes)
+            begun = len(self.events)
+            wait_until(partial(self._is_done, begun), self.outcomes)
             wait_until(lambda: not self.is_busy(), self.outcomes)
 
-    def _is_done(self, target: int) -> bool:
+    def _is_done(self, begun: int) -> bool:
         """A round that is begun in the middle of another is skipped, so it is begun again."""
-        if self.done() < target and not self.is_busy():
+        since = self.events[begun:]
+        done = {event.kind for event in since if event.outcome is RoundOutcome.COMPLETED}
+        if not done.issuperset(V1_KINDS) and not self.is_busy():
             self.registries.sync()
-        return self.done() >= target
+        return done.issuperset(V1_KINDS)
 
     def is_busy(self) -> bool:
         return self.registries._scheduler.is_busy(self.port.key.key_id)
@@ -91,7 +99,13 @@ Make = Callable[..., World]
 def make() -> Iterator[Make]:
     nodes: list[Node] = []
 
-    def build(*, configured: IdBasis | None = None, known: bool = True, **model: Any) -> World:
+    def build(
+        *,
+        configured: IdBasis | None = None,
+        known: bool = True,
+        pinned: bool = True,
+        **model: Any,
+    ) -> World:
         port = ModelPort(carol(), EdgeModel(**model))
         config = RegistryConfig(carol().key_id, carol().public.ed25519, configured)
         node = Node(
@@ -100,7 +114,7 @@ def make() -> Iterator[Make]:
             directory=MemoryDirectory(trust=TRUST),
             config=RuntimeConfig(
                 rounds=SchedulerConfig(cadence_s=3_600.0, no_progress_timeout_s=0.5),
-                registries=RegistrySettings((config,)),
+                registries=RegistrySettings((config,) if pinned else ()),
             ),
             wall_ms=lambda: NOW_MS,
             rng=random.Random(1),
@@ -136,6 +150,70 @@ def own(world: World, kind: EnvelopeKind, n: int = 0) -> bytes:
     raw = sample(kind, alice(), n)
     assert world.node.runtime.admit_own(kind, raw).outcome.is_held
     return raw
+
+
+def own_pin(world: World, tmp_path: Path) -> dict[str, Callable[[dict[str, Any]], object]]:
+    """What a running node does when asked to pin or to forget a registry."""
+    clock = ManualClock(wall_ms=NOW_MS)
+    path = tmp_path / "registries"
+    return dict(RegistryOperations(world.node.runtime, clock, path).table())
+
+
+CAROL_PIN = {"key_id": carol().key_id, "ed25519": carol().public.ed25519.hex(), "basis": "row"}
+
+
+def test_a_pin_made_while_the_node_runs_counts_at_once(make: Make, tmp_path: Path) -> None:
+    """Also for a registry that announced itself before."""
+    world = make(known=False, pinned=False)
+    world.port.attest()
+    wait_until(lambda: world.drops().get("edge_unpinned") == 1)
+    assert not world.port.permitted
+    raw = own(world, K.KEY)
+    shown = own_pin(world, tmp_path)["registry_pin"]({**CAROL_PIN, "bootstrap": True})
+    assert shown == {**CAROL_PIN, "bootstrap": True}
+    ours = parse_envelope(K.KEY, raw).envelope_id
+    wait_until(lambda: ours in world.port.model.held(K.KEY), world.outcomes)
+    (row,) = registry_rows(world.node.runtime)
+    assert (row.key_id, row.basis, row.basis_by) == (carol().key_id, "row", "configured")
+    assert [it.pin.key_id for it in RegistryBook.load(tmp_path / "registries").pinned()] == [
+        carol().key_id
+    ]
+
+
+def test_what_is_unpinned_is_let_go_at_once_and_may_come_back(make: Make, tmp_path: Path) -> None:
+    world = make(known=False, pinned=False)
+    operations = own_pin(world, tmp_path)
+    operations["registry_pin"](CAROL_PIN)
+    world.port.attest()
+    wait_until(lambda: world.port.permitted)
+    wait_until(lambda: world.done() >= len(V1_KINDS), world.outcomes)
+    with pytest.raises(OperatorError, match="no registry"):
+        operations["registry_unpin"]({"key_id": "nobody"})
+    operations["registry_unpin"]({"key_id": carol().key_id})
+    assert not world.port.permitted
+    assert registry_rows(world.node.runtime) == ()
+    world.port.attest()
+    wait_until(lambda: world.drops().get("edge_unpinned") == 1)
+    before = world.done()
+    assert world.registries.sync() == 0
+    operations["registry_pin"](CAROL_PIN)
+    wait_until(lambda: world.done() > before, world.outcomes)
+
+
+def test_announces_of_whom_nobody_pinned_are_few(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registries_module, "UNPINNED_MAX", 0)
+    world = make(known=False, pinned=False)
+    world.port.attest()
+    wait_until(lambda: world.drops().get("edge_unpinned") == 1)
+    config = RegistryConfig(carol().key_id, carol().public.ed25519)
+    world.registries.pin(config)
+    world.registries.pin(config)
+    wait_until(lambda: not world.is_busy())
+    assert not world.port.permitted, "it is known by its next announce"
+    world.port.attest()
+    wait_until(lambda: world.port.permitted)
 
 
 # --- meeting --------------------------------------------------------------------------------------

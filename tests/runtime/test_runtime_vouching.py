@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -13,8 +14,10 @@ from ciris_mesh.records.outcome import Outcome
 from ciris_mesh.runtime import vouching
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.resolving import answer
+from ciris_mesh.wire.messages import Fetch
 from support.keys import key
 from support.mesh import NOW_MS, TRUST, Mesh, held, settle
+from support.radio_mesh import STEP_S, RadioMesh, settings
 from support.vouching import REGISTRY, bare, vouch_raw
 from support.waiting import wait_until
 
@@ -121,3 +124,62 @@ def test_what_nobody_has_is_asked_for_ever_more_seldom(
 
 def withheld(node: Node) -> int:
     return node.runtime.bridge.counts().get(("withheld", "not_held"), 0)
+
+
+# -- by radio --------------------------------------------------------------------------------------
+
+VOUCHED = [bare(K.LOCATION_PROOF, "dave", n) for n in range(3)]
+
+
+@pytest.fixture
+def cell() -> Iterator[RadioMesh]:
+    """A gateway with rows of a registry, a leaf that lists it as a voucher, and one that does not.
+
+    Every frame is one of 0x81 where it can be, and each is paid for out of an hour's air.
+    """
+    made = RadioMesh("hub", radio=settings("10%"))
+    made.add("alice", ("hub",), directory=MemoryDirectory(trust=LISTING), radio=settings("10%"))
+    made.add("bob", ("hub",), radio=settings("10%"))
+    yield made
+    made.stop()
+
+
+def test_vouched_rows_come_by_radio_to_who_lists_the_voucher(cell: RadioMesh) -> None:
+    hub, leaf, other = (cell.nodes[name] for name in ("hub", "alice", "bob"))
+    for row in VOUCHED:
+        hub.directory.admit(row.kind, row.raw, Source("registry", REGISTRY), now_ms=NOW_MS)
+    hub.directory.admit(K.KEY, cell.key_record("hub"), OWN, now_ms=NOW_MS)
+    assert hub.runtime.admit_own(K.ATTESTATION, vouch_raw("hub", *VOUCHED)).outcome.is_change
+    cell.befriend("hub", "alice")
+    cell.befriend("hub", "bob")
+    cell.start()
+
+    def has_all() -> bool:
+        return all(leaf.directory.get(row.kind, row.envelope_id) for row in VOUCHED)
+
+    cell.let_pass_until(has_all, 12, "the vouched rows")
+    assert where(leaf)[1] == (key("hub").key_id,)
+    cell.let_pass_until(
+        lambda: len(other.directory.holdings(K.ATTESTATION)) == 1, 12, "the other has the vouch"
+    )
+    cell.let_pass(3_600.0)
+    assert where(other) == ("unknown", ())
+    fetched = [message for name, message in cell.said if isinstance(message, Fetch)]
+    assert [one.want for one in fetched if len(one.want) > 1] == [], "one at a time"
+    assert {name for name, message in cell.said if isinstance(message, Fetch)} == {"alice"}
+    asked = [one for message in fetched for one in message.want]
+    assert sorted(asked) == sorted(row.envelope_id for row in VOUCHED), "and none twice"
+    assert not any(peer.link for node in cell.nodes.values() for peer in node.runtime.peers.all())
+    assert all(radio.worst_hour() <= 360.0 for radio in cell.radios.values())
+
+
+def test_by_radio_who_has_no_such_row_says_so_and_the_link_ends(cell: RadioMesh) -> None:
+    hub, leaf = cell.nodes["hub"], cell.nodes["alice"]
+    hub.directory.admit(K.KEY, cell.key_record("hub"), OWN, now_ms=NOW_MS)
+    hub.runtime.admit_own(K.ATTESTATION, vouch_raw("hub", *VOUCHED))
+    cell.befriend("hub", "alice")
+    cell.start()
+    cell.let_pass_until(lambda: withheld(hub) > 0, 12, "a question")
+    cell.let_pass(STEP_S)
+    assert not any(peer.link for peer in leaf.runtime.peers.all())
+    assert where(leaf) == ("unknown", ())

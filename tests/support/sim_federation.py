@@ -272,6 +272,13 @@ class ParsedRows:
             for row in self._directory.named_rows(name, limit=limit, others=others)
         ]
 
+    def vouched(self, name: str, vouchers: Collection[str], *, limit: int) -> list[Row]:
+        """See `records.resolve.base.Rows`."""
+        return [
+            Row(parsed(row.kind, row.envelope), row.shelf.name.lower())
+            for row in self._directory.vouched_rows(name, vouchers, limit=limit)
+        ]
+
     def signers(self, name: str, *, limit: int) -> list[tuple[str, ...]]:
         """See `records.resolve.base.Rows`."""
         return self._directory.signers_named(name, limit=limit)

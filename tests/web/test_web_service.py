@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import re
@@ -27,8 +28,11 @@ from ciris_mesh.errors import ConfigError
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.daemon import start_beside
 from ciris_mesh.web import service as service_module
-from ciris_mesh.web.app import LIVE_MAX
+from ciris_mesh.web.app import LIVE_MAX, WebApp
+from ciris_mesh.web.guard import Guard
+from ciris_mesh.web.history import History
 from ciris_mesh.web.service import CONNECTIONS_MAX
+from ciris_mesh.web.source import NodeSource
 from support.waiting import wait_until
 from support.website import Site
 
@@ -266,6 +270,43 @@ def test_too_many_live_pages_are_refused_and_places_come_back(site: Site) -> Non
             return b"200 OK" in line.recv(200)
 
     wait_until(has_room, "a place")
+
+
+def test_pages_that_open_at_the_same_instant_get_no_more_places(site: Site) -> None:
+    """All are asked before the first is answered; and who never reads gives its place back."""
+    dropped: list[str] = []
+    guard = Guard(frozenset({"localhost"}), None, secure=False, count=dropped.append)
+    source = NodeSource(site.operations, "field-3")
+    app = WebApp(source, History(), guard, count=dropped.append, stopping=lambda: False)
+    asked = LIVE_MAX + 3
+    codes: list[int] = []
+
+    async def open_page() -> None:
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                codes.append(message["status"])
+                while len(codes) < asked:
+                    await asyncio.sleep(0)
+                raise OSError("gone")
+
+        async def receive() -> Any:
+            return {"type": "http.disconnect"}
+
+        scope = {
+            "type": "http", "method": "GET", "path": "/api/live", "query_string": b"",
+            "headers": [(b"host", b"localhost")], "http_version": "1.1", "scheme": "http",
+            "server": ("localhost", 80), "client": ("127.0.0.1", 1), "root_path": "",
+        }  # fmt: skip
+        with suppress(Exception):
+            await app.asgi(scope, receive, send)
+
+    async def many() -> None:
+        await asyncio.gather(*(open_page() for _ in range(asked)))
+
+    asyncio.run(many())
+    assert Counter(codes) == {200: LIVE_MAX, 503: 3}
+    assert dropped == ["web_too_many_pages"] * 3
+    assert app._live == 0
 
 
 def test_a_port_in_use_says_what_to_do(site: Site) -> None:

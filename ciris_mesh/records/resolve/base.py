@@ -22,7 +22,7 @@ from ciris_mesh.records.names import names_of
 from ciris_mesh.records.provenance import CHAIN_LINKS_MAX
 from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.records.rules.keys import is_root
-from ciris_mesh.records.tokens import self_key_token, tokens_of, vouched_token
+from ciris_mesh.records.tokens import bridged_token, self_key_token, tokens_of, vouched_token
 
 #: Reading a row takes about a millisecond on a Raspberry Pi, and people wait for the answer.
 ROWS_PER_NAME_MAX: Final = 1000
@@ -69,6 +69,13 @@ class Rows(Protocol):
         """
         ...
 
+    def vouched(self, name: str, vouchers: Collection[str], *, limit: int) -> list[Row]:
+        """At most `limit` of those elsewhere for which one of these keys vouched, ever.
+
+        Whatever else is there under the name, it keeps none of these out.
+        """
+        ...
+
     def signers(self, name: str, *, limit: int) -> list[tuple[str, ...]]:
         """Who signed those of the federation shelf, one entry a row, without reading the rows."""
         ...
@@ -105,6 +112,11 @@ class RowSet:
         aside = [row for row in rows if row.shelf != FEDERATION]
         return [*decide[:limit], *aside[:others]]
 
+    def vouched(self, name: str, vouchers: Collection[str], *, limit: int) -> list[Row]:
+        """See Rows."""
+        aside = (row for row in self._rows.get(name, []) if row.shelf != FEDERATION)
+        return [row for row in aside if self._is_vouched(row.envelope, vouchers)][:limit]
+
     def signers(self, name: str, *, limit: int) -> list[tuple[str, ...]]:
         """See Rows."""
         return [row.envelope.signers for row in self.named(name, limit=limit)]
@@ -120,6 +132,10 @@ class RowSet:
             level = [one for one in dict.fromkeys(level) if one not in found]
             found |= dict.fromkeys(level)
         return found
+
+    def _is_vouched(self, envelope: Envelope, vouchers: Collection[str]) -> bool:
+        name = envelope.kind, envelope.envelope_id
+        return any(bridged_token(voucher, *name) in self._rows for voucher in vouchers)
 
     def _is_root(self, root: str, trust: Trust) -> bool:
         return any(is_root(row.envelope, trust) for row in self._rows.get(self_key_token(root), ()))

@@ -83,6 +83,10 @@ class Besides:
         aside = [row for row in kept if row.shelf != FEDERATION]
         return [*[*self._more.named(name, limit=limit), *decide][:limit], *aside]
 
+    def vouched(self, name: str, vouchers: Collection[str], *, limit: int) -> list[Row]:
+        """See Rows. A removal sent ahead vouches for nothing."""
+        return self._rows.vouched(name, vouchers, limit=limit)
+
     def signers(self, name: str, *, limit: int) -> list[tuple[str, ...]]:
         """See Rows. Of rows left out the signers are told all the same: there are few."""
         more = self._more.signers(name, limit=limit)

@@ -39,7 +39,8 @@ class Reader:
         self._trust = trust
         self._rooted: Collection[str] | None = None
         self._read: dict[str, list[Row] | None] = {}
-        self._count = self._others = 0
+        self._vouched: dict[str, list[Row]] = {}
+        self._count = self._others = self._vouched_count = 0
 
     def rows(self, name: str) -> list[Row]:
         """All rows of a name, in one order.
@@ -69,17 +70,22 @@ class Reader:
             self._read[name] = in_order(found) if count <= ROWS_PER_NAME_MAX else None
         return self._read[name]
 
-    def aside(self, name: str) -> list[Row]:
-        """All rows of a name that are on other shelves, in one order.
+    def vouched(self, name: str) -> list[Row]:
+        """Rows of a name on other shelves for which a listed voucher ever vouched, in one order.
+
+        Of what others brought there none counts, or whoever fills that shelf could silence them.
 
         Raises:
-            TooManyRows: there are more than an answer may be made of.
+            TooManyRows: vouchers named more than an answer may be made of.
         """
-        found = self._rows.named(name, limit=0, others=ROWS_PER_NAME_MAX + 1)
-        self._others += len(found)
-        if len(found) > ROWS_PER_NAME_MAX or self._others > ROWS_PER_ANSWER_MAX:
-            raise TooManyRows(f"unverified records named {name}", ROWS_PER_NAME_MAX)
-        return in_order(found)
+        if name not in self._vouched:
+            vouchers, limit = self._trust.vouchers, ROWS_PER_NAME_MAX
+            found = self._rows.vouched(name, vouchers, limit=limit + 1)
+            self._vouched_count += len(found)
+            if len(found) > limit or self._vouched_count > ROWS_PER_ANSWER_MAX:
+                raise TooManyRows(f"vouched records named {name}", limit)
+            self._vouched[name] = in_order(found)
+        return self._vouched[name]
 
     def signers(self, name: str, limit: int) -> list[tuple[str, ...]]:
         """Who signed those of the federation shelf; `limit` of them say that there may be more.

@@ -29,6 +29,7 @@ from ciris_mesh.records.names import name
 from ciris_mesh.records.provenance import STEWARD_TYPE, identity_types
 from ciris_mesh.records.resolve import attestations, groups, keys, locations, occurrences
 from ciris_mesh.records.resolve.base import (
+    ROWS_PER_NAME_MAX,
     SHOWN_MAX,
     Reply,
     Row,
@@ -53,6 +54,20 @@ from ciris_mesh.records.vouches import VOUCHABLE, vouch_of
 _Read: TypeAlias = Callable[[View, str, list[Envelope], "_Vouched"], Reply | None]
 
 
+#: References to one vouch that are read. Honest ones are few, but an id is free text: whoever can
+#: get records in may refer to it, 3 kB each, and must not end what other vouches answer.
+REFERENCES_MAX: Final = ROWS_PER_NAME_MAX
+
+_REMOVING: Final = frozenset(
+    {
+        EnvelopeKind.REVOCATION,
+        EnvelopeKind.IDENTITY_OCCURRENCE_REVOCATION,
+        EnvelopeKind.FAMILY_MEMBERSHIP_REVOCATION,
+        EnvelopeKind.COMMUNITY_MEMBERSHIP_REVOCATION,
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _Question:
     """One question that vouched rows may answer: by which words its rows are named, and how."""
@@ -70,7 +85,7 @@ def instead(question: str, view: View, subject: str, reply: Reply) -> Reply:
         names = [name(word, subject) for word in known.words]
         if any(view.reader.signers(one, 1) for one in names):
             return reply
-        rows = [row for one in names for row in view.reader.aside(one)]
+        rows = [row for one in names for row in view.reader.vouched(one)]
         vouched = _Vouched(view)
         read = vouched.among(rows)
         said = known.read(view, subject, read, vouched) if read else None
@@ -125,7 +140,7 @@ class _Vouched:
         return [
             vouch
             for vouch in self._view.counting(token)
-            if self._is_valid(voucher) and self._stands(vouch)
+            if self._is_valid(voucher) and self._stands(vouch, row)
         ]
 
     def _is_valid(self, voucher: str) -> bool:
@@ -135,10 +150,17 @@ class _Vouched:
             self._valid[voucher] = status is Status.VALID
         return self._valid[voucher]
 
-    def _stands(self, vouch: Envelope) -> bool:
+    def _stands(self, vouch: Envelope, row: Envelope) -> bool:
+        """Where a flood refers to the vouch nobody can tell whether it was taken back.
+
+        Then the worse is taken: what gives does not count, and what takes away does.
+        """
         at_ns, until_ns = self._view.at_ns, column_ns(vouch, "expires_at")
         if made_at_ns(vouch) > at_ns or (until_ns is not None and until_ns <= at_ns):
             return False
+        referring = name("reference", column(vouch, "attestation_id"))
+        if len(self._view.reader.signers(referring, REFERENCES_MAX + 1)) > REFERENCES_MAX:
+            return _takes_away(row)
         return not self._judge.takers(vouch, at_ns)
 
 
@@ -149,6 +171,11 @@ def _as_vouched(row: Envelope) -> Envelope:
     """
     claims = () if is_cosigned(row.kind) else row.claims
     return replace(row, record=row.row, claims=claims)
+
+
+def _takes_away(row: Envelope) -> bool:
+    is_taking = row.kind is EnvelopeKind.ATTESTATION and column(row, "attestation_type") in TAKING
+    return row.kind in _REMOVING or is_taking
 
 
 def _step(row: Envelope, vouch: Envelope) -> Step:
@@ -166,7 +193,7 @@ def _key(view: View, key_id: str, rows: list[Envelope], vouched: _Vouched) -> Re
     if any(STEWARD_TYPE in identity_types(column(it, "identity_type")) for it in rows):
         return None
     reply = keys.answer_from(view, key_id, rows)
-    said = vouched.among(view.reader.aside(name("revoked", key_id)))
+    said = vouched.among(view.reader.vouched(name("revoked", key_id)))
     due = [it for it in said if (column_ns(it, "effective_at") or 0) <= view.at_ns]
     if not due:
         return reply
@@ -206,7 +233,7 @@ def _attestations(view: View, _: str, rows: list[Envelope], vouched: _Vouched) -
     if not scores:
         return None
     referring = (
-        view.reader.aside(name("reference", column(it, "attestation_id"))) for it in scores
+        view.reader.vouched(name("reference", column(it, "attestation_id"))) for it in scores
     )
     takers = [it for named in referring for it in vouched.among(named)]
     return attestations.answer_from(
