@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ciris_mesh.cli.app import App
 from ciris_mesh.errors import AlreadyRunning, NodeNotRunning
-from ciris_mesh.runtime.control import call
+from ciris_mesh.runtime.asking import call
 from ciris_mesh.runtime.home import Home, HomeLock, find_home
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from ciris_mesh import __version__
 from ciris_mesh.errors import MeshError, NodeNotRunning
-from ciris_mesh.runtime.control import call
-from ciris_mesh.runtime.home import find_home
+from ciris_mesh.runtime.asking import call
+from ciris_mesh.runtime.places import CONFIG, find_socket, home_path, is_file
 
 #: `runtime.status.STATUS_SCHEMA`, written out: loading its dataclasses takes as long as all else.
 SCHEMA: Final = 1
@@ -27,15 +27,19 @@ def status_answer(config_dir: Path | None) -> dict[str, Any]:
     Raises:
         MeshError: there is no home, or the node answered with an error.
     """
-    home = find_home(config_dir).require()
+    home = home_path(config_dir)
+    if not is_file(home / CONFIG):
+        from ciris_mesh.runtime.home import Home
+
+        Home(home).require()  # says what helps
     try:
-        return {"running": True, **call(home.find_socket(), "status")}
+        return {"running": True, **call(find_socket(home), "status")}
     except NodeNotRunning as exc:
         return {
             "running": False,
             "schema": SCHEMA,
             "version": __version__,
-            "home": str(home.path),
+            "home": str(home),
             "health": [str(exc)],
         }
 

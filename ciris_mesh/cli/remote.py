@@ -49,7 +49,7 @@ class Remote:
         Raises:
             Failure: with an exit code of 200 to 207.
         """
-        from ciris_mesh.runtime.control import result_of
+        from ciris_mesh.runtime.asking import result_of
         from ciris_mesh.transport.rns_remote import RemoteFailed
 
         body = json.dumps({**arguments, "nonce": secrets.token_hex(_NONCE_BYTES)})

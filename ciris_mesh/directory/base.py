@@ -211,6 +211,10 @@ class ReplicationDirectory(Protocol):
         """Point read by envelope id, any shelf."""
         ...
 
+    def get_many(self, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, StoredRow]:
+        """As `get`: those of `ids` that are here, all of them in memory at once."""
+        ...
+
     def brought_by(self, kind: EnvelopeKind, envelope_id: bytes) -> str:
         """Which registry node or peer a bridged row came from; "" for other rows, and old ones."""
         ...

@@ -123,7 +123,7 @@ class FederationDirectoryReplicationBridge:
 
     def may_serve(self, peer: str, kind: EnvelopeKind, row: StoredRow) -> bool:
         """The one predicate of list and fetch: may this row go to this peer?"""
-        return row.kind is kind and self._may_go(peer, row)
+        return row.kind is kind and self._passing(peer, kind)(row)
 
     def serve(
         self, peer: str, kind: EnvelopeKind, want: Sequence[bytes], *, budget_bytes: int
@@ -135,27 +135,25 @@ class FederationDirectoryReplicationBridge:
         sent: dict[bytes, bytes] = {}
         unserved: list[tuple[bytes, str]] = []
         left_bytes, room = budget_bytes, self._room_to_give(peer, kind)
-        for envelope_id in dict.fromkeys(want):
-            if len(sent) >= room:
-                unserved.append((envelope_id, "too_often"))
-                continue
-            if left_bytes < 0:
-                unserved.append((envelope_id, "over_budget"))
-                continue
-            row = self.naming.row(peer, kind, envelope_id) or self.vouches.row(kind, envelope_id)
+        may_go, wanted = self._passing(peer, kind), list(dict.fromkeys(want))
+        for at, (envelope_id, found) in enumerate(self.naming.rows(peer, kind, wanted)):
+            row = found or self.vouches.row(kind, envelope_id)
+            if len(sent) >= room or left_bytes < 0:
+                reason = "too_often" if len(sent) >= room else "over_budget"
+                unserved += [(one, reason) for one in wanted[at:]]
+                break
             if row is None:
                 unserved.append((envelope_id, "not_held"))
-            elif not self._may_go(peer, row):
+            elif not may_go(row):
                 unserved.append((envelope_id, "not_offered"))
             elif sent and len(row.envelope) > left_bytes:
-                unserved.append((envelope_id, "over_budget"))
-                left_bytes = -1
+                unserved += [(one, "over_budget") for one in wanted[at:]]
+                break
             else:
                 sent[envelope_id] = row.envelope
                 left_bytes -= len(row.envelope)
         with self._lock:
-            given = self._memory(peer).given.setdefault(kind, Given(at_s=self._clock()))
-            given.level += len(sent)
+            self._memory(peer).given.setdefault(kind, Given(at_s=self._clock())).level += len(sent)
         self._count("served", "", len(sent))
         for _, reason in unserved:
             if reason != "over_budget":  # not withheld: it comes with the next asking
@@ -448,15 +446,19 @@ class FederationDirectoryReplicationBridge:
         with self._lock:
             return self._terms.get(peer, self._own_terms)
 
-    def _may_go(self, peer: str, row: StoredRow) -> bool:
-        """The offer decides what a scope holds; ours or not is looked at now."""
+    def _passing(self, peer: str, kind: EnvelopeKind) -> Callable[[StoredRow], bool]:
+        """May this row of the kind go? The offer decides what a scope holds; ours or not, now."""
         if not self._gives(peer):
-            return False
-        if row.shelf is not Shelf.FEDERATION:
-            return self.vouches.row(row.kind, row.envelope_id) is not None
-        terms = self._agreed(peer)
-        is_said = row.introduced or is_ours(row.kind, row.signers, self._trusted().__contains__)
-        return is_said and self._all_offers.holds(terms, row)
+            return lambda _row: False
+        holds = self._all_offers.holding(self._agreed(peer), kind)
+        is_friend = self._trusted().__contains__
+
+        def may_go(row: StoredRow) -> bool:
+            if row.shelf is not Shelf.FEDERATION:
+                return self.vouches.row(row.kind, row.envelope_id) is not None
+            return (row.introduced or is_ours(kind, row.signers, is_friend)) and holds(row)
+
+        return may_go
 
     def _memory(self, peer: str) -> PeerMemory:
         assert self._lock.locked(), "memories are read and written under the lock"

@@ -206,9 +206,10 @@ class PostgresDirectory(DirectoryCore):
             except DirectoryError as error:  # told by `troubles`; the next time may work
                 logger.debug("follow.failed %s", error)
             except Exception as error:
-                if str(error) != self._problem:
+                problem = f"{type(error).__name__}: {error}; see the log"
+                if problem != self._problem:  # what fails every second is told once
                     logger.exception("follow.failed")
-                self._problem = f"{type(error).__name__}: {error}; see the log"
+                self._problem = problem
 
     def _step(self) -> int:
         head = self._server.head()

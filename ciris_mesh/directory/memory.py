@@ -64,6 +64,12 @@ class MemoryStore:
             found = self._rows[kind].get(envelope_id)
         return found[1] if found is not None else None
 
+    def get_many(self, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, StoredRow]:
+        """See Store."""
+        with self._lock:
+            rows = self._rows[kind]
+            return {one: rows[one][1] for one in ids if one in rows}
+
     def shelves(self, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, Shelf]:
         """See Store."""
         with self._lock:

@@ -62,6 +62,10 @@ class StoreReading(ReplicationDirectory):
         """Point read by envelope id, any shelf."""
         return self._store.get(kind, envelope_id)
 
+    def get_many(self, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, StoredRow]:
+        """See ReplicationDirectory."""
+        return self._store.get_many(kind, ids)
+
     def brought_by(self, kind: EnvelopeKind, envelope_id: bytes) -> str:
         """See ReplicationDirectory."""
         return bridged_by(self._store.charged_to((kind, envelope_id)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
@@ -33,6 +33,9 @@ _SIGNERS_REMEMBERED: Final = 256
 
 _ID_BYTES: Final = 32
 
+#: Beginnings of ids looked for at once: each takes two variables of a statement.
+_HEADS_MAX: Final = 256
+
 _KIND_OF: Final = {spec.number: kind for kind, spec in KINDS.items()}
 
 
@@ -50,14 +53,24 @@ class SqlRows(References):
         )
         return stored_row(found[0]) if found else None
 
+    def get_many(self, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, StoredRow]:
+        """See Store."""
+        found: dict[bytes, StoredRow] = {}
+        for part in _parts(ids):
+            rows = self._read(
+                f"SELECT {ROW} WHERE kind = ? AND envelope_id IN ({_marks(part)})",
+                (KINDS[kind].number, *part),
+            )
+            found.update((row.envelope_id, row) for row in map(stored_row, rows))
+        return found
+
     def shelves(self, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, Shelf]:
         """See Store."""
         found: dict[bytes, Shelf] = {}
         for part in _parts(ids):
-            marks = ",".join("?" * len(part))
             rows = self._read(
                 "SELECT envelope_id, shelf FROM record "
-                f"WHERE kind = ? AND envelope_id IN ({marks})",
+                f"WHERE kind = ? AND envelope_id IN ({_marks(part)})",
                 (KINDS[kind].number, *part),
             )
             found.update((envelope_id, Shelf(shelf)) for envelope_id, shelf in rows)
@@ -108,27 +121,25 @@ class SqlRows(References):
 
     def bucket_copies(self, kind: EnvelopeKind, bucket: int) -> list[bytes]:
         """See Store."""
-        rows = self._beginning(kind, bytes([bucket]))
+        rows = self._beginning(kind, [bytes([bucket])])
         return [_copy_id(kind, envelope_id, signers) for envelope_id, signers in rows]
 
     def alike(
         self, kind: EnvelopeKind, heads: Iterable[bytes]
     ) -> list[tuple[bytes, tuple[str, ...]]]:
         """See Store."""
-        return [
-            (envelope_id, _signers(text))
-            for head in heads
-            for envelope_id, text in self._beginning(kind, head)
-        ]
+        return [(id_, _signers(text)) for id_, text in self._beginning(kind, heads)]
 
-    def _beginning(self, kind: EnvelopeKind, head: bytes) -> list[Sql]:
-        """Id and signers of federation-shelf rows whose ids begin so."""
-        last = head + b"\xff" * (_ID_BYTES - len(head))
-        return self._read(
-            "SELECT envelope_id, signers FROM record "
-            "WHERE kind = ? AND envelope_id BETWEEN ? AND ? AND shelf = ?",
-            (KINDS[kind].number, head, last, Shelf.FEDERATION),
-        )
+    def _beginning(self, kind: EnvelopeKind, heads: Iterable[bytes]) -> Iterator[Sql]:
+        """Id and signers of federation-shelf rows whose ids begin with one of these."""
+        for part in _parts(heads, _HEADS_MAX):
+            spans = [(head, head + b"\xff" * (_ID_BYTES - len(head))) for head in part]
+            yield from self._read(
+                f"WITH span (low, high) AS (VALUES {','.join(['(?, ?)'] * len(spans))}) "
+                "SELECT envelope_id, signers FROM span "
+                "JOIN record ON envelope_id BETWEEN low AND high WHERE kind = ? AND shelf = ?",
+                (*chain.from_iterable(spans), KINDS[kind].number, Shelf.FEDERATION),
+            )
 
     def key_row(self, key_id: str) -> StoredRow | None:
         """See Store."""
@@ -272,7 +283,11 @@ def _copy_id(kind: EnvelopeKind, envelope_id: bytes, signers: str) -> bytes:
     return copy_id(kind, envelope_id, _signers(signers)) if is_cosigned(kind) else envelope_id
 
 
-def _parts(ids: Iterable[bytes]) -> Iterator[list[bytes]]:
+def _parts(ids: Iterable[bytes], at_most: int = VALUES_MAX) -> Iterator[list[bytes]]:
     remaining = iter(ids)
-    while part := list(islice(remaining, VALUES_MAX)):
+    while part := list(islice(remaining, at_most)):
         yield part
+
+
+def _marks(values: Sequence[bytes]) -> str:
+    return ",".join("?" * len(values))

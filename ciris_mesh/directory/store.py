@@ -83,6 +83,10 @@ class Store(Protocol):
         """Point read, any shelf."""
         ...
 
+    def get_many(self, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, StoredRow]:
+        """As `get`: those of `ids` that have a row, all of them in memory at once."""
+        ...
+
     def shelves(self, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, Shelf]:
         """Where those of `ids` that have a row stand."""
         ...

@@ -26,9 +26,9 @@ from ciris_mesh.doctor.facts import (
 from ciris_mesh.errors import KeyFileError, MeshError
 from ciris_mesh.radio.traps import RADIOS
 from ciris_mesh.radio.traps import check as find_traps
+from ciris_mesh.runtime.asking import call
 from ciris_mesh.runtime.clock import SystemClock, clock_of
 from ciris_mesh.runtime.config import Config, load_config
-from ciris_mesh.runtime.control import call
 from ciris_mesh.runtime.home import Home
 from ciris_mesh.runtime.timesource import read_time_facts
 from ciris_mesh.transport.rns_config import (

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import os
 import re
@@ -33,17 +32,21 @@ from ciris_mesh.errors import (
     ControlError,
     LifecycleError,
     MeshError,
-    NodeNotRunning,
     ShutdownTimeout,
 )
 from ciris_mesh.runtime.access import OWNER_ONLY, Access
+from ciris_mesh.runtime.asking import (
+    REQUEST_BYTES_MAX,
+    RESPONSE_BYTES_MAX,
+    UNKNOWN_OP,
+    encode,
+    parse_request,
+    plain,
+    read_line,
+)
 
 logger = logging.getLogger(__name__)
 
-#: A request carries at most one record (64 KiB of envelope, hex-coded) and a few words.
-REQUEST_BYTES_MAX: Final = 1 << 20
-#: As much as one frame; longer lists are asked for in pages.
-RESPONSE_BYTES_MAX: Final = 8 << 20
 #: Served at once, a thread each; a person's shell and a monitor need two. More wait their turn.
 CLIENTS_MAX: Final = 8
 #: Waiting clients the kernel holds for us: a script that asks from every core at once.
@@ -52,14 +55,7 @@ BACKLOG: Final = 64
 REQUEST_TIMEOUT_S: Final = 5.0
 #: An answer nobody reads is dropped after this.
 SEND_TIMEOUT_S: Final = 5.0
-#: The error of a question that another version of this program knows.
-UNKNOWN_OP: Final = "unknown_op"
-_OTHER_VERSION: Final = (
-    "the node that runs here does not know this question: it was started by another version of "
-    "ciris-mesh; restart it (systemctl restart ciris-mesh, or end `ciris-mesh run` and start it)"
-)
 _ERROR_CHARS_MAX: Final = 1000
-_RECEIVE_BYTES: Final = 1 << 16
 _ACCEPT_PAUSE_S: Final = 0.2  # after the system ran out of file descriptors or threads
 
 Request = dict[str, Any]
@@ -279,7 +275,7 @@ class Answer:
 def answer_to(work: Callable[[], object], *, bytes_max: int) -> Answer:
     """Do what was asked for and write the answer, whatever comes of it. Logs faults of our own."""
     try:
-        line = _encode({"ok": True, "result": _plain(work())})
+        line = encode({"ok": True, "result": plain(work())})
         if len(line) > bytes_max:
             raise ControlError("the answer is too long; ask for less", "answer_too_long")
     except MeshError as error:
@@ -290,96 +286,6 @@ def answer_to(work: Callable[[], object], *, bytes_max: int) -> Answer:
         text = "the node failed to answer; its log says why"
         return Answer(error_line(text, "internal"), "internal")
     return Answer(line)
-
-
-def call(path: Path, op: str, *, timeout_s: float = 10.0, **arguments: Any) -> Any:
-    """Ask the node that listens on `path` and return the answer's "result".
-
-    Raises:
-        NodeNotRunning: nobody answers there, or not within `timeout_s` seconds.
-        ControlError: the node answered with an error; `name` says which.
-    """
-    deadline_s = time.monotonic() + timeout_s
-    request = _encode({"op": op, **_plain(arguments)})
-    if len(request) > REQUEST_BYTES_MAX:
-        raise ControlError(f"a request is at most {REQUEST_BYTES_MAX} bytes", "too_long")
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(timeout_s)
-            client.connect(str(path))
-            client.sendall(request)
-            line, _ = read_line(client, b"", bytes_max=RESPONSE_BYTES_MAX, deadline_s=deadline_s)
-    except (FileNotFoundError, ConnectionRefusedError):
-        raise NodeNotRunning("no node is running here; start it with: ciris-mesh run") from None
-    except PermissionError:
-        raise NodeNotRunning(
-            f"the node's socket {path} is not open to you; ask as the user the node runs as"
-        ) from None
-    except BlockingIOError:
-        raise NodeNotRunning("the node has too many callers just now; try again") from None
-    except TimeoutError:
-        raise NodeNotRunning(
-            f"the node did not answer {op!r} within {timeout_s:g} s; its log may say why"
-        ) from None
-    except OSError as error:
-        raise NodeNotRunning(f"cannot reach the node at {path}: {error.strerror}") from None
-    if line is None:
-        raise NodeNotRunning(f"the node ended before it answered {op!r}; look at its log")
-    try:
-        return result_of(line)
-    except ControlError as error:
-        if error.name != UNKNOWN_OP:
-            raise
-        raise ControlError(f"{_OTHER_VERSION} (it knows no {op!r})", UNKNOWN_OP) from None
-
-
-def result_of(line: bytes) -> Any:
-    """What an answer brings.
-
-    Raises:
-        ControlError: an error; `name` says which.
-    """
-    answer = parse_request(line)
-    if answer.get("ok") is True:
-        return answer.get("result")
-    raise ControlError(
-        str(answer.get("error", "the node gave no reason")), str(answer.get("name", "failed"))
-    )
-
-
-def read_line(
-    sock: socket.socket, buffer: bytes, *, bytes_max: int, deadline_s: float
-) -> tuple[bytes | None, bytes]:
-    """The next line without its end, and the bytes after it; (None, b"") when the sender is done.
-
-    Args:
-        deadline_s: monotonic time by which the whole line must be there: a sender of one byte a
-            second gains nothing.
-
-    Raises:
-        TimeoutError: it was not.
-        ControlError: the line is longer than `bytes_max`, or the sender ended in its middle.
-    """
-    chunks = [buffer]
-    size = len(buffer)
-    while b"\n" not in chunks[-1]:
-        if size > bytes_max:
-            raise ControlError(f"a line is longer than {bytes_max} bytes", "too_long")
-        left_s = deadline_s - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError
-        sock.settimeout(left_s)
-        chunk = sock.recv(_RECEIVE_BYTES)
-        if not chunk:
-            if size:
-                raise ControlError("the line ends without a line feed", "bad_request")
-            return None, b""
-        chunks.append(chunk)
-        size += len(chunk)
-    line, _, rest = b"".join(chunks).partition(b"\n")
-    if len(line) > bytes_max:
-        raise ControlError(f"a line is longer than {bytes_max} bytes", "too_long")
-    return line, rest
 
 
 def _listen(path: Path, group_id: int | None) -> socket.socket:
@@ -443,45 +349,10 @@ def _peer_uid(client: socket.socket) -> int:
     return uid
 
 
-def parse_request(line: bytes) -> dict[str, Any]:
-    """Read one JSON object.
-
-    Raises:
-        ControlError: "bad_request".
-    """
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        raise ControlError("the line is not JSON", "bad_request") from None
-    if not isinstance(value, dict):
-        raise ControlError("the line is not a JSON object", "bad_request")
-    return value
-
-
-def _encode(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n"
-
-
 def error_line(text: str, name: str) -> bytes:
     """An error as the asker gets it."""
     one_line = " ".join(text.split())[:_ERROR_CHARS_MAX]
-    return _encode({"ok": False, "error": one_line, "name": name})
-
-
-def _plain(value: Any) -> Any:
-    """What `json` can write: dataclasses become objects, bytes hex, sets sorted lists."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return {field.name: _plain(getattr(value, field.name)) for field in fields}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (set, frozenset)):
-        return sorted(_plain(item) for item in value)
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, bytes):
-        return value.hex()
-    return str(value) if isinstance(value, Path) else value
+    return encode({"ok": False, "error": one_line, "name": name})
 
 
 def _snake(name: str) -> str:

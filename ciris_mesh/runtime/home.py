@@ -17,16 +17,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import shlex
-import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from ciris_mesh.errors import AlreadyRunning, ConfigError, KeyFileError
+from ciris_mesh.runtime import places
 from ciris_mesh.runtime.files import (
     UNALTERED,
     UnsafeMode,
@@ -35,14 +34,10 @@ from ciris_mesh.runtime.files import (
     why,
     write_atomic,
 )
+from ciris_mesh.runtime.places import CONFIG, FEDERATION_KEY, is_file, usual_places
 
 #: An RNS identity file: 32 bytes of X25519 and 32 of Ed25519 private key.
 IDENTITY_BYTES: Final = 64
-#: `sun_path` holds 104 bytes on the BSDs and 108 on Linux, one of them for the final zero.
-SOCKET_PATH_BYTES_MAX: Final = 99
-
-_SYSTEM_HOME: Final = Path("/etc/ciris-mesh")
-_CONFIG: Final = "config"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +49,7 @@ class Home:
     @property
     def config(self) -> Path:
         """The settings; also what makes a directory a home."""
-        return self.path / _CONFIG
+        return self.path / CONFIG
 
     @property
     def identity(self) -> Path:
@@ -64,7 +59,7 @@ class Home:
     @property
     def federation_key(self) -> Path:
         """The signing seeds. Secret."""
-        return self.path / "federation.key"
+        return self.path / FEDERATION_KEY
 
     @property
     def peers(self) -> Path:
@@ -109,7 +104,7 @@ class Home:
     @property
     def exists(self) -> bool:
         """True when this directory holds a `config` this user can see."""
-        return _is_file(self.config)
+        return is_file(self.config)
 
     def require(self) -> Self:
         """Return self.
@@ -119,7 +114,7 @@ class Home:
         """
         if self.exists:
             return self
-        if _is_file(self.federation_key):
+        if is_file(self.federation_key):
             config = shlex.quote(str(self.config))
             raise ConfigError(
                 f"{self.config} is missing, but the node's keys are there; restore it from your "
@@ -168,89 +163,17 @@ class Home:
         return data
 
     def socket_path(self, *, for_group: bool = False, env: Mapping[str, str] = os.environ) -> Path:
-        """Where a node of this home listens for control.
-
-        Args:
-            for_group: other users shall reach it, so not in the private runtime directory.
-
-        Raises:
-            ConfigError: every place has a path too long for a socket.
-        """
-        places = [path for path in self._socket_paths(env) if _fits(path)]
-        if for_group:
-            places = [path for path in places if path.parent == self.path]
-        if not places:
-            raise ConfigError(
-                f"{self.path} is too deep for a control socket (its path may have "
-                f"{SOCKET_PATH_BYTES_MAX} bytes); set XDG_RUNTIME_DIR or move the home"
-            )
-        return places[0]
+        """Where a node of this home listens for control; see `places.socket_path`."""
+        return places.socket_path(self.path, for_group=for_group, env=env)
 
     def find_socket(self, env: Mapping[str, str] = os.environ) -> Path:
-        """Where to call a node of this home: the place that has a socket, else the usual one.
-
-        The node may have been started with another environment than the one asking.
-
-        Raises:
-            ConfigError: as `socket_path`.
-        """
-        for path in self._socket_paths(env):
-            with contextlib.suppress(OSError):
-                if _fits(path) and stat.S_ISSOCK(path.stat().st_mode):
-                    return path
-        return self.socket_path(env=env)
-
-    def _socket_paths(self, env: Mapping[str, str]) -> list[Path]:
-        paths = [self.path / "control.sock"]
-        runtime = _runtime_directory(env)
-        if runtime is not None:
-            # One user may have several homes, so the name says which.
-            digest = hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()[:8]
-            paths.insert(0, runtime / f"ciris-mesh-{digest}.sock")
-        return paths
+        """Where to call a node of this home; see `places.find_socket`."""
+        return places.find_socket(self.path, env)
 
 
 def find_home(explicit: Path | None = None, *, env: Mapping[str, str] = os.environ) -> Home:
-    """The home to use: `explicit`, else the first usual place that holds `config`.
-
-    When none does, one that lost it and still holds the key; else the last place: the one `init`
-    creates. Call `require` before using it.
-    """
-    if explicit is not None:
-        return Home(Path(os.path.abspath(explicit.expanduser())))
-    homes = usual_places(env)
-    by_config = (path for path in homes if _is_file(path / _CONFIG))
-    by_key = (path for path in homes if _is_file(Home(path).federation_key))
-    return Home(next(by_config, next(by_key, homes[-1])))
-
-
-def usual_places(env: Mapping[str, str] = os.environ) -> tuple[Path, Path, Path]:
-    """Where a home is looked for, in order: the convention of the Reticulum programs."""
-    user = Path(env.get("HOME") or Path.home())
-    return _SYSTEM_HOME, user / ".config" / "ciris-mesh", user / ".ciris-mesh"
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a directory this user may not look into holds nothing for this user
-        return False
-
-
-def _fits(path: Path) -> bool:
-    return len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX
-
-
-def _runtime_directory(env: Mapping[str, str]) -> Path | None:
-    """`$XDG_RUNTIME_DIR` when it is what its specification demands: absolute, ours, private."""
-    path = Path(env.get("XDG_RUNTIME_DIR") or ".")
-    if not path.is_absolute():
-        return None
-    with contextlib.suppress(OSError):
-        found = path.stat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
-            return path if not found.st_mode & 0o077 else None
-    return None
+    """The home to use, as `places.home_path` says. Call `require` before using it."""
+    return Home(places.home_path(explicit, env=env))
 
 
 def create_home(path: Path, files: Mapping[str, bytes], *, replace: bool = False) -> Home:
@@ -269,7 +192,7 @@ def create_home(path: Path, files: Mapping[str, bytes], *, replace: bool = False
         ConfigError: there is something already, or the disk said no.
         AlreadyRunning: the home to replace has a running node.
     """
-    assert _CONFIG in files, "a home is a directory with a config"
+    assert CONFIG in files, "a home is a directory with a config"
     path = Path(os.path.abspath(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -292,7 +215,7 @@ def new_identity() -> bytes:
 
 
 def _occupied(path: Path) -> str:
-    if _is_file(path / _CONFIG):
+    if is_file(path / CONFIG):
         return f"{path} holds a node already; use it, or choose another directory with --config"
     return f"{path} exists and is not an empty directory; choose another one with --config"
 
@@ -330,7 +253,7 @@ def _fill(path: Path, files: Mapping[str, bytes]) -> None:
     try:
         for folder in folders:
             (path / folder).mkdir(mode=0o700)
-        for name in sorted(files, key=lambda name: name == _CONFIG):
+        for name in sorted(files, key=lambda name: name == CONFIG):
             write_atomic(path / name, files[name], replace=False)
     except BaseException:
         for name in files:

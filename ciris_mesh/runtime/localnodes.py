@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ciris_mesh.errors import NodeNotRunning, OperatorError
-from ciris_mesh.runtime.control import call
+from ciris_mesh.runtime.asking import call
 from ciris_mesh.runtime.home import Home
 from ciris_mesh.runtime.peerbook import Peer
 from ciris_mesh.runtime.setup import NodeIdentity

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from ciris_mesh.errors import ControlError
-from ciris_mesh.runtime.control import Handler, answer_to, error_line, parse_request
+from ciris_mesh.runtime.asking import parse_request
+from ciris_mesh.runtime.control import Handler, answer_to, error_line
 from ciris_mesh.runtime.counters import DropCounter
 
 #: Questions of operators; a `status` reads the whole node. More are told to come again.

@@ -19,11 +19,11 @@ from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.errors import ControlError
 from ciris_mesh.records.bundle import MAGIC
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.asking import call
 from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.bundle import BATCH_RECORDS_MAX
 from ciris_mesh.runtime.clock import SystemClock
 from ciris_mesh.runtime.config import load_config
-from ciris_mesh.runtime.control import call
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.operations import Operations
 from ciris_mesh.runtime.peerbook import PeerBook

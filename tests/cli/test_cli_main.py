@@ -155,7 +155,7 @@ HEAVY = ("RNS", "configobj", "cryptography", "msgpack", "rich", "sqlite3")
 @pytest.mark.parametrize(
     ("line", "also_absent"),
     [
-        ("status --json", ("click",)),
+        ("status --json", ("click", "dataclasses", "inspect", "logging")),
         ("status --json -q", ()),
         ("status", ()),
         ("peers --json", ()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -10,11 +11,12 @@ from hypothesis import strategies as st
 
 from ciris_mesh.directory import bridge as bridge_module
 from ciris_mesh.directory import offers, peermemory
-from ciris_mesh.directory.base import OWN, Source
+from ciris_mesh.directory.base import OWN, Source, StoredRow
 from ciris_mesh.directory.bridge import VIEW_REUSE_S, FederationDirectoryReplicationBridge
 from ciris_mesh.directory.buckets import digest_of
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.memory import MemoryDirectory
+from ciris_mesh.directory.naming import ROWS_AT_ONCE
 from ciris_mesh.directory.peermemory import (
     REFUSED_FIRST_S,
     UNSERVED_FIRST_S,
@@ -30,7 +32,7 @@ from ciris_mesh.records.outcome import Outcome, Reason
 from ciris_mesh.wire.messages import EnvelopeRef
 from support import forge
 from support.copies import copy_of
-from support.keys import alice, bob, carol
+from support.keys import alice, bob, carol, key
 from support.records import AT_MS, columns, group_columns, member, prerequisites, sample
 
 K = EnvelopeKind
@@ -647,6 +649,49 @@ def test_after_a_round_both_views_are_equal_and_nothing_is_asked_again(
     assert one.bridge.view_digest("two", K.FAMILY) == two.bridge.view_digest("one", K.FAMILY)
     assert one.bridge.lacking("two", K.FAMILY, two.bridge.offer("one", K.FAMILY)) == []
     assert two.bridge.lacking("one", K.FAMILY, one.bridge.offer("two", K.FAMILY)) == []
+
+
+# -- many at a time --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [K.KEY, K.ATTESTATION, K.FAMILY])
+def test_a_batch_is_read_in_far_fewer_looks_than_it_has_records(
+    open_directory: Callable[..., DirectoryCore], kind: EnvelopeKind
+) -> None:
+    looks: list[int] = []
+
+    class Watched:
+        """The directory, and how many records each look at it is for."""
+
+        def __init__(self, directory: DirectoryCore) -> None:
+            self._directory = directory
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._directory, name)
+
+        def get(self, *_: object) -> None:
+            pytest.fail("a look for one record")
+
+        def get_many(self, kind: EnvelopeKind, ids: list[bytes]) -> dict[bytes, StoredRow]:
+            looks.append(len(ids))
+            return self._directory.get_many(kind, ids)
+
+    mesh = Mesh(open_directory(), alice().key_id, *(key(f"n{n}").key_id for n in range(40)))
+    mesh.hold(K.KEY, sample(K.KEY, alice()))
+    if kind is K.KEY:
+        mesh.hold(kind, *(sample(kind, key(f"n{n}")) for n in range(40)))
+    else:
+        mesh.prepare(kind, alice(), *range(40))
+        mesh.hold(kind, *(sample(kind, alice(), n) for n in range(40)))
+    mesh.bridge = FederationDirectoryReplicationBridge(
+        cast(DirectoryCore, Watched(mesh.directory)), lambda: mesh.trusted
+    )
+    offered = mesh.offered(kind)
+    served = mesh.bridge.serve(HUB, kind, offered, budget_bytes=40 * BUDGET)
+    assert list(served.sent_ids) == offered
+    assert len(offered) >= 40
+    assert len(looks) <= len(offered) / 10, "they are read together"
+    assert max(looks) <= ROWS_AT_ONCE, "and not all of them lie in memory at once"
 
 
 # -- kinds nobody here may admit -------------------------------------------------------------------

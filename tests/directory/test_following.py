@@ -126,6 +126,24 @@ def test_a_thread_looks_by_itself(open_node: Open) -> None:
     wait_until(lambda: ids(other) == ids(one))
 
 
+def test_what_fails_again_and_again_is_logged_once(
+    open_node: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[int] = []
+
+    def fail(_: PostgresDirectory) -> int:
+        calls.append(1)
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr(PostgresDirectory, "follow", fail)
+    node = open_node("one", follow_interval_s=0.01)
+    wait_until(lambda: len(calls) > 4)
+    assert "database_not_followed: RuntimeError: odd; see the log" in node.troubles()
+    node.close()
+    assert caplog.text.count("follow.failed") == 1
+    assert "Traceback" in caplog.text
+
+
 def test_two_writers_lose_and_double_nothing(open_node: Open, url: str) -> None:
     nodes = [open_node(name) for name in ("one", "other")]
     raws = [sample(K.FAMILY, alice(), n) for n in range(40)]

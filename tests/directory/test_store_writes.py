@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,37 @@ def test_what_was_taken_back_comes_with_no_later_transaction(tmp_path: Path) -> 
         store.insert(row(2))
     assert [found.seq for _, found in store.rows(None, limit=9, after=0)] == [2]
     store.close()
+
+
+def test_many_rows_are_found_at_once_by_ids_and_by_how_ids_begin(store: Store) -> None:
+    rows = {}
+    with store.transaction(durable=False):
+        for number in range(600):  # more than one statement takes
+            made = replace(row(1), envelope_id=number.to_bytes(8, "big") + bytes(24), seq=number)
+            rows[made.envelope_id] = made
+            store.insert(made)
+    absent = b"\xff" * 32
+    assert store.get_many(K.KEY, [*rows, absent]) == rows
+    assert store.get_many(K.KEY, []) == {}
+    assert store.get_many(K.FAMILY, list(rows)) == {}
+    heads = [one[:8] for one in rows]
+    found = store.alike(K.KEY, [*heads, absent[:8]])
+    assert sorted(found) == [(one, ("alice",)) for one in sorted(rows)]
+    assert list(store.alike(K.KEY, heads[7:8])) == [(heads[7] + bytes(24), ("alice",))]
+
+
+def test_ids_that_begin_so_are_looked_up_and_no_kind_is_read_for_them(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "records.db")
+    try:
+        with store.transaction(durable=False):
+            store.insert(row(1))
+        asked: list[str] = []
+        store._writer.set_trace_callback(asked.append)
+        with store.transaction(durable=False):  # the writer reads then, as readers do otherwise
+            assert store.alike(K.KEY, [bytes([1]) * 8, bytes([2]) * 8])
+        store._writer.set_trace_callback(None)
+        (statement,) = [one for one in asked if "BETWEEN" in one]
+        plan = [line[3] for line in store._writer.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        assert any("envelope_id>? AND envelope_id<?" in step for step in plan), plan
+    finally:
+        store.close()

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from ciris_mesh.runtime.home import Home
+from ciris_mesh.runtime.setup import node_identity
 from support.journeys import invite_of, key_of, own_reticulum
 from support.screen import Machine, a_machine, fits, needs_a_machine
 
@@ -73,3 +75,23 @@ def test_a_node_of_ones_own_meets_another(machine: Machine) -> None:
     ana_runs.press("C-c")
     ana_runs.finish()
     assert "no node is running here" in ana.run("ciris-mesh status")
+
+
+def test_two_nodes_on_one_machine(machine: Machine) -> None:
+    """One starts the Reticulum that the other joins."""
+    cy = machine.person("cy")
+    config = machine.home(cy) / ".reticulum" / "config"
+    config.parent.mkdir()
+    config.write_text("[reticulum]\nenable_transport = No\nshare_instance = Yes\n[interfaces]\n")
+    invites = {}
+    for name in ("a", "b"):
+        cy.run(f"ciris-mesh --config {name} init --name {name}")
+        invites[name] = node_identity(Home(machine.home(cy) / name)).invite
+        window = machine.another(cy, f"cy-{name}")
+        window.begin(f"ciris-mesh --config {name} run")
+        window.wait(f"ready {name}-")
+    cy.run(f"ciris-mesh --config a peer add '{invites['b']}'")
+    cy.run(f"ciris-mesh --config b peer add '{invites['a']}'")
+    for name in ("a", "b"):
+        said = cy.run(f"ciris-mesh --config {name} wait --converged")
+        assert "This node and its peers agree." in said

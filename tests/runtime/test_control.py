@@ -29,9 +29,10 @@ from ciris_mesh.errors import (
     ShutdownTimeout,
 )
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.runtime import control
+from ciris_mesh.runtime import asking, control
 from ciris_mesh.runtime.access import Access
-from ciris_mesh.runtime.control import CLIENTS_MAX, ControlServer, Request, call
+from ciris_mesh.runtime.asking import call
+from ciris_mesh.runtime.control import CLIENTS_MAX, ControlServer, Request
 
 DEADLINE_S = 20.0
 
@@ -223,14 +224,14 @@ def test_a_line_without_an_end_is_refused(server: ControlServer, path: Path) -> 
 def test_an_oversize_request_is_refused_and_hung_up_on(
     server: ControlServer, path: Path, end: bytes
 ) -> None:
-    raw(path, b"x" * (control.REQUEST_BYTES_MAX + 1) + end)
+    raw(path, b"x" * (asking.REQUEST_BYTES_MAX + 1) + end)
     wait_until(lambda: server.dropped().get("control_too_long") == 1)
     assert call(path, "echo") == {}
 
 
 def test_the_largest_request_is_served(server: ControlServer, path: Path) -> None:
     frame = len('{"op":"echo","x":""}\n')
-    text = "x" * (control.REQUEST_BYTES_MAX - frame)
+    text = "x" * (asking.REQUEST_BYTES_MAX - frame)
     assert call(path, "echo", x=text) == {"x": text}
     with pytest.raises(ControlError) as caught:
         call(path, "echo", x=text + "x")
@@ -499,7 +500,7 @@ def test_a_line_without_end_is_cut_off() -> None:
     with one, two:
         one.sendall(b"x" * 1000)
         with pytest.raises(ControlError, match="longer than 100") as caught:
-            control.read_line(two, b"", bytes_max=100, deadline_s=deadline_s)
+            asking.read_line(two, b"", bytes_max=100, deadline_s=deadline_s)
     assert caught.value.name == "too_long"
 
 

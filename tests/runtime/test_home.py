@@ -16,16 +16,16 @@ from typing import Any
 import pytest
 
 from ciris_mesh.errors import AlreadyRunning, ConfigError, KeyFileError
-from ciris_mesh.runtime import home as home_module
+from ciris_mesh.runtime import places as places_module
 from ciris_mesh.runtime.home import (
     Home,
     HomeLock,
     create_home,
     find_home,
     new_identity,
-    usual_places,
 )
 from ciris_mesh.runtime.keyfiles import FederationSeeds, render_key_file
+from ciris_mesh.runtime.places import usual_places
 
 SEEDS = FederationSeeds("field-3", bytes(32), bytes(range(32)))
 FILES = {
@@ -49,7 +49,7 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, Path]:
-    monkeypatch.setattr(home_module, "_SYSTEM_HOME", tmp_path / "etc" / "ciris-mesh")
+    monkeypatch.setattr(places_module, "_SYSTEM_HOME", tmp_path / "etc" / "ciris-mesh")
     return usual_places({"HOME": str(tmp_path / "user")})
 
 

@@ -26,11 +26,11 @@ from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason
 from ciris_mesh.records.rules.base import Trust
+from ciris_mesh.runtime.asking import call
 from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.bundle import write_bundle
 from ciris_mesh.runtime.clock import SystemClock
 from ciris_mesh.runtime.config import load_config
-from ciris_mesh.runtime.control import call
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator, RoundKey
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.operations import Operations

@@ -26,8 +26,8 @@ from typing import Any, Final, TypeVar
 from ciris_mesh.directory.base import OWN
 from ciris_mesh.directory.sqlite import SqliteDirectory
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.runtime.asking import call
 from ciris_mesh.runtime.clock import SystemClock
-from ciris_mesh.runtime.control import call
 from ciris_mesh.runtime.home import Home
 from ciris_mesh.runtime.localnodes import free_port, reticulum_config
 from ciris_mesh.runtime.ownself import own_key_record
