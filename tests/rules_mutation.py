@@ -107,7 +107,12 @@ MODULES = (
         "_shelve_truth",
         "_beside",
     ),
-    _keeping(DIRECTORY / "placing.py", "_is_outdated", "_place_row"),
+    Module(
+        DIRECTORY / "placing.py",
+        (*_KEEPING, "tests/directory/test_vouches.py"),
+        frozenset({"_is_outdated", "_place_row"}),
+        is_all=False,
+    ),
 )
 
 
