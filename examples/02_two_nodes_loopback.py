@@ -40,7 +40,7 @@ introduce(bob, alice)  # peering is mutual: each decides for itself
 with alice, bob:
     started_s = time.monotonic()
     # An attestation waits for the key it is about, so let the two exchange their keys first.
-    if waiting := alice.wait_converged(timeout_s=30.0):
+    if waiting := alice.wait_converged(timeout_s=120.0):
         sys.exit(f"not converged: {'; '.join(waiting)}")
     verdict = alice.put(
         EnvelopeKind.ATTESTATION,
@@ -55,7 +55,7 @@ with alice, bob:
     assert verdict.envelope_id is not None
 
     for node in (alice, bob):
-        if waiting := node.wait_converged(timeout_s=30.0):
+        if waiting := node.wait_converged(timeout_s=120.0):
             sys.exit(f"not converged: {'; '.join(waiting)}")
     print(f"both agree after {time.monotonic() - started_s:.1f} s")
 

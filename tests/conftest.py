@@ -7,16 +7,23 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 #: How long a thread that was told to stop may take to be gone.
-THREAD_END_TIMEOUT_S = 5.0
+THREAD_END_TIMEOUT_S = 60.0
 
 #: Where tests run nothing may vouch for the clock. Those of that rule unset it; commands and nodes
 #: started as processes inherit it.
 os.environ.setdefault("CIRIS_MESH_CLOCK", "assume-trusted")
 
-settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+# How fast examples come is the machine's business.
+settings.register_profile(
+    "ci",
+    derandomize=True,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("ci")
 
 

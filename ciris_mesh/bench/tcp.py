@@ -37,7 +37,7 @@ RECORDS: Final = 5_000
 LIMITS: Final = {"0x01": 8.0, "0x81": 3.0}
 
 #: Nodes find each other within seconds; after this there is something wrong.
-_MEET_TIMEOUT_S: Final = 60.0
+_MEET_TIMEOUT_S: Final = 240.0
 #: A hundred times what a record should take.
 _TIMEOUT_S_PER_RECORD: Final = 0.1
 #: Asking costs the node two milliseconds, so at this pace one in a hundred of a run.

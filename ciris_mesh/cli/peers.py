@@ -137,15 +137,15 @@ def add(
         return
     click.echo(key_id)
     app.talk(
-        f"\n{_OUTCOMES[outcome]} Words to compare with its operator: {' '.join(words)}\n"
+        f"\n{_OUTCOMES[outcome]}Words to compare with its operator: {' '.join(words)}\n"
         "It must add this node as well: ciris-mesh invite"
     )
 
 
 _OUTCOMES: Final = {
-    "added": "Added.",
-    "updated": "It was a peer already; what you gave is changed.",
-    "unchanged": "It was a peer already; nothing is changed.",
+    "added": "Added. ",
+    "updated": "It was a peer already; what you gave is changed.\n",
+    "unchanged": "It was a peer already; nothing is changed.\n",
 }
 
 

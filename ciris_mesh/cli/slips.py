@@ -14,8 +14,9 @@ from ciris_mesh.records.kinds import EnvelopeKind
 
 #: Letters in common for a slip: two of eight may be swapped, another word is not taken for one.
 _ALIKE: Final = 0.75
-#: Looked through for what this node said before, the oldest first: pages of a second or so.
-_ROWS_MAX: Final = 10_000
+#: Looked through for what this node said before, the oldest first: four pages, half a second on a
+#: small board.
+_ROWS_MAX: Final = 2_000
 #: Of its own among these, read whole: each is a question to the node.
 _OWN_MAX: Final = 100
 

@@ -111,6 +111,9 @@ def connect(url: str) -> Connection:
             application_name="ciris-mesh",
             options=(
                 f"-c search_path={SCHEMA} -c client_min_messages=warning "
+                # Whoever waited for the head must see what was committed meanwhile; a database may
+                # have another default, under which writers would fail instead of queueing.
+                r"-c default_transaction_isolation=read\ committed "
                 f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout=30000 "
                 "-c idle_in_transaction_session_timeout=60000"
             ),

@@ -172,6 +172,7 @@ def _build(
         kinds=config.node.kinds,
         edge=config.registry.edge,
     )
+    transport.listen()
     node = Node(
         key,
         transport,

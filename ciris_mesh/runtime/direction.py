@@ -1,4 +1,7 @@
-"""Which way records go between this node and one peer: a decision made here, told to nobody."""
+"""Which way records go between this node and one peer: a decision made here.
+
+The peer is told one thing, that nothing of it is taken, so that it sends nothing for nothing.
+"""
 
 from __future__ import annotations
 

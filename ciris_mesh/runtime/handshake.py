@@ -29,6 +29,7 @@ from ciris_mesh.runtime.recoding import batch_of, key_record_of
 from ciris_mesh.transport.base import Address, LinkId
 from ciris_mesh.wire.mesh import (
     CAPABILITY_PREVIEWS,
+    CAPABILITY_TAKES_NOTHING,
     DAY_MAX,
     BindingOffer,
     BindingWanted,
@@ -138,6 +139,11 @@ class LinkState:
     capabilities: int = 0
 
     @property
+    def takes_nothing(self) -> bool:
+        """Did the peer say that it takes none of our records?"""
+        return self.hello is not None and bool(self.hello.capabilities & CAPABILITY_TAKES_NOTHING)
+
+    @property
     def is_known(self) -> bool:
         """Is it known who the peer is, and what it wants?"""
         return self.key_id is not None and self.scope is not None
@@ -169,7 +175,7 @@ class Greeter:
     Args:
         peers: key ids whose bindings are kept whoever else comes.
         off: kinds that are not exchanged on a link, whatever this node serves elsewhere.
-        without: capability bits that are not stated on a link.
+        more: bits that are stated on a link besides.
     """
 
     def __init__(
@@ -181,12 +187,12 @@ class Greeter:
         wall_ms: Callable[[], int],
         peers: Callable[[], frozenset[str]] = frozenset,
         off: Callable[[LinkState], frozenset[EnvelopeKind]] | None = None,
-        without: Callable[[LinkState], int] = lambda _state: 0,
+        more: Callable[[LinkState], int] = lambda _state: 0,
     ) -> None:
         self._own = own
         self._peers = peers
         self._off = off
-        self._without = without
+        self._more = more
         self._bindings = bindings
         self._directory = directory
         self._wall_ms = wall_ms
@@ -266,7 +272,7 @@ class Greeter:
         return [*replies, BindingWanted()]
 
     def _capabilities(self, state: LinkState) -> int:
-        return self._own.capabilities & ~self._without(state)
+        return self._own.capabilities | self._more(state)
 
     def _spelled(self, state: LinkState, hello: Hello, offer: ScopeOffer) -> list[MeshMessage]:
         try:

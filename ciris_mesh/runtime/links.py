@@ -424,6 +424,7 @@ class Links:
     def _start_talking(self, peer: Peer, state: LinkState) -> None:
         peer.dialing = False
         peer.greeting, peer.rests, peer.kinds = None, False, state.kinds
+        peer.takes_nothing = state.takes_nothing
         peer.reason = ""
         peer.check_out = 0
         self._settle_radio(peer, state)

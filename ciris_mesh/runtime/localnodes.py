@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -26,11 +27,14 @@ from ciris_mesh.runtime.peerbook import Peer
 from ciris_mesh.runtime.setup import NodeIdentity
 
 #: A node is ready within 2 s on an idle machine; many starting at once share its cores.
-START_TIMEOUT_S: Final = 60.0
+START_TIMEOUT_S: Final = 240.0
 #: A node closes its links and its store within 5 s; after this it is killed.
 STOP_TIMEOUT_S: Final = 8.0
 #: A node that verifies a batch of signatures may answer late.
 CALL_TIMEOUT_S: Final = 30.0
+#: Below those given to outgoing connections: from 32,768 by Linux, from 49,152 by others.
+_PORTS: Final = range(20_000, 32_000)
+_PORTS_TRIED: Final = 64
 _POLL_S: Final = 0.05
 _OUTPUT_LINES: Final = 3
 
@@ -198,8 +202,16 @@ def reticulum_config_around(block: str, *, routes: bool = False) -> str:
 
 
 def free_port() -> int:
-    """Return a loopback TCP port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a loopback TCP port nobody listens on right now.
+
+    One that the system gives to nobody who asks for any: such a port might be taken again before
+    it is listened on, by a connection from here to somewhere.
+
+    Raises:
+        OperatorError: none is free.
+    """
+    for port in secrets.SystemRandom().sample(_PORTS, _PORTS_TRIED):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OperatorError(f"no TCP port from {_PORTS[0]} to {_PORTS[-1]} is free on 127.0.0.1")

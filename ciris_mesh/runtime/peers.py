@@ -56,6 +56,7 @@ class Peer:
         waste: what its Records may cost that bring nothing.
         link: the link in use; None while there is none.
         kinds: those both ends stated on the last link.
+        takes_nothing: it said so on the last link, and is offered nothing.
         rests: by radio, the last link ended because all was said.
         greeting: a link on which both ends are still to say who they are, the newest.
         reason: why the last dial, check or round failed; "" when it did not.
@@ -86,6 +87,7 @@ class Peer:
     waste: Allowance
     link: LinkState | None = None
     kinds: frozenset[EnvelopeKind] = frozenset()
+    takes_nothing: bool = False
     rests: bool = False
     greeting: LinkState | None = None
     dialing: bool = False

@@ -413,12 +413,14 @@ class Reconciling:
         if kind not in state.kinds & peer.config.kinds:
             self._parts.drops.count("kind_not_served", kind)
             return False
+        if not peer.config.direction.takes:  # it does not know the bit that says so
+            self._parts.drops.count("record_not_taken", kind)
+            return False
         if not self._parts.bridge.is_worth_taking(key_id, kind):
             self._parts.drops.count("kind_refused_too_often", kind)
             return False
-        verdicts = self._parts.bridge.apply(
-            key_id, kind, deliver.envelopes, now_ms=self._parts.wall_ms()
-        )
+        now_ms = self._parts.wall_ms()
+        verdicts = self._parts.bridge.apply(key_id, kind, deliver.envelopes, now_ms=now_ms)
         round_.note_received(kind, verdicts)
         previewing.settle(self._parts, verdicts)
         return any(one.outcome.is_change or one.outcome is Outcome.DEFERRED for one in verdicts)

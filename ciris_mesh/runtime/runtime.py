@@ -34,7 +34,6 @@ from ciris_mesh.runtime.bundle import Answer, Offered, admit_mixed
 from ciris_mesh.runtime.clock import local_minute
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator, RoundKey
 from ciris_mesh.runtime.counters import DropCounter
-from ciris_mesh.runtime.direction import Direction
 from ciris_mesh.runtime.door import Door
 from ciris_mesh.runtime.events import EventHub, log_sink
 from ciris_mesh.runtime.exchange import Exchange
@@ -62,7 +61,7 @@ from ciris_mesh.transport.base import (
     Transport,
     TransportEvent,
 )
-from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
+from ciris_mesh.wire.mesh import CAPABILITY_TAKES_NOTHING
 
 #: How often an idle node looks whether a record dated ahead of its clock is due.
 RETRY_DUE_S = 60.0
@@ -338,14 +337,18 @@ class ReplicationRuntime:
 
     # -- inside ----------------------------------------------------------------------------
 
-    def _direction(self, key_id: str) -> Direction:
+    def _takes(self, key_id: str) -> bool:
         peer = self.peers.get(key_id)
-        return Direction.BOTH if peer is None else peer.config.direction
+        return peer is None or peer.config.direction.takes
 
-    def _unstated(self, state: LinkState) -> int:
-        """What is asked for can be left alone; in a reconciled round records come unasked."""
+    def _gives(self, key_id: str) -> bool:
+        peer = self.peers.get(key_id)
+        return peer is None or (peer.config.direction.gives and not peer.takes_nothing)
+
+    def _stated(self, state: LinkState) -> int:
+        """To whom nothing is taken from: in a reconciled round records come unasked."""
         peer = self.peers.at(state.address)
-        return 0 if peer is None or peer.config.direction.takes else CAPABILITY_RECONCILE
+        return 0 if peer is None or peer.config.direction.takes else CAPABILITY_TAKES_NOTHING
 
     def _make_bridge(self, scope: Scope) -> FederationDirectoryReplicationBridge:
         return FederationDirectoryReplicationBridge(
@@ -353,8 +356,8 @@ class ReplicationRuntime:
             self._trusted,
             unwanted=self.directory.closed(),
             scope=scope,
-            gives=lambda key_id: self._direction(key_id).gives,
-            takes=lambda key_id: self._direction(key_id).takes,
+            gives=self._gives,
+            takes=self._takes,
             vouches=Vouches.of(self.directory, self.key_id),
             clock=self.clock,
         )
@@ -367,7 +370,7 @@ class ReplicationRuntime:
             wall_ms=self.wall_ms,
             peers=self.peers.key_ids,
             off=self._air.off if self._air is not None else None,
-            without=self._unstated,
+            more=self._stated,
         )
 
     def _make_scheduler(self) -> ReplicationScheduler:

@@ -49,6 +49,7 @@ from ciris_mesh.transport.rns_config import (
     find_reticulum_config,
 )
 from ciris_mesh.transport.rns_dial import Dialer, Dialled
+from ciris_mesh.transport.rns_givenup import take_back
 from ciris_mesh.transport.rns_host import Host, at_border
 from ciris_mesh.transport.rns_link import MeshLink
 from ciris_mesh.transport.rns_media import (
@@ -182,6 +183,16 @@ class RnsTransport:
         """This node's 64-byte RNS public key."""
         return self._identity.get_public_key()
 
+    def listen(self) -> None:
+        """Hear announces from now on, which are reported once started. Idempotent.
+
+        Before Reticulum is started: a hub says who it is as soon as it is called, and does not
+        repeat that for hours.
+        """
+        for each in (self._announcer, self.edge):
+            if each is not None:
+                seam.listen_for_announces(each)
+
     def start(self, handler: EventHandler) -> None:
         """Start Reticulum when this process has none (then: main thread only) and listen.
 
@@ -191,6 +202,7 @@ class RnsTransport:
         """
         if self._started:
             raise LifecycleError("this transport was started before")
+        self.listen()
         if not seam.is_running():
             start_reticulum(self._config_dir, loglevel=self._loglevel)
             if not seam.is_shared_client():
@@ -412,6 +424,7 @@ class RnsTransport:
         return True
 
     def _tick(self, now: float) -> float:
+        take_back()
         self._dialer.tick(now)
         self._announcer.tick(now)
         is_edge_busy = self.edge is not None and self.edge.tick(now)

@@ -123,6 +123,20 @@ def interfaces() -> list[Interface]:
     return list(RNS.Transport.interfaces)
 
 
+def is_given_up(interface: Any) -> bool:
+    """Say whether Reticulum no longer uses an interface that connects again by itself."""
+    connects = getattr(interface, "initiator", False) and not getattr(interface, "detached", False)
+    return bool(connects) and not (interface.IN or interface.OUT)
+
+
+def put_into_use(interface: Any) -> None:
+    """Let an interface take what comes, and send unless its configuration says that it must not."""
+    blocks = RNS.Reticulum.get_instance().config.get("interfaces", {})
+    block = blocks.get(interface.name, {})
+    interface.OUT = "outgoing" not in block or block.as_bool("outgoing")
+    interface.IN = True
+
+
 def lora_settings(interface: Any) -> tuple[int, int, int, int] | None:
     """Frequency and bandwidth in Hz, spreading factor and coding rate; None when it has none."""
     names = ("frequency", "bandwidth", "sf", "cr")
@@ -438,8 +452,12 @@ def send_resource(
 
 
 def listen_for_announces(handler: object) -> None:
-    """Register an object with `aspect_filter` and `received_announce`."""
-    RNS.Transport.register_announce_handler(handler)
+    """Register an object with `aspect_filter` and `received_announce`. Idempotent.
+
+    Reticulum need not run yet: from its first packet on it knows who listens.
+    """
+    if handler not in RNS.Transport.announce_handlers:
+        RNS.Transport.register_announce_handler(handler)
 
 
 def stop_listening(handler: object) -> None:

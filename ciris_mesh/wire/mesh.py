@@ -46,6 +46,8 @@ ENVELOPE_ID_BYTES: Final = 32
 PREVIEW_BATCH_BYTES_MAX: Final = 356
 #: Capability bit of a Hello: "I understand tag 21".
 CAPABILITY_PREVIEWS: Final = 1 << 2
+#: Capability bit of a Hello: "I take none of your records; offer me none".
+CAPABILITY_TAKES_NOTHING: Final = 1 << 3
 
 CAPABILITIES_MAX: Final = 2**16 - 1
 DAY_MAX: Final = 2**16 - 1

@@ -143,7 +143,7 @@ def test_one_run_that_fails_ends_the_others(
 
     def measure(_root: Path, course: Course) -> Outcomes:
         if not course.loss:
-            assert course.is_over.wait(60), "told to end"
+            assert course.is_over.wait(240), "told to end"
         raise OperatorError(f"{course.name} ends")
 
     monkeypatch.setattr(radio, "measure", measure)

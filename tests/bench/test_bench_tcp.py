@@ -19,7 +19,7 @@ from ciris_mesh.bench.records import Plan
 from ciris_mesh.bench.tcp import LIMITS
 from ciris_mesh.errors import OperatorError
 
-TIMEOUT_S = 240.0
+TIMEOUT_S = 500.0
 RECORDS = 40
 BENCH = (sys.executable, "-m", "ciris_mesh", "bench", "tcp")
 

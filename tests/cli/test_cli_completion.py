@@ -26,7 +26,7 @@ def completed(words: str) -> list[str]:
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     return [line.partition(",")[2] for line in out.stdout.splitlines()]
@@ -46,7 +46,7 @@ def test_the_script_is_one_the_shell_can_read(shell: str) -> None:
     assert result.exit_code == 0
     assert "_CIRIS_MESH_COMPLETE" in result.output
     if shutil.which(shell):
-        subprocess.run([shell, "-n"], input=result.output, text=True, check=True, timeout=60)
+        subprocess.run([shell, "-n"], input=result.output, text=True, check=True, timeout=240)
 
 
 def test_every_command_and_option_has_help() -> None:

@@ -22,7 +22,7 @@ from ciris_mesh.radio.kiss import Command, encode
 from ciris_mesh.radio.topology import NODES_MAX, SHAPES
 from support.radio_hosts import open_pty
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 240.0
 
 
 def run(*arguments: str) -> Result:

@@ -136,7 +136,7 @@ def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         [sys.executable, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
         env={**os.environ, **environment},
     )
@@ -219,7 +219,7 @@ def test_a_reader_that_goes_away_gets_no_traceback() -> None:
         filter_.stdout.close()
         filter_.stdin.write(b"1\n" * 10)
         filter_.stdin.close()
-        filter_.wait(60)
+        filter_.wait(240)
         assert filter_.stderr is not None
         assert b"Traceback" not in filter_.stderr.read()
 
@@ -282,7 +282,7 @@ def test_letters_a_console_does_not_know_are_escaped(tmp_path: Path, encoding: s
         [sys.executable, "-m", "ciris_mesh", "--config", str(sh.home.path), "peers"],
         capture_output=True,
         env=environment,
-        timeout=60,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     assert "Zoë 猫".encode(encoding, "backslashreplace") in done.stdout

@@ -116,7 +116,7 @@ def test_a_peer_added_again_is_told_from_a_new_one(sh: Shell, other: NodeIdentit
     assert "\nAdded. Words" in sh.run("peer", "add", other.invite).stderr
     again = sh.run("peer", "add", other.invite)
     assert again.exit_code == 0
-    assert "It was a peer already; nothing is changed. Words" in again.stderr
+    assert "It was a peer already; nothing is changed.\nWords" in again.stderr
     assert "Added" not in again.stderr
     named = sh.run("peer", "add", other.invite, "--alias", "bob")
     assert "It was a peer already; what you gave is changed." in named.stderr

@@ -93,6 +93,6 @@ def test_systemd_itself_finds_nothing_wrong(tmp_path: Path, kind: str) -> None:
     path.write_text(sh.ok("service", "install", kind, "--print"))
     out = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(path)],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     assert not [line for line in out.stderr.splitlines() if "ciris-mesh.service" in line], out

@@ -267,6 +267,6 @@ def test_on_a_terminal(place: Path, screen: tuple[int, subprocess.Popen[bytes]])
     ):
         wait_until(lambda: asked(question), lambda: seen.decode(errors="replace"))  # noqa: B023
         os.write(master, f"{answer}\n".encode())
-    assert child.wait(60) == 0, seen.decode(errors="replace")
+    assert child.wait(240) == 0, seen.decode(errors="replace")
     assert (place / "home" / "federation.key").exists()
     assert not (place / "rns").exists()

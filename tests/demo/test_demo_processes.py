@@ -19,7 +19,7 @@ from support.waiting import wait_until
 
 pytestmark = pytest.mark.rns
 
-DEADLINE_S = 120.0
+DEADLINE_S = 300.0
 
 
 def command(*arguments: str) -> list[str]:

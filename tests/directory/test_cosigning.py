@@ -459,7 +459,9 @@ _EVENTS = [
 
 @pytest.mark.parametrize("store", ["memory", "sqlite"])
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(order=st.permutations(range(len(_EVENTS))), again=st.lists(st.sampled_from(_EVENTS)))
 def test_any_order_of_copies_and_keys_ends_in_the_same_bytes(

@@ -217,7 +217,9 @@ _sources = st.sampled_from([PEER, Source("peer", "relay"), Source("import"), OWN
 
 @pytest.mark.parametrize("store", ["memory", "sqlite"])
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(order=_orders, data=st.data())
 def test_any_order_of_arrival_ends_in_the_same_directory(

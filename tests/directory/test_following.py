@@ -13,6 +13,7 @@ import pytest
 from ciris_mesh.directory.base import OWN, Source
 from ciris_mesh.directory.buckets import digest_of
 from ciris_mesh.directory.following import PostgresDirectory
+from ciris_mesh.directory.pools import PoolLimits
 from ciris_mesh.errors import DirectoryError
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason
@@ -23,6 +24,7 @@ from support.keys import NAMES, alice, bob, key, steward
 from support.postgres import lent_database, open_postgres
 from support.records import AT_MS, sample, trust_in
 from support.rulebook import really_signed
+from support.vouching import bare
 from support.waiting import wait_until
 
 K = EnvelopeKind
@@ -99,6 +101,23 @@ def test_what_one_admits_the_other_has_after_a_look(
     assert other.generation(K.FAMILY) > before, "what depends on it is computed anew"
     assert other.public_key(alice().key_id) == alice().public
     assert other.follow() == 0
+
+
+def test_a_share_of_the_card_is_one_for_all_nodes_of_a_database(open_node: Open) -> None:
+    """Between two looks, a second, each may take what it thinks is left; no more comes after."""
+    limits = PoolLimits(bridged_rows_per_source=2)
+    one, other = (open_node(name, limits=limits) for name in ("one", "other"))
+    rows = [bare(K.FAMILY, "dave", n) for n in range(5)]
+
+    def take(directory: PostgresDirectory, n: int) -> Outcome:
+        source = Source("registry", "registry-eu")
+        return directory.admit(K.FAMILY, rows[n].raw, source, now_ms=AT_MS).outcome
+
+    assert take(one, 0) is Outcome.ADMITTED
+    assert take(other, 1) is Outcome.ADMITTED
+    assert take(other, 2) is Outcome.REFUSED, "the first node's row counts here as well"
+    one.follow()
+    assert take(one, 3) is Outcome.REFUSED
 
 
 def test_a_thread_looks_by_itself(open_node: Open) -> None:

@@ -63,7 +63,10 @@ def expected() -> list[Answer]:
 
 
 @pytest.mark.parametrize("store", ["memory", "sqlite"])
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=6,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     order=st.permutations(range(len(RAW))),
     again=st.lists(st.sampled_from(range(len(RAW))), max_size=8),

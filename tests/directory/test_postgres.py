@@ -6,6 +6,7 @@ import random
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
@@ -275,6 +276,31 @@ def test_a_server_that_stays_away_is_told_and_comes_back(
         server.stop()
     finally:
         directory.close()
+
+
+def test_writers_queue_whatever_isolation_the_database_has_by_default(empty: str) -> None:
+    name = empty.rpartition("?")[0].rpartition("/")[2]
+    run_sql(empty, f"ALTER DATABASE {name} SET default_transaction_isolation = serializable")
+    assert run_sql(empty, "SHOW transaction_isolation") == [("serializable",)]
+    with pg_connect.connect(empty) as ours:
+        assert ours.execute("SHOW transaction_isolation").fetchone() == ("read committed",)
+    with ExitStack() as stack:
+        both = [open_postgres(empty, node, shared=True) for node in ("one", "other")]
+        for directory in both:
+            stack.callback(directory.close)
+        fill(both[0])
+        both[1].follow()
+        raws = [sample(K.FAMILY, alice(), n) for n in range(10, 40)]
+        with ThreadPoolExecutor(2) as pool:
+            jobs = [
+                pool.submit(both[n % 2].admit, K.FAMILY, raw, PEER, now_ms=AT_MS)
+                for n, raw in enumerate(raws)
+            ]
+            assert {job.result().outcome for job in jobs} == {Outcome.ADMITTED}
+        for directory in both:
+            directory.follow()
+            assert directory._server.reach.losses == 0
+            assert len(directory.holdings(K.FAMILY)) == 35
 
 
 def test_connections_that_are_cut_are_made_again(url: str) -> None:

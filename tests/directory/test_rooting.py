@@ -186,7 +186,10 @@ def short_chains(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("short_chains")
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(order=_orders)
 def test_rooted_stewards_are_those_of_the_definition_and_only_ever_more(order: list[int]) -> None:
     directory, shelf = introduced(), rulebook.Shelf(ROOT)

@@ -116,7 +116,10 @@ def assert_expected(directory: DirectoryCore) -> None:
 
 
 @pytest.mark.parametrize("store", ["memory", "sqlite"])
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(order=_orders, by_kind=st.booleans(), data=st.data())
 def test_every_order_of_arrival_ends_on_the_same_shelves(
     store: str,
@@ -138,7 +141,10 @@ def test_every_order_of_arrival_ends_on_the_same_shelves(
         directory.close()
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(order=_orders)
 def test_small_limits_on_work_change_when_a_record_comes_in_not_whether(
     order: list[int], monkeypatch: pytest.MonkeyPatch

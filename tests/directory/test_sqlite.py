@@ -207,7 +207,7 @@ def test_many_threads_admit_at_once(path: Path) -> None:
 
     def work(number: int) -> None:
         try:
-            start.wait(20)
+            start.wait(240)
             for n in range(6):
                 own = sample(K.FAMILY, alice(), 100 * number + n)
                 directory.admit(K.FAMILY, own, OWN, now_ms=AT_MS)
@@ -225,7 +225,7 @@ def test_many_threads_admit_at_once(path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(240)
         assert not thread.is_alive()
     try:
         assert failures == []
@@ -383,7 +383,7 @@ def test_readers_do_not_wait_for_the_writer(path: Path) -> None:
                 target=lambda: answers.append(directory.get(K.FAMILY, envelope_id))
             )
             reader.start()
-            reader.join(20)
+            reader.join(240)
             assert not reader.is_alive()
         assert answers[0] is not None
     finally:

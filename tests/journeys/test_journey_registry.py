@@ -26,7 +26,8 @@ def test_a_registry_from_nothing_to_a_bundle_elsewhere(machine: Machine) -> None
     ben = machine.person("ben")
     ben.run("ciris-mesh init --name ben")
     said = ben.run(f"ciris-mesh import {machine.root}/all.cmb")
-    assert " ".join(said.split()).endswith("admitted 2 read 2")
+    assert " ".join(said.split()).startswith("2 records read. What became of them:")
+    assert " ".join(said.split()).endswith("admitted 2")
     assert "scores" in ben.run("ciris-mesh records")
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from ciris_mesh.runtime.localnodes import free_port
 from ciris_mesh.transport.limits import INBOUND_LINKS_MAX
-from support.transport_nodes import ChildNode, free_port
+from support.transport_nodes import ChildNode
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.rns, pytest.mark.slow]
@@ -22,11 +23,9 @@ def test_links_that_never_identify_take_no_place_from_a_peer(tmp_path: Path) -> 
     flooder = ChildNode(tmp_path / "flooder", connect=(port,))
     try:
         public.do("permit", addresses=[peer.address])
-        public.do("announce", app_data="")
         for each in (peer, flooder):
-            each.wait("heard", address=public.address)
-        peer.do("dial", address=public.address)
-        link = peer.wait("up", address=public.address)["link"]
+            each.hear(public)
+        link = peer.reach(public.address)["link"]
         inbound = public.wait("identified", address=peer.address)["link"]
 
         for number in range(LINKS):
@@ -37,7 +36,6 @@ def test_links_that_never_identify_take_no_place_from_a_peer(tmp_path: Path) -> 
         wait_until(
             lambda: public.do("stats")["dropped"].get("too_many_links", 0) >= LINKS // 10,
             "what is beyond the bound is turned away and counted",
-            120.0,
         )
         assert public.do("stats")["links"] <= INBOUND_LINKS_MAX
         peer.do("send", link=link, frames=[(1_000, 50_000)])
@@ -46,8 +44,7 @@ def test_links_that_never_identify_take_no_place_from_a_peer(tmp_path: Path) -> 
         # Whoever comes now finds a place: the oldest of the strangers had to go.
         peer.do("hang_up", link=link)
         peer.wait("down", link=link)
-        peer.do("dial", address=public.address)
-        assert peer.wait("up", address=public.address)
+        assert peer.reach(public.address)
     finally:
         for node in (flooder, peer, public):
             node.stop()

@@ -100,8 +100,8 @@ def measure(world: GatewayWorld, seconds: float) -> tuple[set[str], set[str], in
 
         # And whoever asks is told the way: to the last of them, and to the hub.
         for address in (strangers[-1], destination(hub)):
-            listener.do("path", address=address, timeout_s=60.0)
-            assert listener.wait("path", 120.0, address=address)["found"]
+            listener.do("path", address=address, timeout_s=PATIENCE_S)
+            assert listener.wait("path", 2 * PATIENCE_S, address=address)["found"]
         return set(strangers), heard(listener), frames
 
 

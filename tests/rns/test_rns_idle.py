@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 import time
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ WINDOW_S = 60.0
 RSS_BYTES_MAX = 60_000_000
 CPU_SHARE_MAX = 0.01
 READY_S_MAX = 2.0
-STATUS_S_MAX = 0.1
+STATUS_CPU_S_MAX = 0.1
 
 
 @pytest.fixture
@@ -59,16 +60,15 @@ def test_an_idle_daemon_with_twenty_peers(net: Mesh) -> None:
     wait_until(lambda: all(in_sync(hub, other) for other in others), "four peers are in sync")
 
     rss_bytes, cpu_share = cost(hub)
-    status_s = sorted(time_of_status(hub) for _ in range(40))
+    status_s = sorted(cpu_of_status(hub) for _ in range(40))
 
     show(f"ready after {ready_s:.2f} s and {ready_cpu_s:.2f} s of CPU")
     show(f"RSS {rss_bytes / 1e6:.1f} MB, CPU {cpu_share:.2%} of a core")
-    show(f"status --json {median(status_s) * 1000:.0f} ms, at best {status_s[0] * 1000:.0f} ms")
+    show(f"status --json {median(status_s) * 1000:.0f} ms of CPU, at best {status_s[0] * 1000:.0f}")
     assert ready_cpu_s < READY_S_MAX  # what else the machine does is not the node's
     assert rss_bytes < RSS_BYTES_MAX
     assert cpu_share < CPU_SHARE_MAX
-    # The best of forty: what the command takes by itself, whatever else this machine does.
-    assert status_s[0] < STATUS_S_MAX
+    assert status_s[0] < STATUS_CPU_S_MAX  # the best of forty
 
 
 def test_twenty_live_peers_in_one_process() -> None:
@@ -82,7 +82,7 @@ def test_twenty_live_peers_in_one_process() -> None:
     for node in nodes:
         node.start()
     try:
-        assert hub.wait_converged(60.0) == []
+        assert hub.wait_converged(240.0) == []
         before_s = time.process_time()
         time.sleep(WINDOW_S)
         cpu_share = (time.process_time() - before_s) / WINDOW_S
@@ -135,8 +135,10 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def time_of_status(node: NodeProcess) -> float:
-    began_s = time.monotonic()
+def cpu_of_status(node: NodeProcess) -> float:
+    """What the command takes by itself, whatever else this machine does."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = run_cli(*node.arguments("status", "--json"))
     assert done.returncode == 0, done.stderr
-    return time.monotonic() - began_s
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime

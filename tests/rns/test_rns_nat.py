@@ -29,10 +29,11 @@ pytestmark = pytest.mark.rns
 
 KIND = EnvelopeKind.ATTESTATION
 #: TCP that lost its other end, or packets, starts again by its own clock; nothing here takes half.
-PATIENCE_S = 180.0
+PATIENCE_S = 400.0
 #: Announces of one node closer together than ten seconds are taken for a flood.
 ANNOUNCE_AGAIN_S = 12.0
 RECORDS = 500
+MORE, TRIES = 50, 5
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -129,10 +130,8 @@ def test_each_side_dials_the_other_and_nobody_gets_in_by_himself(tmp_path: Path)
             for leaf in leaves:
                 leaf.do("permit", addresses=[other.address for other in leaves])
             for caller, called in pairwise((*leaves, leaves[0])):
-                called.do("announce", app_data="")
-                caller.wait("heard", address=called.address, hops=2)
-                caller.do("dial", address=called.address)
-                up = caller.wait("up", address=called.address)
+                caller.hear(called, hops=2)
+                up = caller.reach(called.address)
                 assert not up["inbound"]
                 caller.do("send", link=up["link"], frames=[(1, 200), (2, 20_000)])
                 inbound = called.wait("up", inbound=True)["link"]
@@ -238,6 +237,17 @@ FAULTS: dict[str, Callable[[NatMesh], None]] = {
 }
 
 
+def freeze_in_mid_round(sender: NodeProcess, receiver: NodeProcess, expected: set[str]) -> None:
+    """Freeze the sender while not all is there. On a machine that stood still it gets more."""
+    for _ in range(TRIES):
+        sender.freeze()
+        if receiver.ids(KIND) < expected:
+            return
+        sender.thaw()
+        expected |= {sender.sign(len(expected) + n) for n in range(MORE)}
+    pytest.fail("all was there each time")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("what", FAULTS)
 def test_a_fault_in_mid_round(net: NatMesh, what: str) -> None:
@@ -247,14 +257,13 @@ def test_a_fault_in_mid_round(net: NatMesh, what: str) -> None:
     net.start(public, alice, bob)
     meet(alice, bob)
     wait_until(lambda: bob.ids(KIND), "a first batch is at bob's", PATIENCE_S)
-    alice.freeze()
+    freeze_in_mid_round(alice, bob, expected)
     FAULTS[what](net)
-    assert 0 < len(bob.ids(KIND)) < len(expected)
     alice.thaw()
 
     agree(alice, bob)
     assert bob.ids(KIND) == expected
-    news_crosses(alice, bob, n=RECORDS + 1)
+    news_crosses(alice, bob, n=len(expected) + 1)
 
 
 @pytest.mark.slow

@@ -58,8 +58,8 @@ def converse(node: NodeProcess, phone: Phone) -> None:
     assert allowed.returncode == 0, allowed.stderr
     assert phone.ask(address, "sync")["text"] == "comparing with 0 peers"
     assert "2" in phone.ask(address, "", fields={"9": True})["fields"]
-    assert node.drops("operator_stranger") == 1
-    assert node.drops("operator_may_not_act") == 1
+    assert node.drops("operator_stranger") >= 1  # LXMF sends again what nobody acknowledged
+    assert node.drops("operator_may_not_act") >= 1
 
 
 @pytest.mark.parametrize(("readers", "shown"), [("", "invited"), (IDENTITY, ">>Health")])
@@ -69,7 +69,7 @@ def test_the_page_is_for_who_is_on_the_list(net: Mesh, readers: str, shown: str)
     with phone_at(net.reticulum("phone")) as phone:
         phone.tell(do="page", of=page_address(node))
         assert shown in phone.next(lambda line: "page" in line)["page"]
-        assert node.drops("page_denied") == (not readers)
+        assert (node.drops("page_denied") > 0) is (not readers)
 
 
 def test_an_alert_reaches_the_operator(net: Mesh) -> None:

@@ -14,7 +14,7 @@ from support.node_processes import IMPATIENT, Mesh, NodeProcess, befriend, mesh,
 pytestmark = pytest.mark.rns
 
 #: More than any of it takes; a machine that runs other tests beside this one is slow.
-WAIT = ("-w", "40")
+WAIT = ("-w", "200")
 
 
 class Operator:
@@ -71,7 +71,7 @@ def test_who_may_read_may_not_act_and_is_told(world: World) -> None:
     denied = reader.ask(leaf, "sync", "hub")
     assert denied.returncode == 204
     assert "may not sync" in denied.stderr
-    assert leaf.drops("remote_denied") == 1
+    assert leaf.drops("remote_denied") >= 1  # it asks again where an answer is lost
     done = actor.ask(leaf, "sync", "hub", "--json")
     assert (done.returncode, json.loads(done.stdout)["queued"] > 0) == (0, True), done.stderr
 

@@ -34,7 +34,7 @@ from ciris_mesh.runtime.access import Access
 from ciris_mesh.runtime.asking import call
 from ciris_mesh.runtime.control import CLIENTS_MAX, ControlServer, Request
 
-DEADLINE_S = 20.0
+DEADLINE_S = 240.0
 
 
 @dataclass(frozen=True)
@@ -526,7 +526,7 @@ def test_the_kernel_says_who_asks(path: Path) -> None:
 
     def ask(uid: int, group: int) -> list[Any]:
         command = [sys.executable, "-c", AS_ANOTHER_USER, str(path), str(uid), str(group)]
-        done = subprocess.run(command, check=False, timeout=30, capture_output=True)
+        done = subprocess.run(command, check=False, timeout=240, capture_output=True)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     with ControlServer(path, handlers, access=access) as server:
@@ -543,6 +543,6 @@ def test_asking_loads_nothing_heavy() -> None:
         "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=240
     )
     assert (done.returncode, done.stderr) == (0, "")

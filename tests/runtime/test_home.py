@@ -224,7 +224,7 @@ def test_kill_9_leaves_no_half_a_home(tmp_path: Path, nth: int, there_before: bo
     if there_before:
         target.mkdir()
     command = [sys.executable, "-c", KILLED_CREATE, str(target), str(nth)]
-    assert subprocess.run(command, check=False, timeout=30).returncode == -signal.SIGKILL
+    assert subprocess.run(command, check=False, timeout=240).returncode == -signal.SIGKILL
     assert not Home(target).exists
     assert target.exists() is there_before
 
@@ -331,7 +331,7 @@ def test_a_second_node_is_told_the_process_of_the_first(home: Home) -> None:
         assert first.stdout is not None
         assert first.stdout.readline() == "held\n"
         with hold(home) as second:
-            _, said = second.communicate(timeout=30)
+            _, said = second.communicate(timeout=240)
         assert second.returncode == 1
         assert said.startswith(f"{first.pid} a node already runs in {home.path}")
         assert f"process {first.pid}" in said

@@ -43,7 +43,7 @@ def test_a_node_that_ends_says_why(tmp_path: Path) -> None:
     node.home.config.write_text("[trust]\npinned = nonsense\n")
     node.start()
     assert node.process is not None
-    node.process.wait(60)
+    node.process.wait(240)
     with pytest.raises(OperatorError, match=r"alice ended with code 1: .*pinned"):
         node.is_ready()
     stop_nodes([node])

@@ -19,12 +19,12 @@ if sys.argv[1] == "thrifty":
 ready = threading.Barrier(25)
 def hold():
     pieces = [bytes(700) for _ in range(3000)]
-    ready.wait(60)
+    ready.wait(240)
     del pieces
-    ready.wait(60)
+    ready.wait(240)
 threads = [threading.Thread(target=hold) for _ in range(24)]
 for one in threads: one.start()
-ready.wait(60); ready.wait(60)
+ready.wait(240); ready.wait(240)
 for one in threads: one.join()
 if sys.argv[1] == "thrifty":
     settle()

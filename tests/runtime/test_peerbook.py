@@ -356,5 +356,5 @@ def test_changes_from_many_threads_are_all_kept(path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(240)
     assert set(PeerBook.load(path).peers()) == set(each)

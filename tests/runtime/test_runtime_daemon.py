@@ -35,7 +35,7 @@ except OperatorError as error:
 def start(home: Home) -> tuple[str, str, list[str]]:
     """What `run` raised, its text, and the threads that were left."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(home.path)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", PROGRAM, str(home.path)], capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
     name, text, threads = json.loads(done.stdout)

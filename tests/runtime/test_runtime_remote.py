@@ -135,7 +135,7 @@ def test_few_are_answered_at_a_time() -> None:
 
     def slow(_: dict[str, Any]) -> object:
         busy.release()
-        go.wait(30)
+        go.wait(240)
         return "done"
 
     door = Door(peers=slow)
@@ -146,10 +146,10 @@ def test_few_are_answered_at_a_time() -> None:
     for thread in threads:
         thread.start()
     for _ in threads:
-        assert busy.acquire(timeout=30)
+        assert busy.acquire(timeout=240)
     assert door.ask(READER, "status")["name"] == "busy"
     go.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(240)
     assert door.ask(READER, "status")["ok"]
     assert door.drops.snapshot() == {"remote_busy": 1}

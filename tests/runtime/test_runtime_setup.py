@@ -59,7 +59,7 @@ def test_reticulum_computes_the_same_address(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=240,
     )
     mine = node_identity(home)
     assert done.stdout.split() == [mine.address.hex(), mine.rns_public_key.hex()]

@@ -20,7 +20,7 @@ from support.waiting import wait_until
 def listener(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
         made.bind(str(tmp_path / "notify"))
-        made.settimeout(30)
+        made.settimeout(240)
         yield made
 
 
@@ -33,7 +33,7 @@ def test_an_abstract_socket_is_written_with_an_at() -> None:
     name = f"ciris-notify-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
         made.bind(f"\0{name}")
-        made.settimeout(30)
+        made.settimeout(240)
         assert notify("STOPPING=1", {"NOTIFY_SOCKET": f"@{name}"})
         assert made.recv(100) == b"STOPPING=1"
 
@@ -71,7 +71,7 @@ def test_it_is_fed_while_the_node_is_well_and_not_otherwise() -> None:
     dog = Watchdog(look, 0.03, tell=fed.append)
     dog.start()
     for _ in range(3):
-        assert asked.acquire(timeout=30)
+        assert asked.acquire(timeout=240)
     assert fed == []
     is_well.set()
     wait_until(lambda: len(fed) >= 3)
@@ -90,7 +90,7 @@ def test_a_look_that_fails_feeds_nothing(caplog: pytest.LogCaptureFixture) -> No
     dog = Watchdog(look, 0.03, tell=fed.append)
     dog.start()
     for _ in range(2):
-        assert asked.acquire(timeout=30)
+        assert asked.acquire(timeout=240)
     dog.stop()
     assert fed == []
     assert "watchdog.failed" in caplog.text

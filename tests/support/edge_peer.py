@@ -225,7 +225,7 @@ class EdgePeer:
     def known(self, address: bytes) -> Any:
         """Whose port this is, asked for where nobody has announced it since this one came."""
         digest = RNS.Destination.hash(address, "ciris", "edge")
-        end_s = time.monotonic() + 60
+        end_s = time.monotonic() + 200
         while not RNS.Transport.has_path(digest) or RNS.Identity.recall(digest) is None:
             assert time.monotonic() < end_s, "nobody answers for it"
             RNS.Transport.request_path(digest)
@@ -246,7 +246,7 @@ class EdgePeer:
         link.set_link_closed_callback(
             lambda _link: self.stats.update(closed=self.stats["closed"] + 1)
         )
-        assert up.wait(60)
+        assert up.wait(200)
         if identify:
             link.identify(self.identity)
         if size:

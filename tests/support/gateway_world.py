@@ -37,7 +37,7 @@ CONFIG: Final[Mapping[tuple[str, str], str]] = {
     ("rounds", "no_progress_timeout_s"): "20",
     ("radio", "duty"): "none",
 }
-STOP_S: Final = 40.0
+STOP_S: Final = 60.0
 _PORTS: Final = {"gateway": 0, "field": 1, "listener": 2}
 
 

@@ -12,6 +12,8 @@ import socket
 import threading
 from types import TracebackType
 
+from support.waiting import wait_until
+
 _READ_BYTES = 65_536
 #: HDLC, as Reticulum frames packets on TCP.
 _FLAG = b"\x7e"
@@ -56,7 +58,12 @@ class HastyHub:
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
         for thread in list(self._threads):
-            thread.join(10.0)
+            thread.join(240)
+
+    def connection(self, number: int) -> socket.socket:
+        """Of those that come, with nothing behind: the first is number 0."""
+        wait_until(lambda: len(self._open) > 1 + number, f"connection {number}")
+        return self._open[1 + number]
 
     def _run(self, target: object, *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]

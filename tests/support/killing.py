@@ -13,7 +13,7 @@ from pathlib import Path
 from ciris_mesh.records.kinds import EnvelopeKind
 
 TESTS = Path(__file__).parent.parent
-DEADLINE_S = 60.0
+DEADLINE_S = 240.0
 
 
 def until_killed(*arguments: str | Path, lines_wanted: int, extra_s: float) -> list[str]:

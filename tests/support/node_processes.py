@@ -37,9 +37,10 @@ from support.records import sample
 
 #: How long anything a test waits for may take. Much is expected within two seconds; the rest is
 #: for a machine that runs other tests beside this one.
-PATIENCE_S: Final = 45.0
-#: What SIGTERM may take.
-STOP_S: Final = 5.0
+PATIENCE_S: Final = 240.0
+#: What SIGTERM may take. A node gives up after five seconds, which its exit code tells; the rest
+#: is what a busy machine takes to end a process.
+STOP_S: Final = 60.0
 _POLL_S: Final = 0.02
 
 TESTS: Final = Path(__file__).parent.parent
@@ -213,9 +214,17 @@ class NodeProcess:
         return count
 
     def failed(self, other: NodeProcess) -> int:
-        """Rounds with the other that ended in any other way. Two links dialled at once cost one."""
+        """Rounds with the other that ended in any other way, in a node that started once.
+
+        Of two links dialled at once one is given up, which may cost a round. That is no failure,
+        and comes when it likes while nodes get to know each other.
+        """
         rounds: dict[str, int] = self.peer(other)["rounds"]
-        return sum(rounds.values()) - rounds.get("completed", 0)
+        about = f" peer={other.key_id} "
+        replaced = sum(
+            "reason=link_replaced" in line and about in line for line in self.output.splitlines()
+        )
+        return sum(rounds.values()) - rounds.get("completed", 0) - replaced
 
     def drops(self, name: str) -> int:
         """How often something was dropped under that name, since start."""
@@ -248,15 +257,19 @@ class NodeProcess:
         """Sign and hand in the n-th sample record."""
         return self.admit(kind, sample(kind, self.identity.key, n))
 
-    def preload(self, kind: EnvelopeKind, count: int) -> set[str]:
-        """Put own records into the store of a node that does not run; returns their ids."""
+    def preload(self, kind: EnvelopeKind, count: int, first: int = 0) -> set[str]:
+        """Put own records into the store of a node that does not run; returns their ids.
+
+        Args:
+            first: number of the first of these sample records.
+        """
         assert self.process is None, "only one process may write"
         clock = SystemClock()
         own = own_key_record(self.home, self.identity.key, clock)
         directory = SqliteDirectory(self.home.database)
         try:
             directory.admit(EnvelopeKind.KEY, own, OWN, now_ms=clock.wall_ms())
-            envelopes = [sample(kind, self.identity.key, n) for n in range(count)]
+            envelopes = [sample(kind, self.identity.key, n) for n in range(first, first + count)]
             verdicts = directory.admit_many(kind, envelopes, OWN, now_ms=clock.wall_ms())
         finally:
             directory.close()

@@ -84,14 +84,14 @@ class Phone:
                 data=None,
                 response_callback=lambda receipt: say(page=receipt.response.decode()),
                 failed_callback=lambda _receipt: say(failed="page"),
-                timeout=30,
+                timeout=200,
             )
 
         RNS.Link(destination, established_callback=up)
 
     def _identity(self, of: bytes) -> Any:
         RNS.Transport.request_path(of)
-        end_s = time.monotonic() + 60
+        end_s = time.monotonic() + 200
         while (identity := RNS.Identity.recall(of)) is None or not RNS.Transport.has_path(of):
             if time.monotonic() > end_s:
                 raise AssertionError(f"nobody knows {of.hex()}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 from ciris_mesh.bench.cluster import Cluster, NoServer
 from ciris_mesh.directory.following import PostgresDirectory
 from ciris_mesh.directory.postgres import PostgresStore
+from support.waiting import wait_until
 
 TEMPLATE_NODE = "template"
 
@@ -56,7 +57,22 @@ _EMPTY = "; ".join(f"DELETE FROM ciris_mesh.{table}" for table in _TABLES.split(
 
 def new_database(*, empty: bool = False) -> str:
     """The URL of a database nobody else has; `empty`: without our tables."""
-    return cluster().create() if empty else cluster().create(template())
+    return cluster().create() if empty else _copied(template())
+
+
+def _copied(name: str) -> str:
+    """A copy of a database, which a connection closed a moment ago may still be using."""
+    import psycopg
+
+    made: list[str] = []
+
+    def attempt() -> bool:
+        with suppress(psycopg.errors.ObjectInUse):
+            made.append(cluster().create(name))
+        return bool(made)
+
+    wait_until(attempt, f"{name} is not in use")
+    return made[0]
 
 
 @contextmanager

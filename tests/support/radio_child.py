@@ -75,7 +75,11 @@ class Child:
                     "ciris",
                     "radio",
                 )
-                RNS.Link(target, established_callback=self._linked)
+                RNS.Link(
+                    target,
+                    established_callback=self._linked,
+                    closed_callback=lambda _link: say("unlinked"),  # `_linked` sets another
+                )
             case "resource":
                 data = random.Random(fields["size"]).randbytes(fields["size"])
                 RNS.Resource(

@@ -21,7 +21,8 @@ from ciris_mesh.runtime.runtime import RuntimeConfig
 from ciris_mesh.transport.base import LinkId
 from ciris_mesh.wire.frame import AnyMessage, try_unwrap
 from support.airworld import Radio
-from support.mesh import Mesh, address, settle
+from support.mesh import Mesh, address
+from support.resting import at_rest
 from support.waiting import wait_until
 
 SF8 = LoraSettings(868_300_000, 125_000, 8, 5)
@@ -99,17 +100,7 @@ class RadioMesh(Mesh):
 
     def calm(self) -> None:
         """Wait until nothing is under way: all that can happen at this time has happened."""
-        for _ in range(2):
-            for node in self.nodes.values():
-                settle(node)
-            wait_until(self._is_calm, "nothing under way")
-
-    def _is_calm(self) -> bool:
-        return all(
-            peer.round is None and not peer.check_out and not peer.dialing
-            for node in self.nodes.values()
-            for peer in node.runtime.peers.all()
-        )
+        wait_until(lambda: at_rest(self.network, self.nodes.values()), "nothing under way")
 
     def let_pass(self, seconds: float) -> None:
         """Let time pass in steps."""

@@ -12,11 +12,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from support.transport_nodes import Event, Events
+from support.transport_nodes import PATIENCE_S, STOP_S, Event, Events
 
 TESTS = Path(__file__).parent.parent
 #: Start of Reticulum, the driver's fixed pauses of 2.75 s, and a machine that does other things.
-ONLINE_TIMEOUT_S = 40.0
+ONLINE_TIMEOUT_S = 240.0
 
 
 class RadioNode:
@@ -57,7 +57,7 @@ class RadioNode:
         self.process.stdin.write(json.dumps({"do": do, **fields}) + "\n")
         self.process.stdin.flush()
 
-    def wait(self, event: str, timeout_s: float = 60.0, **fields: Any) -> Event:
+    def wait(self, event: str, timeout_s: float = PATIENCE_S, **fields: Any) -> Event:
         """Take the first event of that name and those fields, now or when it comes."""
         wanted = {"event": event, **fields}
         return self.events.take(
@@ -74,11 +74,11 @@ class RadioNode:
         if self.process.poll() is None:
             self.process.stdin.close()
             try:
-                self.process.wait(10)
+                self.process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.process.wait(10)
-        self._reader.join(10)
+                self.process.wait(STOP_S)
+        self._reader.join(PATIENCE_S)
         self.process.stdin.close()
         self.process.stdout.close()
         self._stderr.close()

@@ -19,7 +19,7 @@ import RNS
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.transport import patience
 from ciris_mesh.transport.base import LinkId
-from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum
+from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum, start_reticulum
 from support.transport_nodes import describe, perform
 
 OUT = sys.stdout
@@ -48,8 +48,8 @@ class RawClient:
                 RNS.Resource(noise(size), self.link, callback=self._concluded)
             case {"do": "raw_bomb", "size": size}:
                 self._bomb(size)
-            case {"do": "raw_request", "path": path, "size": size}:
-                self._request(path, size)
+            case {"do": "raw_request", "path": path, "size": size, "timeout_s": timeout_s}:
+                self._request(path, size, timeout_s)
             case {"do": "raw_teardown"}:
                 self.link.teardown()
             case _:
@@ -68,12 +68,12 @@ class RawClient:
             closed_callback=lambda _link: say({"event": "raw_down"}),
         )
 
-    def _request(self, path: str, size: int) -> None:
+    def _request(self, path: str, size: int, timeout_s: float) -> None:
         def report(done: Any) -> None:
             say({"event": "raw_answer", "value": done.response})
 
         self.link.request(
-            path, noise(size), response_callback=report, failed_callback=report, timeout=1
+            path, noise(size), response_callback=report, failed_callback=report, timeout=timeout_s
         )
 
     def _bomb(self, size: int) -> None:
@@ -117,10 +117,21 @@ def listen_for_paths() -> None:
     RNS.Transport.register_announce_handler(PathListener())
 
 
+def dawdle(transport: RnsTransport, config_dir: Path) -> None:
+    """Start Reticulum as a node does, and go on only once it has heard of somebody."""
+    transport.listen()
+    start_reticulum(config_dir)
+    while not RNS.Transport.path_table:
+        threading.Event().wait(0.02)
+    # Who listens is told on a thread of its own, once the path is known.
+    threading.Event().wait(0.5)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("directory", type=Path)
     parser.add_argument("--announce-kinds", default="")
+    parser.add_argument("--dawdle", action="store_true")
     parser.add_argument("--identify-s", type=float, default=patience.IDENTIFY_S)
     options = parser.parse_args()
     logging.basicConfig(
@@ -134,6 +145,8 @@ def main() -> None:
         announce_kinds=("in", "out0") if kinds else (),
         kinds=kinds or frozenset(EnvelopeKind),
     )
+    if options.dawdle:
+        dawdle(transport, options.directory / "rns")
     transport.start(lambda event: say(describe(event)))
     say(
         {
@@ -148,6 +161,9 @@ def main() -> None:
         command = json.loads(line)
         if command["do"] == "destination":
             say({"answer": destination_of(transport, command["link"])})
+        elif command["do"] == "lose_patience":
+            vars(patience)["IDENTIFY_S"] = 0.0
+            say({"answer": None})
         elif command["do"].startswith("raw_"):
             say(raw.perform(command))
         else:

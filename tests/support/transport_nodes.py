@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -43,8 +42,14 @@ from ciris_mesh.transport.base import (
 from support.transport_frames import make_frame, read_frame
 
 Event = dict[str, Any]
+#: For a machine that does other things too; what is waited for takes seconds at most.
+PATIENCE_S = 240.0
+#: A frozen one does not end at all.
+STOP_S = 30.0
+#: Announces of one node closer together than ten seconds are taken for a flood.
+ANNOUNCE_AGAIN_S = 12.0
 #: How long a sender waits for room before the test counts it as stuck.
-SEND_PATIENCE_S = 60.0
+SEND_PATIENCE_S = 240.0
 
 TESTS = Path(__file__).parent.parent
 
@@ -170,8 +175,16 @@ class Node(Protocol):
         """Run a command, return the name of the MeshError it caused."""
         ...
 
-    def wait(self, event: str, timeout_s: float = 60.0, **fields: Any) -> Event:
+    def wait(self, event: str, timeout_s: float = PATIENCE_S, **fields: Any) -> Event:
         """Take the first event of that name and those fields, now or when it comes."""
+        ...
+
+    def reach(self, address: str, **kind: str) -> Event:
+        """Dial until a link is up; returns that event."""
+        ...
+
+    def hear(self, other: Node, app_data: str = "", **fields: Any) -> Event:
+        """Hear the other, who announces until it is heard; returns that event."""
         ...
 
     def stop(self) -> None:
@@ -226,11 +239,38 @@ class _Base(ABC):
         error: str | None = self._ask({"do": do, **fields}).get("error")
         return error
 
-    def wait(self, event: str, timeout_s: float = 60.0, **fields: Any) -> Event:
+    def wait(self, event: str, timeout_s: float = PATIENCE_S, **fields: Any) -> Event:
         wanted = {"event": event, **fields}
         return self.events.take(
             lambda seen: wanted.items() <= seen.items(), timeout_s, f"{event} {fields}"
         )
+
+    def reach(self, address: str, **kind: str) -> Event:
+        """Dial until a link is up: while a machine stands still, a dial's own deadline passes."""
+        end_s = time.monotonic() + PATIENCE_S
+        while True:
+            self.do("dial", address=address, **kind)
+            done = self.events.take(
+                lambda seen: seen["event"] in ("up", "dial_failed") and seen["address"] == address,
+                PATIENCE_S,
+                f"end of the dial to {address}",
+            )
+            if done["event"] == "up":
+                return done
+            assert time.monotonic() < end_s, done
+            threading.Event().wait(0.5)
+
+    def hear(self, other: Node, app_data: str = "", **fields: Any) -> Event:
+        """Hear the other, who announces until it is heard: what comes too early is lost."""
+        end_s = time.monotonic() + PATIENCE_S
+        while True:
+            other.do("announce", app_data=app_data)
+            wanted = {"address": other.address, "app_data": app_data, **fields}
+            try:
+                return self.wait("heard", ANNOUNCE_AGAIN_S, **wanted)
+            except AssertionError:
+                if time.monotonic() > end_s:
+                    raise
 
     @abstractmethod
     def _ask(self, command: Event) -> Event:
@@ -266,6 +306,7 @@ class ChildNode(_Base):
         announce_kinds: kinds served and announced; by default all are served, none announced.
         identify_s: how long it waits for a caller to identify.
         share: name of a Reticulum instance to share, or to join.
+        dawdle: start Reticulum first, and the transport once Reticulum heard of somebody.
     """
 
     def __init__(
@@ -279,6 +320,7 @@ class ChildNode(_Base):
         announce_kinds: tuple[str, ...] = (),
         identify_s: float | None = None,
         share: str | None = None,
+        dawdle: bool = False,
         listen_ip: str = "127.0.0.1",
         connect_to: str = "127.0.0.1",
         prefix: tuple[str, ...] = (),
@@ -296,6 +338,8 @@ class ChildNode(_Base):
             connect_to=connect_to,
         )
         options = [f"--announce-kinds={','.join(announce_kinds)}"]
+        if dawdle:
+            options.append("--dawdle")
         if identify_s is not None:
             options.append(f"--identify-s={identify_s}")
         self._answers = Events()
@@ -311,24 +355,25 @@ class ChildNode(_Base):
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        ready = self.wait("ready", 30.0)
+        ready = self.wait("ready")
         self.address, self.public_key = ready["address"], ready["public_key"]
 
     def kill(self) -> None:
         """End the process without a word to anybody."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(PATIENCE_S)
 
     def stop(self) -> None:
+        """End the process; one that does not end by itself is killed."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         if self.process.poll() is None:
             self.process.stdin.close()
             try:
-                self.process.wait(10)
+                self.process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 self.kill()
-        self._reader.join(10)
+        self._reader.join(PATIENCE_S)
         self.process.stdin.close()
         self.process.stdout.close()
         self._stderr.close()
@@ -337,7 +382,7 @@ class ChildNode(_Base):
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(command) + "\n")
         self.process.stdin.flush()
-        return self._answers.take(lambda _event: True, 90.0, f"answer to {command}")
+        return self._answers.take(lambda _event: True, PATIENCE_S, f"answer to {command}")
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -346,14 +391,6 @@ class ChildNode(_Base):
             (self._answers if "answer" in event else self.events).put(event)
         self._answers.end()
         self.events.end()
-
-
-def free_port() -> int:
-    """A TCP port nobody uses right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def write_rns_config(

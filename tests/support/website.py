@@ -70,7 +70,7 @@ def site_in(tmp_path: Path) -> Iterator[Site]:
         for n in range(3):
             envelope = sample(EnvelopeKind.ATTESTATION, keys[0], n)
             node.runtime.admit_own(EnvelopeKind.ATTESTATION, envelope)
-        assert node.wait_converged(timeout_s=60) == []
+        assert node.wait_converged(timeout_s=240) == []
         yield made
         if made.service is not None:
             made.service.stop()

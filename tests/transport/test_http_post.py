@@ -36,7 +36,7 @@ class Peer:
             except OSError:
                 return
             with connection:
-                connection.settimeout(10)
+                connection.settimeout(240)
                 with contextlib.suppress(OSError):  # it went away in the middle
                     self.received.append(_read(connection))
                     self._answer(connection)
@@ -44,7 +44,7 @@ class Peer:
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        self._thread.join(10)
+        self._thread.join(240)
 
 
 def _read(connection: socket.socket) -> bytes:
@@ -123,7 +123,7 @@ def test_an_answer_without_end_is_not_read(serve: Callable[..., Peer]) -> None:
 def test_silence_ends(serve: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_post, "STILL_S", 0.2)
     released = threading.Event()
-    peer = serve(lambda _connection: released.wait(30) and None)
+    peer = serve(lambda _connection: released.wait(240) and None)
     try:
         assert post(Target(peer.url), FRAME) == "http_timeout"
     finally:
@@ -192,7 +192,7 @@ def test_what_may_wait_is_bounded(
 ) -> None:
     monkeypatch.setattr(http_post, "WAITING_FRAMES_MAX", 2)
     released = threading.Event()
-    peer = serve(lambda _connection: released.wait(30) and None)
+    peer = serve(lambda _connection: released.wait(240) and None)
     poster = HttpPoster(lambda _name, _reason: None)
     target = Target(peer.url)
     try:

@@ -39,14 +39,14 @@ def test_two_at_once_agree_on_one_identity(path: Path) -> None:
     hashes: list[bytes] = []
 
     def load() -> None:
-        start.wait(5)
+        start.wait(240)
         hashes.append(load_or_create_identity(path).hash)
 
     threads = [threading.Thread(target=load) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(240)
     assert len(hashes) == 4
     assert set(hashes) == {load_identity(path).hash}
 

@@ -185,11 +185,11 @@ def test_announces_nobody_takes_are_dropped_and_counted() -> None:
 
     def slow_sink(_event: TransportEvent) -> None:
         heard.release()
-        go_on.wait(10)
+        go_on.wait(240)
 
     listener.start(slow_sink)
     speaker.do("announce", app_data="01")
-    assert heard.acquire(timeout=5)
+    assert heard.acquire(timeout=240)
     for _ in range(ANNOUNCES_WAITING_MAX + 3):
         speaker.do("announce", app_data="01")
     assert listener.stats().dropped == {"announce_flood": 3}
@@ -206,11 +206,11 @@ def test_a_sink_that_does_not_return_is_named_when_stopping() -> None:
 
     def sink(_event: TransportEvent) -> None:
         inside.set()
-        go_on.wait(10)
+        go_on.wait(240)
 
     stuck.start(sink)
     speaker.do("announce", app_data="01")
-    assert inside.wait(5)
+    assert inside.wait(240)
     with pytest.raises(ShutdownTimeout, match="ciris-loopback-stuck"):
         stuck.stop(timeout_s=0.05)
     go_on.set()

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import RNS
 
 from ciris_mesh.transport import rns_seam as seam
 from ciris_mesh.transport.base import Address, LinkDown, LinkIdentified, LinkUp
@@ -73,6 +74,20 @@ def test_who_said_who_it_is_before_the_link_was_set_up_is_known(bench: Bench) ->
     up, identified = bench.host.take_reported()
     assert isinstance(up, LinkUp)
     assert identified == LinkIdentified(up.link, address(7))
+
+
+@pytest.mark.parametrize("edge", [False, True])
+def test_it_listens_before_reticulum_runs_and_once(tmp_path: Path, *, edge: bool) -> None:
+    handlers = RNS.Transport.announce_handlers
+    before = list(handlers)
+    transport = RnsTransport(None, tmp_path / "identity", edge=edge)
+    try:
+        transport.listen()
+        transport.listen()
+        names = [each.aspect_filter for each in handlers if each not in before]
+        assert names == ["ciris.mesh", "ciris.edge"][: 1 + edge]
+    finally:
+        handlers[:] = before
 
 
 def test_as_many_links_as_there_are_places(bench: Bench) -> None:

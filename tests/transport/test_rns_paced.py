@@ -292,7 +292,9 @@ def test_no_number_seals_two_packets(air: Air) -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.binary(max_size=60)), max_size=20))
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_whatever_a_peer_says_nothing_breaks(
     air: Air, said: list[tuple[bool, bool, bytes]]

@@ -37,7 +37,7 @@ from support.waiting import wait_until
 from support.website import Site
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
