@@ -336,7 +336,7 @@ def _gain(outcomes: Sequence[Outcome], registries: int, tell: Tell) -> list[Row]
     """
     one, more = outcomes
     one_per_s, more_per_s = (it.delivered / max(it.done_s) for it in outcomes)
-    one_ms, more_ms = (it.busiest_s / max(1, it.delivered) for it in outcomes)
+    one_ms, more_ms = (1000 * it.busiest_s / max(1, it.delivered) for it in outcomes)
     cores = len(os.sched_getaffinity(0))
     limit = 1 / GAIN if cores >= CORES_TO_GAIN else None
     if limit is None:
@@ -354,7 +354,7 @@ def _gain(outcomes: Sequence[Outcome], registries: int, tell: Tell) -> list[Row]
             limit=limit,
         ),
         row(
-            f"{registries} registries: processor time of the busiest a record beside 1",
+            f"{registries} registries: ms of the busiest one a record beside 1",
             more_ms,
             floor=one_ms,
             limit=None,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ciris_mesh.demo.progress import DemoResult
 
 #: Three nodes need seconds; many nodes on two cores need minutes.
-TIMEOUT_S: Final = 60.0
+TIMEOUT_S: Final = 180.0
 TIMEOUT_PER_NODE_S: Final = 10.0
 TIMEOUT_PER_RECORD_S: Final = 0.05
 

@@ -292,17 +292,19 @@ class Admission:
         facts: ShelfFacts,
         now_ms: int,
     ) -> Judgement:
+        is_truth = shelf is Shelf.FEDERATION
+        tokens = tokens_of(envelope) if is_truth else ()
         return Judgement(
             what,
             _verdict(envelope, Outcome.ADMITTED),
             row=_row(envelope, shelf, signers, now_ms),
             public=public_key_of(envelope),
             is_root=envelope.kind is EnvelopeKind.KEY and is_root(envelope, self._trust),
-            tokens=tokens_of(envelope) if shelf is Shelf.FEDERATION else (),
+            tokens=tokens,
             key_ids=_keys_relied_on(envelope, signers, facts),
             relied_on=facts.relied_on,
             names=names_of(envelope),
-            published=published_by(envelope) if shelf is Shelf.FEDERATION else (),
+            published=published_by(envelope, tokens) if is_truth else (),
             vouched=self._vouched(envelope) if shelf is Shelf.FEDERATION else (),
         )
 

@@ -116,7 +116,7 @@ class Envelope:
     @property
     def signers(self) -> tuple[str, ...]:
         """The key ids that claim to have signed."""
-        return tuple(claim.key_id for claim in self.claims)
+        return tuple([claim.key_id for claim in self.claims])
 
 
 def parse_envelope(kind: EnvelopeKind, raw: bytes) -> Envelope:

@@ -32,7 +32,7 @@ some that only find records, and some that are only published:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -148,12 +148,16 @@ def _names(envelope: Envelope) -> tuple[str, ...]:
     return (own,)
 
 
-def published_by(envelope: Envelope) -> tuple[str, ...]:
+def published_by(envelope: Envelope, tokens: Sequence[str] | None = None) -> tuple[str, ...]:
     """What releases who waits, when this record reaches the federation shelf.
 
     Of further records of a key, `key:<key_id>` is not published: who waited has the key.
+
+    Args:
+        tokens: `tokens_of` of the record, from whoever has them.
     """
-    found = tuple(one for one in tokens_of(envelope) if not one.startswith(_FOUND_ONLY))
+    answers = tokens_of(envelope) if tokens is None else tokens
+    found = tuple(one for one in answers if not one.startswith(_FOUND_ONLY))
     return (*found, *_member_tokens(envelope))
 
 

@@ -60,7 +60,7 @@ def test_the_gain_is_held_to_a_limit_where_there_are_cores(
     slow, fast = FAIR, replace(FAIR, done_s=(6.0, 6.5, 9.9 / GAIN), busiest_s=2.5)
     gained, busiest = registry._gain([slow, fast], 2, said.append)
     assert (gained.ok, gained.measured, busiest.measured, busiest.floor) == (
-        True, 20.0, 2.5 / 200, 4.0 / 200,
+        True, 20.0, 12.5, 20.0,
     )  # fmt: skip
     halved = replace(FAIR, done_s=(6.0, 6.5, 5.0), delivered=100)
     assert registry._gain([slow, halved], 2, said.append)[0].ok is (cores < CORES_TO_GAIN)

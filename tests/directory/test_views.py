@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ciris_mesh.directory import views
 from ciris_mesh.directory.base import Source
 from ciris_mesh.directory.core import DirectoryCore
+from ciris_mesh.directory.judgement import ShelfFacts
 from ciris_mesh.directory.views import Views
 from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.tokens import self_key_token
@@ -98,3 +99,31 @@ def test_both_stores_find_the_same_ids(directory: DirectoryCore) -> None:
     after = found[2][0]
     assert store.ids(TOKEN, limit=2, after=after) == found[3:5]
     assert store.ids(TOKEN, limit=0, after=0) == []
+
+
+def test_a_judgement_looks_once_and_relies_on_what_each_search_stopped_at(
+    directory: DirectoryCore,
+) -> None:
+    asked: list[str] = []
+
+    class Watched:
+        """The directory, and for which tokens views were asked."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(directory, name)
+
+        def views(self, token: str, read: Callable[[Envelope], Any]) -> object:
+            asked.append(token)
+            return directory.views(token, read)
+
+    facts, read = ShelfFacts(cast(DirectoryCore, Watched())), Reader()
+    searches = [facts.views(TOKEN, read) for _ in range(3)]
+    assert [next(searches[0]) for _ in range(2)] == ["0", "1"]
+    assert next(searches[1]) == "0", "each search begins at the beginning"
+    assert list(searches[2]) == [f"{n}" for n in range(COUNT)]
+    assert next(searches[0]) == "2", "and goes on where it was"
+    assert (asked, read.count) == ([TOKEN], COUNT)
+    named = [name for name, _ in directory.views(TOKEN, Reader())]
+    assert facts.relied_on == (named[2], named[0]), "who read to the end found nothing"
+    list(facts.views(TOKEN, Reader()))
+    assert asked == [TOKEN] * 2, "what is read of a record is another matter"

@@ -82,9 +82,8 @@ def signs_and_looks(pi: Screen, base: Screen, other: str) -> str:
     pi.run("ciris-mesh wait --converged")
     assert record[:8] in base.run("ciris-mesh records")
     for command, tells in (("peers", "fresh"), ("budget", "+ healthy: 1 radio within duty")):
-        said = pi.run(f"ciris-mesh {command}")
-        fits(said)
-        assert tells in said
+        pi.until(f"ciris-mesh {command}", tells)
+        fits(pi.run(f"ciris-mesh {command}"))
     pi.watch("ciris-mesh status -m", "batch.sent", "batch.taken", "RNodeInterface[RNode]")
     return record
 

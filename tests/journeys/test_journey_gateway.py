@@ -50,9 +50,8 @@ def test_what_a_registry_says_crosses_to_the_field(machine: Machine) -> None:
         ("peers", ("hub", "tcp", "field", "radio", "fresh")),
         ("status", ("+ healthy: 2 peers, nothing to complain of",)),
     ):
-        said = roof.run(f"ciris-mesh {command}")
-        fits(said)
-        assert all(text in said for text in tells), said
+        roof.until(f"ciris-mesh {command}", *tells)
+        fits(roof.run(f"ciris-mesh {command}"))
     roof.watch("ciris-mesh status -m", "# Health", "batch.taken")
 
     hub_runs.pull_the_plug()

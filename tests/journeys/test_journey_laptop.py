@@ -62,9 +62,9 @@ def test_a_node_of_ones_own_meets_another(machine: Machine) -> None:
     ana.finish()
     ana.run("ciris-mesh wait --converged")
     for screen in (ana, ben):
+        screen.until("ciris-mesh status", "+ healthy: 1 peer, nothing to complain of")
         said = screen.run("ciris-mesh status")
         fits(said)
-        assert "+ healthy: 1 peer, nothing to complain of" in said
         assert "attestation" in said
         assert "fresh" in said
     said = ben.run("ciris-mesh records")

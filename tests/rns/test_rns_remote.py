@@ -89,7 +89,7 @@ def test_operators_leave_no_trace_on_the_mesh(world: World) -> None:
 def test_to_strangers_it_is_silent(world: World) -> None:
     made, _, _, stranger = world
     _, leaf = made.nodes
-    who = ("-R", leaf.identity.address.hex(), "-i", stranger.identity, "-w", "6")
+    who = ("-R", leaf.identity.address.hex(), "-i", stranger.identity, "-w", "30")
     asked = run_cli("--rnsconfig", stranger.rns, "status", *who)
     assert asked.returncode == 200
     assert "remote_allowed" in asked.stderr

@@ -153,16 +153,15 @@ def reserved_for(dimension: JsonValue) -> str | None:
     if not isinstance(dimension, str):
         return None
     words = _words(dimension)
-    found = (
-        type_
-        for prefix, type_ in RESERVED_DIMENSIONS.items()
-        if words[: len(_words(prefix))] == _words(prefix)
-    )
+    found = (type_ for first, type_ in _RESERVED_WORDS if words[: len(first)] == first)
     return next(found, None)
 
 
 def _words(dimension: str) -> list[str]:
     return [word for word in _NO_WORD.split(dimension.lower()) if word]
+
+
+_RESERVED_WORDS: Final = [(_words(prefix), type_) for prefix, type_ in RESERVED_DIMENSIONS.items()]
 
 
 def _delegate_objections(envelope: Envelope, facts: Facts) -> Iterator[Finding]:
