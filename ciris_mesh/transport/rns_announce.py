@@ -62,7 +62,8 @@ class Announcer:
         self._app_data: bytes | None = None
         self._pending: deque[Any] = deque()  # at most one entry per destination
         self._newcomers: deque[seam.Interface] = deque(maxlen=NEWCOMERS_MAX)
-        self._online: set[int] = set()
+        # By id, and kept with it: the id of one that is gone may be another's next.
+        self._online: dict[int, seam.Interface] = {}
         self._waiting = 0
         self._heard_s: OrderedDict[Address, float] = OrderedDict()
 
@@ -84,7 +85,7 @@ class Announcer:
             destination.set_link_established_callback(established)
             seam.guard_link_requests(destination, at_border(self._admits))
         seam.listen_for_announces(self)
-        self._online = {id(interface) for interface in seam.interfaces() if interface.online}
+        self._online = _online()
 
     @property
     def mesh(self) -> Any:
@@ -147,9 +148,8 @@ class Announcer:
         self._host.submit(announce)
 
     def _find_newcomers(self) -> list[seam.Interface]:
-        online = {id(each): each for each in seam.interfaces() if each.online}
-        fresh = [each for key, each in online.items() if key not in self._online]
-        self._online = set(online)
+        before, self._online = self._online, _online()
+        fresh = [each for key, each in self._online.items() if key not in before]
         return [each for each in fresh if not _is_radio(each)]
 
     def _greet(self, interface: seam.Interface) -> None:
@@ -196,6 +196,10 @@ class Announcer:
     def _taken(self) -> None:
         with self._host.lock:
             self._waiting -= 1
+
+
+def _online() -> dict[int, seam.Interface]:
+    return {id(each): each for each in seam.interfaces() if each.online}
 
 
 def _is_radio(interface: seam.Interface) -> bool:

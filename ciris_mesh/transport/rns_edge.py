@@ -106,7 +106,7 @@ class RnsEdge:
         )
         self._destination: Any = None
         self._app_data: bytes | None = None
-        self._announced_on: set[int] = set()
+        self._announced_on: dict[int, seam.Interface] = {}  # kept, or its id might be another's
         self._all_again_s = 0.0
         self._permitted: frozenset[Address] = frozenset()
         self._links: list[EdgeLink] = []
@@ -434,14 +434,12 @@ class RnsEdge:
             if now >= self._all_again_s:
                 self._announced_on.clear()
                 self._all_again_s = now + ANNOUNCE_AGAIN_S
-            self._announced_on &= online.keys()
-            fresh = [key for key in online if key not in self._announced_on]
-            self._announced_on.update(fresh)
+            fresh = [each for key, each in online.items() if key not in self._announced_on]
+            self._announced_on = online
             if fresh:
                 self._host.next_announce_s = now + ANNOUNCE_SPACING_S
         seam.set_app_data(self._destination, app_data)
-        for key in fresh:
-            interface = online[key]
+        for interface in fresh:
             if medium_of(type(interface).__name__, interface.bitrate) != "radio":
                 self._host.submit(partial(self._announce_on, interface, app_data))
 

@@ -186,6 +186,17 @@ def test_one_that_was_down_is_told_when_it_is_back(bench: Bench) -> None:
     assert len(bench.said) == 1
 
 
+def test_one_made_anew_in_its_place_is_told(bench: Bench) -> None:
+    """Python gives the number by which an object is known to the next one when it is gone."""
+    bench.announce(b"\x07")
+    for _ in range(5):
+        bench.said.clear()
+        bench.interfaces.clear()
+        bench.interfaces.append(TCPClientInterface())
+        bench.tick(ANNOUNCE_SPACING_S + 0.1)
+        assert len(bench.said) == 1
+
+
 def test_newcomers_are_told_one_a_second(bench: Bench) -> None:
     bench.announce(b"")
     bench.said.clear()
