@@ -133,10 +133,11 @@ class FederationDirectoryReplicationBridge:
         What does not fit is left for the peer to ask again; it knows what it still lacks.
         """
         sent: dict[bytes, bytes] = {}
-        unserved: list[tuple[bytes, str]] = []
         left_bytes, room = budget_bytes, self._room_to_give(peer, kind)
         may_go, wanted = self._passing(peer, kind), list(dict.fromkeys(want))
-        for at, (envelope_id, found) in enumerate(self.naming.rows(peer, kind, wanted)):
+        unserved = [] if room else [(one, "too_often") for one in wanted]  # and nothing is read
+        rows = self.naming.rows(peer, kind, wanted if room else ())
+        for at, (envelope_id, found) in enumerate(rows):
             row = found or self.vouches.row(kind, envelope_id)
             if len(sent) >= room or left_bytes < 0:
                 reason = "too_often" if len(sent) >= room else "over_budget"
@@ -376,9 +377,8 @@ class FederationDirectoryReplicationBridge:
 
     def is_worth_taking(self, peer: str, kind: EnvelopeKind) -> bool:
         """False while `peer` has sent more of this kind that is refused than can be remembered."""
-        now_s = self._clock()
         with self._lock:
-            return not self._memory(peer).refusing.is_active(kind, now_s)
+            return not self._memory(peer).refusing.is_active(kind, self._clock())
 
     def counts(self) -> dict[tuple[str, str], int]:
         """(what, reason) -> how often: served, withheld, not_asked, unserved. Since start."""

@@ -17,8 +17,8 @@ from ciris_mesh.records.names import name
 from ciris_mesh.records.tokens import bridged_token
 from ciris_mesh.records.vouches import Vouch, vouch_of
 
-#: Vouches read of one voucher: with 32 ids each 16,384 rows, 32 MB. The newest count, since what
-#: older ones named was fetched before there were so many; what is over is told.
+#: Vouches read of one voucher: with 32 ids each 16,384 rows, 32 MB. The newest count: a node that
+#: was there before has fetched what older ones named, one that joins later never does, and is told.
 VOUCHES_MAX: Final = 512
 
 #: What was read, kept so long: 2 kB each at most.

@@ -181,7 +181,7 @@ class Exchange:
         later_s = self._parts.clock() + cadence_s(self._parts, peer.radio or "")
         peer.next_check_s = max(peer.next_check_s, later_s)
         self.rounds.answered(peer, equal, differ)
-        self._vouched.ask(peer, state)
+        self._ask_vouched(peer, state)
 
     def _answered(self, peer: Peer, state: LinkState, theirs: Digests) -> None:
         generations = {kind: self._parts.directory.generation(kind) for kind in EnvelopeKind}
@@ -192,7 +192,13 @@ class Exchange:
         else:
             worth = [kind for kind in differ if peer.worth_a_round(kind, generations[kind])]
             self.scheduler.run(peer.config.key_id, worth)
-        self._vouched.ask(peer, state)
+        self._ask_vouched(peer, state)
+
+    def _ask_vouched(self, peer: Peer, state: LinkState) -> None:
+        """By Summaries a Deliver answers a Diff: none may come for another reason meanwhile."""
+        by_summaries = state.is_theirs_to_open or self.scheduler.is_busy(peer.config.key_id)
+        if reconciles(state) or not by_summaries:
+            self._vouched.ask(peer, state)
 
     def part_if_done(self, peer: Peer) -> None:
         """On a radio: was this all there is to say on the link?"""
@@ -307,7 +313,11 @@ class Exchange:
 
     def _took_vouched(self, peer: Peer, state: LinkState, deliver: Deliver) -> bool:
         before = self._parts.directory.generation(deliver.kind)
-        is_of_use = self._vouched.took(peer, state, deliver)
+        try:
+            is_of_use = self._vouched.took(peer, state, deliver)
+        except MeshError as error:
+            self._parts.drops.count(f"round_{type(error).__name__.lower()}", str(error))
+            is_of_use = False
         if self._parts.directory.generation(deliver.kind) != before:
             self.spread(exclude=peer.config.key_id)
         self.part_if_done(peer)

@@ -19,6 +19,7 @@ from ciris_mesh.wire.messages import Fetch
 from support.keys import key
 from support.mesh import NOW_MS, TRUST, Mesh, held, settle
 from support.radio_mesh import STEP_S, RadioMesh, settings
+from support.records import sample
 from support.vouching import REGISTRY, bare, vouch_raw
 from support.waiting import wait_until
 
@@ -123,6 +124,31 @@ def test_what_nobody_has_is_asked_for_ever_more_seldom(
     assert not is_here(leaf)
 
 
+def test_with_a_peer_that_compares_by_summaries_no_question_goes_into_a_round(mesh: Mesh) -> None:
+    """There a Deliver answers a Diff, and nothing says what it was sent for."""
+    hub = mesh.node("hub", capabilities=0)
+    leaf = mesh.node("alice", capabilities=0, directory=MemoryDirectory(trust=LISTING))
+    mesh.befriend("hub", "alice")
+    hub.start()
+    leaf.start()
+    mesh.wait_converged()
+    for row in MANY:
+        hub.directory.admit(row.kind, row.raw, Source("registry", REGISTRY), now_ms=NOW_MS)
+    said = vouch_raw("hub", *MANY)
+    for node in (hub, leaf):
+        node.directory.admit(K.KEY, mesh.key_record("hub"), OWN, now_ms=NOW_MS)
+        node.directory.admit(K.ATTESTATION, said, OWN, now_ms=NOW_MS)
+    mine = sample(K.LOCATION_PROOF, key("hub"))
+    owed = hub.directory.admit(K.LOCATION_PROOF, mine, OWN, now_ms=NOW_MS).envelope_id
+    assert owed is not None
+    leaf.handle.sync(None)  # the leaf opens the round, and nobody was told of anything before
+    wait_until(lambda: leaf.directory.get(K.LOCATION_PROOF, owed) is not None, "the record")
+    mesh.wait_converged()
+    assert not leaf.runtime.bridge.counts().get(("unserved", "")), "it came when it was asked for"
+    leaf.handle.sync(None)
+    wait_until(lambda: all(is_row_here(leaf, row) for row in MANY), "the rows, after the round")
+
+
 def withheld(node: Node) -> int:
     return node.runtime.bridge.counts().get(("withheld", "not_held"), 0)
 
@@ -198,9 +224,10 @@ def test_by_radio_what_is_owed_to_another_peer_goes_before_vouched_rows() -> Non
         hub, leaf = cell.nodes["hub"], cell.nodes["alice"]
         for row in MANY:
             hub.directory.admit(row.kind, row.raw, Source("registry", REGISTRY), now_ms=NOW_MS)
+        said = vouch_raw("hub", *MANY)
         for node in cell.nodes.values():  # no air is spent on the vouch itself
             node.directory.admit(K.KEY, cell.key_record("hub"), OWN, now_ms=NOW_MS)
-            node.directory.admit(K.ATTESTATION, vouch_raw("hub", *MANY), OWN, now_ms=NOW_MS)
+            node.directory.admit(K.ATTESTATION, said, OWN, now_ms=NOW_MS)
         owed = [cell.put("hub", K.FAMILY, n) for n in range(6)]
         cell.befriend("hub", "alice")
         cell.befriend("hub", "bob")
