@@ -214,17 +214,17 @@ class Registries:
                     key_id = registry.config.key_id
                     self._parts.submit(key_id, lambda: self._lost(registry, reason))
 
-    def take(self, key_id: str, frame: bytes) -> bool:
-        """Queue a frame that is known to be this registry's; False when there is no room."""
+    def take(self, key_id: str, frame: bytes) -> str:
+        """Queue a frame that is known to be this registry's. Returns "" or why it was not."""
         registry = self.peers.get(key_id)
         if registry is None:  # unpinned a moment ago
             self._parts.drops.count("registry_unknown", key_id)
-            return False
+            return "registry_unknown"
         with self._lock:
             is_full = registry.waiting_frames >= WAITING_FRAMES_MAX
             if is_full or registry.waiting_bytes + len(frame) > WAITING_BYTES_MAX:
                 self._parts.drops.count("registry_no_room", f"{key_id}: {len(frame)} bytes")
-                return False
+                return "registry_no_room"
             registry.waiting_frames += 1
             registry.waiting_bytes += len(frame)
         try:
@@ -232,8 +232,8 @@ class Registries:
         except LifecycleError:
             self._release(registry, frame)
             self._parts.drops.count("registry_no_room", key_id)
-            return False
-        return True
+            return "registry_no_room"
+        return ""
 
     def _arrived(self, address: Address, frame: bytes) -> None:
         registry = self._at(address)

@@ -391,10 +391,10 @@ def test_a_kind_that_is_not_served_is_counted(make: Make) -> None:
 def test_a_flood_takes_no_more_than_its_room(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     world = make()
     monkeypatch.setattr(registries_module, "WAITING_FRAMES_MAX", 0)
-    assert not world.registries.take(carol().key_id, b"CRPL")
+    assert world.registries.take(carol().key_id, b"CRPL") == "registry_no_room"
     monkeypatch.setattr(registries_module, "WAITING_FRAMES_MAX", 64)
     monkeypatch.setattr(registries_module, "WAITING_BYTES_MAX", 3)
-    assert not world.registries.take(carol().key_id, b"CRPL")
+    assert world.registries.take(carol().key_id, b"CRPL") == "registry_no_room"
     assert world.drops()["registry_no_room"] == 2
 
 
