@@ -17,10 +17,12 @@ def announce(app: App, *, as_json: bool) -> None:
 
     A node does so by itself when it starts, when a connection comes up, and every few hours.
     Somebody who came later hears it next time, or now. Their `ciris-mesh peers --candidates` then
-    lists this node. On radio it costs about 200 bytes of air.
+    lists this node. A radio sends it once an hour at most, for it is everybody's air.
     """
     answer = ask(app, "announce")
     if as_json:
         print_json(answer)
         return
     app.talk(f"Announced as {answer['address']}.")
+    if answer["radios_left_out"]:
+        app.talk("Not by radio: the last time there is less than an hour ago.")

@@ -79,9 +79,11 @@ class Failure(click.ClickException):
         self.exit_code = exit_code  # type: ignore[misc]
 
     def show(self, file: Any = None) -> None:
-        """Print the line."""
+        """Print the line. What strangers wrote may be in it: nothing of it moves a cursor."""
+        from ciris_mesh.ui.words import printable
+
         stream = file or sys.stderr
-        line = "ciris-mesh: " + " ".join(self.message.split())
+        line = "ciris-mesh: " + printable(" ".join(self.message.split()))
         click.echo(
             click.style(line, fg="red") if wants_colour(stream) else line, file=stream, color=True
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -155,10 +156,11 @@ def _groups(app: App) -> Iterator[str]:
 
 
 def _called(app: App, name: str) -> Iterator[str]:
-    """Ids of families and communities here that say they are called so."""
+    """Ids of families and communities here that say they are called so, by their own word."""
     for kind in (EnvelopeKind.FAMILY, EnvelopeKind.COMMUNITY):
         rows = itertools.islice(all_rows(stored_rows(app), kind.value), _GROUPS_READ_MAX)
-        wanted = [(kind.value, row["envelope_id"]) for row in rows]
+        ours = (row for row in rows if row["shelf"] == "federation")
+        wanted = [(kind.value, row["envelope_id"]) for row in ours]
         for text in filter(None, envelope_texts(app, wanted)):
             record = plain_record(kind, text)
             if str(record.get(f"{kind.value}_name", "")).casefold() == name.casefold():
@@ -201,8 +203,14 @@ def _ask_store(app: App, question: str, subject: str, more: str, at: str | None)
 
 
 def _unknown(app: App, question: str, answer: Answer) -> str:
+    from ciris_mesh.ui.words import plain
+
     if question == "members" and (called := sorted(set(_called(app, answer["subject"])))):
-        ids = "; or: ".join(f"ciris-mesh resolve members {group}" for group in called[:_NAMED_MAX])
+        # To be copied into a shell: a founder may put anything before the digest of an id.
+        ids = "; or: ".join(
+            f"ciris-mesh resolve members {shlex.quote(plain(group))}"
+            for group in called[:_NAMED_MAX]
+        )
         return f"{shown(answer['subject'])} is a name, which anybody may give; ask by id: {ids}"
     if any(step["rule"] == "set_aside" for step in answer["steps"]):
         return f"of {shown(answer['subject'])} only unverified copies are here; they decide nothing"

@@ -20,11 +20,11 @@ class Announcer:
     """Owns the thread "ciris-announcer" from start() to stop().
 
     Args:
-        announce: does it once.
+        announce: does it once; what it returns is not looked at.
         interval_s: seconds between announces; 6 hours by default in the configuration.
     """
 
-    def __init__(self, announce: Callable[[], None], *, interval_s: float) -> None:
+    def __init__(self, announce: Callable[[], object], *, interval_s: float) -> None:
         self._announce = announce
         self._interval_s = interval_s
         self._stopping = threading.Event()
@@ -51,9 +51,12 @@ class Announcer:
             self._stopping.wait(self._interval_s)
 
 
-def announce_node(node: Node) -> None:
-    """Announce `ciris.mesh`. Raises MeshError when the transport does."""
-    node.runtime.transport.announce(encode_announce(announce_data(node)))
+def announce_node(node: Node) -> bool:
+    """Announce `ciris.mesh`, and say whether radios are left out.
+
+    Raises MeshError when the transport does.
+    """
+    return node.runtime.transport.announce(encode_announce(announce_data(node)))
 
 
 def announce_data(node: Node) -> AnnounceData:

@@ -142,8 +142,9 @@ class Operations:
         return {"queued": self.node.handle.sync(key_id)}
 
     def _announce(self, _: Arguments) -> object:
-        announce_node(self.node)
-        return {"address": self.node.runtime.transport.address.hex()}
+        left_out = announce_node(self.node)
+        address = self.node.runtime.transport.address.hex()
+        return {"address": address, "radios_left_out": left_out}
 
     def _converged(self, arguments: Arguments) -> object:
         within_s = arguments.get("within_s")

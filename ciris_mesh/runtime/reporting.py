@@ -181,6 +181,7 @@ def peer_status(node: Node, peer: Peer, stats: TransportStats | None = None) -> 
         lacks=_lacks(node, peer),
         skew_days=_skew_days(node, peer),
         link_class=_link_class(peer, () if stats is None else stats.interfaces),
+        takes_nothing=peer.takes_nothing,
     )
 
 

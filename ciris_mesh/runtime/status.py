@@ -49,6 +49,7 @@ class PeerStatus:
         blackholed: Reticulum on this machine ignores it.
         lacks: what this node speaks and the peer's last hello did not state; empty without a link.
         skew_days: how far its clock's day is ahead of this node's; None when not known.
+        takes_nothing: it said on its last link that it takes no records of this node.
     """
 
     key_id: str
@@ -70,6 +71,7 @@ class PeerStatus:
     lacks: tuple[str, ...] = ()
     skew_days: int | None = None
     link_class: str = ""
+    takes_nothing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

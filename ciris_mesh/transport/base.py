@@ -255,8 +255,10 @@ class Transport(Protocol):
         """
         ...
 
-    def announce(self, app_data: bytes) -> None:
+    def announce(self, app_data: bytes) -> bool:
         """Announce `ciris.mesh` (and the kinds' destinations where configured) now.
+
+        Returns whether radios are left out, which hear it once an hour at most.
 
         Raises:
             PayloadTooLarge: `app_data` over 32 bytes.

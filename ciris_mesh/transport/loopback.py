@@ -350,8 +350,8 @@ class LoopbackTransport:
         with self._lock:
             self._permitted = addresses
 
-    def announce(self, app_data: bytes) -> None:
-        """Make every reachable node hear this one.
+    def announce(self, app_data: bytes) -> bool:
+        """Make every reachable node hear this one. Leaves none out.
 
         Raises:
             PayloadTooLarge: over 32 bytes.
@@ -359,11 +359,11 @@ class LoopbackTransport:
         if len(app_data) > APP_DATA_BYTES_MAX:
             raise PayloadTooLarge(len(app_data), APP_DATA_BYTES_MAX)
         with self._lock:
-            if not self._runs():
-                return
-            heard = NodeHeard(self._address, self._public_key, app_data, hops=1)
-            for other in self._network._others(self):
-                other._hear(heard)
+            if self._runs():
+                heard = NodeHeard(self._address, self._public_key, app_data, hops=1)
+                for other in self._network._others(self):
+                    other._hear(heard)
+        return False
 
     def progress_s(self, link: LinkId) -> float | None:
         """Monotonic time at which a frame last moved on `link`; None when unknown."""

@@ -28,6 +28,10 @@ from ciris_mesh.transport.rns_host import Host, at_border
 #: from a new neighbour.
 ANNOUNCE_SPACING_S: Final = 1.1
 
+#: Between two announces of this node by radio, whoever asks: each is half a second of everybody's
+#: air there (design: never under an hour).
+RADIO_SPACING_S: Final = 3600.0
+
 #: Announces of one address passed on at most this often.
 HEARD_SPACING_S: Final = 10.0
 
@@ -64,6 +68,7 @@ class Announcer:
         self._newcomers: deque[seam.Interface] = deque(maxlen=NEWCOMERS_MAX)
         # By id, and kept with it: the id of one that is gone may be another's next.
         self._online: dict[int, seam.Interface] = {}
+        self._radio_again_s = float("-inf")
         self._waiting = 0
         self._heard_s: OrderedDict[Address, float] = OrderedDict()
 
@@ -105,15 +110,28 @@ class Announcer:
         """At our destinations, those still being set up included."""
         return [link for each in (self._mesh, *self._kinds) for link in list(each.links)]
 
-    def announce(self, app_data: bytes) -> None:
-        """Announce now. Lock held."""
+    def announce(self, app_data: bytes, *, radio_behind: bool = False) -> bool:
+        """Announce now, and say whether radios are left out. Lock held.
+
+        Args:
+            radio_behind: the only interface is a program's on this machine, and that has a radio.
+        """
+        now = time.monotonic()
         self._app_data = app_data
         self._pending.clear()
         if self._kinds_on:
             self._pending.extend(self._kinds)
-        self._host.next_announce_s = time.monotonic() + ANNOUNCE_SPACING_S
+        self._host.next_announce_s = now + ANNOUNCE_SPACING_S
+        others = [each for each in seam.interfaces() if each.online and not _is_radio(each)]
+        by_radio = radio_behind or any(map(_is_radio, seam.interfaces()))
+        if by_radio and now < self._radio_again_s:
+            self._newcomers.extend([] if radio_behind else others)
+            return True
+        if by_radio:
+            self._radio_again_s = now + RADIO_SPACING_S
         mesh = self._mesh
         self._host.submit(lambda: mesh.announce(app_data=app_data))
+        return False
 
     def is_busy(self) -> bool:
         """Announces wait for their second. Lock held."""

@@ -26,4 +26,4 @@ def take_back() -> None:
     for interface in seam.interfaces():
         if seam.is_given_up(interface):
             seam.put_into_use(interface)
-            log.warning("interface.taken_back name=%s: no restart is needed", interface.name)
+            log.warning("interface.taken_back name=%s: sends once it is connected", interface.name)

@@ -54,6 +54,7 @@ from ciris_mesh.transport.rns_host import Host, at_border
 from ciris_mesh.transport.rns_link import MeshLink
 from ciris_mesh.transport.rns_media import (
     blackholed,
+    has_radio,
     interface_rows,
     link_way,
     reticulum_stats,
@@ -226,6 +227,8 @@ class RnsTransport:
             ShutdownTimeout: a thread did not end in time, say because a device takes no bytes.
         """
         if not self._started:
+            for each in filter(None, (self._announcer, self.edge)):
+                seam.stop_listening(each)  # Reticulum, which did not start, keeps who listens
             return
         deadline = time.monotonic() + timeout_s
         with self._host.lock:
@@ -292,18 +295,23 @@ class RnsTransport:
         with self._host.lock:
             self._host.permitted = addresses
 
-    def announce(self, app_data: bytes) -> None:
+    def announce(self, app_data: bytes) -> bool:
         """Announce this node now, and its kinds one a second where configured.
+
+        Returns whether radios are left out, which hear it once an hour at most.
 
         Raises:
             PayloadTooLarge: over 32 bytes.
         """
         if len(app_data) > APP_DATA_BYTES_MAX:
             raise PayloadTooLarge(len(app_data), APP_DATA_BYTES_MAX)
+        leaves_radios_out = False
+        radio_behind = self._started and seam.is_shared_client() and has_radio()
         with self._host.lock:
             if self._started and not self._host.stopping:
-                self._announcer.announce(app_data)
+                leaves_radios_out = self._announcer.announce(app_data, radio_behind=radio_behind)
         self._host.wake()
+        return leaves_radios_out
 
     def progress_s(self, link: LinkId) -> float | None:
         """Monotonic time at which bytes last moved on `link`; None when unknown."""

@@ -31,6 +31,7 @@ def decisions_table(peer: PeerStatus) -> Table:
             ("key", peer.key_id),
             ("address", peer.address),
             ("records go", _DIRECTIONS.get(peer.direction, peer.direction)),
+            *([("its word", "it takes no records of this node")] if peer.takes_nothing else []),
             *([] if every else [("kinds", kinds)]),
             *([("note", ascii_text(peer.note))] if peer.note else []),
             *([("bootstrap", "yes: not removed by accident")] if peer.bootstrap else []),

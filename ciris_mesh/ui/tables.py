@@ -157,6 +157,8 @@ def peers_table(peers: Iterable[PeerStatus]) -> Table:
     table = grid("peer", "state", "over", "heard", "missing", "agreement", right=("missing",))
     for peer in peers:
         state = f"{peer.state}: {peer.reason}" if peer.reason else peer.state
+        if peer.takes_nothing and not peer.reason:
+            state += ", takes nothing"
         table.add_row(
             printable(peer.alias or peer.key_id),
             plain(state),

@@ -272,6 +272,15 @@ def test_no_color_is_respected(
     assert "ciris-mesh: two lines" in terminal.text
 
 
+def test_what_strangers_wrote_moves_no_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ciris_mesh.cli.app import Failure
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal = _Terminal()
+    Failure("nobody is called \x1b]0;owned\x07bob").show(terminal)
+    assert terminal.text == "ciris-mesh: nobody is called ?]0;owned?bob\n"
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_letters_a_console_does_not_know_are_escaped(tmp_path: Path, encoding: str) -> None:
     sh = shell(tmp_path / "home")

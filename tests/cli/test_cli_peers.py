@@ -329,6 +329,13 @@ def test_one_peer_is_shown_with_decisions_and_reach(sh: Shell) -> None:
     assert "BLACKHOLED" in text
 
 
+def test_a_peer_that_takes_nothing_is_shown_as_such(sh: Shell) -> None:
+    with answering(sh.home, {"peers": lambda _: [replace(STATUS, takes_nothing=True)]}):
+        assert "it takes no records of this node" in sh.ok("peers", "bob")
+        assert f"{STATUS.state}, takes nothing" in sh.ok("peers")
+        assert sh.json("peers")[0]["takes_nothing"]
+
+
 @pytest.mark.parametrize("which", ["allow", "ignore"])
 def test_lists_are_changed_without_a_node_and_with_one(sh: Shell, which: str) -> None:
     name = {"allow": "allowed", "ignore": "ignored"}[which]

@@ -210,9 +210,12 @@ def test_sync_says_when_the_peer_is_not_connected(sh: Shell) -> None:
 
 
 def test_announce_says_under_which_address(sh: Shell) -> None:
-    with answering(sh.home, {"announce": lambda _: {"address": "ab" * 16}}):
-        assert sh.json("announce") == {"address": "ab" * 16}
+    said = {"address": "ab" * 16, "radios_left_out": False}
+    with answering(sh.home, {"announce": lambda _: said}):
+        assert sh.json("announce") == said
         assert sh.run("announce").stderr == f"Announced as {'ab' * 16}.\n"
+        said["radios_left_out"] = True
+        assert "Not by radio" in sh.run("announce").stderr
     assert "start it with" in sh.error("announce")
 
 

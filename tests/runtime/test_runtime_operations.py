@@ -245,7 +245,8 @@ def test_peer_remove_takes_any_name_a_person_uses(desk: Desk, tmp_path: Path) ->
 def test_announce_tells_those_in_reach(desk: Desk) -> None:
     bob = desk.mesh.node("bob")
     bob.start()
-    assert desk.ask("announce") == {"address": address("alice").hex()}
+    said = {"address": address("alice").hex(), "radios_left_out": False}
+    assert desk.ask("announce") == said
     wait_until(lambda: list(bob.runtime.peers.candidates()), "heard")
     assert [each.address for each in bob.runtime.peers.candidates()] == [address("alice")]
 

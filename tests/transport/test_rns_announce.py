@@ -16,6 +16,7 @@ from ciris_mesh.transport.rns_announce import (
     ANNOUNCE_SPACING_S,
     HEARD_ADDRESSES_MAX,
     HEARD_SPACING_S,
+    RADIO_SPACING_S,
     Announcer,
 )
 from ciris_mesh.transport.rns_halfopen import HALF_OPEN_S, HALF_OPEN_THREADS_MAX
@@ -62,10 +63,11 @@ class Bench:
     interfaces: list[Any]
     said: list[tuple[tuple[str, ...], dict[str, Any]]]
 
-    def announce(self, app_data: bytes) -> None:
+    def announce(self, app_data: bytes, *, radio_behind: bool = False) -> bool:
         with self.host.lock:
-            self.announcer.announce(app_data)
+            left_out = self.announcer.announce(app_data, radio_behind=radio_behind)
         self.host.run()
+        return left_out
 
     def tick(self, after_s: float = 0.0) -> None:
         self.clock.now += after_s
@@ -163,6 +165,28 @@ def test_announcing_again_does_not_pile_up(bench: Bench) -> None:
     for _ in range(20):
         bench.tick(ANNOUNCE_SPACING_S + 0.1)
     assert [aspects for aspects, _ in bench.said] == [KEY, FAMILY]
+
+
+def test_a_radio_is_told_once_an_hour_however_often_somebody_asks(bench: Bench) -> None:
+    (hub,) = bench.interfaces
+    bench.interfaces.append(RNodeInterface())
+    assert not bench.announce(b"\x01")
+    assert bench.said == [(MESH, {"app_data": b"\x01"})], "everywhere"
+    bench.said.clear()
+    for _ in range(3):
+        assert bench.announce(b"\x02")
+        bench.tick(ANNOUNCE_SPACING_S + 0.1)
+    assert bench.said == [(MESH, {"app_data": b"\x02", "attached_interface": hub})] * 3
+    bench.clock.now += RADIO_SPACING_S
+    assert not bench.announce(b"\x03")
+    assert bench.said[-1] == (MESH, {"app_data": b"\x03"})
+
+
+def test_a_radio_of_another_program_is_spared_as_well(bench: Bench) -> None:
+    assert not bench.announce(b"", radio_behind=True)
+    assert bench.announce(b"", radio_behind=True)
+    bench.tick(ANNOUNCE_SPACING_S + 0.1)
+    assert len(bench.said) == 1
 
 
 def test_an_interface_that_comes_up_is_told_of_this_node(bench: Bench) -> None:

@@ -33,7 +33,7 @@ from ciris_mesh.web.guard import Guard
 from ciris_mesh.web.history import History
 from ciris_mesh.web.service import CONNECTIONS_MAX
 from ciris_mesh.web.source import NodeSource
-from support.waiting import wait_until
+from support.waiting import DEADLINE_S, wait_until
 from support.website import Site
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -303,7 +303,7 @@ def test_pages_that_open_at_the_same_instant_get_no_more_places(site: Site) -> N
     async def many() -> None:
         await asyncio.gather(*(open_page() for _ in range(asked)))
 
-    asyncio.run(many())
+    asyncio.run(asyncio.wait_for(many(), DEADLINE_S))
     assert Counter(codes) == {200: LIVE_MAX, 503: 3}
     assert dropped == ["web_too_many_pages"] * 3
     assert app._live == 0
