@@ -6,11 +6,14 @@ difference. Registry nodes know nothing of that: with them ids are those of reco
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from ciris_mesh.directory.base import ReplicationDirectory, Standing, StoredRow
-from ciris_mesh.records.cosigning import is_cosigned
+from ciris_mesh.errors import MalformedRecord
+from ciris_mesh.records.cosigning import copy_id, is_cosigned
+from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
 
@@ -41,6 +44,16 @@ class Naming:
     def of_verdict(self, peer: str, verdict: Verdict) -> bytes | None:
         """What this was said of; None when it could not be read."""
         return self.of(peer, verdict.envelope_id, verdict.copy_id)
+
+    def of_unread(self, peer: str, kind: EnvelopeKind, envelopes: Sequence[bytes]) -> list[bytes]:
+        """What these are called that are not admitted; what cannot be read has no name."""
+        found = []
+        for raw in envelopes:
+            with contextlib.suppress(MalformedRecord):
+                read = parse_envelope(kind, raw)
+                one = copy_id(kind, read.envelope_id, read.signers)
+                found.append(one if self.is_by_copy(peer, kind) else read.envelope_id)
+        return found
 
     def row(self, peer: str, kind: EnvelopeKind, one: bytes) -> StoredRow | None:
         """The record behind an id: of a copy, with all who signed it by now."""

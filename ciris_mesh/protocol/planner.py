@@ -207,6 +207,15 @@ class Planner:
             for kind in sorted(records, key=lambda kind: (priority(kind), kind))
         )
 
+    def owes(self, interface: str, now_s: float) -> bool:
+        """Does anything wait that may go over an interface? Who does not answer holds nobody up."""
+        now_s = self._advance(now_s)
+        return any(
+            peer.interface == interface
+            and bool(peer.handed or (peer.queue and peer.held_until_s <= now_s))
+            for peer in self._peers.values()
+        )
+
     def backlog(self, interface: str) -> Backlog:
         """What is owed over one interface and how long it takes.
 

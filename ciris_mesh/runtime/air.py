@@ -393,6 +393,11 @@ class Air:
         for key_id in chosen:
             self.on_batch(key_id)
 
+    def owes(self, interface: str) -> bool:
+        """Whether anybody that can be reached over a radio waits for a record."""
+        with self._lock:
+            return self.budget.planner.owes(interface, self._clock())
+
     def has_batch(self, key_id: str) -> bool:
         """Whether a batch waits to be sent to a peer."""
         with self._lock:

@@ -100,7 +100,7 @@ class ReplicationCoordinator:
     Args:
         send: puts a message on the peer's link; raises TransportError or BackPressure.
         wall_ms: Unix milliseconds, for admission.
-        room: bytes of envelopes that may go out in one Deliver.
+        room: bytes of envelopes that may go out in one Deliver, in a round or outside; 0 for none.
         registry_peer: speak the registry nodes' flow instead of the mesh flow.
     """
 
@@ -111,7 +111,7 @@ class ReplicationCoordinator:
         bridge: RoundBridge,
         send: Callable[[ReplicationMessage], None],
         wall_ms: Callable[[], int],
-        room: Callable[[], int] = lambda: DELIVER_BUDGET_BYTES,
+        room: Callable[[bool], int] = lambda _in_round: DELIVER_BUDGET_BYTES,
         registry_peer: bool = False,
     ) -> None:
         self.key = key
@@ -244,7 +244,8 @@ class ReplicationCoordinator:
         peer, kind = self.key.peer, self.key.kind
         if isinstance(self._session, Session):
             want = want[:DELIVER_ENVELOPES_MAX]  # the rest is asked for again, as over the budget
-        batch = self._bridge.serve(peer, kind, want, budget_bytes=self._room())
+        room = self._room(in_round)
+        batch = self._bridge.serve(peer, kind, want if room else (), budget_bytes=room)
         self._send(Deliver(kind, tuple(batch.envelopes)))
         withheld = sum(1 for _, reason in batch.unserved if reason != "over_budget")
         return Served(len(batch.envelopes), withheld) if in_round else None

@@ -99,6 +99,7 @@ class LinkState:
         interface: the name of the first hop's, where that is known.
         is_theirs_to_open: the peer compared and something differs: it begins a round, if at all.
         fetching: kinds of which vouched rows were asked for on it, and no answer came yet.
+        fetches: how many such questions went out on it.
         is_hushed: "no air" was said on it, and nothing more will be.
         early: a comparison the peer sent before we had its binding.
         broken: a frame was lost for want of room; those after it must not count.
@@ -131,6 +132,7 @@ class LinkState:
     interface: str = ""
     is_theirs_to_open: bool = False
     fetching: set[EnvelopeKind] = field(default_factory=set)
+    fetches: int = 0
     is_hushed: bool = False
     day: int = 0
     scope: Scope | None = None

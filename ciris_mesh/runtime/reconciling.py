@@ -62,12 +62,7 @@ from ciris_mesh.runtime.recoding import batch_of
 from ciris_mesh.runtime.roundhost import Host
 from ciris_mesh.runtime.viewing import buckets_of, items_of, next_batch, spare_of
 from ciris_mesh.wire.mesh import Digests
-from ciris_mesh.wire.mesh_reconcile import (
-    SALT_BYTES,
-    Failed,
-    ReconcileMessage,
-    Turn,
-)
+from ciris_mesh.wire.mesh_reconcile import SALT_BYTES, Failed, ReconcileMessage, Turn
 from ciris_mesh.wire.mesh_records import ROUND_MAX, Records, Taken
 from ciris_mesh.wire.messages import Deliver
 
@@ -409,18 +404,20 @@ class Reconciling:
 
     def _admit(self, peer: Peer, state: LinkState, round_: MeshRound, deliver: Deliver) -> bool:
         """True when something of it is new here, on a shelf or waiting for one."""
-        kind, key_id = deliver.kind, peer.config.key_id
+        kind, key_id, bridge = deliver.kind, peer.config.key_id, self._parts.bridge
         if kind not in state.kinds & peer.config.kinds:
             self._parts.drops.count("kind_not_served", kind)
             return False
         if not peer.config.direction.takes:  # it does not know the bit that says so
+            met = bridge.naming.of_unread(key_id, kind, deliver.envelopes)
+            bridge.note_met(key_id, kind, met)  # else it is sent again for ever
             self._parts.drops.count("record_not_taken", kind)
             return False
-        if not self._parts.bridge.is_worth_taking(key_id, kind):
+        if not bridge.is_worth_taking(key_id, kind):
             self._parts.drops.count("kind_refused_too_often", kind)
             return False
         now_ms = self._parts.wall_ms()
-        verdicts = self._parts.bridge.apply(key_id, kind, deliver.envelopes, now_ms=now_ms)
+        verdicts = bridge.apply(key_id, kind, deliver.envelopes, now_ms=now_ms)
         round_.note_received(kind, verdicts)
         previewing.settle(self._parts, verdicts)
         return any(one.outcome.is_change or one.outcome is Outcome.DEFERRED for one in verdicts)

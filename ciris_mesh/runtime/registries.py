@@ -422,7 +422,7 @@ class Registries:
             bridge=self.bridge,
             send=lambda message: self._send(key.peer, message),
             wall_ms=self._parts.wall_ms,
-            room=lambda: DELIVER_BYTES_MAX,
+            room=lambda _in_round: DELIVER_BYTES_MAX,
             registry_peer=True,
         )
 

@@ -19,7 +19,7 @@ from ciris_mesh.directory.base import OWN, ReplicationDirectory
 from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
 from ciris_mesh.directory.vouches import Vouches
 from ciris_mesh.errors import LifecycleError
-from ciris_mesh.protocol.limits import DELIVER_BUDGET_BYTES, TAU_PARTIAL_S
+from ciris_mesh.protocol.limits import TAU_PARTIAL_S
 from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.protocol.sizing import Limits
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -44,6 +44,7 @@ from ciris_mesh.runtime.links import Links
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer, PeerConfig, PeerTable
 from ciris_mesh.runtime.previews import Previews
+from ciris_mesh.runtime.radioroom import room_on_air
 from ciris_mesh.runtime.radiosettings import RadioSettings
 from ciris_mesh.runtime.registries import Registries, RegistrySettings
 from ciris_mesh.runtime.registry import ReplicationRegistry
@@ -474,15 +475,8 @@ class ReplicationRuntime:
             bridge=self.bridge,
             send=lambda message: self._exchange.tell(key.peer, message),
             wall_ms=self.wall_ms,
-            room=lambda: self._room(key.peer),
+            room=lambda in_round: room_on_air(self._parts, key.peer, in_round=in_round),
         )
-
-    def _room(self, key_id: str) -> int:
-        """On a radio one record goes at a time: so long something more urgent waits at most."""
-        peer = self.peers.get(key_id)
-        link = peer.link if peer is not None else None
-        is_radio = self._air is not None and link is not None and self._air.covers(link)
-        return 1 if is_radio else DELIVER_BUDGET_BYTES
 
     def _progress_s(self, key_id: str) -> float | None:
         peer = self.peers.get(key_id)

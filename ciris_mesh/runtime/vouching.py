@@ -3,7 +3,8 @@
 After each comparison a peer is asked, outside the round, for rows that stand nowhere here. Whoever
 holds one and knows the vouch serves it; else nothing comes, and that peer is asked again later,
 ever more seldom. On a radio, where a link ends with the comparison, whoever dialled asks for a few
-before it closes, and for more as long as some come: they are paid for as all else that is said.
+before it closes, and for a few more as long as some come: they are paid for as all else that is
+said, and who is asked sends none while anybody waits for records it owes (`radioroom`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ ASKED_MAX: Final = 128
 
 #: By radio: as many as one answer brings.
 ASKED_BY_RADIO_MAX: Final = 1
+
+#: Questions on one link by radio: their answers, 3 kB each, are an hour of air at 1 %. Between two
+#: links the peer can be told of what others wait for.
+QUESTIONS_BY_RADIO_MAX: Final = 4
 
 #: How long a peer is not asked again for a row: it may be fetching it itself.
 AGAIN_FIRST_S: Final = 60.0
@@ -63,6 +68,8 @@ class VouchedRows:
             return
         if is_brief(state) and (state.inbound or state.fetching or peer.round is not None):
             return  # who dialled closes, and it asks when there is nothing else to say
+        if is_brief(state) and state.fetches >= QUESTIONS_BY_RADIO_MAX:
+            return
         missing = self._vouches.missing()
         if self._vouches.too_many > self._told_too_many:
             self._told_too_many = self._vouches.too_many
@@ -72,6 +79,7 @@ class VouchedRows:
             is_asked = self._fetch(peer.config.key_id, kind, missing[kind], at_most)
             if is_asked:
                 state.fetching.add(kind)
+                state.fetches += 1
             if is_asked and is_brief(state):
                 return  # what comes is awaited before more is asked for
 

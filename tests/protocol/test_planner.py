@@ -99,6 +99,21 @@ def test_a_batch_is_for_one_peer_and_fifteen_seconds() -> None:
     assert {made.peer, batch(desk, 2).peer} == {"bob", "eve"}, "who had least comes next"
 
 
+def test_something_is_owed_until_it_arrived_and_who_does_not_answer_holds_nobody_up() -> None:
+    desk = planner("bob")
+    assert not desk.owes("lora", 0)
+    offer(desk, [item(1)])
+    assert desk.owes("lora", 0)
+    assert not desk.owes("other", 0)
+    first = batch(desk)
+    assert desk.owes("lora", 0), "it is under way"
+    desk.finish(first.number, 1, delivered=())
+    assert not desk.owes("lora", 1), "nobody answers"
+    assert desk.owes("lora", 1 + BACKOFF_S)
+    desk.finish(batch(desk, 1 + BACKOFF_S).number, 100)
+    assert not desk.owes("lora", 100)
+
+
 def test_one_record_that_takes_longer_goes_alone() -> None:
     desk = planner()
     offer(desk, [item(1, size=3 * RECORD), item(2)])

@@ -104,7 +104,7 @@ def test_who_takes_nothing_says_so_and_is_sent_nothing_for_nothing(mesh: Mesh) -
 def test_a_node_that_does_not_know_the_word_is_not_believed_either(
     mesh: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It sends what nobody wants, which is named and not kept; by Summaries they come to agree."""
+    """It sends what nobody wants, which is named and not kept, and they come to agree."""
     pair(mesh, Direction.SEND)
     monkeypatch.setattr(mesh.nodes["bob"].runtime.bridge, "_gives", lambda _peer: True)
     mesh.wait_converged()
@@ -144,3 +144,25 @@ def test_unasked_records_are_not_taken_from_whom_nothing_is_taken(mesh: Mesh) ->
     wait_until(lambda: alice.runtime.drops.snapshot().get("record_not_taken"), "it is counted")
     settle(alice)
     assert not alice.directory.holdings(KIND)
+
+
+@pytest.mark.parametrize("kind", [KIND, EnvelopeKind.COMMUNITY], ids=["record", "copy"])
+def test_by_radio_an_older_peer_sends_what_is_not_taken_once(
+    monkeypatch: pytest.MonkeyPatch, kind: EnvelopeKind
+) -> None:
+    """It does not know the word that nothing is taken; the view says that its record was met."""
+    cell = RadioMesh("alice", "bob", radio=settings("10%"))
+    try:
+        mine, his = (cell.put(name, kind) for name in ("alice", "bob"))
+        cell.nodes["alice"].add_peer(replace(cell.config("bob"), direction=Direction.SEND))
+        monkeypatch.setattr(cell.nodes["bob"].runtime.bridge, "_gives", lambda _peer: True)
+        cell.start()
+        cell.let_pass(6 * 3_600.0)
+        assert cell.has("bob", kind, mine)
+        assert not cell.has("alice", kind, his)
+        said = [name for name, message in cell.said if isinstance(message, Records)]
+        assert said.count("bob") == 1
+        drops = cell.nodes["alice"].runtime.drops.snapshot()
+        assert drops["record_not_taken"] == 1
+    finally:
+        cell.stop()

@@ -9,6 +9,7 @@ import pytest
 
 from ciris_mesh.directory.base import OWN, Shelf, Source
 from ciris_mesh.directory.memory import MemoryDirectory
+from ciris_mesh.records.envelope import Envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome
 from ciris_mesh.runtime import vouching
@@ -183,3 +184,40 @@ def test_by_radio_who_has_no_such_row_says_so_and_the_link_ends(cell: RadioMesh)
     cell.let_pass(STEP_S)
     assert not any(peer.link for peer in leaf.runtime.peers.all())
     assert where(leaf) == ("unknown", ())
+
+
+MANY = [bare(K.LOCATION_PROOF, "dave", n) for n in range(24)]
+
+
+def test_by_radio_what_is_owed_to_another_peer_goes_before_vouched_rows() -> None:
+    """They are asked for outside of rounds, so no planner would put them behind anything."""
+    cell = RadioMesh("hub", radio=settings("2%"))
+    cell.add("alice", ("hub",), directory=MemoryDirectory(trust=LISTING), radio=settings("2%"))
+    cell.add("bob", ("hub",), radio=settings("2%"))
+    try:
+        hub, leaf = cell.nodes["hub"], cell.nodes["alice"]
+        for row in MANY:
+            hub.directory.admit(row.kind, row.raw, Source("registry", REGISTRY), now_ms=NOW_MS)
+        for node in cell.nodes.values():  # no air is spent on the vouch itself
+            node.directory.admit(K.KEY, cell.key_record("hub"), OWN, now_ms=NOW_MS)
+            node.directory.admit(K.ATTESTATION, vouch_raw("hub", *MANY), OWN, now_ms=NOW_MS)
+        owed = [cell.put("hub", K.FAMILY, n) for n in range(6)]
+        cell.befriend("hub", "alice")
+        cell.befriend("hub", "bob")
+        cell.start()
+
+        def vouched() -> int:
+            return sum(is_row_here(leaf, row) for row in MANY)
+
+        def has_all(name: str) -> bool:
+            return all(cell.has(name, K.FAMILY, one) for one in owed)
+
+        cell.let_pass_until(lambda: has_all("alice") and has_all("bob"), 12, "what is owed")
+        assert vouched() <= vouching.QUESTIONS_BY_RADIO_MAX, "what was asked before it was known"
+        cell.let_pass_until(lambda: vouched() == len(MANY), 48, "then the vouched rows")
+    finally:
+        cell.stop()
+
+
+def is_row_here(node: Node, row: Envelope) -> bool:
+    return node.directory.get(row.kind, row.envelope_id) is not None
