@@ -6,7 +6,8 @@
 
 A registry node has no binding of ours: its announce carries an Ed25519 attestation, and the key
 that must have signed it is pinned in the configuration. What was verified is kept over a restart,
-because its epoch may only go up; a node is then known before it announces again.
+because its epoch may only go up; a node is then known before it announces again. It counts only
+under the key that attested it: who is pinned with a new key starts anew.
 """
 
 from __future__ import annotations
@@ -26,17 +27,24 @@ from ciris_mesh.wire.edge_announce import EdgeAttestation, decode_attestation
 
 logger = logging.getLogger(__name__)
 
-#: The file: an entry is below 400 bytes, and registries are configured by hand.
+#: The file: an entry is below 500 bytes, and registries are configured by hand.
 FILE_BYTES_MAX: Final = 1 << 20
 _SCHEMA: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeBinding:
-    """Where a registry node was last proved to be. `epoch` only goes up."""
+    """Where a registry node was last proved to be.
+
+    Attributes:
+        epoch: only goes up, as long as the key stays.
+        ed25519: the key that attested it; empty in a file of before it was kept, and then nobody's:
+            the next announce gives the address again.
+    """
 
     address: Address
     epoch: int
+    ed25519: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +73,28 @@ class EdgeBindings:
         self._path = path
         self._lock = threading.Lock()  # guards the table and the pins
         self._known = {
-            key_id: found for key_id, found in _load(path).items() if key_id in self._pinned
+            key_id: found
+            for key_id, found in _load(path).items()
+            if found.ed25519 == self._pinned.get(key_id)
         }
 
     def pin(self, key_id: str, ed25519: bytes) -> None:
-        """Verify announces of this one as well. Where it was is known if it was kept."""
-        kept = _load(self._path).get(key_id)
+        """Verify announces of this one as well. Where this key was last is known if it was kept."""
         with self._lock:
             self._pinned[key_id] = ed25519
-            if kept is not None:
+            kept = _load(self._path).get(key_id)
+            if kept is not None and kept.ed25519 == ed25519 and not self._taken(key_id, kept):
                 self._known.setdefault(key_id, kept)
 
     def unpin(self, key_id: str) -> None:
-        """Believe no announce of this one any more."""
+        """Believe no announce of this one any more, and forget where it was: its key may be lost.
+
+        With the file not written the row stays, of use to nobody but the same key.
+        """
         with self._lock:
             self._pinned.pop(key_id, None)
-            self._known.pop(key_id, None)
+            if self._known.pop(key_id, None) is not None:
+                self._write(self._known)
 
     def address(self, key_id: str) -> Address | None:
         """Where this registry node is; None when it was never verified."""
@@ -113,32 +127,40 @@ class EdgeBindings:
             return Judged("edge_other_key", key_id)
         if not attestation.is_signed(pinned, heard.public_key):
             return Judged("edge_signature_invalid", key_id)
-        return Judged(self._take(key_id, heard.address, attestation.epoch), key_id, attestation)
+        new = EdgeBinding(heard.address, attestation.epoch, pinned)
+        return Judged(self._take(key_id, new), key_id, attestation)
 
-    def _take(self, key_id: str, address: Address, epoch: int) -> str:
+    def _take(self, key_id: str, new: EdgeBinding) -> str:
         with self._lock:
+            if self._pinned.get(key_id) != new.ed25519:  # unpinned while it was verified
+                return "edge_unpinned"
             known = self._known.get(key_id)
-            if known is not None and epoch < known.epoch:
+            if known is not None and new.epoch < known.epoch:
                 return "edge_rolled_back"
-            if known is not None and epoch == known.epoch and address != known.address:
+            if known is not None and new.epoch == known.epoch and new.address != known.address:
                 return "edge_epoch_reused"
-            taken = any(
-                found.address == address for other, found in self._known.items() if other != key_id
-            )
-            if taken:
+            if self._taken(key_id, new):
                 return "edge_address_taken"
-            new = EdgeBinding(address, epoch)
             if known != new:
                 self._write({**self._known, key_id: new})  # first: a crash must not forget
                 self._known[key_id] = new
             return ""
 
+    def _taken(self, key_id: str, binding: EdgeBinding) -> bool:
+        """Say whether its address is another registry's."""
+        others = (found for other, found in self._known.items() if other != key_id)
+        return any(found.address == binding.address for found in others)
+
     def _write(self, known: Mapping[str, EdgeBinding]) -> None:
         if self._path is None:
             return
         rows = {
-            key_id: {"address": known[key_id].address.hex(), "epoch": known[key_id].epoch}
-            for key_id in sorted(known)
+            key_id: {
+                "address": found.address.hex(),
+                "epoch": found.epoch,
+                "ed25519": found.ed25519.hex(),
+            }
+            for key_id, found in sorted(known.items())
         }
         try:
             write_atomic(self._path, json.dumps({"schema": _SCHEMA, "known": rows}).encode())
@@ -172,4 +194,5 @@ def _binding(row: Mapping[str, object]) -> EdgeBinding:
     address, epoch = bytes.fromhex(str(row["address"])), row["epoch"]
     if len(address) != ADDRESS_BYTES or type(epoch) is not int:
         raise ValueError("no binding")
-    return EdgeBinding(Address(address), epoch)
+    ed25519 = bytes.fromhex(str(row.get("ed25519", "")))
+    return EdgeBinding(Address(address), epoch, ed25519)

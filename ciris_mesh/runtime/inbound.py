@@ -91,7 +91,7 @@ class HttpInbound:
             return self._take_strangers(frame)
         registries = self._runtime.registries
         assert registries is not None, "the sender was found among them"
-        return "" if registries.take(sender.key_id, frame) else "registry_no_room"
+        return registries.take(sender.key_id, frame)
 
     def _take_strangers(self, frame: bytes) -> str:
         if not self._begin():

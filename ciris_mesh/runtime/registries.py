@@ -15,7 +15,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -98,6 +98,7 @@ class Registry:
     """One registry node and what is going on with it. Changed on its strand, where not said else.
 
     Attributes:
+        begun: its rounds are there.
         reason: why the last announce, dial or round came to nothing; "" when it did not.
         heard_s: monotonic time of its last frame or attested announce.
         epoch: of its last attested announce.
@@ -105,6 +106,7 @@ class Registry:
     """
 
     config: RegistryConfig
+    begun: bool = False
     reason: str = "not_heard"
     heard_s: float | None = None
     epoch: int | None = None
@@ -135,6 +137,7 @@ class Registries:
         self._served = served
         self._spread = spread
         self._lock = threading.Lock()  # guards the two counts of waiting frames
+        self._changing = threading.Lock()  # one pin or unpin at a time; the port's threads wait not
         self.peers = {each.key_id: Registry(each) for each in settings.peers}
         pinned = {each.key_id: each.ed25519 for each in settings.peers}
         self.bindings = EdgeBindings(pinned, settings.path)
@@ -154,27 +157,30 @@ class Registries:
         self._targets = settings.targets
         self._poster = HttpPoster(self._not_posted)
         self._unpinned: OrderedDict[str, EdgeHeard] = OrderedDict()  # of the strand "registries"
-        for each in settings.peers:
-            self._add(each)
+        for registry in self.peers.values():
+            self._add(registry)
 
     def pin(self, config: RegistryConfig) -> None:
         """Exchange with this one from now on; what it announced of late counts."""
-        if config.key_id in self.peers:
-            if config.basis is not None:
-                self.bridge.assume(config.key_id, config.basis, "configured")
-            return
-        self.bindings.pin(config.key_id, config.ed25519)
-        self.peers = {**self.peers, config.key_id: Registry(config)}  # others go through it
-        self._add(config)
-        self._parts.submit("registries", lambda: self._pinned(config.key_id))
+        key_id = config.key_id
+        with self._changing:
+            known = self.peers.get(key_id)
+            if known is None:
+                self.bindings.pin(key_id, config.ed25519)
+                self.peers = {**self.peers, key_id: Registry(config)}  # others go through it
+                self._parts.submit(key_id, lambda: self._renew(key_id))
+            elif config.basis is not None:
+                known.config = replace(known.config, basis=config.basis)
+                self.bridge.assume(key_id, config.basis, "configured")
 
     def unpin(self, key_id: str) -> None:
-        """Exchange with this one no longer, from now on."""
-        self.peers = {known: it for known, it in self.peers.items() if known != key_id}
-        self._hang_up(key_id)
-        self.bindings.unpin(key_id)
-        self._port.permit(frozenset(self.bindings.addresses()))
-        self._parts.submit(key_id, lambda: self._end(key_id))
+        """Exchange with this one no longer, from now on. Its links are closed a moment later."""
+        with self._changing:
+            address = self.bindings.address(key_id)
+            self.peers = {known: it for known, it in self.peers.items() if known != key_id}
+            self.bindings.unpin(key_id)
+            self._parts.submit("registries", lambda: self._unlink(address))
+            self._parts.submit(key_id, lambda: self._renew(key_id))
 
     def start(self) -> None:
         """Begin rounds; before that, every verified address is permitted."""
@@ -214,17 +220,17 @@ class Registries:
                     key_id = registry.config.key_id
                     self._parts.submit(key_id, lambda: self._lost(registry, reason))
 
-    def take(self, key_id: str, frame: bytes) -> bool:
-        """Queue a frame that is known to be this registry's; False when there is no room."""
+    def take(self, key_id: str, frame: bytes) -> str:
+        """Queue a frame that is known to be this registry's. Returns "" or why it was not."""
         registry = self.peers.get(key_id)
         if registry is None:  # unpinned a moment ago
             self._parts.drops.count("registry_unknown", key_id)
-            return False
+            return "registry_unknown"
         with self._lock:
             is_full = registry.waiting_frames >= WAITING_FRAMES_MAX
             if is_full or registry.waiting_bytes + len(frame) > WAITING_BYTES_MAX:
                 self._parts.drops.count("registry_no_room", f"{key_id}: {len(frame)} bytes")
-                return False
+                return "registry_no_room"
             registry.waiting_frames += 1
             registry.waiting_bytes += len(frame)
         try:
@@ -232,8 +238,8 @@ class Registries:
         except LifecycleError:
             self._release(registry, frame)
             self._parts.drops.count("registry_no_room", key_id)
-            return False
-        return True
+            return "registry_no_room"
+        return ""
 
     def _arrived(self, address: Address, frame: bytes) -> None:
         registry = self._at(address)
@@ -260,9 +266,22 @@ class Registries:
             self._heard(heard)
         self._scheduler.trigger(key_id)
 
-    def _end(self, key_id: str) -> None:
-        if key_id in self.peers:  # pinned again meanwhile
+    def _unlink(self, address: Address | None) -> None:
+        if address is not None:
+            self._port.hang_up(address)
+        self._port.permit(frozenset(self.bindings.addresses()))
+
+    def _renew(self, key_id: str) -> None:
+        """Make its rounds those of the pin there is now, whatever pins came and went before."""
+        registry = self.peers.get(key_id)
+        if registry is not None and registry.begun:
             return
+        self._end(key_id)
+        if registry is not None:
+            self._add(registry)
+            self._parts.submit("registries", lambda: self._pinned(key_id))
+
+    def _end(self, key_id: str) -> None:
         self._scheduler.abort_peer(key_id, "unpinned")
         for coordinator in self._table.of_peer(key_id):
             self._scheduler.remove_initiator(coordinator.key)
@@ -385,7 +404,8 @@ class Registries:
             raise PeerUnreachable(f"no announce of {key_id} was heard yet")
         self._port.send(address, wrap(message))
 
-    def _add(self, config: RegistryConfig) -> None:
+    def _add(self, registry: Registry) -> None:
+        config, registry.begun = registry.config, True
         if config.basis is not None:
             self.bridge.assume(config.key_id, config.basis, "configured")
         for kind in sorted(self._served & config.kinds, key=_order):

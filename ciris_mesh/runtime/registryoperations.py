@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ Arguments = dict[str, Any]
 class RegistryOperations:
     """The handlers. Every change is in the book before the node acts on it.
 
+    Several commands come at once: one after the other reads the book, writes it and changes the
+    node, so that none undoes another's change and the node does what the book says.
+
     Args:
         path: the book; None where there is none to write to.
         configured: what the configuration says beside it.
@@ -32,6 +36,7 @@ class RegistryOperations:
     clock: Clock
     path: Path | None = None
     configured: Sequence[RegistryPin] = ()
+    _changing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def table(self) -> Mapping[str, Callable[[Arguments], object]]:
         """Operation -> handler."""
@@ -46,18 +51,20 @@ class RegistryOperations:
                 "a registry is a key id, 64 hex digits and perhaps a basis"
             ) from None
         is_bootstrap = arguments.get("bootstrap") is True
-        entry = self._book().add(PinnedRegistry(pin, is_bootstrap, self.clock.wall_ms()))
-        if self.runtime.registries is not None:
-            self.runtime.registries.pin(registry_config(entry.pin))
+        with self._changing:
+            entry = self._book().add(PinnedRegistry(pin, is_bootstrap, self.clock.wall_ms()))
+            if self.runtime.registries is not None:
+                self.runtime.registries.pin(registry_config(entry.pin))
         return pinned_row(entry)
 
     def _unpin(self, arguments: Arguments) -> object:
         key_id = text_of(arguments, "key_id")
         even_bootstrap = arguments.get("even_bootstrap") is True
-        self._book().remove(key_id, even_bootstrap=even_bootstrap)
         is_configured = key_id in {pin.key_id for pin in self.configured}
-        if self.runtime.registries is not None and not is_configured:
-            self.runtime.registries.unpin(key_id)
+        with self._changing:
+            self._book().remove(key_id, even_bootstrap=even_bootstrap)
+            if self.runtime.registries is not None and not is_configured:
+                self.runtime.registries.unpin(key_id)
         return {"removed": key_id}
 
     def _book(self) -> RegistryBook:

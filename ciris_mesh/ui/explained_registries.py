@@ -39,7 +39,8 @@ REGISTRY_GROUPS: Final = (
         "registry_no_room": "A registry node sent more than may wait here; it comes again.",
         "vouches_too_many": "A voucher made more vouches than are read; of those over, no rows are "
         "fetched. | ask its operator to withdraw some.",
-        "registry_unknown": "A frame came from an address that is no registry's any more.",
+        "registry_unknown": "A frame came from who is no registry here any more, or from where "
+        "one was before.",
         "row": "A registry node's ids are of rows, as ours: before 14.1.",
         "bytes": "A registry node's ids are of the bytes it was sent: 14.1 and later.",
     }),

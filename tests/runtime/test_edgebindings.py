@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -98,6 +99,78 @@ def test_what_was_verified_outlives_a_restart(tmp_path: Path) -> None:
     assert again.address(alice().key_id) == at("two")
     assert again.judge(heard(alice(), 5, "one")).reason == "edge_rolled_back"
     assert EdgeBindings({}, path).addresses() == {}, "who is pinned no more is nobody"
+
+
+def said_by(key_id: str, by: FederationKey, epoch: int, host: str) -> EdgeHeard:
+    """An announce in a registry's name, attested by the key that is, or was, pinned for it."""
+    signature = attest(by, rns_key(host), epoch).signature
+    own = EdgeAttestation(by.key_id, by.public.ed25519, epoch, signature)
+    data = encode_attestation(dataclasses.replace(own, key_id=key_id))
+    return EdgeHeard(at(host), rns_key(host), data, 1)
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["running", "restarted"])
+def test_what_an_old_key_attested_is_nothing_to_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, restarts: bool
+) -> None:
+    """Not the address, and not the epoch, however high who stole the key had set it."""
+    monkeypatch.setattr(EdgeAttestation, "is_signed", lambda *_: True)
+    path = tmp_path / "registries"
+    name, new = alice().key_id, carol().public.ed25519
+    bindings = EdgeBindings(PINNED, path)
+    assert bindings.judge(heard(alice(), 2**60, "old")).reason == ""
+    if restarts:
+        bindings = EdgeBindings({name: new}, path)
+    else:
+        bindings.unpin(name)
+        assert name not in path.read_text(), "the file forgets as well"
+        bindings.pin(name, new)
+    assert bindings.addresses() == {}
+    assert bindings.judge(said_by(name, carol(), 7, "new")).reason == ""
+    assert bindings.addresses() == {at("new"): name}
+
+
+def test_a_row_left_in_the_file_counts_for_its_key_alone(tmp_path: Path) -> None:
+    path = tmp_path / "registries"
+    EdgeBindings(PINNED, path).judge(heard(alice(), 6, "two"))
+    bindings = EdgeBindings({}, path)
+    bindings.pin(alice().key_id, carol().public.ed25519)
+    assert bindings.addresses() == {}
+    bindings = EdgeBindings({}, path)
+    bindings.pin(alice().key_id, alice().public.ed25519)
+    assert bindings.addresses() == {at("two"): alice().key_id}
+
+
+def test_an_address_that_was_taken_meanwhile_is_not_given_back(tmp_path: Path) -> None:
+    path = tmp_path / "registries"
+    EdgeBindings(PINNED, path).judge(heard(alice(), 6, "two"))
+    kept = path.read_bytes()
+    bindings = EdgeBindings({bob().key_id: PINNED[bob().key_id]}, path)
+    assert bindings.judge(heard(bob(), 1, "two")).reason == ""
+    path.write_bytes(kept)
+    bindings.pin(alice().key_id, PINNED[alice().key_id])
+    assert bindings.addresses() == {at("two"): bob().key_id}
+
+
+def test_a_file_that_does_not_say_whose_key_it_was_waits_for_an_announce(tmp_path: Path) -> None:
+    path = tmp_path / "registries"
+    row = {"address": at("two").hex(), "epoch": 6}
+    path.write_text(json.dumps({"schema": 1, "known": {alice().key_id: row}}))
+    bindings = EdgeBindings(PINNED, path)
+    assert bindings.addresses() == {}
+    assert bindings.judge(heard(alice(), 5)).reason == ""
+
+
+def test_who_is_unpinned_while_its_announce_is_verified_stays_so(
+    bindings: EdgeBindings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unpins(*_: object) -> bool:
+        bindings.unpin(alice().key_id)
+        return True
+
+    monkeypatch.setattr(EdgeAttestation, "is_signed", unpins)
+    assert bindings.judge(heard(alice())).reason == "edge_unpinned"
+    assert bindings.addresses() == {}
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -104,6 +106,7 @@ def make() -> Iterator[Make]:
         configured: IdBasis | None = None,
         known: bool = True,
         pinned: bool = True,
+        patience_s: float = 60.0,  # the clock is real, and nothing begins a round again
         **model: Any,
     ) -> World:
         port = ModelPort(carol(), EdgeModel(**model))
@@ -113,7 +116,7 @@ def make() -> Iterator[Make]:
             LoopbackTransport(LoopbackNetwork(), "alice"),
             directory=MemoryDirectory(trust=TRUST),
             config=RuntimeConfig(
-                rounds=SchedulerConfig(cadence_s=3_600.0, no_progress_timeout_s=0.5),
+                rounds=SchedulerConfig(cadence_s=3_600.0, no_progress_timeout_s=patience_s),
                 registries=RegistrySettings((config,) if pinned else ()),
             ),
             wall_ms=lambda: NOW_MS,
@@ -190,14 +193,82 @@ def test_what_is_unpinned_is_let_go_at_once_and_may_come_back(make: Make, tmp_pa
     with pytest.raises(OperatorError, match="no registry"):
         operations["registry_unpin"]({"key_id": "nobody"})
     operations["registry_unpin"]({"key_id": carol().key_id})
-    assert not world.port.permitted
     assert registry_rows(world.node.runtime) == ()
+    unknown = world.drops().get("registry_unknown", 0)  # what waited is dropped as well
+    world.port.say(b"CRPL")
+    assert world.drops()["registry_unknown"] > unknown
+    wait_until(lambda: not world.port.permitted and world.port.hung_up)
     world.port.attest()
     wait_until(lambda: world.drops().get("edge_unpinned") == 1)
     before = world.done()
     assert world.registries.sync() == 0
     operations["registry_pin"](CAROL_PIN)
     wait_until(lambda: world.done() > before, world.outcomes)
+
+
+def at_once(monkeypatch: pytest.MonkeyPatch, where: Any, name: str) -> None:
+    """Hold whoever calls this until a second one is there too, or is kept from coming."""
+    both, inner = threading.Barrier(2), getattr(where, name)
+
+    def held(*args: Any, **named: Any) -> Any:
+        found = inner(*args, **named)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.2)
+        return found
+
+    monkeypatch.setattr(where, name, held)
+
+
+def together(task: Callable[[int], object]) -> None:
+    threads = [threading.Thread(target=task, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_of_pins_made_at_once_none_is_lost(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    operations = own_pin(make(known=False, pinned=False), tmp_path)
+    at_once(monkeypatch, RegistryBook, "load")
+
+    def pin(n: int) -> None:
+        operations["registry_pin"]({"key_id": f"reg-{n}", "ed25519": f"{n:064x}", "basis": ""})
+
+    together(pin)
+    book = RegistryBook.load(tmp_path / "registries")
+    assert [it.pin.key_id for it in book.pinned()] == [f"reg-{n}" for n in range(4)]
+
+
+def test_the_node_exchanges_with_all_that_were_pinned_at_once(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make(known=False, pinned=False)
+    at_once(monkeypatch, registries_module, "Registry")
+    together(lambda n: world.registries.pin(RegistryConfig(f"reg-{n}", bytes(32))))
+    assert sorted(world.registries.peers) == [f"reg-{n}" for n in range(4)]
+
+
+def test_a_pin_in_the_middle_of_an_unpin_has_its_rounds(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ends the rounds of the old pin leaves those of the new one alone."""
+    world = make()
+    config = RegistryConfig(carol().key_id, carol().public.ed25519)
+    abort = world.registries._scheduler.abort_peer
+
+    def pins(peer: str, reason: str) -> None:
+        monkeypatch.undo()
+        world.registries.pin(config)
+        abort(peer, reason)
+
+    monkeypatch.setattr(world.registries._scheduler, "abort_peer", pins)
+    world.registries.unpin(carol().key_id)
+    wait_until(lambda: carol().key_id in world.registries.peers)
+    world.port.attest()
+    wait_until(lambda: world.port.permitted)
+    world.rounds()
 
 
 def test_announces_of_whom_nobody_pinned_are_few(
@@ -350,14 +421,22 @@ def test_what_a_registry_brings_is_spread_at_once(make: Make) -> None:
 
 
 def test_a_silent_registry_is_given_up_and_tried_again(make: Make) -> None:
-    world = make()
+    world = make(known=False, patience_s=0.5)
     world.port.is_silent = True
-    world.registries.sync()
-    wait_until(lambda: world.port.hung_up == [world.port.address])
-    assert world.registries.peers[carol().key_id].reason == "no_progress"
+    world.port.attest()
+    wait_until(lambda: world.port.address in world.port.hung_up)
+    registry = world.registries.peers[carol().key_id]
+    assert registry.reason == "no_progress"
     world.port.is_silent = False
-    world.rounds()
-    assert world.registries.peers[carol().key_id].reason == ""
+
+    def is_well() -> bool:
+        """A machine that stands still for so short a patience may cost another round."""
+        if not world.is_busy():
+            world.registries.sync()
+        return registry.reason == ""
+
+    wait_until(is_well, world.outcomes)
+    assert world.done() > 0
 
 
 def test_a_lost_link_ends_the_rounds_and_says_why(make: Make) -> None:
@@ -391,10 +470,10 @@ def test_a_kind_that_is_not_served_is_counted(make: Make) -> None:
 def test_a_flood_takes_no_more_than_its_room(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     world = make()
     monkeypatch.setattr(registries_module, "WAITING_FRAMES_MAX", 0)
-    assert not world.registries.take(carol().key_id, b"CRPL")
+    assert world.registries.take(carol().key_id, b"CRPL") == "registry_no_room"
     monkeypatch.setattr(registries_module, "WAITING_FRAMES_MAX", 64)
     monkeypatch.setattr(registries_module, "WAITING_BYTES_MAX", 3)
-    assert not world.registries.take(carol().key_id, b"CRPL")
+    assert world.registries.take(carol().key_id, b"CRPL") == "registry_no_room"
     assert world.drops()["registry_no_room"] == 2
 
 

@@ -22,7 +22,7 @@ from ciris_mesh.runtime.previews import PREVIEW_LIFE_S, Previews, Refused
 from ciris_mesh.runtime.reporting import node_status
 from ciris_mesh.runtime.resolving import answer
 from ciris_mesh.transport.loopback import RADIO_NAME
-from ciris_mesh.wire.mesh import CAPABILITY_PREVIEWS, Preview
+from ciris_mesh.wire.mesh import CAPABILITY_PREVIEWS, CAPABILITY_TAKES_NOTHING, Preview
 from ciris_mesh.wire.mesh_records import Records
 from ciris_mesh.wire.transcode import encode_batch
 from support.keys import alice, bob, key
@@ -317,7 +317,7 @@ def test_it_is_passed_on_to_nobody(ends: list[RadioMesh]) -> None:
 
 
 def test_to_who_does_not_know_previews_none_is_sent(ends: list[RadioMesh]) -> None:
-    mesh = pair(ends, capabilities=0xFFFF & ~CAPABILITY_PREVIEWS)
+    mesh = pair(ends, capabilities=0xFFFF & ~CAPABILITY_PREVIEWS & ~CAPABILITY_TAKES_NOTHING)
     revoke(mesh)
     mesh.let_pass(1_200)
     assert announced(mesh) == []

@@ -11,7 +11,7 @@ from ciris_mesh.runtime.handshake import CAPABILITIES
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.transport.base import LinkId
 from ciris_mesh.wire.frame import AnyMessage, try_unwrap
-from ciris_mesh.wire.mesh import Digests, Hello
+from ciris_mesh.wire.mesh import CAPABILITY_TAKES_NOTHING, Digests, Hello
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS, Records
 from ciris_mesh.wire.messages import Deliver, Diff, EnvelopeRef, Fetch, Summary
 from ciris_mesh.wire.transcode import decode_batch, encode_batch
@@ -21,6 +21,8 @@ from support.records import sample
 from support.waiting import wait_until
 
 KEY, FAMILY = EnvelopeKind.KEY, EnvelopeKind.FAMILY
+#: What later versions may state, and nothing that counts today.
+UNKNOWN_BITS = 0xFFFF & ~CAPABILITY_RECORDS & ~CAPABILITY_TAKES_NOTHING
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def test_who_states_it_gets_records_and_who_does_not_gets_json(mesh: Mesh, alice
     assert message.round_id == 0
     alice.runtime.transport.hang_up(mesh.peer("alice", "bob").link.link)  # type: ignore[union-attr]
     bob.wait_down()
-    bob.capabilities = 0xFFFF & ~CAPABILITY_RECORDS
+    bob.capabilities = UNKNOWN_BITS
     bob.dial("alice")
     bob.shake_hands()
     bob.say(Fetch(FAMILY, (envelope_id,)))
@@ -81,7 +83,7 @@ def test_a_node_that_speaks_01_only_states_nothing_and_sends_json(mesh: Mesh) ->
     node = mesh.node("alice", capabilities=0)
     node.start()
     envelope_id = mesh.put("alice", FAMILY)
-    bob = connected(mesh, capabilities=0xFFFF)
+    bob = connected(mesh, capabilities=UNKNOWN_BITS | CAPABILITY_RECORDS)
     assert bob.hello is not None
     assert bob.hello.capabilities == 0
     bob.say(Fetch(FAMILY, (envelope_id,)))

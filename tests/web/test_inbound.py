@@ -126,6 +126,18 @@ def test_a_token_of_who_is_no_registry_any_more_counts_nothing(node: Node, serve
     assert post(Target(url(server), TOKEN), pushed(K.KEY, b"{}")) == "http_refused_credential"
 
 
+def test_who_is_unpinned_in_the_middle_of_its_frame_is_told_so(node: Node) -> None:
+    """Not that there is no room: it would send the same again, for ever."""
+    inbound = HttpInbound(
+        node.runtime, parse_credentials(f"accept {carol().key_id} token {TOKEN}".encode())
+    )
+    sender = inbound.sender(token=TOKEN, certificate=None)
+    assert node.runtime.registries is not None
+    node.runtime.registries.unpin(carol().key_id)
+    assert inbound.take(sender, pushed(K.KEY, b"{}")) == "registry_unknown"
+    assert drops(node)["registry_unknown"] == 1
+
+
 def test_nobody_may_introduce_himself_and_no_more(node: Node, serve: Serve) -> None:
     server = serve()
     own_key = author_key(bob(), identity_ref="bob", at_ms=AT_MS)
