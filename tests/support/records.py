@@ -129,7 +129,8 @@ _COLUMNS: dict[EnvelopeKind, Callable[[str, int, int], _Columns]] = {
         "subject_key_id": me,
         "cell_id": "872830828ffffff",
         "cell_resolution": 7,
-        "attestation_evidence": [1, 2, n % 256, 255],
+        # Another for each n, of which tests of many kills need a million.
+        "attestation_evidence": [1 + n // 65536 % 255, 2, n % 256, 255 - n // 256 % 256],
     },
     _K.ORGANIZATION: lambda me, n, at_ms: {
         "org_id": f"org-{n}-{me}",
