@@ -11,21 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.kinds import REMOVALS, EnvelopeKind
 
 #: Of one peer. As many ids as it may ask for at once (`limits.DIFF_WANT_MAX`): more would wait
 #: for weeks at 1 %, and are named again by the next comparison. Some 300 kB.
 ITEMS_MAX: Final = 1024
 
-#: The first class overtakes all others; see `planner`.
-REMOVALS: Final = frozenset(
-    {
-        EnvelopeKind.REVOCATION,
-        EnvelopeKind.IDENTITY_OCCURRENCE_REVOCATION,
-        EnvelopeKind.FAMILY_MEMBERSHIP_REVOCATION,
-        EnvelopeKind.COMMUNITY_MEMBERSHIP_REVOCATION,
-    }
-)
 _MIDDLE: Final = (
     EnvelopeKind.KEY,
     EnvelopeKind.IDENTITY_OCCURRENCE,
@@ -35,7 +26,7 @@ CLASSES: Final = len(_MIDDLE) + 2
 
 
 def priority(kind: EnvelopeKind) -> int:
-    """The class of a kind: 0 goes first."""
+    """The class of a kind: 0 goes first, removals, which overtake all others (see `planner`)."""
     if kind in REMOVALS:
         return 0
     return 1 + _MIDDLE.index(kind) if kind in _MIDDLE else CLASSES - 1

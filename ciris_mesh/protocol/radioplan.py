@@ -9,8 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from ciris_mesh.protocol.outqueue import REMOVALS
-from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.kinds import REMOVALS, EnvelopeKind
 
 _DAY_MIN: Final = 24 * 60
 _QUIET: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")

@@ -415,3 +415,6 @@ KINDS: Final[Mapping[EnvelopeKind, KindSpec]] = MappingProxyType({row.kind: row 
 #: The kinds an unattributed link may deliver: self-certifying first contact (design.md,
 #: "Identity and attribution" 4).
 BOOTSTRAP_KINDS: Final = frozenset({EnvelopeKind.KEY, EnvelopeKind.IDENTITY_OCCURRENCE})
+
+#: Kinds that take something away: first on radio, and alone allowed to go ahead by a preview.
+REMOVALS: Final = frozenset(kind for kind, row in KINDS.items() if row.is_removal)

@@ -19,12 +19,9 @@ from ciris_mesh.records.envelope import (
     parse_envelope,
 )
 from ciris_mesh.records.jsontext import JsonValue, parse_json
-from ciris_mesh.records.kinds import KINDS, EnvelopeKind, SignatureStyle
+from ciris_mesh.records.kinds import KINDS, REMOVALS, EnvelopeKind, SignatureStyle
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.rows import ROW_HASH_FIELD
-
-#: Kinds that take something away: they alone may go ahead.
-REMOVALS: Final = frozenset(kind for kind, row in KINDS.items() if row.is_removal)
 
 _SCRUB_PQC: Final = "scrub_signature_pqc"
 _AUTHORITY_PQC: Final = "mldsa65_signature_base64"

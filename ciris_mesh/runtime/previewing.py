@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Final
 
 from ciris_mesh.errors import LifecycleError, NoAir, TransportError
+from ciris_mesh.records.kinds import REMOVALS
 from ciris_mesh.records.outcome import Verdict
-from ciris_mesh.records.preview import REMOVALS
 from ciris_mesh.runtime.allowance import OPENING_COST_S
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.mesh_round import Named

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Final
 from ciris_mesh.directory.backoff import BackoffMemory
 from ciris_mesh.directory.base import ReplicationDirectory, Standing, StoredRow
 from ciris_mesh.errors import BatchRefused, MalformedRecord
-from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.kinds import REMOVALS, EnvelopeKind
 from ciris_mesh.records.merge import SKEW_MS_MAX
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
-from ciris_mesh.records.preview import REMOVALS, first_half, read_first_half
+from ciris_mesh.records.preview import first_half, read_first_half
 from ciris_mesh.wire.mesh import PREVIEW_BATCH_BYTES_MAX, Preview
 from ciris_mesh.wire.transcode import decode_batch, encode_batch
 

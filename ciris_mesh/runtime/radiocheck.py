@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ciris_mesh.protocol.outqueue import REMOVALS
+from ciris_mesh.records.kinds import REMOVALS
 from ciris_mesh.runtime.parts import Parts
 from ciris_mesh.runtime.peers import Peer
 from ciris_mesh.runtime.scheduler import ReplicationScheduler

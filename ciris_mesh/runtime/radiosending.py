@@ -12,8 +12,8 @@ removal that comes meanwhile ends it, too: the next comparison puts it before al
 from __future__ import annotations
 
 from ciris_mesh.protocol.handover import Batch
-from ciris_mesh.protocol.outqueue import REMOVALS, Item
-from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.protocol.outqueue import Item
+from ciris_mesh.records.kinds import REMOVALS, EnvelopeKind
 from ciris_mesh.runtime import previewing
 from ciris_mesh.runtime.events import BatchEvent, BatchOutcome
 from ciris_mesh.runtime.handshake import LinkState

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ciris_mesh.protocol.outqueue import ITEMS_MAX, REMOVALS, Item, OutQueue, priority
-from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.protocol.outqueue import ITEMS_MAX, Item, OutQueue, priority
+from ciris_mesh.records.kinds import REMOVALS, EnvelopeKind
 
 K = EnvelopeKind
 

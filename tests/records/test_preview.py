@@ -17,9 +17,9 @@ from ciris_mesh.records.checks import verify_bytes
 from ciris_mesh.records.envelope import encode_base64, parse_envelope
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.jsontext import parse_json
-from ciris_mesh.records.kinds import KINDS, EnvelopeKind
+from ciris_mesh.records.kinds import KINDS, REMOVALS, EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason
-from ciris_mesh.records.preview import REMOVALS, first_half, read_first_half
+from ciris_mesh.records.preview import first_half, read_first_half
 from ciris_mesh.wire.frame import try_unwrap, wrap
 from ciris_mesh.wire.mesh import Preview
 from ciris_mesh.wire.transcode import decode_batch, encode_batch

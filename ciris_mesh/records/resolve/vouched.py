@@ -24,7 +24,7 @@ from typing import Final, TypeAlias
 from ciris_mesh.errors import TooManyRows
 from ciris_mesh.records.cosigning import is_cosigned
 from ciris_mesh.records.envelope import Envelope
-from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.records.kinds import REMOVALS, EnvelopeKind
 from ciris_mesh.records.names import name
 from ciris_mesh.records.provenance import STEWARD_TYPE, identity_types
 from ciris_mesh.records.resolve import attestations, groups, keys, locations, occurrences
@@ -57,15 +57,6 @@ _Read: TypeAlias = Callable[[View, str, list[Envelope], "_Vouched"], Reply | Non
 #: References to one vouch that are read. Honest ones are few, but an id is free text: whoever can
 #: get records in may refer to it, 3 kB each, and must not end what other vouches answer.
 REFERENCES_MAX: Final = ROWS_PER_NAME_MAX
-
-_REMOVING: Final = frozenset(
-    {
-        EnvelopeKind.REVOCATION,
-        EnvelopeKind.IDENTITY_OCCURRENCE_REVOCATION,
-        EnvelopeKind.FAMILY_MEMBERSHIP_REVOCATION,
-        EnvelopeKind.COMMUNITY_MEMBERSHIP_REVOCATION,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +166,7 @@ def _as_vouched(row: Envelope) -> Envelope:
 
 def _takes_away(row: Envelope) -> bool:
     is_taking = row.kind is EnvelopeKind.ATTESTATION and column(row, "attestation_type") in TAKING
-    return row.kind in _REMOVING or is_taking
+    return row.kind in REMOVALS or is_taking
 
 
 def _step(row: Envelope, vouch: Envelope) -> Step:
