@@ -48,6 +48,8 @@ class LocalNode:
     rns_config_dir: Path
     identity: NodeIdentity
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _starting: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _is_wanted: bool = field(default=False, repr=False)
 
     def call(self, op: str, **arguments: Any) -> Any:
         """Ask the node.
@@ -75,19 +77,26 @@ class LocalNode:
         """Start the process. It ignores the terminal's Ctrl-C: whoever started it ends it.
 
         A signal's exception can be raised within `Popen`, behind the fork: then there is a process
-        and nobody who knows it. It is raised on the main thread only, so another one starts it.
+        and nobody who knows it. It is raised on the main thread only, so another one starts it; and
+        when it is raised before that one has begun, `unwanted` keeps it from beginning.
         """
+        self._is_wanted = True
         starting = threading.Thread(target=self._spawn, name="ciris-start")
         starting.start()
-        try:
-            starting.join()
-        finally:
-            starting.join()
+        starting.join()
         if self.process is None:
             raise OperatorError(f"node {self.name} could not be started; see the traceback above")
 
+    def unwanted(self) -> subprocess.Popen[bytes] | None:
+        """Start no process from now on; return the one there is, if any."""
+        with self._starting:
+            self._is_wanted = False
+        return self.process
+
     def _spawn(self) -> None:
-        with self.output.open("ab") as output:
+        with self._starting, self.output.open("ab") as output:
+            if not self._is_wanted:
+                return
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "ciris_mesh", "--config", str(self.home.path)),
@@ -142,7 +151,7 @@ def start_nodes(nodes: Sequence[LocalNode]) -> None:
 
 def stop_nodes(nodes: Iterable[LocalNode]) -> None:
     """End every process: asked first, killed when it does not. Idempotent."""
-    running = [node.process for node in nodes if node.process is not None]
+    running = [process for node in nodes if (process := node.unwanted()) is not None]
     for process in running:
         if process.poll() is None:
             process.terminate()

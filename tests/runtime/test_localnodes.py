@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import subprocess
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +71,32 @@ def test_a_signal_behind_the_fork_loses_no_process(
             node.start()
     finally:
         signal.signal(signal.SIGUSR1, before)
-    assert node.process is not None
     stop_nodes([node])
+    assert node.process is not None
     assert node.process.poll() is not None
+
+
+def test_a_signal_before_the_fork_leaves_no_process_for_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(threading.Thread):
+        def start(self) -> None:
+            late.append(super().start)
+            raise KeyboardInterrupt
+
+    late: list[Callable[[], None]] = []
+    node = local_node(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading, "Thread", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            node.start()
+    stop_nodes([node])
+    (begin,) = late
+    before = set(threading.enumerate())
+    begin()
+    for thread in set(threading.enumerate()) - before:
+        thread.join()
+    assert node.process is None
 
 
 def test_ending_what_never_started_does_nothing(tmp_path: Path) -> None:

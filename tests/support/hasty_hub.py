@@ -38,13 +38,14 @@ class HastyHub:
         self._greeting = greeting
         self._behind = behind
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._open: list[socket.socket] = [self._listener]
-        self._threads: list[threading.Thread] = []
+        self._open: list[socket.socket] = []
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._copying: list[threading.Thread] = []
         self.port: int = self._listener.getsockname()[1]
         self.connections = 0
 
     def __enter__(self) -> HastyHub:
-        self._run(self._accept)
+        self._accepting.start()
         return self
 
     def __exit__(
@@ -53,21 +54,22 @@ class HastyHub:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for each in list(self._open):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-        for thread in list(self._threads):
+        # The listener first: what its thread accepts in this moment is closed like the rest.
+        _close(self._listener)
+        self._accepting.join(240)
+        for each in self._open:
+            _close(each)
+        for thread in self._copying:
             thread.join(240)
 
     def connection(self, number: int) -> socket.socket:
         """Of those that come, with nothing behind: the first is number 0."""
-        wait_until(lambda: len(self._open) > 1 + number, f"connection {number}")
-        return self._open[1 + number]
+        wait_until(lambda: len(self._open) > number, f"connection {number}")
+        return self._open[number]
 
-    def _run(self, target: object, *arguments: object) -> None:
-        thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
-        self._threads.append(thread)
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        thread = threading.Thread(target=_copy, args=(source, target), daemon=True)
+        self._copying.append(thread)
         thread.start()
 
     def _accept(self) -> None:
@@ -84,8 +86,14 @@ class HastyHub:
                     continue
                 server = socket.create_connection(("127.0.0.1", self._behind))
                 self._open.append(server)
-                self._run(_copy, client, server)
-                self._run(_copy, server, client)
+                self._copy(client, server)
+                self._copy(server, client)
+
+
+def _close(each: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        each.shutdown(socket.SHUT_RDWR)
+    each.close()
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
