@@ -7,13 +7,15 @@ reads the ids out of its vouches, which travel as every attestation does, and as
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from ciris_mesh.directory.base import ReplicationDirectory, RowHead, Shelf, Standing, StoredRow
-from ciris_mesh.records.envelope import parse_envelope
+from ciris_mesh.records.envelope import Envelope, parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.records.names import name
+from ciris_mesh.records.names import name, reference_of
+from ciris_mesh.records.resolve.facts import TAKING
+from ciris_mesh.records.timestamps import to_unix_ms
 from ciris_mesh.records.tokens import bridged_token
 from ciris_mesh.records.vouches import Vouch, vouch_of
 
@@ -23,6 +25,23 @@ VOUCHES_MAX: Final = 512
 
 #: What was read, kept so long: 2 kB each at most.
 PARSED_MAX: Final = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a key says of itself.
+
+    Attributes:
+        record_id: the attestation's own id, as withdrawals name it.
+        vouch: None for every other attestation.
+        takes_back: the attestation it takes back; "" when none.
+        until_ms: it counts until then; None for always.
+    """
+
+    record_id: str
+    vouch: Vouch | None
+    takes_back: str
+    until_ms: int | None
 
 
 def vouchers_of(
@@ -51,10 +70,11 @@ class Vouches:
         self._directory = directory
         self._vouchers = sorted(vouchers | listed)
         self._listed = sorted(listed)
-        self._lock = threading.Lock()  # guards the three below; never held while reading
+        self._lock = threading.Lock()  # guards the four below; never held while reading
         self._read_at: int | None = None
         self._missing: dict[EnvelopeKind, list[bytes]] = {}
-        self._parsed: dict[bytes, Vouch | None] = {}
+        self._parsed: dict[bytes, _Said | None] = {}
+        self._until_ms: float = 0.0
         self.too_many = 0
 
     @classmethod
@@ -72,58 +92,80 @@ class Vouches:
         tokens = [bridged_token(one, kind, envelope_id) for one in self._vouchers]
         return row if self._directory.heads_named(tokens) else None
 
-    def missing(self) -> dict[EnvelopeKind, list[bytes]]:
-        """Ids of rows that listed vouchers named and that stand nowhere here.
+    def missing(self, now_ms: int) -> dict[EnvelopeKind, list[bytes]]:
+        """Ids of rows that vouches of listed vouchers name and that stand nowhere here.
 
-        Vouches are read again when an attestation came; else what was missing is looked up.
+        Not of vouches that expired or that the voucher took back: their rows count for nothing, and
+        each is 3 kB of air. Vouches are read again when an attestation came or one of them expired;
+        else what was missing is looked up.
         """
         if not self._listed:
             return {}
         generation = self._directory.generation(EnvelopeKind.ATTESTATION)
         with self._lock:
             is_read, missing = self._read_at == generation, self._missing
+            is_read, until_ms = is_read and now_ms < self._until_ms, self._until_ms
         if not is_read:
-            missing = self._named()
+            missing, until_ms = self._named(now_ms)
         found = {kind: self._not_here(kind, ids) for kind, ids in missing.items()}
         found = {kind: ids for kind, ids in found.items() if ids}
         with self._lock:
-            self._read_at, self._missing = generation, found
+            self._read_at, self._missing, self._until_ms = generation, found, until_ms
         return found
 
-    def _named(self) -> dict[EnvelopeKind, list[bytes]]:
+    def _named(self, now_ms: int) -> tuple[dict[EnvelopeKind, list[bytes]], float]:
+        """What is named now, and until when that is so."""
         named: dict[EnvelopeKind, dict[bytes, None]] = {}
+        until_ms = float("inf")
         self.too_many = 0
         for voucher in self._listed:
-            for kind, envelope_id in self._of(voucher):
-                named.setdefault(kind, {})[envelope_id] = None
-        return {kind: list(ids) for kind, ids in named.items()}
+            for said in self._of(voucher, now_ms):
+                assert said.vouch is not None, "_of returns vouches"
+                named.setdefault(said.vouch.kind, {}).update(dict.fromkeys(said.vouch.ids))
+                until_ms = min(until_ms, said.until_ms or until_ms)
+        return {kind: list(ids) for kind, ids in named.items()}, until_ms
 
-    def _of(self, voucher: str) -> Iterator[tuple[EnvelopeKind, bytes]]:
+    def _of(self, voucher: str, now_ms: int) -> list[_Said]:
+        """The newest of its vouches that count."""
         heads = self._directory.heads_named([name("about", voucher, voucher)])
-        vouches = 0
-        for head in sorted(heads, key=lambda it: (-it.seq, it.envelope_id)):
-            vouch = self._read(head)
-            if vouch is None:
-                continue
-            vouches += 1
-            if vouches <= VOUCHES_MAX:
-                yield from ((vouch.kind, one) for one in vouch.ids)
-        self.too_many += max(0, vouches - VOUCHES_MAX)
+        newest = sorted(heads, key=lambda it: (-it.seq, it.envelope_id))
+        read = [said for head in newest if (said := self._read(head)) is not None]
+        gone = {said.takes_back for said in read}
+        vouches = [
+            said
+            for said in read
+            if said.vouch is not None
+            and said.record_id not in gone
+            and (said.until_ms is None or now_ms < said.until_ms)
+        ]
+        self.too_many += max(0, len(vouches) - VOUCHES_MAX)
+        return vouches[:VOUCHES_MAX]
 
-    def _read(self, head: RowHead) -> Vouch | None:
+    def _read(self, head: RowHead) -> _Said | None:
         """Each is read once: what a key says of itself comes with every attestation again."""
         with self._lock:
             if head.envelope_id in self._parsed:
                 return self._parsed[head.envelope_id]
         row = self._directory.get(head.kind, head.envelope_id)
-        vouch = vouch_of(parse_envelope(row.kind, row.envelope)) if row is not None else None
+        said = _said(parse_envelope(row.kind, row.envelope)) if row is not None else None
         with self._lock:
             if len(self._parsed) >= PARSED_MAX:
                 self._parsed.clear()
-            self._parsed[head.envelope_id] = vouch
-        return vouch
+            self._parsed[head.envelope_id] = said
+        return said
 
     def _not_here(self, kind: EnvelopeKind, ids: list[bytes]) -> list[bytes]:
         """What waits here waits for a signature, and a vouch lets it stand without."""
         standing = self._directory.standing(kind, ids)
         return [one for one in ids if standing.get(one) not in (Standing.HELD, Standing.BRIDGED)]
+
+
+def _said(attestation: Envelope) -> _Said | None:
+    """None for what is no vouch and takes nothing back, which is most of what keys say."""
+    record, vouch = attestation.record, vouch_of(attestation)
+    takes_back = reference_of(attestation) if record["attestation_type"] in TAKING else ""
+    if vouch is None and not takes_back:
+        return None
+    expires_at = record.get("expires_at")
+    until_ms = to_unix_ms(expires_at) if isinstance(expires_at, str) else None
+    return _Said(str(record["attestation_id"]), vouch, takes_back, until_ms)

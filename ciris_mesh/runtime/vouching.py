@@ -70,7 +70,7 @@ class VouchedRows:
             return  # who dialled closes, and it asks when there is nothing else to say
         if is_brief(state) and state.fetches >= QUESTIONS_BY_RADIO_MAX:
             return
-        missing = self._vouches.missing()
+        missing = self._vouches.missing(self._parts.wall_ms())
         if self._vouches.too_many > self._told_too_many:
             self._told_too_many = self._vouches.too_many
             self._parts.drops.count("vouches_too_many")

@@ -17,9 +17,12 @@ from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.directory.pools import PoolLimits
 from ciris_mesh.directory.vouches import Vouches, vouchers_of
-from ciris_mesh.records.envelope import Envelope
+from ciris_mesh.records.authoring import author
+from ciris_mesh.records.envelope import Envelope, parse_envelope
 from ciris_mesh.records.names import name
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
+from ciris_mesh.records.timestamps import from_unix_ms
+from ciris_mesh.records.vouches import VOUCH_DIMENSION
 from support.attacks import signed
 from support.federation import TRUST
 from support.keys import alice, key
@@ -123,12 +126,12 @@ def test_vouch_row_and_voucher_may_come_in_any_order(order: list[int]) -> None:
         steps = [gateway, mallory, (K.ATTESTATION, vouch_raw("hub", ROW)), signed_bare()]
         for place in order:
             directory.admit(*steps[place], PEER, now_ms=NOW_MS)
-        missing = Vouches(directory, listed=LISTING.vouchers).missing()
+        missing = Vouches(directory, listed=LISTING.vouchers).missing(NOW_MS)
         if shelf(directory) is not Shelf.BRIDGED:
             assert missing == {K.FAMILY: [ROW.envelope_id]}
             directory.admit(*signed_bare(), PEER, now_ms=NOW_MS)
         assert shelf(directory) is Shelf.BRIDGED
-        assert Vouches(directory, listed=LISTING.vouchers).missing() == {}
+        assert Vouches(directory, listed=LISTING.vouchers).missing(NOW_MS) == {}
     finally:
         directory.close()
 
@@ -203,18 +206,18 @@ def test_what_is_missing_is_what_listed_vouchers_named_and_is_not_here(
 ) -> None:
     directory = know(open_directory(trust=LISTING), "hub", "mallory")
     vouches = Vouches(directory, listed=LISTING.vouchers)
-    assert vouches.missing() == {}
+    assert vouches.missing(NOW_MS) == {}
     other = bare(K.FAMILY, "dave", 1)
     give_vouch(directory, ROW, other)
     give_vouch(directory, bare(K.LOCATION_PROOF, "dave"), by="mallory")
-    assert {kind: set(ids) for kind, ids in vouches.missing().items()} == {
+    assert {kind: set(ids) for kind, ids in vouches.missing(NOW_MS).items()} == {
         K.FAMILY: {ROW.envelope_id, other.envelope_id}
     }
     admit(directory, *signed_bare())
-    assert vouches.missing() == {K.FAMILY: [other.envelope_id]}
+    assert vouches.missing(NOW_MS) == {K.FAMILY: [other.envelope_id]}
     admit(directory, *signed_bare(other))
-    assert vouches.missing() == {}
-    assert Vouches(directory).missing() == {}
+    assert vouches.missing(NOW_MS) == {}
+    assert Vouches(directory).missing(NOW_MS) == {}
 
 
 @pytest.mark.parametrize("source", [PEER, Source("import")], ids=["peer", "import"])
@@ -229,7 +232,7 @@ def test_what_waits_for_a_signer_stands_once_it_is_vouched_for(
     assert shelf(directory) is None, "nobody here lists that voucher"
     give_vouch(directory, ROW)
     assert shelf(directory) is Shelf.BRIDGED
-    assert Vouches(directory, listed=LISTING.vouchers).missing() == {}
+    assert Vouches(directory, listed=LISTING.vouchers).missing(NOW_MS) == {}
     know(directory, "dave")
     assert shelf(directory) is Shelf.FEDERATION
     assert directory.pools().deferred == 0
@@ -264,8 +267,51 @@ def test_of_a_voucher_that_never_ends_the_newest_vouches_are_read_and_it_is_told
         raw = vouch_raw("hub", row, at_ms=AT_MS + n)
         directory.admit(K.ATTESTATION, raw, PEER, now_ms=NOW_MS)
     vouches = Vouches(directory, listed=frozenset({GATEWAY}))
-    assert vouches.missing() == {K.FAMILY: [rows[1].envelope_id]}
+    assert vouches.missing(NOW_MS) == {K.FAMILY: [rows[1].envelope_id]}
     assert vouches.too_many == 1
+
+
+def taken_back(said: bytes, by: str, type_: str) -> bytes:
+    """`by` takes an attestation back in one of the ways there are."""
+    record = parse_envelope(K.ATTESTATION, said).record
+    columns: dict[str, object] = {
+        "attested_key_id": record["attested_key_id"],
+        "attestation_type": type_,
+        "attestation_envelope": {
+            "dimension": VOUCH_DIMENSION,
+            "references_attestation_id": record["attestation_id"],
+        },
+    }
+    if type_ == "withdraws":
+        columns["withdraws_admission_rule"] = 1
+    return author(K.ATTESTATION, columns, key(by), at_ms=AT_MS + 5)
+
+
+@pytest.mark.parametrize("type_", ["withdraws", "recants", "supersedes"])
+def test_rows_of_a_vouch_that_was_taken_back_are_not_asked_for(
+    open_directory: OpenDirectory, type_: str
+) -> None:
+    directory = know(open_directory(trust=LISTING), "hub", "mallory")
+    vouches = Vouches(directory, listed=LISTING.vouchers)
+    other = bare(K.FAMILY, "dave", 1)
+    said = vouch_raw("hub", ROW)
+    for raw in (said, vouch_raw("hub", other)):
+        assert admit(directory, K.ATTESTATION, raw)[0] is Outcome.ADMITTED
+    admit(directory, K.ATTESTATION, taken_back(said, "mallory", type_))
+    assert set(vouches.missing(NOW_MS)[K.FAMILY]) == {ROW.envelope_id, other.envelope_id}
+    assert admit(directory, K.ATTESTATION, taken_back(said, "hub", type_))[0] is Outcome.ADMITTED
+    assert vouches.missing(NOW_MS) == {K.FAMILY: [other.envelope_id]}
+
+
+def test_rows_of_a_vouch_are_asked_for_until_it_expires(open_directory: OpenDirectory) -> None:
+    """Also when nothing came in the meantime."""
+    directory = know(open_directory(trust=LISTING), "hub")
+    vouches = Vouches(directory, listed=LISTING.vouchers)
+    until_ms = NOW_MS + 1_000
+    said = vouch_raw("hub", ROW, expires_at=from_unix_ms(until_ms))
+    assert admit(directory, K.ATTESTATION, said)[0] is Outcome.ADMITTED
+    assert vouches.missing(until_ms - 1) == {K.FAMILY: [ROW.envelope_id]}
+    assert vouches.missing(until_ms) == {}
 
 
 # -- how many --------------------------------------------------------------------------------------

@@ -33,9 +33,9 @@ def vouch(by: str, *rows: Envelope, at_ms: int = AT_MS, **more: Any) -> Envelope
     return made(K.ATTESTATION, vouch_columns(by, rows[0].kind, ids, **more), by, at_ms=at_ms)
 
 
-def vouch_raw(by: str, *rows: Envelope, at_ms: int = AT_MS) -> bytes:
+def vouch_raw(by: str, *rows: Envelope, at_ms: int = AT_MS, **more: Any) -> bytes:
     """The same, really signed."""
-    columns = vouch_columns(by, rows[0].kind, [row.envelope_id for row in rows])
+    columns = vouch_columns(by, rows[0].kind, [row.envelope_id for row in rows], **more)
     return author(K.ATTESTATION, columns, key(by), at_ms=at_ms)
 
 
