@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from ciris_mesh.runtime.setup import new_node, node_identity
-from support.node_processes import IMPATIENT, Mesh, NodeProcess, befriend, mesh, run_cli, wait_converged
+from support.node_processes import (
+    IMPATIENT,
+    Mesh,
+    NodeProcess,
+    befriend,
+    mesh,
+    run_cli,
+    wait_converged,
+)
 
 pytestmark = pytest.mark.rns
 
