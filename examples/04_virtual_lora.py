@@ -32,7 +32,7 @@ from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum
 SF8 = LoraSettings(frequency_hz=868_100_000, bandwidth_hz=125_000, sf=8, cr=5)
 SPEED = 32.0
 DUTY_S = 36.0  # what a radio may send in an hour, at 1 %
-TIMEOUT_S = 300.0  # where an exchange fails it is tried again after a minute
+TIMEOUT_S = 600.0  # where an exchange fails it is tried again after a minute
 
 
 def make_node(folder: Path, name: str, interface: str) -> Node:

@@ -2,12 +2,13 @@
 
 Look at the second and third table: alice still holds everything after bob has gone silent, but
 once his last confirmation is older than tau_partial, `is_fresh` stops saying so. Fresh means: some
-peer confirmed within tau_partial (300 s by default, one second here) that nothing is missing.
+peer confirmed within tau_partial (300 s by default, three here) that nothing is missing.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -21,9 +22,10 @@ from ciris_mesh.runtime.scheduler import SchedulerConfig
 from ciris_mesh.transport.loopback import LoopbackNetwork, LoopbackTransport
 
 KINDS = (EnvelopeKind.KEY, EnvelopeKind.ATTESTATION, EnvelopeKind.REVOCATION)
-IMPATIENT = RuntimeConfig(SchedulerConfig(cadence_s=0.2), tau_partial_s=1.0)
+IMPATIENT = RuntimeConfig(SchedulerConfig(cadence_s=0.2), tau_partial_s=3.0)
 
 network = LoopbackNetwork()
+news = threading.Event()
 
 
 def make_node(name: str) -> Node:
@@ -36,6 +38,8 @@ def on_round(event: RoundEvent) -> None:
     """What an application gets: values, one for each finished round, on a thread of the node."""
     came = event.report.admitted if event.report else 0
     print(f"  round of {event.kind}: {event.outcome}, {came} admitted {event.reason}".rstrip())
+    if came:
+        news.set()
 
 
 def show(title: str) -> None:
@@ -65,10 +69,11 @@ alice.add_peer(PeerConfig(bob.key_id, there))
 bob.add_peer(PeerConfig(alice.key_id, here))
 alice.subscribe(on_round)
 
-with alice, bob:
-    show("before anything was compared")
+bob.put(EnvelopeKind.REVOCATION, {"revoked_key_id": "field-7-retired", "reason": "lost"})
+show("before anything was compared")
 
-    bob.put(EnvelopeKind.REVOCATION, {"revoked_key_id": "field-7-retired", "reason": "lost"})
+with alice, bob:
+    wait_until(news.is_set, "bob's revocation is here")
     wait_until(lambda: all(map(alice.is_fresh, KINDS)), "every kind is fresh")
     show("after a first exchange")
 

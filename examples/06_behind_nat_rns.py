@@ -26,7 +26,7 @@ from ciris_mesh.runtime.peers import PeerConfig
 from ciris_mesh.transport.base import Address
 from ciris_mesh.transport.rns_node import RnsTransport, shutdown_reticulum
 
-TIMEOUT_S = 90.0
+TIMEOUT_S = 240.0
 
 
 def reticulum_of(folder: Path, name: str, port: int) -> Path:

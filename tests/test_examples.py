@@ -18,7 +18,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 #: An example takes a few seconds; this is for a machine that runs the rest of the suite beside it.
 TIMEOUT_S = 600.0
 #: By radio an exchange that failed is tried again after a minute, and the example itself gives up.
-RADIO_TIMEOUT_S = 600.0
+RADIO_TIMEOUT_S = 900.0
 
 #: Of examples that start Reticulum, and of those that take their time.
 MARKS = {

@@ -252,7 +252,7 @@ def _until_all_hold(
         elapsed_s = time.monotonic() - start_s
         for leaf in leaves:
             if leaf.name not in done_s and _held(leaf) >= expected:
-                done_s[leaf.name] = elapsed_s
+                done_s[leaf.name] = max(elapsed_s, _POLL_S)  # at the first look: nobody saw when
         if elapsed_s > timeout_s:
             missing = {leaf.name: expected - _held(leaf) for leaf in leaves}
             late = [f"{name} lacks {n}" for name, n in missing.items() if n > 0]
@@ -335,8 +335,11 @@ def _gain(outcomes: Sequence[Outcome], registries: int, tell: Tell) -> list[Row]
     the busiest one took for a record is shown beside what a single one takes.
     """
     one, more = outcomes
-    one_per_s, more_per_s = (it.delivered / max(it.done_s) for it in outcomes)
-    one_ms, more_ms = (1000 * it.busiest_s / max(1, it.delivered) for it in outcomes)
+    one_per_s, more_per_s = (max(1, it.delivered) / max(it.done_s) for it in outcomes)
+    one_ms, more_ms = (
+        1000 * max(it.busiest_s, 1 / os.sysconf("SC_CLK_TCK")) / max(1, it.delivered)
+        for it in outcomes
+    )
     cores = len(os.sched_getaffinity(0))
     limit = 1 / GAIN if cores >= CORES_TO_GAIN else None
     if limit is None:

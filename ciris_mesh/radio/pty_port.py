@@ -43,8 +43,9 @@ logger = logging.getLogger(__name__)
 _LOOK_S: Final = 0.05
 #: Nothing to do: still come by, so that a clock set wrong by a test is noticed.
 _IDLE_S: Final = 1.0
-#: What the thread is asked to do takes no time; a longer wait means it is gone.
-_ANSWER_TIMEOUT_S: Final = 5.0
+#: What the thread is asked to do, ending too, takes no time; where it gets none for so long, by a
+#: machine that does other things, something is wrong. One that died answers at once.
+_ANSWER_TIMEOUT_S: Final = 60.0
 
 _T = TypeVar("_T")
 
@@ -125,7 +126,7 @@ class Ether:
         self._began_s = self._clock()
         self._thread.start()
 
-    def stop(self, timeout_s: float = 5.0) -> None:
+    def stop(self, timeout_s: float = _ANSWER_TIMEOUT_S) -> None:
         """End the thread and take the ports away. Ignored when stopped before.
 
         Raises:

@@ -127,11 +127,11 @@ def run(home: Home, options: RunOptions | None = None, services: Sequence[MakeSe
             stack.callback(service.stop)
             start_beside(service, node.runtime.drops.count)
         watchdog = Watchdog(pulse_of(node.runtime).is_well, watchdog_s())
-        watchdog.start()
         stack.callback(watchdog.stop)
         settle()
         logger.info("node.ready key_id=%s", node.key_id)
         notify(f"READY=1\nSTATUS={node.key_id}")
+        watchdog.start()  # systemd counts from that word on
         print(f"ready {node.key_id}", file=sys.stderr, flush=True)  # noqa: T201 (for whoever waits)
         wait_s, later_s = GIVE_BACK_S
         while not ending.wait(wait_s):

@@ -67,6 +67,14 @@ def test_the_gain_is_held_to_a_limit_where_there_are_cores(
     assert bool(said) is (cores < CORES_TO_GAIN), "and why it is not, is said"
 
 
+def test_who_has_everything_at_the_first_look_is_no_division_by_nothing() -> None:
+    """A bench that stood still while its nodes did not."""
+    late = replace(FAIR, done_s=(registry._POLL_S,) * 3, delivered=0, busiest_s=0.0)
+    gained, busiest = registry._gain([late, late], 2, lambda _: None)
+    assert (gained.ratio, busiest.ratio) == (1.0, 1.0)
+    assert all(rows_of(late).values())
+
+
 def test_why_two_gain_nothing_is_said_by_what_was_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

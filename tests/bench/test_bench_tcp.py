@@ -62,6 +62,7 @@ def test_the_bench_runs_end_to_end(tmp: Path, frame: str) -> None:
     assert set(row) == {"quantity", "measured", "floor", "ratio", "limit", "ok"}
     assert row["quantity"] == f"{RECORDS} records to an empty node in {frame}, s"
     assert row["limit"] == LIMITS[frame]
-    assert row["ok"] is (row["ratio"] <= LIMITS[frame])
+    # A ratio is rounded to be shown: one that is shown as the limit may be a little above it.
+    assert row["ok"] is (row["ratio"] <= LIMITS[frame]) or row["ratio"] == LIMITS[frame]
     assert done.returncode == (0 if row["ok"] else 1)
     assert os.listdir(tmp) == [], "nodes, sockets and stores are gone"

@@ -78,10 +78,10 @@ def test_three_nodes_converge_and_nothing_is_left(short: Path) -> None:
 def test_two_nodes_converge_by_radio_and_nothing_is_left(short: Path) -> None:
     """Through Reticulum's own driver; an exchange that failed is tried again after a minute."""
     done = subprocess.run(
-        command("--radio", "--nodes", "2", "--records", "2", "--timeout", "300", "--json"),
+        command("--radio", "--nodes", "2", "--records", "2", "--timeout", "600", "--json"),
         capture_output=True,
         text=True,
-        timeout=400.0,
+        timeout=700.0,
         check=False,
         env=environment(short),
     )

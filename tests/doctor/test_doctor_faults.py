@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from ciris_mesh.directory.sqlite import SqliteDirectory
+from ciris_mesh.doctor import gather as gathering
 from ciris_mesh.doctor.checks import Finding, examine
 from ciris_mesh.doctor.facts import Word
 from ciris_mesh.doctor.gather import gather
@@ -347,6 +348,18 @@ def rnsd(directory: Path, **options: Any) -> Any:
     return process(*words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
 
 
+def until(look: Callable[[], Finding], word: Word) -> Finding:
+    """What is said once it is of that sort: who does not answer within a second is said to hang."""
+    said: list[Finding] = []
+
+    def says_so() -> bool:
+        said[:] = [look()]
+        return said[0].word is word
+
+    wait_until(says_so, lambda: said)
+    return said[0]
+
+
 @pytest.mark.rns
 def test_a_reticulum_of_the_same_user_with_another_configuration(
     home: Home, tmp_path: Path
@@ -356,10 +369,9 @@ def test_a_reticulum_of_the_same_user_with_another_configuration(
     ours = shared_config(tmp_path / "ours", name)
     with rnsd(theirs) as daemon:
         wait_until(lambda: gather(home, theirs).reticulum.shared is not None)
-        wait_until(lambda: found(home, theirs)["reticulum"].word is Word.OK)
-        wait_until(lambda: found(home, ours)["instance_name"].word is Word.FAIL)
-        said = found(home, ours)["instance_name"]
-        assert found(home, theirs)["instance_name"].word is Word.OK, "its own programs are let in"
+        until(lambda: found(home, theirs)["reticulum"], Word.OK)
+        said = until(lambda: found(home, ours)["instance_name"], Word.FAIL)
+        until(lambda: found(home, theirs)["instance_name"], Word.OK)  # its own are let in
         assert f"(pid {daemon.pid})" in said.text
         assert said.command == f"${{EDITOR:-nano}} {ours / 'config'}"
 
@@ -373,14 +385,13 @@ def test_a_reticulum_of_another_user(home: Home, tmp_path: Path) -> None:
     theirs = shared_config(tmp_path / "theirs", name)
     gather(home, ours)  # what it loads, it loads as us
 
-    def as_other() -> dict[str, Finding]:
+    def as_other() -> Finding:
         with as_nobody():
-            return found(home, ours)
+            return found(home, ours)["other_rnsd"]
 
     try:
         with rnsd(theirs) as daemon:
-            wait_until(lambda: as_other()["other_rnsd"].word is Word.FAIL)
-            said = as_other()["other_rnsd"]
+            said = until(as_other, Word.FAIL)
     finally:
         shutil.rmtree(place)
     assert f"(pid {daemon.pid}) of user root" in said.text
@@ -391,7 +402,8 @@ def test_a_reticulum_of_another_user(home: Home, tmp_path: Path) -> None:
 # --- the node -------------------------------------------------------------------------------------
 
 
-def test_a_node_that_answers(home: Home, rns: Path) -> None:
+def test_a_node_that_answers(home: Home, rns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "ASK_S", 240.0)
     with answering(home, {"status": lambda _: STATUS, "budget": lambda _: BUDGET}):
         said = found(home, rns)["node"]
     assert (said.word, f"(pid {os.getpid()})" in said.text) == (Word.OK, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import select
@@ -216,6 +217,7 @@ def test_an_ether_never_started_stops_too(tmp_path: Path) -> None:
 
 
 def test_stop_wakes_an_idle_thread_and_closes_everything(tmp_path: Path) -> None:
+    gc.collect()  # what others left is not closed in between
     before = set(os.listdir("/proc/self/fd"))
     running = Ether(tmp_path, full(2), randomness=random.Random(1))
     running.start()

@@ -82,8 +82,8 @@ def test_the_ends_of_a_line_are_peers_through_a_transport_node_between() -> None
         records = [alice.sign(1), carol.sign(2)]
         hurry_for("both ends have both", (alice, carol), records)
         assert bob.ids(KIND) == set()
+        counters = made.ether.counters()  # before bob is asked: he goes on forwarding
         (radio,) = bob.call("budget")["interfaces"]
-        counters = made.ether.counters()
     assert radio["own_s"] == 0
     assert radio["used_s"] >= 0.9 * counters[1].airtime_s > 10, "what it forwards is counted"
     assert counters[2].missed["out_of_reach"] > 0, "carol hears nothing of alice's own"

@@ -9,7 +9,7 @@ import os
 import resource
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from statistics import median
 from types import MappingProxyType
 
@@ -84,9 +84,7 @@ def test_twenty_live_peers_in_one_process() -> None:
         node.start()
     try:
         assert hub.wait_converged(240.0) == []
-        before_s = time.process_time()
-        time.sleep(WINDOW_S)
-        cpu_share = (time.process_time() - before_s) / WINDOW_S
+        cpu_share = cheapest_share(time.process_time)
         assert hub.handle.waiting_for() == []
     finally:
         for node in nodes:
@@ -120,19 +118,27 @@ def in_sync(node: NodeProcess, other: NodeProcess) -> bool:
 
 
 def cost(node: NodeProcess) -> tuple[int, float]:
-    """(resident bytes, share of a core) over the cheapest window.
-
-    What runs beside it takes caches away and makes the same work cost half as much again.
-    """
+    """(resident bytes, share of a core)."""
     assert node.process is not None
-    pid, share = node.process.pid, 1.0
+    pid = node.process.pid
+    share = cheapest_share(lambda: cpu_s(pid))
+    return int(node.status()["rss_bytes"]), share
+
+
+def cheapest_share(used_s: Callable[[], float]) -> float:
+    """Share of a core over the cheapest window.
+
+    What runs beside it takes caches away and makes the same work cost half as much again; and a
+    process that ran other tests before collects what those left.
+    """
+    share = 1.0
     for _ in range(WINDOWS_MAX):
-        before_s = cpu_s(pid)
+        before_s = used_s()
         time.sleep(WINDOW_S)
-        share = min(share, (cpu_s(pid) - before_s) / WINDOW_S)
+        share = min(share, (used_s() - before_s) / WINDOW_S)
         if share < CPU_SHARE_MAX:
             break
-    return int(node.status()["rss_bytes"]), share
+    return share
 
 
 def cpu_s(pid: int) -> float:

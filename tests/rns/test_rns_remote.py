@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from ciris_mesh.runtime.setup import new_node, node_identity
-from support.node_processes import IMPATIENT, Mesh, NodeProcess, befriend, mesh, run_cli
+from support.node_processes import (
+    IMPATIENT,
+    Mesh,
+    NodeProcess,
+    befriend,
+    mesh,
+    run_cli,
+    wait_converged,
+)
 
 pytestmark = pytest.mark.rns
 
@@ -47,6 +55,7 @@ def world() -> object:
         for each in (reader, actor, stranger):
             made.reticulum(each.rns.name.removesuffix("-reticulum"))
         made.start(hub, leaf)
+        wait_converged(hub, leaf)  # until then a dial may have failed, and what is ill is said
         yield made, reader, actor, stranger
 
 

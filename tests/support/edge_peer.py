@@ -241,16 +241,26 @@ class EdgePeer:
             "ciris",
             "edge",
         )
-        up = threading.Event()
-        link = RNS.Link(remote, established_callback=lambda _link: up.set())
+        link = self.surely_up(remote)
         link.set_link_closed_callback(
             lambda _link: self.stats.update(closed=self.stats["closed"] + 1)
         )
-        assert up.wait(200)
         if identify:
             link.identify(self.identity)
         if size:
             RNS.Resource(bytes(size), link)
+
+    def surely_up(self, remote: Any) -> Any:
+        """Reticulum gives a link seconds to be set up, which a machine may stand still."""
+        while True:
+            ends: queue.Queue[bool] = queue.Queue()
+            link = RNS.Link(
+                remote,
+                established_callback=lambda _link, ends=ends: ends.put(True),
+                closed_callback=lambda _link, ends=ends: ends.put(False),
+            )
+            if ends.get(timeout=200):
+                return link
 
     def flood(self, address: bytes, count: int) -> None:
         """Link requests, one after the other, whatever becomes of them."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import queue
 import sys
 import threading
 import time
@@ -18,6 +19,9 @@ import LXMF
 import RNS
 
 OUT = sys.stdout
+sys.stdout = sys.stderr  # Reticulum logs there
+#: Many times what an answer takes.
+PAGE_S = 30
 OUT_LOCK = threading.Lock()
 
 
@@ -77,17 +81,31 @@ class Phone:
             identity, RNS.Destination.OUT, RNS.Destination.SINGLE, "nomadnetwork", "node"
         )
 
+        page = None
+        while page is None:
+            page = self._ask_page(destination)
+        say(page=page)
+
+    def _ask_page(self, destination: Any) -> str | None:
+        """None when no answer came.
+
+        Reticulum gives a link seconds to be set up, which a machine may stand still. And it notes a
+        request only after it has sent it: an answer that is quicker goes to nobody.
+        """
+        ends: queue.Queue[str | None] = queue.Queue()
+
         def up(link: Any) -> None:
             link.identify(self.identity)
             link.request(
                 "/page/index.mu",
                 data=None,
-                response_callback=lambda receipt: say(page=receipt.response.decode()),
-                failed_callback=lambda _receipt: say(failed="page"),
-                timeout=200,
+                response_callback=lambda receipt: ends.put(receipt.response.decode()),
+                failed_callback=lambda _receipt: link.teardown(),
+                timeout=PAGE_S,
             )
 
-        RNS.Link(destination, established_callback=up)
+        RNS.Link(destination, established_callback=up, closed_callback=lambda _link: ends.put(None))
+        return ends.get()
 
     def _identity(self, of: bytes) -> Any:
         RNS.Transport.request_path(of)

@@ -27,15 +27,20 @@ class Owner:
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """What Reticulum logs. Sockets that it leaves to the garbage collector are closed here."""
+    """What Reticulum logs. Sockets that it leaves to the garbage collector are closed here.
+
+    Once its threads have ended: one that was connecting when its interface was detached is so then.
+    """
+    before = set(threading.enumerate())
     lines: list[str] = []
     sockets: list[socket.socket] = []
     connect = TCPClientInterface.connect
 
     def remembered(interface: Any, initial: bool = False) -> bool:
-        is_connected = bool(connect(interface, initial))
-        sockets.append(interface.socket)
-        return is_connected
+        try:
+            return bool(connect(interface, initial))
+        finally:
+            sockets.append(interface.socket)
 
     monkeypatch.setattr(TCPClientInterface, "connect", remembered)
     monkeypatch.setattr(RNS, "log", lambda text, *_, **__: lines.append(str(text)))
@@ -44,7 +49,9 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     monkeypatch.setattr(RNS.Reticulum, "get_instance", staticmethod(MagicMock))
     monkeypatch.setattr(RNS.Reticulum, "panic_on_interface_error", False, raising=False)
     yield lines
-    for each in sockets:
+    for thread in set(threading.enumerate()) - before:
+        thread.join(240)
+    for each in filter(None, sockets):
         each.close()
 
 

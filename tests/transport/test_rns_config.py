@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ciris_mesh.errors import ConfigError
+from ciris_mesh.runtime.localnodes import free_port
 from ciris_mesh.transport.rns_config import (
     check_ports,
     configured_interfaces,
@@ -83,9 +84,7 @@ def test_a_port_of_an_interface_that_is_off_does_not_matter(tmp_path: Path, take
 
 
 def test_a_free_port_is_left_free(tmp_path: Path, taken: int) -> None:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()  # of those that nobody is given who asks for any
     check_ports(write(tmp_path / "rns", server(port)))
     check_ports(write(tmp_path / "rns", server(port)))
 
