@@ -205,6 +205,7 @@ def test_a_new_alias_keeps_the_link_and_a_new_address_does_not(mesh: Mesh) -> No
     alice, _ = mesh.started("alice", "bob")
     mesh.clock.leap(5.0)
     mesh.wait_converged()
+    mesh.wait_one_link("alice", "bob")
     link = mesh.peer("alice", "bob").link
     alice.add_peer(replace(mesh.config("bob"), alias="Bob"))
     settle(alice)
@@ -305,6 +306,7 @@ def test_a_converged_mesh_stays_silent_but_for_one_comparison_a_cadence(mesh: Me
     alice, bob = mesh.started("alice", "bob")
     mesh.clock.leap(5.0)
     mesh.wait_converged()
+    mesh.wait_one_link("alice", "bob")
     for node in (alice, bob):
         settle(node)
     events = collect(alice)

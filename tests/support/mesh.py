@@ -150,6 +150,17 @@ class Mesh:
             waiting_for = self.nodes[name].handle.waiting_for
             wait_until(partial(_is_empty, waiting_for), waiting_for)
 
+    def wait_one_link(self, one: str, two: str) -> None:
+        """Wait until of two links, each dialled by one, both ends use the same and no other is."""
+
+        def is_settled() -> bool:
+            mine, theirs = self.peer(one, two).link, self.peer(two, one).link
+            stats = [self.nodes[name].runtime.transport.stats() for name in (one, two)]
+            is_same = mine is not None and theirs is not None and mine.inbound is not theirs.inbound
+            return is_same and [each.links for each in stats] == [1, 1]
+
+        wait_until(is_settled, "both ends kept the same link")
+
     def stop(self) -> None:
         for scripted in self.scripted:
             scripted.transport.stop()
@@ -222,6 +233,7 @@ class ScriptedPeer:
         self.down: list[str] = []
         self.dials_failed: list[str] = []
         self.links_seen = 0
+        self._went_down = False  # the link in use, since it was last waited for
         self._inbox: queue.Queue[AnyMessage] = queue.Queue()
         self.transport.permit(
             frozenset(node.runtime.transport.address for node in mesh.nodes.values())
@@ -232,17 +244,19 @@ class ScriptedPeer:
 
     def dial(self, name: str) -> None:
         """Link to the node `name` and wait until the link is up."""
-        self.link = None
+        self.link, self._went_down = None, False
         self.transport.dial(address(name))
         wait_until(lambda: self.link is not None, "link up")
 
     def wait_dialled(self) -> None:
         """Wait until the node has linked to us."""
         wait_until(lambda: self.link is not None, "being dialled")
+        self._went_down = False
 
     def wait_down(self) -> str:
-        """Wait until the link is down; why."""
-        wait_until(lambda: self.link is None, "link down")
+        """Wait until the link is down; why. The node may have linked to us again by then."""
+        wait_until(lambda: self._went_down or self.link is None, "link down")
+        self._went_down = False
         return self.down[-1]
 
     # -- words -------------------------------------------------------------------------------
@@ -342,7 +356,7 @@ class ScriptedPeer:
             case LinkDown(link=link, reason=reason):
                 self.down.append(reason)
                 if link == self.link:
-                    self.link = None
+                    self.link, self._went_down = None, True
             case FrameReceived(link=link, frame=frame) if link == self.link:
                 unwrapped = try_unwrap(frame)
                 assert unwrapped is not None
