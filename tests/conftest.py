@@ -42,17 +42,15 @@ settings.load_profile("ci")
 #: What people are made to wait for an end or an answer is seconds. A machine that runs the whole
 #: suite is no thread that hangs: tests of these deadlines say which they mean.
 PATIENCE_S = 240.0
-for stop in (
+for each in (
     Node.stop, ReplicationRuntime.shutdown, ReplicationHandle.shutdown, WorkerPool.stop, Timer.stop,
     LoopbackTransport.stop, HttpPoster.stop, ControlServer.stop, Announcer.stop, Watchdog.stop,
     OperatorDesk.stop,
 ):  # fmt: skip
-    assert stop.__defaults__ is not None
-    stop.__defaults__ = (PATIENCE_S,)
-for asking, argument in (
-    (ask, "timeout_s"), (call, "timeout_s"), (ControlServer.__init__, "request_timeout_s"),
-):  # fmt: skip
-    asking.__kwdefaults__[argument] = PATIENCE_S
+    each.__defaults__ = (PATIENCE_S,)
+for named in (ask.__kwdefaults__, call.__kwdefaults__):
+    assert named is not None
+    named["timeout_s"] = PATIENCE_S
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

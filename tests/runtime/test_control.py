@@ -85,7 +85,7 @@ def path() -> Iterator[Path]:
 
 @pytest.fixture
 def server(path: Path) -> Iterator[ControlServer]:
-    with ControlServer(path, HANDLERS) as running:
+    with ControlServer(path, HANDLERS, request_timeout_s=DEADLINE_S) as running:
         yield running
 
 

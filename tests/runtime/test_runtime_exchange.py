@@ -50,6 +50,7 @@ def drops(node: Node, reason: str) -> int:
 def agree(bob: ScriptedPeer, node: Node) -> None:
     """Answer the node's comparisons until it is content: bob holds what it holds."""
     bob.mesh.clock.leap(CADENCE_S)
+    settle(node)  # what was due at once asks once, when no answer comes in between
     while node.handle.waiting_for():
         bob.hear(Digests)
         bob.say(bob.digests(compared(node), reply=True))
@@ -65,6 +66,7 @@ def asked(bob: ScriptedPeer, *, unless: dict[EnvelopeKind, frozenset[bytes]]) ->
 def differing(bob: ScriptedPeer, node: Node, kind: EnvelopeKind, *ids: bytes) -> None:
     """Let the node compare, and answer that we differ in one kind."""
     bob.mesh.clock.leap(CADENCE_S)
+    settle(node)
     asked(bob, unless={**held(node), kind: frozenset(ids)})
 
 

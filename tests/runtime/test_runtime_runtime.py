@@ -15,7 +15,7 @@ from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.coordinator import RoundKey
-from ciris_mesh.runtime.events import RoundOutcome
+from ciris_mesh.runtime.events import RoundEvent, RoundOutcome
 from ciris_mesh.runtime.handle import ReplicationHandle
 from ciris_mesh.runtime.peers import PeerConfig
 from ciris_mesh.runtime.runtime import WORKER_THREADS, RuntimeConfig
@@ -28,6 +28,10 @@ from support.mesh import Mesh, address, collect, held, settle
 from support.waiting import wait_until
 
 KEY, FAMILY = EnvelopeKind.KEY, EnvelopeKind.FAMILY
+
+
+def admitted(event: RoundEvent) -> int:
+    return event.report.admitted if event.report else 0
 
 
 def ours() -> set[str]:
@@ -367,7 +371,8 @@ def test_a_restarted_node_with_its_directory_goes_on_where_it_was(
     wait_until(lambda: held(bob) == held(alice), "what was missed came")
     mesh.wait_converged()
     assert len(held(bob)[KEY]) == 2, "the restart made no new key record"
-    assert sum(event.report.admitted for event in events if event.report) == 1
+    wait_until(lambda: any(map(admitted, events)), "told after it was agreed")
+    assert sum(map(admitted, events)) == 1
     mesh.stop()
     bob.directory.close()
 

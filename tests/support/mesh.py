@@ -41,6 +41,7 @@ from ciris_mesh.wire.mesh import BindingOffer, BindingWanted, Digests, Hello, Ki
 from support.copies import copies_held
 from support.keys import NAMES, key
 from support.records import AT_MS, sample, trust_in
+from support.resting import has_handed_on
 from support.virtual_time import LeapClock
 from support.waiting import DEADLINE_S, wait_until
 
@@ -193,9 +194,14 @@ def compared(node: Node) -> dict[EnvelopeKind, frozenset[bytes]]:
 
 
 def settle(node: Node) -> None:
-    """Wait until all that was due has been done: pass once through the timer and every strand."""
+    """Wait until all that came and all that was due has been done.
+
+    The transport hands on what has arrived; then pass once through the timer and every strand.
+    """
     pool, timer = node.runtime._pool, node.runtime._timer
-    for strand in (*sorted(node.runtime.peers.key_ids()), "nobody"):
+    wait_until(partial(has_handed_on, node), "frames handed on")
+    strangers = [("link", link) for link in tuple(node.runtime._links._links)]
+    for strand in (*sorted(node.runtime.peers.key_ids()), *strangers, "nobody"):
         passed = threading.Event()
         timer.after(0.0, partial(pool.submit, strand, passed.set))
         wait_until(passed.is_set, f"strand {strand}")
