@@ -9,6 +9,19 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from ciris_mesh.cli.node import ask
+from ciris_mesh.runtime.announcing import Announcer
+from ciris_mesh.runtime.asking import call
+from ciris_mesh.runtime.control import ControlServer
+from ciris_mesh.runtime.handle import ReplicationHandle
+from ciris_mesh.runtime.node import Node
+from ciris_mesh.runtime.operatordesk import OperatorDesk
+from ciris_mesh.runtime.runtime import ReplicationRuntime
+from ciris_mesh.runtime.systemd import Watchdog
+from ciris_mesh.runtime.worker import Timer, WorkerPool
+from ciris_mesh.transport.http_post import HttpPoster
+from ciris_mesh.transport.loopback import LoopbackTransport
+
 #: How long a thread that was told to stop may take to be gone.
 THREAD_END_TIMEOUT_S = 60.0
 
@@ -25,6 +38,19 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("ci")
+
+#: What people are made to wait for an end or an answer is seconds. A machine that runs the whole
+#: suite is no thread that hangs: tests of these deadlines say which they mean.
+PATIENCE_S = 240.0
+for each in (
+    Node.stop, ReplicationRuntime.shutdown, ReplicationHandle.shutdown, WorkerPool.stop, Timer.stop,
+    LoopbackTransport.stop, HttpPoster.stop, ControlServer.stop, Announcer.stop, Watchdog.stop,
+    OperatorDesk.stop,
+):  # fmt: skip
+    each.__defaults__ = (PATIENCE_S,)
+for named in (ask.__kwdefaults__, call.__kwdefaults__):
+    assert named is not None
+    named["timeout_s"] = PATIENCE_S
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -226,12 +226,13 @@ class Exchange:
         return ours, equal, differ
 
     def _agree(self, peer: Peer, kind: EnvelopeKind, generation: int) -> None:
-        peer.agreed[kind], peer.failures = generation, 0
+        peer.failures = 0
         self._parts.bridge.note_agreed(peer.config.key_id, kind)
         peer.fruitless.pop(kind, None)
         waiting = self._parts.bridge.waiting(peer.config.key_id, kind)
         signal = BoundedBy(waiting) if waiting else InSync()
         self._parts.board.post(peer.config.key_id, kind, signal)
+        peer.agreed[kind] = generation  # last: whoever waits for it looks at the board next
 
     def took(
         self, peer: Peer, state: LinkState, message: Records, delivers: Sequence[Deliver]

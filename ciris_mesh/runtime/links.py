@@ -301,13 +301,19 @@ class Links:
             case _ if isinstance(message, ReconcileMessage | Taken | Preview):
                 self._reconciled(state, message)
             case _:
-                for reply in self._greeter.received(state, message):
-                    self._parts.try_say(state, reply)
-                    if isinstance(reply, Refusal):
-                        self._turn_away(state, reply.reason)
-                        return
-                if state.key_id is not None and state.is_known:
-                    self._attributed(state, state.key_id)
+                self._introduced(state, message)
+
+    def _introduced(self, state: LinkState, message: MeshMessage) -> None:
+        """The other end says who it is, or asks who we are."""
+        if state.replaced:
+            return  # said before the other link of two was chosen; there it is said as well
+        for reply in self._greeter.received(state, message):
+            self._parts.try_say(state, reply)
+            if isinstance(reply, Refusal):
+                self._turn_away(state, reply.reason)
+                return
+        if state.key_id is not None and state.is_known:
+            self._attributed(state, state.key_id)
 
     def _records(self, state: LinkState, message: Records) -> None:
         """Nothing is unpacked for a stranger: it needs no more than one Deliver to be met."""

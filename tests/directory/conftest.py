@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ciris_mesh.directory import pg_connect, readerpool
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.directory.sqlite import SqliteDirectory
@@ -21,6 +22,13 @@ from support.records import trust_in
 TRUST = trust_in(*map(key, NAMES))
 
 OpenDirectory = Callable[..., DirectoryCore]
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of ours that shares two cores with the whole suite is not away."""
+    monkeypatch.setattr(pg_connect, "CONNECT_TIMEOUT_S", 120)
+    monkeypatch.setattr(readerpool, "READER_WAIT_S", 240.0)
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])

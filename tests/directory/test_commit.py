@@ -12,8 +12,9 @@ import pytest
 from ciris_mesh.directory.commit import GROUP_JOBS_MAX, GroupCommit
 from ciris_mesh.directory.store import Store
 from ciris_mesh.errors import LifecycleError
+from support.waiting import wait_until
 
-WAIT_S = 20.0
+WAIT_S = 240.0
 
 
 class Ledger:
@@ -78,13 +79,7 @@ def stack_up(ledger: Ledger, jobs: list[Callable[[], str]]) -> list[object]:
     threads = [threading.Thread(target=run, args=(index,)) for index in range(len(jobs))]
     for thread in threads:
         thread.start()
-    queued = threading.Event()
-    for _ in range(2000):  # until all are queued behind the holder
-        if len(ledger.group._queue) == len(jobs):
-            queued.set()
-            break
-        queued.wait(0.01)
-    assert queued.is_set()
+    wait_until(lambda: len(ledger.group._queue) == len(jobs), "all are behind the holder")
     go.set()
     for thread in (holder, *threads):
         thread.join(WAIT_S)

@@ -26,7 +26,13 @@ from ciris_mesh.records.outcome import Outcome
 from support.copies import copies_held
 from support.keys import alice
 from support.killing import names, until_killed
-from support.postgres import cluster, lent_database, new_database, open_postgres
+from support.postgres import (
+    cluster,
+    drop_database,
+    lent_database,
+    new_database,
+    open_postgres,
+)
 from support.records import AT_MS, sample
 from support.waiting import wait_until
 
@@ -44,7 +50,7 @@ def url() -> Iterator[str]:
 def empty() -> Iterator[str]:
     made = new_database(empty=True)
     yield made
-    cluster().drop(made)
+    drop_database(made)
 
 
 def run_sql(url: str, text: str) -> list[tuple[object, ...]]:
@@ -303,7 +309,8 @@ def test_writers_queue_whatever_isolation_the_database_has_by_default(empty: str
             assert len(directory.holdings(K.FAMILY)) == 35
 
 
-def test_connections_that_are_cut_are_made_again(url: str) -> None:
+def test_connections_that_are_cut_are_made_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pg_connect, "PATIENCE_S", 120.0)  # the server ends them when it comes to it
     directory = open_postgres(url)
     cut = (
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "

@@ -50,6 +50,8 @@ def helpers(monkeypatch: pytest.MonkeyPatch) -> Iterator[HelperProcesses]:
     """One helper, which starts at once."""
     monkeypatch.setattr(verifying, "BUSY_SIGNATURES", 1)
     monkeypatch.setattr(verifying, "REST_S", 0.0)
+    monkeypatch.setattr(verifying, "ANSWER_S", 240.0)  # it has less of the processor than we
+    monkeypatch.setattr(verifying, "IDLE_S", 240.0)
     made = HelperProcesses(1)
     yield made
     made.stop()
@@ -131,7 +133,7 @@ def test_a_helper_ends_when_nothing_comes_and_another_starts_when_there_is_work(
     assert first.wait(240) == 0, "no error: it had no work"
     helpers.reap()
     assert helpers._helpers == []
-    monkeypatch.setattr(verifying, "IDLE_S", 60.0)
+    monkeypatch.setattr(verifying, "IDLE_S", 240.0)
     wait_until(lambda: is_at_work(helpers))
 
 

@@ -85,7 +85,7 @@ def path() -> Iterator[Path]:
 
 @pytest.fixture
 def server(path: Path) -> Iterator[ControlServer]:
-    with ControlServer(path, HANDLERS) as running:
+    with ControlServer(path, HANDLERS, request_timeout_s=DEADLINE_S) as running:
         yield running
 
 
@@ -272,7 +272,7 @@ def test_never_more_than_the_limit_is_served_at_once(path: Path) -> None:
 
 
 def test_clients_that_say_nothing_or_little_make_room(path: Path) -> None:
-    with ControlServer(path, HANDLERS, request_timeout_s=0.2) as server:
+    with ControlServer(path, HANDLERS, request_timeout_s=1.0) as server:
         silent = [connect(path) for _ in range(CLIENTS_MAX)]
         for client in silent[::2]:
             client.sendall(b'{"op":')

@@ -436,7 +436,7 @@ def test_a_silent_registry_is_given_up_and_tried_again(make: Make) -> None:
         return registry.reason == ""
 
     wait_until(is_well, world.outcomes)
-    assert world.done() > 0
+    wait_until(lambda: world.done() > 0, world.outcomes)
 
 
 def test_a_lost_link_ends_the_rounds_and_says_why(make: Make) -> None:
@@ -446,7 +446,7 @@ def test_a_lost_link_ends_the_rounds_and_says_why(make: Make) -> None:
     wait_until(world.is_busy)
     world.port.handle(EdgeLost(world.port.address, "no_path"))
     wait_until(lambda: world.registries.peers[carol().key_id].reason == "no_path")
-    assert world.events[-1].reason == "no_path"
+    wait_until(lambda: world.events[-1].reason == "no_path", world.outcomes)
 
 
 def test_garbage_is_counted_and_ends_the_links(make: Make) -> None:

@@ -7,7 +7,7 @@ import pytest
 from ciris_mesh.directory.base import Source
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.protocol.limits import CADENCE_S, NO_PROGRESS_TIMEOUT_S, TAU_PARTIAL_S
-from ciris_mesh.protocol.report import BoundedBy, InSync
+from ciris_mesh.protocol.report import BoundedBy, InSync, StalenessSignal
 from ciris_mesh.records.authoring import author
 from ciris_mesh.records.envelope import parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -50,6 +50,7 @@ def drops(node: Node, reason: str) -> int:
 def agree(bob: ScriptedPeer, node: Node) -> None:
     """Answer the node's comparisons until it is content: bob holds what it holds."""
     bob.mesh.clock.leap(CADENCE_S)
+    settle(node)  # what was due at once asks once, when no answer comes in between
     while node.handle.waiting_for():
         bob.hear(Digests)
         bob.say(bob.digests(compared(node), reply=True))
@@ -65,6 +66,7 @@ def asked(bob: ScriptedPeer, *, unless: dict[EnvelopeKind, frozenset[bytes]]) ->
 def differing(bob: ScriptedPeer, node: Node, kind: EnvelopeKind, *ids: bytes) -> None:
     """Let the node compare, and answer that we differ in one kind."""
     bob.mesh.clock.leap(CADENCE_S)
+    settle(node)
     asked(bob, unless={**held(node), kind: frozenset(ids)})
 
 
@@ -80,6 +82,22 @@ def test_equal_digests_need_no_round_and_make_the_board_fresh(
     assert all(alice.is_fresh(kind) for kind in EnvelopeKind)
     assert alice.runtime.board.standing(key("bob").key_id, KEY).signal == InSync()
     assert events == []
+
+
+def test_whoever_waits_for_agreement_finds_it_fresh(
+    alice: Node, bob: ScriptedPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`wait` and then `status`: the one must not be ahead of the other."""
+    post, waiting = alice.runtime.board.post, dict[EnvelopeKind, str]()
+
+    def noting(peer: str, kind: EnvelopeKind, signal: StalenessSignal) -> None:
+        waiting[kind] = "".join(alice.handle.waiting_for())
+        post(peer, kind, signal)
+
+    monkeypatch.setattr(alice.runtime.board, "post", noting)
+    agree(bob, alice)
+    assert waiting.keys() == set(EnvelopeKind)
+    assert all(kind.value in said.split(": ")[-1].split(", ") for kind, said in waiting.items())
 
 
 def test_freshness_ends_after_tau_partial_without_a_confirmation(
@@ -263,6 +281,10 @@ def test_a_peer_gone_silent_is_timed_out_and_others_keep_their_cadence(mesh: Mes
     wait_until(lambda: held(carol)[FAMILY] == held(alice)[FAMILY], "carol got it")
     mesh.clock.leap(1.0)
     settle(alice)
+    settle(carol)
+    # What is under way between the two by now would be given up as well.
+    ends = mesh.peer("alice", "carol"), mesh.peer("carol", "alice")
+    wait_until(lambda: not any(each.round or each.check_out for each in ends), "it is over")
     mesh.clock.leap(NO_PROGRESS_TIMEOUT_S)
     wait_until(lambda: mesh.peer("alice", "bob").link is None, "bob was given up")
     for n in range(2, 5):

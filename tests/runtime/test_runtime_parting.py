@@ -18,7 +18,7 @@ from ciris_mesh.wire.mesh import BindingOffer, Hello
 from ciris_mesh.wire.mesh_reconcile import Sketch
 from ciris_mesh.wire.mesh_records import Records
 from support.keys import key
-from support.mesh import Mesh
+from support.mesh import Mesh, settle
 from support.radio_mesh import RadioMesh, settings
 from support.waiting import wait_until
 
@@ -187,6 +187,31 @@ def test_two_that_dial_each_other_at_once_end_with_one_exchange(ends: list[Mesh]
         assert (kept.count(Hello), kept.count(Records), kept.count(BindingOffer)) == (1, 1, 0)
     opened = [each for gate in gates.values() for _, each in gate.said if isinstance(each, Sketch)]
     assert len(opened) == 1, "one of them asked what differs, once"
+
+
+@pytest.mark.parametrize(("name", "other"), [("alice", "bob"), ("bob", "alice")])
+def test_what_is_under_way_on_the_link_that_was_not_chosen_is_not_answered(
+    name: str, other: str, ends: list[Mesh], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hanging up takes its time; an answer meanwhile would take air, and a binding 9 kB of it."""
+    mesh = Mesh(medium="radio")
+    ends.append(mesh)
+    node = mesh.node(name)
+    node.add_peer(mesh.config(other))
+    node.start()
+    peer = mesh.script(other)
+    monkeypatch.setattr(node.runtime.transport, "hang_up", lambda _link: None)
+    node.runtime.transport.dial(peer.transport.address)
+    peer.wait_dialled()
+    dialled_by_node = peer.link
+    peer.hear(Hello)
+    peer.dial(name)
+    settle(node)
+    if peer.transport.address < node.runtime.transport.address:
+        peer.link = dialled_by_node
+    peer.say_hello()
+    settle(node)
+    assert peer.heard_nothing()
 
 
 def test_a_dial_that_came_to_nothing_is_tried_again_within_the_hour(ends: list[Mesh]) -> None:

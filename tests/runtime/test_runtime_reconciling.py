@@ -441,6 +441,7 @@ def test_who_was_sent_what_it_had_does_not_ask_for_summaries(
         bob.hear(Taken)
         bob.say(bob.digests(dict(his), reply=True))
         wait_until(lambda: mesh.peer("alice", "bob").round is None, "over")
+        settle(alice)  # what came to nothing is noted behind it
         mesh.peer("alice", "bob").fruitless.clear()
         alice.handle.sync()
         bob.hear(Digests)

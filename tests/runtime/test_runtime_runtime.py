@@ -15,7 +15,7 @@ from ciris_mesh.protocol.report import SessionRole
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.coordinator import RoundKey
-from ciris_mesh.runtime.events import RoundOutcome
+from ciris_mesh.runtime.events import RoundEvent, RoundOutcome
 from ciris_mesh.runtime.handle import ReplicationHandle
 from ciris_mesh.runtime.peers import PeerConfig
 from ciris_mesh.runtime.runtime import WORKER_THREADS, RuntimeConfig
@@ -28,6 +28,10 @@ from support.mesh import Mesh, address, collect, held, settle
 from support.waiting import wait_until
 
 KEY, FAMILY = EnvelopeKind.KEY, EnvelopeKind.FAMILY
+
+
+def admitted(event: RoundEvent) -> int:
+    return event.report.admitted if event.report else 0
 
 
 def ours() -> set[str]:
@@ -205,6 +209,7 @@ def test_a_new_alias_keeps_the_link_and_a_new_address_does_not(mesh: Mesh) -> No
     alice, _ = mesh.started("alice", "bob")
     mesh.clock.leap(5.0)
     mesh.wait_converged()
+    mesh.wait_one_link("alice", "bob")
     link = mesh.peer("alice", "bob").link
     alice.add_peer(replace(mesh.config("bob"), alias="Bob"))
     settle(alice)
@@ -305,6 +310,7 @@ def test_a_converged_mesh_stays_silent_but_for_one_comparison_a_cadence(mesh: Me
     alice, bob = mesh.started("alice", "bob")
     mesh.clock.leap(5.0)
     mesh.wait_converged()
+    mesh.wait_one_link("alice", "bob")
     for node in (alice, bob):
         settle(node)
     events = collect(alice)
@@ -365,7 +371,8 @@ def test_a_restarted_node_with_its_directory_goes_on_where_it_was(
     wait_until(lambda: held(bob) == held(alice), "what was missed came")
     mesh.wait_converged()
     assert len(held(bob)[KEY]) == 2, "the restart made no new key record"
-    assert sum(event.report.admitted for event in events if event.report) == 1
+    wait_until(lambda: any(map(admitted, events)), "told after it was agreed")
+    assert sum(map(admitted, events)) == 1
     mesh.stop()
     bob.directory.close()
 

@@ -60,5 +60,5 @@ def answering(
     home: Home, handlers: Mapping[str, Callable[[dict[str, Any]], object]]
 ) -> Iterator[None]:
     """A node that answers these operations and holds the home, and does nothing else."""
-    with HomeLock(home), ControlServer(home.socket_path(), handlers):
+    with HomeLock(home), ControlServer(home.socket_path(), handlers, request_timeout_s=240.0):
         yield

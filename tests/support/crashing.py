@@ -2,8 +2,8 @@
 
 Run: python -m support.crashing admit PATH START | migrate PATH | import PATH BUNDLE
 
-Prints "ready", then one line per acknowledged record: kind and envelope id. Deferred records are
-printed too: they are held, so a peer would not be asked for them again.
+Prints "ready", then one line per migration, or per acknowledged record: kind and envelope id.
+Deferred records are printed too: they are held, so a peer would not be asked for them again.
 """
 
 from __future__ import annotations
@@ -68,10 +68,12 @@ def opened(place: str) -> DirectoryCore:
 
 
 def migrate(path: str) -> None:
-    """Bring an old store up to date, again and again if it is up to date."""
+    """Bring an old store up to date, again and again if it is up to date. A line each time."""
     say_ready()
     while True:
         SqliteDirectory(Path(path)).close()
+        sys.stdout.write("migrated\n")
+        sys.stdout.flush()
 
 
 def import_(path: str, bundle: str) -> None:

@@ -41,6 +41,7 @@ from ciris_mesh.wire.mesh import BindingOffer, BindingWanted, Digests, Hello, Ki
 from support.copies import copies_held
 from support.keys import NAMES, key
 from support.records import AT_MS, sample, trust_in
+from support.resting import has_handed_on
 from support.virtual_time import LeapClock
 from support.waiting import DEADLINE_S, wait_until
 
@@ -150,6 +151,17 @@ class Mesh:
             waiting_for = self.nodes[name].handle.waiting_for
             wait_until(partial(_is_empty, waiting_for), waiting_for)
 
+    def wait_one_link(self, one: str, two: str) -> None:
+        """Wait until of two links, each dialled by one, both ends use the same and no other is."""
+
+        def is_settled() -> bool:
+            mine, theirs = self.peer(one, two).link, self.peer(two, one).link
+            stats = [self.nodes[name].runtime.transport.stats() for name in (one, two)]
+            is_same = mine is not None and theirs is not None and mine.inbound is not theirs.inbound
+            return is_same and [each.links for each in stats] == [1, 1]
+
+        wait_until(is_settled, "both ends kept the same link")
+
     def stop(self) -> None:
         for scripted in self.scripted:
             scripted.transport.stop()
@@ -182,9 +194,14 @@ def compared(node: Node) -> dict[EnvelopeKind, frozenset[bytes]]:
 
 
 def settle(node: Node) -> None:
-    """Wait until all that was due has been done: pass once through the timer and every strand."""
+    """Wait until all that came and all that was due has been done.
+
+    The transport hands on what has arrived; then pass once through the timer and every strand.
+    """
     pool, timer = node.runtime._pool, node.runtime._timer
-    for strand in (*sorted(node.runtime.peers.key_ids()), "nobody"):
+    wait_until(partial(has_handed_on, node), "frames handed on")
+    strangers = [("link", link) for link in tuple(node.runtime._links._links)]
+    for strand in (*sorted(node.runtime.peers.key_ids()), *strangers, "nobody"):
         passed = threading.Event()
         timer.after(0.0, partial(pool.submit, strand, passed.set))
         wait_until(passed.is_set, f"strand {strand}")
@@ -222,6 +239,7 @@ class ScriptedPeer:
         self.down: list[str] = []
         self.dials_failed: list[str] = []
         self.links_seen = 0
+        self._went_down = False  # the link in use, since it was last waited for
         self._inbox: queue.Queue[AnyMessage] = queue.Queue()
         self.transport.permit(
             frozenset(node.runtime.transport.address for node in mesh.nodes.values())
@@ -232,17 +250,19 @@ class ScriptedPeer:
 
     def dial(self, name: str) -> None:
         """Link to the node `name` and wait until the link is up."""
-        self.link = None
+        self.link, self._went_down = None, False
         self.transport.dial(address(name))
         wait_until(lambda: self.link is not None, "link up")
 
     def wait_dialled(self) -> None:
         """Wait until the node has linked to us."""
         wait_until(lambda: self.link is not None, "being dialled")
+        self._went_down = False
 
     def wait_down(self) -> str:
-        """Wait until the link is down; why."""
-        wait_until(lambda: self.link is None, "link down")
+        """Wait until the link is down; why. The node may have linked to us again by then."""
+        wait_until(lambda: self._went_down or self.link is None, "link down")
+        self._went_down = False
         return self.down[-1]
 
     # -- words -------------------------------------------------------------------------------
@@ -342,7 +362,7 @@ class ScriptedPeer:
             case LinkDown(link=link, reason=reason):
                 self.down.append(reason)
                 if link == self.link:
-                    self.link = None
+                    self.link, self._went_down = None, True
             case FrameReceived(link=link, frame=frame) if link == self.link:
                 unwrapped = try_unwrap(frame)
                 assert unwrapped is not None

@@ -7,6 +7,7 @@ get to run, it would do at another hour than on an idle machine.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 
@@ -26,6 +27,17 @@ def at_rest(network: LoopbackNetwork, nodes: Iterable[Node]) -> bool:
             locks.enter_context(node.runtime._pool._changed)
             locks.enter_context(node.runtime._timer._changed)
         return all(map(_rests, rest))
+
+
+def has_handed_on(node: Node) -> bool:
+    """Say whether the transport has told the node of all that arrived by now."""
+    transport = node.runtime.transport
+    assert isinstance(transport, LoopbackTransport)
+    agenda = transport._agenda
+    with transport._lock:
+        if agenda._heap and agenda._heap[0].at <= time.monotonic():
+            return False
+        return _waits(transport._thread, agenda._wakeup)
 
 
 def _rests(node: Node) -> bool:

@@ -46,6 +46,7 @@ def id_of(envelope: bytes) -> bytes:
 def compare(bob: ScriptedPeer, alice: Node, families: frozenset[bytes]) -> Held:
     """Let alice compare; bob holds what she does, of families these. Returns what he holds."""
     bob.mesh.clock.leap(CADENCE_S)
+    settle(alice)  # what was due at once asks once, when no answer comes in between
     bob.hear(Digests)
     his: Held = {**held(alice), FAMILY: families}
     bob.say(bob.digests(dict(his), reply=True))

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from ciris_mesh.web.service import WebService
 from support.website import Site, site_in
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no server that hangs."""
+    monkeypatch.setattr(WebService.stop, "__defaults__", (240.0,))
 
 
 @pytest.fixture

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
+from selenium.webdriver import ActionChains
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from ciris_mesh.runtime.localnodes import free_port
 from support.waiting import wait_until
 from support.website import Site
 
@@ -41,7 +43,7 @@ def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
     for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path / 'profile'}"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER, port=free_port()))
     driver.set_window_size(1100, 900)
     try:
         yield driver
@@ -142,15 +144,21 @@ def test_all_of_it_by_keyboard_and_for_ears(page: webdriver.Chrome) -> None:
     wait_until(lambda: all_of(page, "#topology .spot"), "spots")
     reached = set()
     for _ in range(30):
-        page.switch_to.active_element.send_keys(Keys.TAB)
-        reached.add(page.switch_to.active_element.get_attribute("aria-label"))
-    assert {spot.get_attribute("aria-label") for spot in all_of(page, "#topology .spot")} <= reached
+        ActionChains(page).send_keys(Keys.TAB).perform()
+        reached |= set(page.execute_script(_LABELS, ".spot:focus"))
+    assert set(page.execute_script(_LABELS, ".spot")) <= reached
     said = page.execute_script(_UNNAMED)
     assert said == [], "every control and picture has a name"
     assert page.find_element(By.TAG_NAME, "html").get_attribute("lang") == "en"
     assert all_of(page, 'nav a[aria-current="page"]')[0].text == "Map"
 
 
+#: What a screen reader says of spots. The map is drawn anew every ten seconds: so they are looked
+#: at in one go, and what has been heard since then does not count.
+_LABELS = r"""
+return [...document.querySelectorAll("#topology " + arguments[0])].map((one) =>
+  one.getAttribute("aria-label").replace(/\d+ s ago/, "lately"));
+"""
 #: What a screen reader would call nothing.
 _UNNAMED = """
 return [...document.querySelectorAll("button, a, select, svg[role], table, input")].filter((one) =>
@@ -196,8 +204,13 @@ def _shows(browser: webdriver.Chrome, words: str) -> Callable[[], bool]:
 
 def test_the_first_picture_is_there_before_the_node_answers(page: webdriver.Chrome) -> None:
     """Printed, not asserted: how long to the first paint on this machine."""
-    paints = page.execute_script(
-        "return performance.getEntriesByType('paint').map((one) => [one.name, one.startTime])"
-    )
-    print("first paint (ms):", paints)  # noqa: T201
-    assert dict(paints)["first-contentful-paint"] > 0
+
+    def paints() -> dict[str, float]:  # told a moment after what is shown has been set
+        return dict(page.execute_script(_PAINTS))
+
+    wait_until(lambda: "first-contentful-paint" in paints(), paints)
+    print("first paint (ms):", paints())  # noqa: T201
+    assert paints()["first-contentful-paint"] > 0
+
+
+_PAINTS = "return performance.getEntriesByType('paint').map((one) => [one.name, one.startTime])"
