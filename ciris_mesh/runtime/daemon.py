@@ -19,7 +19,7 @@ from ciris_mesh.errors import MeshError
 from ciris_mesh.protocol.sizing import Limits
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime.access import access_from
-from ciris_mesh.runtime.announcing import Announcer, announce_node
+from ciris_mesh.runtime.announcing import Announcer, announce_node, lacks_peer
 from ciris_mesh.runtime.bindings import BindingStore
 from ciris_mesh.runtime.budget import RadioBudget
 from ciris_mesh.runtime.clock import clock_of
@@ -119,7 +119,11 @@ def run(home: Home, options: RunOptions | None = None, services: Sequence[MakeSe
         node.start()
         stack.callback(node.stop, STOP_TIMEOUT_S)
         interval_s = config.node.announce_interval_s(radio=False)
-        announcer = Announcer(lambda: announce_node(node), interval_s=interval_s)
+        announcer = Announcer(
+            lambda: announce_node(node),
+            interval_s=interval_s,
+            lacks_peer=lambda: lacks_peer(node),
+        )
         announcer.start()
         stack.callback(announcer.stop)
         people.start()

@@ -66,6 +66,11 @@ class Reach:
         with self._lock:
             self._count(medium or self._medium, now_s, dialled=1)
 
+    def was_reached(self) -> bool:
+        """Ever, either way."""
+        with self._lock:
+            return bool(self._reached_s)
+
     def rows(self, now_s: float) -> tuple[MediumReach, ...]:
         """One for each medium of which the window shows anything."""
         with self._lock:

@@ -89,6 +89,20 @@ def test_the_ends_of_a_line_are_peers_through_a_transport_node_between() -> None
     assert counters[2].missed["out_of_reach"] > 0, "carol hears nothing of alice's own"
 
 
+def test_who_announced_before_the_router_was_there_is_found_all_the_same() -> None:
+    """After a power cut nobody starts in order: an announce that no router heard is lost."""
+    with cell(line(3), routers=["bob"]) as made:
+        alice, bob, carol = three(made)
+        peers((alice, carol))
+        made.run(alice, carol)
+        announced = made.ether.counters
+        wait_until(
+            lambda: announced()[0].frames_sent and announced()[2].frames_sent, "both announced"
+        )
+        made.run(bob)
+        hurry_for("both ends have both", (alice, carol), [alice.sign(1), carol.sign(2)])
+
+
 def test_two_that_do_not_hear_each_other_agree_by_a_third() -> None:
     """Hidden nodes talk at once and spoil each other's frames at the hub; all comes all the same.
 

@@ -8,7 +8,8 @@ import pytest
 
 from ciris_mesh.errors import TransportError
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.runtime.announcing import Announcer, announce_data, announce_node
+from ciris_mesh.runtime import announcing
+from ciris_mesh.runtime.announcing import Announcer, announce_data, announce_node, lacks_peer
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.wire.announce import ANNOUNCE_BYTES, decode_announce, encode_announce
 from support.keys import key
@@ -79,6 +80,38 @@ def test_an_announce_that_fails_is_logged_and_the_next_one_comes(
     wait_until(lambda: len(heard.said) >= 2, "repeated")
     announcer.stop()
     assert "announce.failed" in caplog.text
+
+
+@pytest.mark.parametrize("lacks", [True, False])
+def test_while_a_peer_was_never_met_some_come_earlier(
+    alice: Node, monkeypatch: pytest.MonkeyPatch, *, lacks: bool
+) -> None:
+    heard, asked = Heard(alice, monkeypatch), threading.Semaphore(0)
+
+    def lacks_peer() -> bool:
+        asked.release()
+        return lacks
+
+    monkeypatch.setattr(announcing, "AGAIN_S", 0.001)
+    monkeypatch.setattr(announcing, "AGAIN_SPREAD_S", 0.001)
+    announcer = Announcer(
+        lambda: announce_node(alice), interval_s=6 * 3600.0, lacks_peer=lacks_peer
+    )
+    announcer.start()
+    for _ in range(announcing.AGAIN_MAX if lacks else 1):
+        assert asked.acquire(timeout=DEADLINE_S)
+    wait_until(lambda: len(heard.said) == (1 + announcing.AGAIN_MAX if lacks else 1), "announced")
+    announcer.stop()
+    assert not asked.acquire(blocking=False), "then, or when all were met, it waits the interval"
+
+
+def test_a_peer_is_lacked_until_it_was_met(mesh: Mesh, alice: Node) -> None:
+    assert not lacks_peer(alice), "it has none"
+    bob = mesh.node("bob")
+    mesh.befriend("alice", "bob")
+    assert lacks_peer(alice)
+    bob.start()
+    wait_until(lambda: not lacks_peer(alice), "met")
 
 
 def test_stop_does_not_wait_for_the_interval_and_is_idempotent(alice: Node) -> None:
