@@ -74,7 +74,7 @@ class Vouches:
         self._read_at: int | None = None
         self._missing: dict[EnvelopeKind, list[bytes]] = {}
         self._parsed: dict[bytes, _Said | None] = {}
-        self._until_ms: float = 0.0
+        self._valid_ms: tuple[int, float] = (0, 0)  # what was read holds from then until then
         self.too_many = 0
 
     @classmethod
@@ -96,21 +96,23 @@ class Vouches:
         """Ids of rows that vouches of listed vouchers name and that stand nowhere here.
 
         Not of vouches that expired or that the voucher took back: their rows count for nothing, and
-        each is 3 kB of air. Vouches are read again when an attestation came or one of them expired;
-        else what was missing is looked up.
+        each is 3 kB of air. What others took back by its leave is still asked for. Vouches are read
+        again when an attestation came, one of them expired or the clock was set back; else what was
+        missing is looked up.
         """
         if not self._listed:
             return {}
         generation = self._directory.generation(EnvelopeKind.ATTESTATION)
         with self._lock:
             is_read, missing = self._read_at == generation, self._missing
-            is_read, until_ms = is_read and now_ms < self._until_ms, self._until_ms
-        if not is_read:
+            valid_ms = self._valid_ms
+        if not is_read or not valid_ms[0] <= now_ms < valid_ms[1]:
             missing, until_ms = self._named(now_ms)
+            valid_ms = now_ms, until_ms
         found = {kind: self._not_here(kind, ids) for kind, ids in missing.items()}
         found = {kind: ids for kind, ids in found.items() if ids}
         with self._lock:
-            self._read_at, self._missing, self._until_ms = generation, found, until_ms
+            self._read_at, self._missing, self._valid_ms = generation, found, valid_ms
         return found
 
     def _named(self, now_ms: int) -> tuple[dict[EnvelopeKind, list[bytes]], float]:

@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 AGAIN_S: Final = 3_610.0
 AGAIN_SPREAD_S: Final = 360.0
 
-#: Earlier announces in a node's life: who was not met by then is away, and the air is everybody's.
+#: Earlier announces in all, until a node ends: who was not met by then is away, and the air is
+#: everybody's. For a peer that is added later there is `ciris-mesh announce`.
 AGAIN_MAX: Final = 3
 
 
@@ -76,15 +77,24 @@ class Announcer:
 
     def _wait(self) -> None:
         """Until the next is due, or the end."""
-        again_s = AGAIN_S + random.random() * AGAIN_SPREAD_S
         left_s = self._interval_s
-        if self._again_left and again_s < left_s:
+        while self._again_left and not self._stopping.is_set():
+            again_s = AGAIN_S + random.random() * AGAIN_SPREAD_S
+            if again_s >= left_s:
+                break
             self._stopping.wait(again_s)
-            if self._lacks_peer():
+            left_s -= again_s
+            if self._is_lacking():
                 self._again_left -= 1
                 return
-            left_s -= again_s
         self._stopping.wait(left_s)
+
+    def _is_lacking(self) -> bool:
+        try:
+            return self._lacks_peer()
+        except Exception:
+            logger.exception("announce.failed")
+            return False
 
 
 def announce_node(node: Node) -> bool:

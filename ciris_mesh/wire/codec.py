@@ -115,7 +115,7 @@ def _spelled_as_here(body: bytes) -> ReplicationMessage | None:
     """
     head, _, rest = body.partition(b"[[")
     kind = _DELIVER_HEADS.get(head)
-    if kind is None or not rest.endswith(b"]]}"):
+    if kind is None or not rest.endswith(b"]]}") or b"-" in rest:
         return None
     texts = rest[:-3].split(b"],[", ENVELOPES_MAX)
     if len(texts) > ENVELOPES_MAX:

@@ -28,7 +28,7 @@ from support.federation import TRUST
 from support.keys import alice, key
 from support.records import AT_MS, sample
 from support.rulebook import K, key_id, key_record
-from support.vouching import bare, vouch_raw
+from support.vouching import bare, vouch_columns, vouch_raw
 
 PEER, EU = Source("peer", "somebody"), Source("registry", "registry-eu")
 NOW_MS = AT_MS + 600_000
@@ -297,7 +297,13 @@ def test_rows_of_a_vouch_that_was_taken_back_are_not_asked_for(
     said = vouch_raw("hub", ROW)
     for raw in (said, vouch_raw("hub", other)):
         assert admit(directory, K.ATTESTATION, raw)[0] is Outcome.ADMITTED
-    admit(directory, K.ATTESTATION, taken_back(said, "mallory", type_))
+    # Mallory says something under the same id, about the same key, and takes that back.
+    same = {"attestation_id": parse_envelope(K.ATTESTATION, said).record["attestation_id"]}
+    columns = vouch_columns("hub", K.FAMILY, [ROW.envelope_id], **same)
+    columns["attestation_envelope"] = {"dimension": "some:thing"}
+    own = author(K.ATTESTATION, columns, key("mallory"), at_ms=AT_MS)
+    for raw in (own, taken_back(own, "mallory", type_)):
+        assert admit(directory, K.ATTESTATION, raw)[0] is Outcome.ADMITTED
     assert set(vouches.missing(NOW_MS)[K.FAMILY]) == {ROW.envelope_id, other.envelope_id}
     assert admit(directory, K.ATTESTATION, taken_back(said, "hub", type_))[0] is Outcome.ADMITTED
     assert vouches.missing(NOW_MS) == {K.FAMILY: [other.envelope_id]}
@@ -312,6 +318,7 @@ def test_rows_of_a_vouch_are_asked_for_until_it_expires(open_directory: OpenDire
     assert admit(directory, K.ATTESTATION, said)[0] is Outcome.ADMITTED
     assert vouches.missing(until_ms - 1) == {K.FAMILY: [ROW.envelope_id]}
     assert vouches.missing(until_ms) == {}
+    assert vouches.missing(until_ms - 1) == {K.FAMILY: [ROW.envelope_id]}, "the clock was ahead"
 
 
 # -- how many --------------------------------------------------------------------------------------

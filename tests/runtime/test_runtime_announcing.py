@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,6 +12,7 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime import announcing
 from ciris_mesh.runtime.announcing import Announcer, announce_data, announce_node, lacks_peer
 from ciris_mesh.runtime.node import Node
+from ciris_mesh.transport.rns_announce import RADIO_SPACING_S
 from ciris_mesh.wire.announce import ANNOUNCE_BYTES, decode_announce, encode_announce
 from support.keys import key
 from support.mesh import Mesh
@@ -98,11 +100,38 @@ def test_while_a_peer_was_never_met_some_come_earlier(
         lambda: announce_node(alice), interval_s=6 * 3600.0, lacks_peer=lacks_peer
     )
     announcer.start()
-    for _ in range(announcing.AGAIN_MAX if lacks else 1):
+    for _ in range(announcing.AGAIN_MAX if lacks else 9):
         assert asked.acquire(timeout=DEADLINE_S)
     wait_until(lambda: len(heard.said) == (1 + announcing.AGAIN_MAX if lacks else 1), "announced")
     announcer.stop()
-    assert not asked.acquire(blocking=False), "then, or when all were met, it waits the interval"
+    assert not (lacks and asked.acquire(blocking=False)), "then it waits the interval"
+
+
+def test_a_peer_that_comes_later_is_announced_for_within_an_hour(
+    alice: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard = Heard(alice, monkeypatch)
+    answers: Iterator[bool | Exception] = iter([False, RuntimeError("a bug"), True])
+
+    def lacks_peer() -> bool:
+        answer = next(answers, False)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(announcing, "AGAIN_S", 0.001)
+    monkeypatch.setattr(announcing, "AGAIN_SPREAD_S", 0.001)
+    announcer = Announcer(
+        lambda: announce_node(alice), interval_s=6 * 3600.0, lacks_peer=lacks_peer
+    )
+    announcer.start()
+    wait_until(lambda: len(heard.said) == 2, "again")
+    announcer.stop()
+    assert "a bug" in caplog.text
+
+
+def test_an_early_announce_is_no_earlier_than_a_radio_takes_one() -> None:
+    assert announcing.AGAIN_S > RADIO_SPACING_S
 
 
 def test_a_peer_is_lacked_until_it_was_met(mesh: Mesh, alice: Node) -> None:
