@@ -38,7 +38,7 @@ from support.doctoring import (
     with_status,
 )
 
-CONFIG = "/home/pi/.reticulum/config"
+CONFIG = "/srv/node/.reticulum/config"
 
 
 def port(**members: Any) -> SerialPort:

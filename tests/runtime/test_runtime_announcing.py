@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -84,6 +84,15 @@ def test_an_announce_that_fails_is_logged_and_the_next_one_comes(
     assert "announce.failed" in caplog.text
 
 
+def impatient(
+    node: Node, monkeypatch: pytest.MonkeyPatch, lacks_peer: Callable[[], bool]
+) -> Announcer:
+    """One whose hour is a millisecond and whose interval does not pass."""
+    monkeypatch.setattr(announcing, "AGAIN_S", 0.001)
+    monkeypatch.setattr(announcing, "AGAIN_SPREAD_S", 0.001)
+    return Announcer(lambda: announce_node(node), interval_s=6 * 3600.0, lacks_peer=lacks_peer)
+
+
 @pytest.mark.parametrize("lacks", [True, False])
 def test_while_a_peer_was_never_met_some_come_earlier(
     alice: Node, monkeypatch: pytest.MonkeyPatch, *, lacks: bool
@@ -94,11 +103,7 @@ def test_while_a_peer_was_never_met_some_come_earlier(
         asked.release()
         return lacks
 
-    monkeypatch.setattr(announcing, "AGAIN_S", 0.001)
-    monkeypatch.setattr(announcing, "AGAIN_SPREAD_S", 0.001)
-    announcer = Announcer(
-        lambda: announce_node(alice), interval_s=6 * 3600.0, lacks_peer=lacks_peer
-    )
+    announcer = impatient(alice, monkeypatch, lacks_peer)
     announcer.start()
     for _ in range(announcing.AGAIN_MAX if lacks else 9):
         assert asked.acquire(timeout=DEADLINE_S)
@@ -119,11 +124,7 @@ def test_a_peer_that_comes_later_is_announced_for_within_an_hour(
             raise answer
         return answer
 
-    monkeypatch.setattr(announcing, "AGAIN_S", 0.001)
-    monkeypatch.setattr(announcing, "AGAIN_SPREAD_S", 0.001)
-    announcer = Announcer(
-        lambda: announce_node(alice), interval_s=6 * 3600.0, lacks_peer=lacks_peer
-    )
+    announcer = impatient(alice, monkeypatch, lacks_peer)
     announcer.start()
     wait_until(lambda: len(heard.said) == 2, "again")
     announcer.stop()

@@ -54,16 +54,16 @@ BUDGET: dict[str, Any] = {
 HEALTHY = Facts(
     version="0.1.0",
     user="pi",
-    home="/home/pi/.ciris-mesh",
+    home="/srv/node/.ciris-mesh",
     home_problem="",
     config_problem="",
     warnings=(),
     files=(),
     clock=CLOCK,
     clock_source="ntp",
-    disk=DiskFacts("/home/pi", free_bytes=10**10, total_bytes=3 * 10**10, free_inodes=10**6),
-    database=DatabaseFacts("/home/pi/directory.db", exists=True, size_bytes=10**6),
-    reticulum=ReticulumFacts(config="/home/pi/.reticulum/config", version="1.5.7"),
+    disk=DiskFacts("/srv/node", free_bytes=10**10, total_bytes=3 * 10**10, free_inodes=10**6),
+    database=DatabaseFacts("/srv/node/directory.db", exists=True, size_bytes=10**6),
+    reticulum=ReticulumFacts(config="/srv/node/.reticulum/config", version="1.5.7"),
     node=NodeFacts(pid=7, status=STATUS, budget=BUDGET),
 )
 
