@@ -24,6 +24,10 @@ SUMMARY_REFS_MAX: Final = 50_000
 #: 15 kB of JSON, one packet on TCP instead of a Resource.
 DIFF_ASKED_MAX: Final = 128
 
+#: Diffs out at once, in a round with a mesh node. With one, nothing travels while its answer is
+#: taken in and the next is on its way to be asked for.
+DIFFS_AHEAD: Final = 2
+
 #: Ids a peer may ask for in one Diff: what earlier builds ask for.
 DIFF_WANT_MAX: Final = 1024
 

@@ -43,7 +43,12 @@ from ciris_mesh.protocol.events import (
     SessionInput,
     Start,
 )
-from ciris_mesh.protocol.limits import DIFF_ASKED_MAX, DIFF_WANT_MAX, DIFFS_PER_ROUND_MAX
+from ciris_mesh.protocol.limits import (
+    DIFF_ASKED_MAX,
+    DIFF_WANT_MAX,
+    DIFFS_AHEAD,
+    DIFFS_PER_ROUND_MAX,
+)
 from ciris_mesh.protocol.report import (
     BoundedBy,
     InSync,
@@ -71,7 +76,8 @@ class Session:
 
     Attributes:
         asked: ids lacking here when the Summaries were compared.
-        wanted: those of `asked` not delivered yet.
+        wanted: those of `asked` that no Diff names yet, or only one whose answer had no room.
+        named: what the Diffs name whose answers are still out, in order.
         delivered: ids that came, whatever `admit` said of them.
         shelved: those of them that stand on a shelf here now.
         owed: ids offered, not asked for, and on no shelf here; see `Compared`.
@@ -86,6 +92,7 @@ class Session:
     phase: Phase = Phase.IDLE
     asked: frozenset[bytes] = frozenset()
     wanted: tuple[bytes, ...] = ()
+    named: tuple[tuple[bytes, ...], ...] = ()
     delivered: frozenset[bytes] = frozenset()
     shelved: frozenset[bytes] = frozenset()
     owed: int = 0
@@ -152,7 +159,7 @@ def _received(session: Session, event: Received) -> Step:
             return replace(session, phase=Phase.COMPARING), (Compare(refs),)
         case Phase.EXCHANGE, Diff(want=want):
             return _asked(session, event, want)
-        case Phase.EXCHANGE, Deliver(envelopes=envelopes) if session.wanted:
+        case Phase.EXCHANGE, Deliver(envelopes=envelopes) if session.named:
             return _delivered(session, envelopes)
         case _:
             raise _unexpected(session, event)
@@ -163,7 +170,21 @@ def _compared(session: Session, want: tuple[bytes, ...]) -> Step:
     exchange = replace(session, phase=Phase.EXCHANGE, asked=frozenset(want), wanted=want)
     if not want:
         return _confirm(exchange)
-    return exchange, (Send(_next_diff(session.kind, want)),)
+    return _ask_more(exchange)
+
+
+def _ask_more(session: Session) -> Step:
+    """Have `DIFFS_AHEAD` Diffs out, as far as there is something to ask for.
+
+    Each names no more than one answer can need: the rest is named when its turn comes.
+    """
+    wanted, named = session.wanted, session.named
+    diffs = []
+    while wanted and len(named) < DIFFS_AHEAD:
+        ids, wanted = wanted[:DIFF_ASKED_MAX], wanted[DIFF_ASKED_MAX:]
+        named = (*named, ids)
+        diffs.append(Send(Diff(session.kind, ids)))
+    return replace(session, wanted=wanted, named=named), tuple(diffs)
 
 
 def _asked(session: Session, event: Received, want: tuple[bytes, ...]) -> Step:
@@ -181,18 +202,19 @@ def _delivered(session: Session, envelopes: tuple[bytes, ...]) -> Step:
 
     A peer that skips some only makes us ask for a few twice. One that sends none has none left.
     """
+    ids, named = session.named[0], session.named[1:]
     if not envelopes:
-        return _conclude_if_quiet(replace(session, wanted=()))
-    rest = session.wanted[len(envelopes) :]
-    taken = replace(session, wanted=rest, applying=session.applying + 1)
-    if not rest:
-        return taken, (Apply(envelopes),)
-    return taken, (Send(_next_diff(session.kind, rest)), Apply(envelopes))
-
-
-def _next_diff(kind: EnvelopeKind, wanted: tuple[bytes, ...]) -> Diff:
-    """Name no more than one answer can need: the rest is named when its turn comes."""
-    return Diff(kind, wanted[:DIFF_ASKED_MAX])
+        return _conclude_if_quiet(replace(session, wanted=(), named=named))
+    rest = ids[len(envelopes) :]
+    taken, diffs = _ask_more(
+        replace(
+            session,
+            wanted=rest + session.wanted,
+            named=named,
+            applying=session.applying + 1,
+        )
+    )
+    return taken, (*diffs, Apply(envelopes))
 
 
 def _applied(session: Session, done: Applied) -> Step:
@@ -209,7 +231,7 @@ def _applied(session: Session, done: Applied) -> Step:
 
 def _conclude_if_quiet(session: Session) -> Step:
     """When nothing is under way any more: say so, and name what was offered but never came."""
-    if session.wanted or session.applying:
+    if session.wanted or session.named or session.applying:
         return session, ()
     never_came = tuple(sorted(session.asked - session.delivered))
     confirmed, actions = _confirm(session)

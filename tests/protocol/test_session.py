@@ -13,13 +13,19 @@ from ciris_mesh.protocol.events import (
     Applied,
     Compared,
     Finish,
+    NotServed,
     Received,
     Send,
     SendEnvelopes,
     Served,
     Start,
 )
-from ciris_mesh.protocol.limits import DIFF_ASKED_MAX, DIFF_WANT_MAX, DIFFS_PER_ROUND_MAX
+from ciris_mesh.protocol.limits import (
+    DIFF_ASKED_MAX,
+    DIFF_WANT_MAX,
+    DIFFS_AHEAD,
+    DIFFS_PER_ROUND_MAX,
+)
 from ciris_mesh.protocol.report import BoundedBy, InSync, SessionRole, Tally
 from ciris_mesh.protocol.session import Phase, Session, step
 from ciris_mesh.records.kinds import EnvelopeKind
@@ -113,16 +119,57 @@ def test_what_is_not_asked_for_now_is_still_missing() -> None:
     assert finish.report.staleness == BoundedBy(3)
 
 
-def test_a_long_want_is_named_in_parts() -> None:
-    ids = tuple(bytes([n // 256, n % 256]) * 16 for n in range(DIFF_ASKED_MAX + 5))
+def ids_of(count: int) -> tuple[bytes, ...]:
+    return tuple(bytes([n // 256, n % 256]) * 16 for n in range(count))
+
+
+def wants_of(actions: tuple[object, ...]) -> list[tuple[bytes, ...]]:
+    """What the Diffs among these actions name."""
+    sent = [action.message for action in actions if isinstance(action, Send)]
+    return [message.want for message in sent if isinstance(message, Diff)]
+
+
+def asking(count: int) -> tuple[Session, list[tuple[bytes, ...]]]:
+    """A session that lacks so many, and what it asks for at once."""
     session, _ = step(Session(SessionRole.RESPONDER, KIND), Received(Summary(KIND, ())))
-    session, (first,) = step(session, Compared(ids))
-    assert isinstance(first, Send)
-    assert first.message.want == ids[:DIFF_ASKED_MAX]
-    came = tuple(b"%d" % n for n in range(DIFF_ASKED_MAX))
-    _, (second, _) = step(session, Received(Deliver(KIND, came)))
-    assert isinstance(second, Send)
-    assert second.message.want == ids[DIFF_ASKED_MAX:]
+    session, actions = step(session, Compared(ids_of(count)))
+    return session, wants_of(actions)
+
+
+def brought(count: int) -> Received:
+    return Received(Deliver(KIND, tuple(b"%d" % n for n in range(count))))
+
+
+def test_a_long_want_is_named_in_parts_two_of_them_ahead() -> None:
+    each, ids = DIFF_ASKED_MAX, ids_of(3 * DIFF_ASKED_MAX + 5)
+    session, wants = asking(len(ids))
+    assert wants == [ids[:each], ids[each : 2 * each]]
+    assert len(wants) == DIFFS_AHEAD
+    session, actions = step(session, brought(each))
+    assert wants_of(actions) == [ids[2 * each : 3 * each]]
+    _, actions = step(session, brought(each))
+    assert wants_of(actions) == [ids[3 * each :]]
+
+
+def test_what_an_answer_had_no_room_for_is_asked_for_again_before_the_rest() -> None:
+    each, ids = DIFF_ASKED_MAX, ids_of(3 * DIFF_ASKED_MAX)
+    session, _ = asking(len(ids))
+    _, actions = step(session, brought(each - 3))
+    assert wants_of(actions) == [(*ids[each - 3 : each], *ids[2 * each :][: each - 3])]
+
+
+def test_an_empty_answer_ends_the_asking_and_what_is_on_its_way_is_awaited() -> None:
+    session, wants = asking(3 * DIFF_ASKED_MAX)
+    session, actions = step(session, Received(Deliver(KIND, ())))
+    assert actions == (), "the second answer is still to come"
+    session, actions = step(session, brought(len(wants[1])))
+    assert wants_of(actions) == []
+    came = tuple((id_, Outcome.ADMITTED) for id_ in wants[1])
+    session, actions = step(session, Applied(came))
+    assert actions[0] == NotServed(tuple(sorted(set(ids_of(3 * DIFF_ASKED_MAX)) - set(wants[1]))))
+    assert wants_of(actions) == [()], "the confirmation"
+    with pytest.raises(UnexpectedMessage):
+        step(session, brought(1))  # nothing more was asked for
 
 
 def test_a_diff_longer_than_any_answer_needs_is_refused() -> None:
