@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ciris_mesh.protocol.limits import DIFFS_AHEAD
 from ciris_mesh.protocol.report import RoundReport
 from ciris_mesh.records.outcome import Outcome
 from ciris_mesh.wire.messages import Diff, EnvelopeRef, ReplicationMessage
@@ -41,10 +42,12 @@ class Compared:
         want: ids to ask for, in the order to ask.
         owed: further ids offered that are on no shelf here and not asked for now: they wait in a
             pool, or for a back-off to end. They keep this side from calling itself in sync.
+        ahead: Diffs that may be out at once.
     """
 
     want: tuple[bytes, ...]
     owed: int = 0
+    ahead: int = DIFFS_AHEAD
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ SUMMARY_REFS_MAX: Final = 50_000
 #: 15 kB of JSON, one packet on TCP instead of a Resource.
 DIFF_ASKED_MAX: Final = 128
 
-#: Diffs out at once, in a round with a mesh node. With one, nothing travels while its answer is
-#: taken in and the next is on its way to be asked for.
+#: Diffs out at once, in a round with a mesh node where air is no matter. With one, whoever is done
+#: with an answer mostly waits for the next.
 DIFFS_AHEAD: Final = 2
 
 #: Ids a peer may ask for in one Diff: what earlier builds ask for.

@@ -46,7 +46,6 @@ from ciris_mesh.protocol.events import (
 from ciris_mesh.protocol.limits import (
     DIFF_ASKED_MAX,
     DIFF_WANT_MAX,
-    DIFFS_AHEAD,
     DIFFS_PER_ROUND_MAX,
 )
 from ciris_mesh.protocol.report import (
@@ -81,6 +80,7 @@ class Session:
         delivered: ids that came, whatever `admit` said of them.
         shelved: those of them that stand on a shelf here now.
         owed: ids offered, not asked for, and on no shelf here; see `Compared`.
+        ahead: Diffs that may be out at once.
         applying: Delivers handed to `admit` whose answer is still out.
         diffs: Diffs the peer sent in this round.
         confirmed_here: our empty Diff is out.
@@ -96,6 +96,7 @@ class Session:
     delivered: frozenset[bytes] = frozenset()
     shelved: frozenset[bytes] = frozenset()
     owed: int = 0
+    ahead: int = 1
     tally: Tally = field(default_factory=Tally)
     applying: int = 0
     diffs: int = 0
@@ -129,8 +130,8 @@ def step(session: Session, event: SessionInput) -> Step:
     match session.phase, event:
         case Phase.IDLE, Start() if session.role is SessionRole.INITIATOR:
             return replace(session, phase=Phase.AWAIT_SUMMARY), (SendSummary(),)
-        case Phase.COMPARING, Compared(want=want, owed=owed):
-            return _compared(replace(session, owed=owed), want)
+        case Phase.COMPARING, Compared(want=want, owed=owed, ahead=ahead):
+            return _compared(replace(session, owed=owed, ahead=ahead), want)
         case Phase.EXCHANGE, Served(sent=sent, unserved=unserved):
             served = replace(
                 session, sent=session.sent + sent, unserved=session.unserved + unserved
@@ -174,13 +175,13 @@ def _compared(session: Session, want: tuple[bytes, ...]) -> Step:
 
 
 def _ask_more(session: Session) -> Step:
-    """Have `DIFFS_AHEAD` Diffs out, as far as there is something to ask for.
+    """Have as many Diffs out as may be, as far as there is something to ask for.
 
     Each names no more than one answer can need: the rest is named when its turn comes.
     """
     wanted, named = session.wanted, session.named
     diffs = []
-    while wanted and len(named) < DIFFS_AHEAD:
+    while wanted and len(named) < session.ahead:
         ids, wanted = wanted[:DIFF_ASKED_MAX], wanted[DIFF_ASKED_MAX:]
         named = (*named, ids)
         diffs.append(Send(Diff(session.kind, ids)))

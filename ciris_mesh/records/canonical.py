@@ -27,7 +27,9 @@ SIGNATURE_MEMBERS: Final = ("signature", "signature_pqc")
 #: The one ASCII character V1Python escapes and others do not.
 _DELETE: Final = b"\x7f"
 
-_SORTED: Final = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
+_SORTED: Final = (
+    orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+)
 
 _WORDS: Final = {None: "null", True: "true", False: "false"}
 
@@ -116,7 +118,9 @@ def _plain(value: JsonValue, number: Callable[[str], str]) -> bytes | None:
 
     try:
         text = orjson.dumps(value, spelled, _SORTED)
-    except orjson.JSONEncodeError:  # too deep, half a surrogate pair, a number that is not plain
+    except orjson.JSONEncodeError as error:  # too deep, half a surrogate pair, no plain number
+        if error.__cause__ is not None and not isinstance(error.__cause__, Exception):
+            raise error.__cause__ from None  # Ctrl-C
         return None
     return text if text.isascii() else None
 

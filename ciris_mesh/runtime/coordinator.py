@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ciris_mesh.directory.base import Served as ServedBatch
-from ciris_mesh.errors import BackPressure
+from ciris_mesh.errors import BackPressure, MeshError
 from ciris_mesh.protocol.events import (
     Applied,
     Apply,
@@ -33,6 +33,7 @@ from ciris_mesh.protocol.events import (
 from ciris_mesh.protocol.limits import (
     DELIVER_BUDGET_BYTES,
     DELIVER_ENVELOPES_MAX,
+    DIFFS_AHEAD,
     INBOUND_QUEUE_MESSAGES,
 )
 from ciris_mesh.protocol.registry_session import RegistrySession, step_registry
@@ -193,13 +194,27 @@ class ReplicationCoordinator:
         reports: list[RoundReport] = []
         pending = deque([first])
         while pending:
-            for action in self._advance(pending.popleft()):
+            actions = deque(self._advance(pending.popleft()))
+            while actions:
+                action = actions.popleft()
                 if isinstance(action, Finish):
                     reports.append(action.report)
                     self._end_round()
-                elif (answer := self._perform(action)) is not None:
+                elif (answer := self._perform_or_keep(action, actions)) is not None:
                     pending.append(answer)
         return reports
+
+    def _perform_or_keep(
+        self, action: SessionAction, following: Iterable[SessionAction]
+    ) -> SessionInput | None:
+        """What came is taken in even when the next cannot be asked for: on a radio it was dear."""
+        try:
+            return self._perform(action)
+        except MeshError:
+            for kept in following:
+                if isinstance(kept, Apply):
+                    self._perform(kept)
+            raise
 
     def _advance(self, event: SessionInput) -> tuple[SessionAction, ...]:
         actions: tuple[SessionAction, ...]
@@ -224,7 +239,10 @@ class ReplicationCoordinator:
                 if isinstance(self._session, RegistrySession):
                     want = want[::-1]  # in the order offered, as their own sessions ask
                 owing = self._bridge.owing(peer, kind, refs)
-                return Compared(want, max(0, owing - len(want)))
+                # Where air is paid for, asking ahead would be paid for before anything came.
+                in_round = True
+                is_paid = self._room(in_round) < DELIVER_BUDGET_BYTES
+                return Compared(want, max(0, owing - len(want)), 1 if is_paid else DIFFS_AHEAD)
             case Send(message=message):
                 self._send(message)
             case SendEnvelopes(want=want, in_round=in_round):

@@ -349,18 +349,23 @@ class Exchange:
         except MeshError as error:
             self._parts.drops.count(f"round_{type(error).__name__.lower()}", str(error))
             self.scheduler.failed(coordinator, error)
-            return False
+            return self._is_news(peer, coordinator, before)
         for report in reports:
             self._note(peer, report)
-        is_news = self._parts.directory.generation(coordinator.key.kind) != before
-        if is_news:
-            self.spread(exclude=peer.config.key_id)
+        is_news = self._is_news(peer, coordinator, before)
         self.scheduler.drove(coordinator, reports)
         news = peer.moved or peer.spreading  # a check that was due in the middle was skipped
         if news and not self.scheduler.is_busy(peer.config.key_id):
             peer.moved = False
             self.check(peer.config.key_id)
         self.part_if_done(peer)
+        return is_news
+
+    def _is_news(self, peer: Peer, coordinator: ReplicationCoordinator, before: int) -> bool:
+        """Did the shelf change since? Then the others hear of it."""
+        is_news = self._parts.directory.generation(coordinator.key.kind) != before
+        if is_news:
+            self.spread(exclude=peer.config.key_id)
         return is_news
 
     def _note(self, peer: Peer, report: RoundReport) -> None:

@@ -11,22 +11,25 @@ import gc
 from typing import Any, Final
 
 #: Seconds from the start until memory is given back again, and from then on: first meetings are
-#: over by then, and bursts later on are rare.
-GIVE_BACK_S: Final = (20.0, 600.0)
+#: over by then; what a burst later on leaves is at most what it took.
+GIVE_BACK_S: Final = (20.0, 120.0)
 
 #: Parameters of `mallopt` in glibc's malloc.h.
 _M_ARENA_MAX: Final = -8
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 #: Free memory at the end of the heap is given back from here on, and what is larger than a frame
-#: is given back at once. A Deliver of 0x01 takes 2 MB and is copied a few times on its way: given
-#: back each time, its pages cost the receiver a tenth of its processor and the sender a fifth.
+#: at once. A Deliver of 0x01 takes 2 MB and is copied a few times on its way: given back each
+#: time, its pages cost the receiver a tenth of its processor and the sender a fifth.
 _TRIM_BYTES: Final = 16 << 20
 _MMAP_BYTES: Final = 8 << 20
 
 
 def be_thrifty() -> None:
-    """One arena for all threads. Before threads are started; nothing where there is no glibc."""
+    """One arena for all threads, and what is freed is kept for the next frame until `give_back`.
+
+    Before threads are started; nothing where there is no glibc, less where it has 32 bits.
+    """
     allocator = _glibc()
     if allocator is not None:
         allocator.mallopt(_M_ARENA_MAX, 1)

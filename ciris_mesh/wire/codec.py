@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from ciris_mesh.errors import DecodeError, LocalProtocolError
+from ciris_mesh.records.envelope import ENVELOPE_BYTES_MAX
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.wire.messages import (
     Deliver,
@@ -52,6 +53,10 @@ _GAP: Final = b" "
 _HUNDREDS, _TENS, _UNITS = (
     bytes(f"{octet:3}".encode()[place] for octet in range(256)) for place in range(3)
 )
+#: What the octets of an envelope are spelled with, and the longest such text.
+_DECIMALS: Final = b"0123456789,"
+_TEXT_BYTES_MAX: Final = 4 * ENVELOPE_BYTES_MAX
+
 _STRUCTURAL: Final = b'[]{}"'
 _NOT_STRUCTURAL: Final = bytes(set(range(256)) - set(_STRUCTURAL))
 _ALL_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
@@ -104,24 +109,28 @@ def _spelled_as_here(body: bytes) -> ReplicationMessage | None:
     """
     at = body.find(b"[[")
     kind = _DELIVER_HEADS.get(body[:at])
-    if kind is None or not body.endswith(b"]]}") or body.find(b"-", at) >= 0:
+    if kind is None or not body.endswith(b"]]}"):
         return None
     texts = (b"," + body[at + 1 : -2]).split(b"]", ENVELOPES_MAX)
     if texts.pop():  # nothing is left after the last one, unless there are too many
         return None
     try:
         return Deliver(kind, tuple([_octets_of(text) for text in texts]))
-    except (ValueError, TypeError, LocalProtocolError):
+    except (ValueError, TypeError, LocalProtocolError):  # 1234 is a ValueError, 2**64 a float
         return None  # the exact reader says what is wrong
 
 
 def _octets_of(text: bytes) -> bytes:
     """Read `,[` and decimals with commas between.
 
+    Nothing else may reach the parser, or it would build whatever a peer likes; and an array that
+    no envelope is as long as costs eight bytes a number.
+
     Raises:
-        ValueError, TypeError: it is anything else.
+        ValueError: it is anything else.
     """
-    if not text.startswith(b",[") or b"e" in text:  # bytes([True]) would pass
+    is_plain = text.startswith(b",[") and text.translate(None, _DECIMALS) == b"["
+    if not is_plain or len(text) > _TEXT_BYTES_MAX:
         raise ValueError("no array of octets")
     return bytes(orjson.loads(text[1:] + b"]"))
 

@@ -208,3 +208,11 @@ def test_every_number_is_spelled_alike_both_ways(number: float) -> None:
     value: JsonValue = [JsonNumber(repr(number))]
     assert v1python(value) == spelled(value).encode()
     assert jcs(value) == rfc8785.dumps(canonical._doubles(value))
+
+
+def test_an_interrupt_while_numbers_are_spelled_is_one() -> None:
+    def interrupted(token: str) -> str:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        canonical._plain([JsonNumber("1")], interrupted)

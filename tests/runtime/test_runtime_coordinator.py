@@ -14,6 +14,8 @@ from ciris_mesh.errors import (
 from ciris_mesh.protocol.limits import (
     DELIVER_BUDGET_BYTES,
     DELIVER_ENVELOPES_MAX,
+    DIFF_ASKED_MAX,
+    DIFFS_AHEAD,
     INBOUND_QUEUE_MESSAGES,
 )
 from ciris_mesh.protocol.report import BoundedBy, InSync, SessionRole, Unknown
@@ -229,6 +231,29 @@ def test_an_answer_that_cannot_be_sent_leaves_a_round_that_reset_ends() -> None:
         side.sent.clear()
     run(alice, bob)
     assert alice.bridge.held == bob.bridge.held
+
+
+def refs_of(*envelopes: bytes) -> tuple[EnvelopeRef, ...]:
+    return tuple(EnvelopeRef(name_of(envelope), 0) for envelope in envelopes)
+
+
+def test_what_came_is_kept_although_the_next_cannot_be_asked_for() -> None:
+    """By radio it was paid for, and the round begins anew with less to ask for."""
+    _, bob = pair((), ())
+    bob.receive(Summary(KIND, refs_of(b"first", b"second")))
+    bob.broken = LinkGone("link 1 is down")
+    with pytest.raises(LinkGone):
+        bob.receive(Deliver(KIND, (b"second",)))
+    assert list(bob.bridge.held.values()) == [b"second"]
+
+
+@pytest.mark.parametrize(("room", "diffs"), [(1, 1), (DELIVER_BUDGET_BYTES, DIFFS_AHEAD)])
+def test_where_air_is_paid_for_nothing_is_asked_for_ahead(room: int, diffs: int) -> None:
+    _, bob = pair((), ())
+    bob.coordinator._room = lambda _in_round: room
+    bob.receive(Summary(KIND, refs_of(*(b"%d" % n for n in range(3 * DIFF_ASKED_MAX)))))
+    sent = bob.take_all()
+    assert [type(message) for message in sent] == [Summary, *[Diff] * diffs]
 
 
 def test_a_message_out_of_turn_raises_and_the_rest_of_the_queue_waits_for_the_reset() -> None:

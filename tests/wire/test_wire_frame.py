@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import subprocess
 import sys
 import tracemalloc
 
@@ -244,6 +245,44 @@ EXPANDING = {
     "nulls": (b"null,", MIB, 16),
     "fresh integers": (b"257,", 2 * MIB, 16),
 }
+
+
+def filled_deliver(unit: bytes, size: int) -> bytes:
+    """One envelope of nothing but this, spelled as `encode` spells a Deliver."""
+    head, tail = b'{"type":"deliver","kind":"key","envelopes":[[', b"]]}"
+    count = (size - HEADER_BYTES - len(head) - len(tail)) // len(unit)
+    return MAGIC + b"\x01" + head + (unit * count)[:-1] + tail
+
+
+#: As above, inside an envelope. Octets become numbers, eight bytes each, before they are octets.
+EXPANDING_DELIVERS = {
+    "objects": (b"{},", FRAME_BYTES_MAX, 4),
+    "short objects": (b'{"a":0},', FRAME_BYTES_MAX, 4),
+    "nested objects": (b'{"":{"":{}}},', FRAME_BYTES_MAX, 4),
+    "short strings": (b'"ab",', FRAME_BYTES_MAX, 4),
+    "octets": (b"0,", FRAME_BYTES_MAX, 8),
+    "too large": (b"999,", 2 * MIB, 16),
+}
+
+
+@pytest.mark.parametrize("name", EXPANDING_DELIVERS)
+def test_memory_for_a_hostile_deliver_is_a_small_multiple_of_its_size(name: str) -> None:
+    unit, size, multiple = EXPANDING_DELIVERS[name]
+    frame = filled_deliver(unit, size)
+    program = """
+import contextlib, resource, sys
+from ciris_mesh.errors import DecodeError
+from ciris_mesh.wire.frame import try_unwrap
+frame = sys.stdin.buffer.read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with contextlib.suppress(DecodeError):
+    try_unwrap(frame)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+    done = subprocess.run(  # tracemalloc does not see what a parser of others takes
+        [sys.executable, "-c", program], input=frame, capture_output=True, check=True
+    )
+    assert int(done.stdout) < multiple * size
 
 
 @pytest.mark.parametrize("name", EXPANDING)
