@@ -17,8 +17,9 @@ open the same round at the same moment take each other's Summary as the answer a
 
     IDLE -> AWAIT_SUMMARY -> COMPARING -> EXCHANGE -> IDLE        (responder skips AWAIT_SUMMARY)
 
-The next Diff goes out when a Deliver arrives, not when it has been applied: the transfer of one
-batch overlaps the verification of the one before.
+Two Diffs are out at once where air is no matter, and another goes out when a Deliver arrives, not
+when it has been applied: the transfer of batches overlaps the verification of those before. Answers
+come in the order of the Diffs, as all on a link does.
 """
 
 from __future__ import annotations
