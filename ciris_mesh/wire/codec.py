@@ -105,7 +105,7 @@ def decode(body: bytes) -> ReplicationMessage:
 def _spelled_as_here(body: bytes) -> ReplicationMessage | None:
     """Read a Deliver spelled as `encode` spells it; None for all else, right or wrong.
 
-    Envelopes are nearly all bytes there are, and the exact reader takes four times as long.
+    Envelopes are nearly all bytes there are, and the exact reader takes three times as long.
     """
     at = body.find(b"[[")
     kind = _DELIVER_HEADS.get(body[:at])
