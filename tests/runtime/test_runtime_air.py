@@ -20,7 +20,7 @@ from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE, Sketch, Wants
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS, Records
 from ciris_mesh.wire.transcode import decode_batch
 from support.mesh import ScriptedPeer, held, settle
-from support.radio_mesh import RadioMesh, settings
+from support.radio_mesh import SF8, RadioMesh, settings
 from support.waiting import wait_until
 
 K = EnvelopeKind
@@ -88,12 +88,20 @@ def test_no_hour_holds_more_than_the_duty_and_everything_arrives(two: RadioMesh)
 
 
 def test_what_is_said_besides_records_is_paid_for(two: RadioMesh) -> None:
-    """Hellos, comparisons and their answers, by the count of whoever listens."""
+    """Hellos, comparisons and their answers, by the count of whoever listens; and who dials pays
+    for the link, of which he hears nothing.
+    """
+    dial_s = math.fsum(map(SF8.packet_s, (86, 83, 211, 99)))
     two.start()
     two.let_pass(3_000)
     for name, heard in two.radios.items():
         (radio,) = two.budget(name).interfaces
-        assert radio.own_s >= heard.hour(two.clock()) > 1, name
+        said_s = heard.hour(two.clock())
+        assert said_s > 0.9, name
+        assert radio.own_s - said_s in (
+            pytest.approx(0.0, abs=0.001),
+            pytest.approx(dial_s, abs=0.001),
+        ), name
 
 
 def test_rounds_of_summaries_keep_the_duty_as_well(ends: list[RadioMesh]) -> None:

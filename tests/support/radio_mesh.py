@@ -130,9 +130,13 @@ class RadioMesh(Mesh):
 
 
 def airtime_s(frame: bytes) -> float:
-    """Of the packets that must carry it, at least: nothing is repeated, nothing asked for."""
+    """Of the packets that must carry it, at least: nothing is repeated, nothing asked for.
+
+    Reticulum's header takes 19 bytes of a packet of 500. A frame in one sealed packet has the
+    packet's number and 22 bytes around it; of longer ones each part has at least 5.
+    """
     if len(frame) <= 400:
-        return SF8.packet_s(len(frame) + 67)
-    size_bytes = min(len(frame), len(bz2.compress(frame)))  # Reticulum does so on slow links
-    whole, rest = divmod(size_bytes, 464)
-    return whole * SF8.packet_s(483) + (SF8.packet_s(rest + 19) if rest else 0.0)
+        return SF8.packet_s(19 + 1 + 22 + len(frame))
+    size_bytes = min(len(frame), len(bz2.compress(frame)))  # as large frames are on slow links
+    whole, rest = divmod(size_bytes, 476)
+    return whole * SF8.packet_s(500) + (SF8.packet_s(rest + 24) if rest else 0.0)
