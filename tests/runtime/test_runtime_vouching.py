@@ -15,7 +15,9 @@ from ciris_mesh.records.outcome import Outcome
 from ciris_mesh.runtime import vouching
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.resolving import answer
+from ciris_mesh.wire.mesh_records import Records
 from ciris_mesh.wire.messages import Fetch
+from ciris_mesh.wire.transcode import decode_batch
 from support.keys import key
 from support.mesh import NOW_MS, TRUST, Mesh, held, settle
 from support.radio_mesh import STEP_S, RadioMesh, settings
@@ -194,8 +196,12 @@ def test_vouched_rows_come_by_radio_to_who_lists_the_voucher(cell: RadioMesh) ->
     fetched = [message for name, message in cell.said if isinstance(message, Fetch)]
     assert [one.want for one in fetched if len(one.want) > 1] == [], "one at a time"
     assert {name for name, message in cell.said if isinstance(message, Fetch)} == {"alice"}
-    asked = [one for message in fetched for one in message.want]
-    assert sorted(asked) == sorted(row.envelope_id for row in VOUCHED), "and none twice"
+    assert {one for message in fetched for one in message.want} == {
+        row.envelope_id for row in VOUCHED
+    }
+    batches = [message.batch for _, message in cell.said if isinstance(message, Records)]
+    served = [raw for batch in batches for kind, raw in decode_batch(batch) if kind is PLACE.kind]
+    assert sorted(served) == sorted(row.raw for row in VOUCHED), "none comes twice"
     assert not any(peer.link for node in cell.nodes.values() for peer in node.runtime.peers.all())
     assert all(radio.worst_hour() <= 360.0 for radio in cell.radios.values())
 
