@@ -21,6 +21,7 @@ from ciris_mesh.runtime.systemd import Watchdog
 from ciris_mesh.runtime.worker import Timer, WorkerPool
 from ciris_mesh.transport.http_post import HttpPoster
 from ciris_mesh.transport.loopback import LoopbackTransport
+from support.waiting import wait_until
 
 #: How long a thread that was told to stop may take to be gone.
 THREAD_END_TIMEOUT_S = 60.0
@@ -86,12 +87,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def no_thread_outlives_its_owner() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    ours = [
-        thread
-        for thread in threading.enumerate()
-        if thread not in before and thread.name.startswith("ciris-")
-    ]
-    for thread in ours:
-        thread.join(THREAD_END_TIMEOUT_S)
-    alive = [thread.name for thread in ours if thread.is_alive()]
-    assert not alive, f"still running after the test: {alive}"
+
+    def alive() -> list[str]:
+        new = (thread for thread in threading.enumerate() if thread not in before)
+        return [thread.name for thread in new if thread.name.startswith("ciris-")]
+
+    wait_until(
+        lambda: not alive(), lambda: f"the end of {alive()}", deadline_s=THREAD_END_TIMEOUT_S
+    )

@@ -25,6 +25,10 @@ from support.waiting import wait_until
 
 K = EnvelopeKind
 LIMIT_S = 36.0
+#: A link, as who dials it hears it: request, round trip, identity, end.
+DIAL_S = math.fsum(map(SF8.packet_s, (86, 83, 211, 99)))
+#: The least by which two packets can differ: five symbols.
+GROUP_S = 5 * 2**8 / 125_000
 
 
 @pytest.fixture
@@ -46,6 +50,14 @@ def in_interface(mesh: RadioMesh, name: str) -> tuple[float, float]:
     (radio,) = mesh.budget(name).interfaces
     assert radio.used_s is not None
     return radio.used_s, radio.handed_s
+
+
+def beyond_s(mesh: RadioMesh, name: str) -> float:
+    """What a node paid for in the last hour, besides what was heard of it and links it dialled."""
+    (radio,) = mesh.budget(name).interfaces
+    assert radio.used_s is not None
+    heard_s = mesh.radios[name].between(mesh.clock() - 3_600, math.inf)
+    return radio.used_s - heard_s - mesh.dials[name] * DIAL_S
 
 
 def spend(mesh: RadioMesh, name: str, airtime_s: float) -> None:
@@ -72,6 +84,8 @@ def test_no_hour_holds_more_than_the_duty_and_everything_arrives(two: RadioMesh)
     (radio,) = two.budget("alice").interfaces
     assert radio.drain_h is not None
     assert radio.drain_h > 0.3
+    for name in two.radios:
+        assert beyond_s(two, name) > -0.001, "what is heard is paid for, records as well"
 
     two.let_pass_until(
         lambda: all(two.has("bob", K.FAMILY, each) for each in ids) and not two.owed("alice"),
@@ -88,20 +102,18 @@ def test_no_hour_holds_more_than_the_duty_and_everything_arrives(two: RadioMesh)
 
 
 def test_what_is_said_besides_records_is_paid_for(two: RadioMesh) -> None:
-    """Hellos, comparisons and their answers, by the count of whoever listens; and who dials pays
-    for the link, of which he hears nothing.
+    """Hellos, comparisons and their answers, by the count of whoever listens. Who dials pays for
+    the link as well, which nobody hears; now and then for one that the other brought first.
     """
-    dial_s = math.fsum(map(SF8.packet_s, (86, 83, 211, 99)))
     two.start()
     two.let_pass(3_000)
-    for name, heard in two.radios.items():
-        (radio,) = two.budget(name).interfaces
-        said_s = heard.hour(two.clock())
-        assert said_s > 0.9, name
-        assert radio.own_s - said_s in (
-            pytest.approx(0.0, abs=0.001),
-            pytest.approx(dial_s, abs=0.001),
-        ), name
+    for name in two.radios:
+        said = sum(who == name for who, _ in two.said)
+        assert said >= 2, two.said
+        links, rest_s = divmod(beyond_s(two, name) + 0.001, DIAL_S)  # three digits are shown
+        assert 0 <= links <= 1, two.dials
+        assert rest_s <= said * GROUP_S + 0.002, two.said
+    assert two.dials.total() >= 1
 
 
 def test_rounds_of_summaries_keep_the_duty_as_well(ends: list[RadioMesh]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -11,7 +12,11 @@ from hypothesis import strategies as st
 from ciris_mesh.protocol.handover import HANDED_S_MAX
 from ciris_mesh.radio.airtime import LoraSettings
 from ciris_mesh.runtime.onair import RADIO_CADENCE_S, OnAir, Sent, on_air
+from ciris_mesh.transport import carriers
 from ciris_mesh.transport.base import InterfaceRow, LoraRow
+from ciris_mesh.transport.paced import PARTS_MAX, Paced, Speed, packed_bytes
+from ciris_mesh.transport.sealing import LinkSeal
+from support.radio_mesh import airtime_s as judged_s
 
 SF8 = LoraSettings(868_100_000, 125_000, 8, 5)
 KNOWN = OnAir(SF8, SF8.bitrate_bps)
@@ -38,6 +43,34 @@ def test_a_record_costs_what_was_measured() -> None:
     measured = 7 * 500 + 139
     assert measured <= sent.size_bytes <= 1.02 * measured
     assert 10 < sent.airtime_s < 11.5
+
+
+@given(st.integers(1, 4_000), st.booleans())
+@example(458, False)
+@example(459, False)
+@example(900, True)
+def test_the_judge_takes_no_frame_for_more(size_bytes: int, shrinks: bool) -> None:
+    """Nor for much less: other tests hold the ledger against it. Here it meets real packets."""
+    frame = bytes(size_bytes) if shrinks else random.Random(size_bytes).randbytes(size_bytes)
+    true_s = math.fsum(map(SF8.packet_s, packets_of(frame)))
+    assert judged_s(frame) <= true_s + 1e-9
+    if not shrinks:  # the judge packs all, the link samples first
+        assert judged_s(frame) >= 0.97 * true_s
+
+
+def packets_of(frame: bytes) -> list[int]:
+    """Sizes of the packets of a frame that is alone on its link."""
+    seal, paced = LinkSeal(bytes(64), is_initiator=True), Paced()
+    speed = Speed(window=PARTS_MAX, ack_delay_s=0.5, wait_s=5.0, byte_s=0.003)
+    if packed_bytes((frame,)) <= carriers.PACKED_BYTES_MAX:
+        paced.begin((frame,))
+    else:
+        paced.begin_parts(seal.seal_frame(0, carriers.pack(frame)), carriers.PART_BYTES)
+    made = paced.emit(0.0, speed)
+    assert made is not None
+    packets = [seal.tag(made.number, part) for part in made.parts]
+    packets += [seal.seal_packet(made.packet)] if made.packet else []
+    return [carriers.PACKET_HEAD_BYTES + len(packet) for packet in packets]
 
 
 def test_what_shrinks_on_the_way_is_cheaper() -> None:

@@ -199,8 +199,14 @@ def test_vouched_rows_come_by_radio_to_who_lists_the_voucher(cell: RadioMesh) ->
     assert {one for message in fetched for one in message.want} == {
         row.envelope_id for row in VOUCHED
     }
-    batches = [message.batch for _, message in cell.said if isinstance(message, Records)]
-    served = [raw for batch in batches for kind, raw in decode_batch(batch) if kind is PLACE.kind]
+    served: list[bytes] = []
+    for _, message in cell.said:
+        if isinstance(message, Records):
+            batch = decode_batch(message.batch)
+            served += [raw for kind, raw in batch if kind is PLACE.kind]
+        elif isinstance(message, Fetch):
+            there = {row.envelope_id for row in VOUCHED if row.raw in served}
+            assert there.isdisjoint(message.want), "what has come is not asked for"
     assert sorted(served) == sorted(row.raw for row in VOUCHED), "none comes twice"
     assert not any(peer.link for node in cell.nodes.values() for peer in node.runtime.peers.all())
     assert all(radio.worst_hour() <= 360.0 for radio in cell.radios.values())

@@ -13,6 +13,7 @@ import RNS
 from RNS.Interfaces.TCPInterface import TCPClientInterface
 
 from support.hasty_hub import HastyHub
+from support.waiting import wait_until
 
 
 class Owner:
@@ -49,8 +50,8 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     monkeypatch.setattr(RNS.Reticulum, "get_instance", staticmethod(MagicMock))
     monkeypatch.setattr(RNS.Reticulum, "panic_on_interface_error", False, raising=False)
     yield lines
-    for thread in set(threading.enumerate()) - before:
-        thread.join(240)
+    # No list and join: a thread just made may start another, and can't be joined before it runs.
+    wait_until(lambda: before.issuperset(threading.enumerate()), "the end of Reticulum's threads")
     for each in filter(None, sockets):
         each.close()
 
