@@ -17,7 +17,17 @@ from ciris_mesh.runtime.node import Node
 from ciris_mesh.wire.mesh import Digests
 from ciris_mesh.wire.messages import Deliver, Diff, EnvelopeRef, Fetch, Summary
 from support.keys import key
-from support.mesh import NOW_MS, Mesh, ScriptedPeer, address, collect, compared, held, settle
+from support.mesh import (
+    NOW_MS,
+    Mesh,
+    ScriptedPeer,
+    address,
+    collect,
+    compared,
+    held,
+    let_compare,
+    settle,
+)
 from support.records import AT_MS, sample
 from support.waiting import wait_until
 
@@ -49,8 +59,7 @@ def drops(node: Node, reason: str) -> int:
 
 def agree(bob: ScriptedPeer, node: Node) -> None:
     """Answer the node's comparisons until it is content: bob holds what it holds."""
-    bob.mesh.clock.leap(CADENCE_S)
-    settle(node)  # what was due at once asks once, when no answer comes in between
+    let_compare(bob, node)
     while node.handle.waiting_for():
         bob.hear(Digests)
         bob.say(bob.digests(compared(node), reply=True))
@@ -65,8 +74,7 @@ def asked(bob: ScriptedPeer, *, unless: dict[EnvelopeKind, frozenset[bytes]]) ->
 
 def differing(bob: ScriptedPeer, node: Node, kind: EnvelopeKind, *ids: bytes) -> None:
     """Let the node compare, and answer that we differ in one kind."""
-    bob.mesh.clock.leap(CADENCE_S)
-    settle(node)
+    let_compare(bob, node)
     asked(bob, unless={**held(node), kind: frozenset(ids)})
 
 

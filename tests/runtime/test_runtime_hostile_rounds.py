@@ -13,7 +13,6 @@ from ciris_mesh.directory import peermemory
 from ciris_mesh.directory.base import SetDigest
 from ciris_mesh.directory.bridge import FederationDirectoryReplicationBridge
 from ciris_mesh.directory.peermemory import GIVEN_S, GIVEN_TIMES
-from ciris_mesh.protocol.limits import CADENCE_S
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.runtime import viewing
 from ciris_mesh.runtime.allowance import ANSWERING_BURST_S, OPENING_COST_S
@@ -25,7 +24,7 @@ from ciris_mesh.wire.messages import Summary
 from ciris_mesh.wire.transcode import decode_batch, plain_batch
 from support import forge
 from support.keys import key
-from support.mesh import Mesh, ScriptedPeer, compared, held, settle
+from support.mesh import Mesh, ScriptedPeer, compared, held, let_compare, settle
 from support.records import sample
 from support.scripted_rounds import (
     BOTH,
@@ -138,7 +137,7 @@ def test_a_peer_that_will_not_open_ends_the_round_by_saying_so(
     """Alice holds far more, so she asks bob to open; he is out of patience with her."""
     for n in range(4):
         mesh.put("alice", FAMILY, n)
-    mesh.clock.leap(CADENCE_S)
+    let_compare(bob, alice)
     bob.hear(Digests)
     bob.say(bob.digests({EnvelopeKind.KEY: [b"x" * 32]}, reply=True))
     turn = bob.hear(Turn)
@@ -154,7 +153,7 @@ def test_a_peer_that_took_its_turn_and_failed_ends_the_round_as_well(
     """His own exchange, under a number alice has not heard of, came to nothing before it began."""
     for n in range(4):
         mesh.put("alice", FAMILY, n)
-    mesh.clock.leap(CADENCE_S)
+    let_compare(bob, alice)
     bob.hear(Digests)
     bob.say(bob.digests({EnvelopeKind.KEY: [b"x" * 32]}, reply=True))
     turn = bob.hear(Turn)

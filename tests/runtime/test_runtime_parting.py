@@ -12,6 +12,7 @@ from ciris_mesh.runtime.events import BatchEvent, BatchOutcome
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.radiocheck import RADIO_RETRY_S
 from ciris_mesh.runtime.reporting import peer_status
+from ciris_mesh.runtime.scheduler import ReplicationScheduler
 from ciris_mesh.transport.base import LinkId, LinkIdentified, LinkUp, TransportEvent
 from ciris_mesh.wire.frame import AnyMessage, try_unwrap
 from ciris_mesh.wire.mesh import BindingOffer, Hello
@@ -151,8 +152,11 @@ class Gate:
         self._send(link, frame)
 
 
-def test_two_that_dial_each_other_at_once_end_with_one_exchange(ends: list[Mesh]) -> None:
+def test_two_that_dial_each_other_at_once_end_with_one_exchange(
+    ends: list[Mesh], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both links are up at both ends before either end says a word."""
+    monkeypatch.setattr(ReplicationScheduler, "trigger", lambda *_: None)  # nobody else dials
     mesh = radio(ends)
     family = mesh.put("alice", K.FAMILY, 3)
     community = mesh.put("bob", K.COMMUNITY, 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ciris_mesh.directory.base import OWN
 from ciris_mesh.protocol.limits import CADENCE_S, NO_PROGRESS_TIMEOUT_S
 from ciris_mesh.protocol.report import BoundedBy, InSync
 from ciris_mesh.protocol.shortid import item
@@ -29,7 +30,7 @@ from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS, Records, Taken
 from ciris_mesh.wire.messages import Diff, Summary
 from ciris_mesh.wire.transcode import decode_batch, plain_batch
 from support.keys import key
-from support.mesh import Mesh, ScriptedPeer, collect, compared, held, settle
+from support.mesh import NOW_MS, Mesh, ScriptedPeer, collect, compared, held, let_compare, settle
 from support.records import sample
 from support.scripted_rounds import (
     BOTH,
@@ -155,7 +156,8 @@ def test_who_answers_sends_its_last_record_before_its_digests(
 ) -> None:
     monkeypatch.setattr(viewing, "DELIVER_BUDGET_BYTES", 1)
     for n in range(3):
-        mesh.put("alice", FAMILY, n)
+        raw = sample(FAMILY, key("alice"), n)  # not news: she does not ask before he does
+        alice.directory.admit(FAMILY, raw, OWN, now_ms=NOW_MS)
     his: Held = {**held(alice), FAMILY: frozenset()}
     bob.say(bob.digests(dict(his), reply=False))
     bob.hear_reply()
@@ -172,7 +174,7 @@ def test_who_answers_sends_its_last_record_before_its_digests(
 def test_a_node_that_has_nothing_is_sent_everything_without_being_asked(
     mesh: Mesh, alice: Node, bob: ScriptedPeer
 ) -> None:
-    mesh.clock.leap(CADENCE_S)
+    let_compare(bob, alice)
     bob.hear(Digests)
     bob.say(bob.digests({}, reply=True))
     message = bob.hear(Records)

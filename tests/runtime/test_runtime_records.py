@@ -16,7 +16,7 @@ from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS, Records
 from ciris_mesh.wire.messages import Deliver, Diff, EnvelopeRef, Fetch, Summary
 from ciris_mesh.wire.transcode import decode_batch, encode_batch
 from support.keys import key
-from support.mesh import Mesh, ScriptedPeer, collect, held, settle
+from support.mesh import Mesh, ScriptedPeer, collect, held, let_compare, settle
 from support.records import sample
 from support.waiting import wait_until
 
@@ -53,7 +53,7 @@ def id_of(envelope: bytes) -> bytes:
 
 def differing(bob: ScriptedPeer, alice: Node, *ids: bytes) -> None:
     """Let the node compare, and answer that we differ in families."""
-    bob.mesh.clock.leap(CADENCE_S)
+    let_compare(bob, alice)
     bob.hear(Digests)
     bob.say(bob.digests({**held(alice), FAMILY: frozenset(ids)}, reply=True))
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from ciris_mesh.directory.base import ReplicationDirectory
 from ciris_mesh.directory.buckets import digest_of
 from ciris_mesh.directory.memory import MemoryDirectory
+from ciris_mesh.protocol.limits import NO_PROGRESS_TIMEOUT_S
 from ciris_mesh.records.authoring import author_key
 from ciris_mesh.records.binding import Binding, sign_binding
 from ciris_mesh.records.hybrid import FederationKey
@@ -47,6 +48,8 @@ from support.waiting import DEADLINE_S, wait_until
 
 #: What every node here takes for now: a minute after the sample records were signed.
 NOW_MS = AT_MS + 60_000
+#: Leaps of half the time an answer has, until a node compares: it does within a few cadences.
+_LEAPS_MAX = 100
 
 #: Everybody with a usual name may do everything.
 TRUST = trust_in(*map(key, NAMES))
@@ -205,6 +208,18 @@ def settle(node: Node) -> None:
         passed = threading.Event()
         timer.after(0.0, partial(pool.submit, strand, passed.set))
         wait_until(passed.is_set, f"strand {strand}")
+
+
+def let_compare(scripted: ScriptedPeer, node: Node) -> None:
+    """Let time pass until a comparison of the node's is out, and not until it is given up."""
+    peer = node.runtime.peers.get(scripted.key.key_id)
+    assert peer is not None
+    for _ in range(_LEAPS_MAX):
+        if peer.check_out:
+            return
+        scripted.mesh.clock.leap(NO_PROGRESS_TIMEOUT_S / 2)
+        settle(node)
+    raise AssertionError("it never compares")
 
 
 def collect(node: Node) -> list[RoundEvent]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ciris_mesh.protocol.limits import CADENCE_S
 from ciris_mesh.protocol.reconcile import Exchange, step
 from ciris_mesh.protocol.reconcile_events import Loaded, Received, Resolved, Send, Start
 from ciris_mesh.protocol.shortid import Item, item
@@ -13,7 +12,7 @@ from ciris_mesh.runtime.node import Node
 from ciris_mesh.wire.mesh import Digests
 from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE, ReconcileMessage
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
-from support.mesh import Mesh, ScriptedPeer, held, settle
+from support.mesh import Mesh, ScriptedPeer, held, let_compare, settle
 from support.waiting import wait_until
 
 BOTH = CAPABILITY_RECONCILE | CAPABILITY_RECORDS
@@ -30,7 +29,8 @@ def connected(mesh: Mesh, capabilities: int) -> ScriptedPeer:
     peer.dial("alice")
     peer.introduce()
     wait_until(lambda: mesh.peer("alice", "bob").link is not None, "attributed")
-    wait_until(lambda: len(alice.directory.holdings(KEY)) == 2, "bob's key is on the shelf")
+    his = parse_envelope(KEY, mesh.key_record("bob")).envelope_id
+    wait_until(lambda: his in held(alice)[KEY], "bob's key is on the shelf")
     settle(alice)
     return peer
 
@@ -45,8 +45,7 @@ def id_of(envelope: bytes) -> bytes:
 
 def compare(bob: ScriptedPeer, alice: Node, families: frozenset[bytes]) -> Held:
     """Let alice compare; bob holds what she does, of families these. Returns what he holds."""
-    bob.mesh.clock.leap(CADENCE_S)
-    settle(alice)  # what was due at once asks once, when no answer comes in between
+    let_compare(bob, alice)
     bob.hear(Digests)
     his: Held = {**held(alice), FAMILY: families}
     bob.say(bob.digests(dict(his), reply=True))
