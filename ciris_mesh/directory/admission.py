@@ -23,8 +23,9 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
-from ciris_mesh.directory.ahead import Ahead
+from ciris_mesh.directory.ahead import Ahead, read_batch
 from ciris_mesh.directory.base import Shelf, StoredRow
+from ciris_mesh.directory.foresight import Foreseen
 from ciris_mesh.directory.joining import Joining
 from ciris_mesh.directory.judgement import (
     DEFERRED,
@@ -56,10 +57,6 @@ from ciris_mesh.records.vouches import vouch_of
 
 #: CEG 0.7: what is dated more than five minutes ahead of the receiver's clock does not count yet.
 SKEW_MS: Final = 300_000
-
-#: Envelopes read before their signatures are handed over: three milliseconds, half of what a helper
-#: has before it then.
-READ_AT_ONCE: Final = 32
 
 #: What a registry's record may lack and still stand on the bridged shelf. A closed list: what is
 #: present and wrong (a failing signature, another content hash) is refused from everyone.
@@ -93,18 +90,29 @@ class Admission:
         self._ahead = ahead
         self.verifiers: Verifiers | None = None
 
-    def judge_all(self, asked: Sequence[Candidate], now_ms: int) -> list[Judgement]:
-        """Decide on each, in order. Never raises because of what the bytes hold."""
+    def judge_all(
+        self, asked: Sequence[Candidate], now_ms: int, foreseen: Foreseen | None = None
+    ) -> list[Judgement]:
+        """Decide on each, in order. Never raises because of what the bytes hold.
+
+        Args:
+            foreseen: the first of `asked`, read ahead. Closed when this returns.
+        """
         mark = self._known.published_mark()
-        checking = self.verifiers.open(len(asked)) if self.verifiers is not None else None
-        if checking is None:
-            judged = self._judge_batch(asked, now_ms, at_once=len(asked))
+        ahead = self.begin(len(asked)) if foreseen is None else foreseen.ahead
+        if ahead is None:
+            judged = self._judge_batch(asked, now_ms, ())
         else:
-            with closing(checking):
-                ahead = Ahead(checking, self._known.federation_key)
+            with closing(ahead):
                 knowing = Admission(self._known, self._trust, ahead)
-                judged = knowing._judge_batch(asked, now_ms, at_once=READ_AT_ONCE)
+                read = () if foreseen is None else foreseen.read
+                judged = knowing._judge_batch(asked, now_ms, read)
         return [_marked(one, mark) for one in judged]
+
+    def begin(self, count: int) -> Ahead | None:
+        """Have signatures of so many candidates checked; None when nobody is there for that."""
+        checking = self.verifiers.open(count) if self.verifiers is not None else None
+        return Ahead(checking, self._known.federation_key) if checking is not None else None
 
     def _read(self, what: Candidate, now_ms: int) -> Envelope | Judgement:
         remembered = self._known.remembered_refusal(what.digest, now_ms)
@@ -120,27 +128,19 @@ class Admission:
             return self._refuse(what, verdict, now_ms)
 
     def _judge_batch(
-        self, asked: Sequence[Candidate], now_ms: int, *, at_once: int
+        self, asked: Sequence[Candidate], now_ms: int, foreseen: Sequence[Envelope | None]
     ) -> list[Judgement]:
-        read: list[Envelope | Judgement] = []
-        held: set[Name] = set()
-        for at in range(0, len(asked), max(1, at_once)):
-            part = asked[at : at + at_once]
-            new = [self._read(what, now_ms) for what in part]
-            names = [(one.kind, one.envelope_id) for one in new if isinstance(one, Envelope)]
-            held.update(self._known.on_federation_shelf(names))
-            read += new
-            if self._ahead is not None:
-                self._ahead.hand(
-                    one
-                    for what, one in zip(part, new, strict=True)
-                    if isinstance(one, Envelope)
-                    and not what.proven
-                    and (one.kind, one.envelope_id) not in held
-                )
+        def read(what: Candidate) -> Envelope | Judgement:
+            return self._read(what, now_ms)
+
+        first = [one or read(what) for what, one in zip(asked, foreseen, strict=False)]
+        names = [(one.kind, one.envelope_id) for one in first if isinstance(one, Envelope)]
+        held = set(self._known.on_federation_shelf(names))
+        rest, rest_held = read_batch(asked[len(first) :], read, self._known, self._ahead)
+        held |= rest_held
         return [
             self._judge(what, one, held, now_ms) if isinstance(one, Envelope) else one
-            for what, one in zip(asked, read, strict=True)
+            for what, one in zip(asked, [*first, *rest], strict=True)
         ]
 
     def _judge(

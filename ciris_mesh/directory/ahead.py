@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from typing import Final, TypeVar
 
+from ciris_mesh.directory.judgement import Candidate, Judgement, Known
+from ciris_mesh.directory.store import Name
 from ciris_mesh.directory.verifying import Checking, Signed
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.checks import KeyLookup, public_key_of
@@ -17,6 +20,13 @@ from ciris_mesh.records.hybrid import (
 )
 from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.signing import signed_message
+
+#: Envelopes read before their signatures are handed over: three milliseconds, a sixth of what a
+#: helper has before it then.
+READ_AT_ONCE: Final = 32
+
+#: A candidate as it was read; or what is said of it unread; None when it is to be read later.
+Read = TypeVar("Read", bound=Envelope | Judgement | None)
 
 
 class Ahead:
@@ -57,6 +67,10 @@ class Ahead:
         known = self._checking.reason(Signed(public, message, signature))
         return verify_hybrid(public, message, signature, policy) if known is None else known
 
+    def close(self) -> None:
+        """No more is asked. Idempotent."""
+        self._checking.close()
+
     def _signed(self, envelope: Envelope, message: bytes) -> Iterator[Signed]:
         """Signatures of both halves by keys that are here, or by the key that is published."""
         own = public_key_of(envelope)
@@ -65,3 +79,34 @@ class Ahead:
             public = own if is_own else self._keys(claim.key_id)
             if public is not None and claim.signature.mldsa65 is not None:
                 yield Signed(public, message, claim.signature)
+
+
+def read_batch(
+    asked: Sequence[Candidate],
+    read: Callable[[Candidate], Read],
+    known: Known,
+    ahead: Ahead | None,
+) -> tuple[list[Read], set[Name]]:
+    """Read candidates, and hand their signatures over on the way.
+
+    Returns:
+        Each as it was read, and the names of those that are on the federation shelf.
+    """
+    found: list[Read] = []
+    held: set[Name] = set()
+    at_once = READ_AT_ONCE if ahead is not None else max(1, len(asked))
+    for at in range(0, len(asked), at_once):
+        part = asked[at : at + at_once]
+        new = [read(what) for what in part]
+        names = [(one.kind, one.envelope_id) for one in new if isinstance(one, Envelope)]
+        held.update(known.on_federation_shelf(names))
+        found += new
+        if ahead is not None:
+            ahead.hand(
+                one
+                for what, one in zip(part, new, strict=True)
+                if isinstance(one, Envelope)
+                and not what.proven
+                and (one.kind, one.envelope_id) not in held
+            )
+    return found, held

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ciris_mesh.records.cosigning import copy_id
 from ciris_mesh.records.hybrid import HybridPublicKey
@@ -17,6 +17,9 @@ from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Verdict
 from ciris_mesh.records.rules.base import Trust
 from ciris_mesh.wire.messages import EnvelopeRef
+
+if TYPE_CHECKING:
+    from ciris_mesh.directory.foresight import Foresight
 
 
 class Shelf(IntEnum):
@@ -184,7 +187,13 @@ class Waiting:
 
 
 class ReplicationDirectory(Protocol):
-    """A store of verified records. All methods are thread-safe; `close` once."""
+    """A store of verified records. All methods are thread-safe; `close` once.
+
+    Attributes:
+        foresight: reads what `admit_many` will be asked with, and has it checked meanwhile.
+    """
+
+    foresight: Foresight
 
     @property
     def trust(self) -> Trust:

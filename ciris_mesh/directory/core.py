@@ -31,6 +31,7 @@ from ciris_mesh.directory.base import (
 from ciris_mesh.directory.buckets import BucketDigests
 from ciris_mesh.directory.commit import GroupCommit
 from ciris_mesh.directory.floor import TimeFloor
+from ciris_mesh.directory.foresight import Foreseen, Foresight
 from ciris_mesh.directory.introducing import Introductions
 from ciris_mesh.directory.judgement import DEFERRED, FIRST_CONTACT, Candidate, Judgement, candidate
 from ciris_mesh.directory.keycache import KeyCache, public_key_in
@@ -87,6 +88,9 @@ class DirectoryCore(StoreReading):
         pinned: key id -> SHA-256 fingerprint; added to those of `trust`.
         trust: what this node's configuration says of others; without it everything is denied.
         limits: how much may wait.
+
+    Attributes:
+        foresight: batches that were read before they ask to come in.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class DirectoryCore(StoreReading):
         self._friends: Callable[[], frozenset[str]] = frozenset
         self._floor = TimeFloor()
         self._admission = Admission(self, trust)
+        self.foresight = Foresight(self, self._admission)
         self._refusals = RefusalMemory(self._limits)
         self._outcomes: Counter[tuple[str, str, str]] = Counter()
         self._generations = dict.fromkeys(EnvelopeKind, 0)
@@ -130,12 +135,13 @@ class DirectoryCore(StoreReading):
     ) -> list[Verdict]:
         """As `admit`, one verdict each in order, with one commit for the batch."""
         now_ms = self._plausible(now_ms)
-        asked = [candidate(kind, envelope, source) for envelope in envelopes]
+        foreseen = self.foresight.find(envelopes, source)
+        asked = foreseen.asked if foreseen else [candidate(kind, it, source) for it in envelopes]
         digests = {what.digest for what in asked}
         due = [
             what for what in self._due(now_ms, overdue=OVERDUE_BATCH) if what.digest not in digests
         ]
-        verdicts = self._settle([*asked, *due], now_ms, durable=source.path == "own")
+        verdicts = self._settle([*asked, *due], now_ms, foreseen, durable=source.path == "own")
         answers: list[Verdict] = []
         for what in asked:
             verdict = verdicts[what.digest]
@@ -164,14 +170,22 @@ class DirectoryCore(StoreReading):
         return self._settle(candidates, now_ms, durable=True).get(waiting[0].digest)
 
     def _settle(
-        self, pending: list[Candidate], now_ms: int, *, durable: bool
+        self,
+        pending: list[Candidate],
+        now_ms: int,
+        foreseen: Foreseen | None = None,
+        *,
+        durable: bool,
     ) -> dict[bytes, Verdict]:
         """Judge and place until nothing more is released. One verdict per distinct bytes."""
         verdicts: dict[bytes, Verdict] = {}
         friends = self._friends()
         room, again = RELEASES_MAX, 0
         while pending:
-            judged = self._admission.judge_all(pending, now_ms)
+            if foreseen is None:
+                judged = self._admission.judge_all(pending, now_ms)
+            else:
+                judged, foreseen = self._admission.judge_all(pending, now_ms, foreseen), None
             placed = self._place(judged, friends, durable=durable)
             with self._state:
                 self._take_note(placed, verdicts)
@@ -388,21 +402,7 @@ class DirectoryCore(StoreReading):
     def waiting(self, *, limit: int, after: int = 0) -> list[Waiting]:
         """What waits for another record or for its time, the longest waiting first."""
         with self._state:
-            found = self._deferred.since(after=after, limit=limit)
-        return [
-            Waiting(
-                position=position,
-                kind=entry.kind,
-                envelope_id=entry.envelope_id,
-                signers=entry.signers,
-                source=entry.source,
-                waits_for=entry.waits_for,
-                not_before_ms=entry.not_before_ms,
-                since_ms=since_ms,
-                size_bytes=entry.size_bytes,
-            )
-            for position, entry, since_ms in found
-        ]
+            return self._deferred.since(after=after, limit=limit)
 
     def drain_evicted(self) -> list[Evicted]:
         """What made room since the last call, oldest first."""

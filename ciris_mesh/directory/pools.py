@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, TypeVar
 
-from ciris_mesh.directory.base import Source
+from ciris_mesh.directory.base import Source, Waiting
 from ciris_mesh.directory.store import PooledEntry
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
@@ -173,10 +173,23 @@ class DeferredPool:
             self._since_ms |= dict.fromkeys(self._undated, now_ms)
         self._undated.clear()
 
-    def since(self, *, after: int, limit: int) -> list[tuple[int, PooledEntry, int | None]]:
-        """(number of arrival, entry, when it came), the longest waiting first."""
+    def since(self, *, after: int, limit: int) -> list[Waiting]:
+        """What waits, the longest waiting first; `after` is a number of arrival."""
         coming = sorted((n, digest) for digest, n in self._arrived.items() if n > after)
-        return [(n, self._entries[one], self._since_ms.get(one)) for n, one in coming[:limit]]
+        return [
+            Waiting(
+                position=position,
+                kind=entry.kind,
+                envelope_id=entry.envelope_id,
+                signers=entry.signers,
+                source=entry.source,
+                waits_for=entry.waits_for,
+                not_before_ms=entry.not_before_ms,
+                since_ms=self._since_ms.get(entry.digest),
+                size_bytes=entry.size_bytes,
+            )
+            for position, entry in ((n, self._entries[one]) for n, one in coming[:limit])
+        ]
 
     def refresh(self, entry: PooledEntry) -> None:
         """Remember what else is known now of an entry that is here and equal."""

@@ -17,20 +17,19 @@ import logging
 import marshal
 import os
 import select
+import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from ciris_mesh.records.hybrid import HybridPublicKey, HybridSignature, verify_hybrid
 from ciris_mesh.records.outcome import Reason
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -45,13 +44,24 @@ BATCH_MIN: Final = 16
 BUSY_SIGNATURES: Final = 100
 BUSY_S: Final = 10.0
 
-#: Signatures handed over at once, and pieces a helper has before it: 6 kB a signature, so both
-#: fit into a socket's buffer and handing over never waits.
+#: Signatures handed over at once, and pieces a helper has before it: some 25 ms of work, since
+#: nobody looks after it while a batch is written to disk.
 PIECE: Final = 8
-PIECES_EACH: Final = 2
+PIECES_EACH: Final = 6
+
+#: 6 kB a signature, so that a helper's pieces fit into its socket and handing over waits for
+#: nobody. The kernel gives what it allows (`net.core.wmem_max`, mostly 208 kB, twice); with less,
+#: whoever hands over waits for a few signatures, and no longer than for an answer.
+BUFFER_BYTES: Final = 512 * 1024
+
+#: Batches open at a time: of each worker one that is judged and one that is read ahead.
+BATCHES_MAX: Final = 8
 
 #: A piece takes milliseconds, a second on a slow board under load.
 ANSWER_S: Final = 10.0
+
+#: Whoever waits looks again after this at the latest.
+LOOK_S: Final = 0.5
 
 #: After a helper failed: starting it again at once would mostly fail again.
 REST_S: Final = 60.0
@@ -72,7 +82,7 @@ class Signed(NamedTuple):
 
 
 class Checking(Protocol):
-    """One batch of signatures under way. Belongs to the thread that opened it, which closes it."""
+    """One batch of signatures under way. Belongs to one thread at a time."""
 
     def hand(self, asked: Iterable[Signed]) -> None:
         """Check these by and by. Does not wait."""
@@ -83,7 +93,7 @@ class Checking(Protocol):
         ...
 
     def close(self) -> None:
-        """No more is asked."""
+        """No more is asked. Idempotent."""
         ...
 
 
@@ -102,6 +112,9 @@ class Verifiers(Protocol):
 class HelperProcesses:
     """Processes that check signatures, started when there is much to check. Thread-safe.
 
+    All batches that are open share them: first come, first served. What a helper that failed had
+    of theirs is checked by whoever asks.
+
     Args:
         count: how many; as many as there are other cores, unless said otherwise.
     """
@@ -109,52 +122,108 @@ class HelperProcesses:
     def __init__(self, count: int | None = None) -> None:
         others = len(os.sched_getaffinity(0)) - 1
         self._count = min(others, HELPERS_MAX) if count is None else count
-        self._lock = threading.Lock()  # held by whoever uses the helpers; guards all below
+        self._lock = threading.Lock()  # guards all below; nobody waits for an answer with it
         self._helpers: list[_Helper] = []
+        self._left: dict[_Ask, None] = {}  # in order, not handed to anybody yet
+        self._batches = 0
         self._recent: deque[tuple[float, int]] = deque()
         self._rests_until_s = 0.0
         self._is_stopped = False
 
     def open(self, count: int) -> Checking | None:
-        """See Verifiers. While another thread uses the helpers, there are none."""
-        if count < BATCH_MIN or not self._lock.acquire(blocking=False):
+        """See Verifiers."""
+        if count < BATCH_MIN:
             return None
-        ready: list[_Helper] = []
-        try:
-            self._drop_ended()
-            self._start_if_busy(count)
-            ready = [helper for helper in self._helpers if helper.is_ready()]
-        except (OSError, EOFError) as error:
-            self._failed(error)
-        finally:
-            if not ready:
-                self._lock.release()
-        return _Batch(ready, self._close) if ready else None
+        with self._lock:
+            try:
+                self._drop_ended()
+                self._start_if_busy(count)
+                ready = [helper for helper in self._helpers if helper.is_ready()]
+            except (OSError, EOFError) as error:
+                self._failed(error)
+                return None
+            if not ready or self._batches == BATCHES_MAX:
+                return None
+            self._batches += 1
+        return _Batch(self)
 
-    def _close(self, error: Exception | None) -> None:
-        """A batch is over."""
-        if error is not None:
-            self._failed(error)
-        self._lock.release()
+    def take(self, asks: Iterable[_Ask]) -> None:
+        """Have these checked by and by."""
+        with self._lock:
+            self._left.update(dict.fromkeys(asks))
+            self._go_on()
 
-    def _failed(self, error: Exception) -> None:
-        logger.warning("verifiers.failed, checking without them: %s", error)
-        self._end()
-        self._rests_until_s = time.monotonic() + REST_S
+    def look_after(self) -> None:
+        """Let no helper be idle: they answer, and ask for nothing."""
+        with self._lock:
+            self._go_on()
+
+    def answer(self, ask: _Ask) -> Reason | None:
+        """What was asked; None when whoever had it failed, or is another thread here.
+
+        Whoever waits checks: this one, when nobody else began with it, or else the last in line.
+        """
+        waits_s = 0.0
+        while True:
+            with self._lock:
+                self._go_on()
+                mine = self._chosen(ask)
+                if ask.reason is not None or not (mine or ask.helper in self._helpers):
+                    return ask.reason
+                busy = [helper.fd for helper in self._helpers if helper.pieces]
+            if mine is not None:
+                mine.reason = verify_hybrid(*mine.signed)
+            elif waits_s < ANSWER_S:
+                waits_s += _wait(busy, ANSWER_S - waits_s)
+            else:
+                with self._lock:
+                    self._failed(TimeoutError(f"no answer within {ANSWER_S:g} s"))
+
+    def forget(self, asks: Iterable[_Ask]) -> None:
+        """A batch is over: what of it was not begun is nobody's any more."""
+        with self._lock:
+            self._batches -= 1
+            for ask in asks:
+                self._left.pop(ask, None)
+            self._go_on()
 
     def reap(self) -> None:
         """See Verifiers."""
-        if self._lock.acquire(blocking=False):
-            try:
-                self._drop_ended()
-            finally:
-                self._lock.release()
+        with self._lock:
+            self._drop_ended()
 
     def stop(self) -> None:
         """End all helpers. Idempotent; afterwards there are none."""
         with self._lock:
             self._is_stopped = True
             self._end()
+
+    def _chosen(self, ask: _Ask) -> _Ask | None:
+        if ask.reason is not None or not self._left:
+            return None
+        if ask not in self._left:
+            return self._left.popitem()[0]
+        del self._left[ask]
+        return ask
+
+    def _go_on(self) -> None:
+        """Take the answers that are there, and give out work."""
+        try:
+            for helper in self._helpers:
+                while helper.pieces and helper.has_answer():
+                    helper.take()
+                while self._left and len(helper.pieces) < PIECES_EACH and helper.is_ready():
+                    piece = list(islice(self._left, PIECE))
+                    for ask in piece:
+                        del self._left[ask]
+                    helper.hand(piece)
+        except (OSError, EOFError, ValueError) as error:
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        logger.warning("verifiers.failed, checking without them: %s", error)
+        self._end()
+        self._rests_until_s = time.monotonic() + REST_S
 
     def _start_if_busy(self, count: int) -> None:
         now_s = time.monotonic()
@@ -173,94 +242,70 @@ class HelperProcesses:
             helper.end()
 
     def _end(self) -> None:
+        self._left.clear()
         while self._helpers:
             self._helpers.pop().end()
 
 
+class _Ask:
+    """One signature that somebody wants checked. Only what is in it is shared between threads."""
+
+    __slots__ = ("helper", "reason", "signed")
+
+    def __init__(self, signed: Signed) -> None:
+        self.signed = signed
+        self.reason: Reason | None = None  # known by now
+        self.helper: _Helper | None = None  # who was asked
+
+
 class _Batch:
-    """See Checking. Helpers take pieces from the front, and whoever waits checks from the back.
+    """See Checking."""
 
-    Args:
-        close: called at the end with what went wrong.
-    """
-
-    def __init__(self, helpers: list[_Helper], close: Callable[[Exception | None], None]) -> None:
+    def __init__(self, helpers: HelperProcesses) -> None:
         self._helpers = helpers
-        self._close = close
-        self._asked: set[Signed] = set()
-        self._left: dict[Signed, None] = {}  # in order, not handed to anybody yet
-        self._checked: dict[Signed, Reason] = {}
-        self._answered = 0  # since somebody last looked after the helpers
-        self._error: Exception | None = None
+        self._asks: dict[Signed, _Ask] = {}
+        self._answered = 0
+        self._is_closed = False
 
     def hand(self, asked: Iterable[Signed]) -> None:
         """See Checking."""
-        new = dict.fromkeys(one for one in asked if one not in self._asked)
-        self._asked.update(new)
-        self._left.update(new)
-        self._go_on()
+        new = {one: _Ask(one) for one in asked if one not in self._asks}
+        self._asks.update(new)
+        self._helpers.take(new.values())
 
     def reason(self, one: Signed) -> Reason | None:
         """See Checking."""
-        if one not in self._asked:
+        ask = self._asks.get(one)
+        if ask is None:
             return None
         self._answered += 1
-        if self._answered % PIECE == 0 and self._left:  # or the helpers wait for this thread
-            self._go_on()
-        while one not in self._checked and self._error is None:
-            if one in self._left:
-                del self._left[one]
-                self._check(one)
-            elif self._left:
-                self._check(self._left.popitem()[0])
-            else:
-                self._go_on(ANSWER_S)
-        return self._checked.get(one)
+        if ask.reason is None:
+            return self._helpers.answer(ask)
+        if self._answered % PIECE == 0:  # or the helpers wait for this thread
+            self._helpers.look_after()
+        return ask.reason
 
     def close(self) -> None:
-        """See Checking. Answers under way are waited for, or they would answer the next batch."""
-        self._left.clear()
-        while self._error is None and any(helper.pieces for helper in self._helpers):
-            self._go_on(ANSWER_S)
-        self._close(self._error)
-
-    def _check(self, one: Signed) -> None:
-        """On this thread, while the helpers have something to do as well."""
-        self._go_on()
-        self._checked[one] = verify_hybrid(*one)
-
-    def _go_on(self, timeout_s: float = 0.0) -> None:
-        """Take the answers that are there, or wait for one, and let no helper be idle."""
-        try:
-            self._collect(timeout_s)
-            for helper in self._helpers:
-                while self._left and len(helper.pieces) < PIECES_EACH:
-                    piece = list(islice(self._left, PIECE))
-                    for one in piece:
-                        del self._left[one]
-                    helper.hand(piece)
-        except (OSError, EOFError, ValueError) as error:
-            self._error = error
-
-    def _collect(self, timeout_s: float) -> None:
-        for helper in self._helpers:
-            while helper.pieces and helper.has_answer(timeout_s):
-                self._checked.update(helper.take())
-                timeout_s = 0.0  # something came: whoever waits looks again
+        """See Checking."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._helpers.forget(self._asks.values())
 
 
 class _Helper:
     """One process and the pieces it has. Raises OSError or EOFError when it is gone."""
 
     def __init__(self) -> None:
-        from multiprocessing.connection import Pipe
+        from multiprocessing.connection import Connection
 
-        self.pieces: deque[list[Signed]] = deque()
+        self.pieces: deque[list[_Ask]] = deque()
         self._is_ready = False
-        self._connection: Connection
-        self._connection, theirs = Pipe()
+        ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(ANSWER_S))
+        self._connection = Connection(ours.detach())
         self._answers = select.poll()  # `Connection.poll` makes one anew at each look
-        self._answers.register(self._connection.fileno(), select.POLLIN)
+        self._answers.register(self.fd, select.POLLIN)
         with theirs:
             fd = theirs.fileno()
             module = ["-P", "-m", "ciris_mesh.directory.verifier"]  # -P: never from where we stand
@@ -271,9 +316,14 @@ class _Helper:
             )
         logger.info("verifier.started pid=%d", self._process.pid)
 
+    @property
+    def fd(self) -> int:
+        """Readable when there is an answer."""
+        return self._connection.fileno()
+
     def is_ready(self) -> bool:
         """Loaded by now? Nobody waits for it."""
-        if not self._is_ready and self._connection.poll():
+        if not self._is_ready and self.has_answer():
             self._connection.recv_bytes()
             self._is_ready = True
         return self._is_ready
@@ -281,22 +331,26 @@ class _Helper:
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
-    def hand(self, piece: list[Signed]) -> None:
-        work = [(*_halves(one), one.signature.ed25519, one.signature.mldsa65) for one in piece]
+    def hand(self, piece: list[_Ask]) -> None:
+        work = [
+            (*_halves(one), one.signature.ed25519, one.signature.mldsa65)
+            for one in (ask.signed for ask in piece)
+        ]
         self._connection.send_bytes(marshal.dumps(work))
         self.pieces.append(piece)
+        for ask in piece:
+            ask.helper = self
 
-    def has_answer(self, timeout_s: float) -> bool:
-        found = bool(self._answers.poll(timeout_s * 1000))
-        if not found and timeout_s:
-            raise TimeoutError(f"no answer within {timeout_s:g} s")
-        return found
+    def has_answer(self) -> bool:
+        return bool(self._answers.poll(0))
 
-    def take(self) -> dict[Signed, Reason]:
+    def take(self) -> None:
+        """Note the answers to the oldest piece."""
         from ciris_mesh.directory.verifier import REASONS
 
         piece, said = self.pieces.popleft(), self._connection.recv_bytes()
-        return dict(zip(piece, (REASONS[one] for one in said), strict=True))
+        for ask, one in zip(piece, said, strict=True):
+            ask.reason = REASONS[one]
 
     def end(self) -> None:
         self._connection.close()
@@ -305,6 +359,26 @@ class _Helper:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _wait(fds: Iterable[int], timeout_s: float) -> float:
+    """Until one is readable. Returns seconds.
+
+    Whoever else asks may take the answer first, or end the helper, whose number may then stand for
+    another file: so nobody waits for long.
+    """
+    answers = select.poll()
+    for fd in fds:
+        if fd >= 0:
+            answers.register(fd, select.POLLIN)
+    begun_s = time.monotonic()
+    answers.poll(min(timeout_s, LOOK_S) * 1000)
+    return time.monotonic() - begun_s
+
+
+def _timeval(time_s: float) -> bytes:
+    """As `struct timeval` of C: two longs."""
+    return struct.pack("@ll", int(time_s), int(time_s % 1 * 1_000_000))
 
 
 def _halves(one: Signed) -> tuple[bytes, bytes, bytes]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Final
 
 from ciris_mesh.errors import BackPressure, BatchRefused, LifecycleError, RemoteProtocolError
 from ciris_mesh.runtime import previewing
+from ciris_mesh.runtime.arrivals import Arrived
 from ciris_mesh.runtime.exchange import Exchange
 from ciris_mesh.runtime.handshake import Greeter, LinkState
 from ciris_mesh.runtime.parting import is_brief, meets_another, watch
@@ -49,7 +50,7 @@ logger = logging.getLogger(__name__)
 QUEUED_BYTES_MAX: Final = 64 * 1024 * 1024
 
 #: Of those, what one peer's links may take together, or one stranger's link: three frames of the
-#: largest size, so all that a sender queues (two) and one more. A flood ends at its own share;
+#: largest size, which is more than batches come at once. A flood ends at its own share;
 #: a new link does not get a new one while the frames of the old still wait.
 QUEUED_BYTES_SHARE_MAX: Final = 24 * 1024 * 1024
 
@@ -71,10 +72,11 @@ class Links:
         self._exchange = exchange
         self._scheduler = scheduler
         self._strangers = Strangers(parts)
-        self._lock = threading.Lock()  # guards the three fields below
+        self._lock = threading.Lock()  # guards the four fields below
         self._links: dict[LinkId, LinkState] = {}
         self._queued_bytes = 0
         self._shares: Counter[Hashable] = Counter()  # the same bytes, by strand
+        self._queued: dict[Hashable, deque[Arrived]] = {}  # what they are, by strand
 
     # -- transport threads: note and queue ---------------------------------------------------
 
@@ -130,18 +132,19 @@ class Links:
             self._parts.drops.count("frame_no_room", f"{len(frame)} bytes")
             self._parts.transport.hang_up(link)
 
-    def _queue_frame(self, state: LinkState, frame: bytes) -> bool:
-        strand = self._strand(state)
-        if not self._reserve(strand, len(frame)):
+    def _queue_frame(self, state: LinkState, raw: bytes) -> bool:
+        strand, frame = self._strand(state), Arrived(state, raw)
+        if not self._reserve(strand, frame):
             return False
         try:
-            self._parts.pool.submit(strand, lambda: self._work_off(state, strand, frame))
+            self._parts.pool.submit(strand, lambda: self._work_off(strand, frame))
         except LifecycleError as error:
-            self._release(strand, len(frame))
+            self._release(strand, frame)
             return not isinstance(error, BackPressure)  # else we are stopping, and so is the link
         return True
 
-    def _reserve(self, strand: Hashable, size_bytes: int) -> bool:
+    def _reserve(self, strand: Hashable, frame: Arrived) -> bool:
+        size_bytes = len(frame.raw)
         with self._lock:
             if self._queued_bytes + size_bytes > QUEUED_BYTES_MAX:
                 return False
@@ -149,18 +152,29 @@ class Links:
                 return False
             self._queued_bytes += size_bytes
             self._shares[strand] += size_bytes
+            self._queued.setdefault(strand, deque()).append(frame)
             return True
 
-    def _release(self, strand: Hashable, size_bytes: int) -> None:
+    def _release(self, strand: Hashable, frame: Arrived) -> None:
         with self._lock:
-            self._queued_bytes -= size_bytes
-            self._shares[strand] -= size_bytes
-            if not self._shares[strand]:
-                del self._shares[strand]
+            self._queued_bytes -= len(frame.raw)
+            self._shares[strand] -= len(frame.raw)
+            self._queued[strand].remove(frame)
+            if not self._queued[strand]:
+                del self._shares[strand], self._queued[strand]
 
-    def _work_off(self, state: LinkState, strand: Hashable, frame: bytes) -> None:
-        self._release(strand, len(frame))
-        self._frame(state, frame)
+    def _work_off(self, strand: Hashable, frame: Arrived) -> None:
+        self._release(strand, frame)
+        try:
+            self._frame(frame)
+        finally:
+            frame.forget(self._parts)
+
+    def _next(self, state: LinkState) -> Arrived | None:
+        """What comes after the frame that is worked off."""
+        with self._lock:
+            queued = self._queued.get(self._strand(state))
+            return queued[0] if queued else None
 
     def _node_heard(self, event: NodeHeard) -> None:
         now_s = self._parts.clock()
@@ -260,17 +274,23 @@ class Links:
 
     # -- strands: frames -------------------------------------------------------------------------
 
-    def _frame(self, state: LinkState, frame: bytes) -> None:
+    def _frame(self, frame: Arrived) -> None:
+        state = frame.state
         peer = self._parts.peers.get(state.key_id)
         if peer is not None:
             peer.heard_s = self._parts.clock()
+        if frame.records is not None:
+            self._records(frame, frame.records)
+            return
         try:
-            unwrapped = try_unwrap(frame)
+            unwrapped = try_unwrap(frame.raw)
         except RemoteProtocolError as error:
             self._garbage(state, type(error).__name__, str(error))
             return
         if unwrapped is None:
-            self._garbage(state, "NotAReplicationFrame", f"{len(frame)} bytes")
+            self._garbage(state, "NotAReplicationFrame", f"{len(frame.raw)} bytes")
+        elif isinstance(unwrapped.message, Records):
+            self._records(frame, unwrapped.message)
         elif isinstance(unwrapped.message, ReplicationMessage):
             self._replication(state, peer, unwrapped.message)
         else:
@@ -296,8 +316,6 @@ class Links:
                 state.early = message  # the peer knows us already; we wait for its word
             case Digests():
                 self._exchange.compared(state, message)
-            case Records():
-                self._records(state, message)
             case _ if isinstance(message, ReconcileMessage | Taken | Preview):
                 self._reconciled(state, message)
             case _:
@@ -315,8 +333,9 @@ class Links:
         if state.key_id is not None and state.is_known:
             self._attributed(state, state.key_id)
 
-    def _records(self, state: LinkState, message: Records) -> None:
+    def _records(self, frame: Arrived, message: Records) -> None:
         """Nothing is unpacked for a stranger: it needs no more than one Deliver to be met."""
+        state = frame.state
         peer = self._parts.peers.get(state.key_id)
         if peer is None:
             self._parts.drops.count("frame_unattributed")
@@ -324,10 +343,15 @@ class Links:
         if not peer.waste.is_open():
             self._garbage(state, "batches_for_nothing", f"{len(message.batch)} bytes")
             return
-        begun_s = peer.waste.work_s()
+        begun_s = peer.waste.work_s() - frame.spent_s
         is_of_use = False
         try:
-            is_of_use = self._exchange.took(peer, state, message, delivers_of(message))
+            delivers = frame.delivers or delivers_of(message)
+            following = self._next(state)
+            if following is not None:
+                following.read_ahead(self._parts, peer)
+                begun_s += following.spent_s  # it pays for itself
+            is_of_use = self._exchange.took(peer, state, message, delivers)
         except BatchRefused as error:
             self._garbage(state, f"batch_{error.reason}", str(error))
         if not is_of_use:

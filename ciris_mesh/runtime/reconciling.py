@@ -66,8 +66,8 @@ from ciris_mesh.wire.mesh_reconcile import SALT_BYTES, Failed, ReconcileMessage,
 from ciris_mesh.wire.mesh_records import ROUND_MAX, Records, Taken
 from ciris_mesh.wire.messages import Deliver
 
-#: Batches under way: one that the peer works off, one that travels meanwhile.
-BATCHES_MAX: Final = 2
+#: Batches under way: one that the peer works off, one it reads ahead, one that travels meanwhile.
+BATCHES_MAX: Final = 3
 
 #: Summaries of 1,000 records are eight minutes of LoRa: once a day, if reconciling fails.
 SLOW_FALL_BACK_S: Final = 86_400.0

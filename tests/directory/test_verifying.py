@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from ciris_mesh.directory.base import Source
 from ciris_mesh.directory.core import DirectoryCore
 from ciris_mesh.directory.verifying import BATCH_MIN, HelperProcesses, Signed
 from ciris_mesh.records import checks
-from ciris_mesh.records.hybrid import HybridSignature, verify_hybrid
+from ciris_mesh.records.hybrid import HybridPublicKey, HybridSignature, verify_hybrid
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason
 from support.keys import alice, bob, carol
@@ -159,6 +160,21 @@ def test_a_helper_that_hangs_is_ended(
     assert hanging.returncode == -signal.SIGKILL
 
 
+def test_a_helper_that_takes_nothing_is_ended(
+    helpers: HelperProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the kernel gives less room than its pieces need, handing over waits for it."""
+    monkeypatch.setattr(verifying, "BUFFER_BYTES", 1)
+    monkeypatch.setattr(verifying, "ANSWER_S", 1.5)
+    wait_until(lambda: helpers.open(BATCH_MIN) is not None)
+    hanging = process_of(helpers)
+    monkeypatch.setattr(verifying, "STOP_S", 0.05)
+    os.kill(hanging.pid, signal.SIGSTOP)
+    said = said_of(helpers, signatures(2 * verifying.PIECE))
+    assert set(said.values()) == {None}, "whoever asked checks himself"
+    assert hanging.returncode == -signal.SIGKILL
+
+
 def test_a_helper_that_cannot_start_is_done_without(
     helpers: HelperProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,13 +183,97 @@ def test_a_helper_that_cannot_start_is_done_without(
     assert helpers._helpers == []
 
 
-def test_whoever_comes_second_does_not_wait(helpers: HelperProcesses) -> None:
+def test_batches_share_the_helpers(helpers: HelperProcesses) -> None:
+    """Also the same signatures: each batch gets its answers, and one that ends takes none along."""
     wait_until(lambda: is_at_work(helpers))
-    first = helpers.open(MANY)
+    asked = signatures()
+    first, second = helpers.open(MANY), helpers.open(MANY)
     assert first is not None
-    assert helpers.open(MANY) is None
+    assert second is not None
+    first.hand(asked)
+    second.hand(asked)
+    expected = {one: verify_hybrid(*one) for one in asked}
+    assert {one: second.reason(one) for one in asked} == expected
+    second.close()
+    assert {one: first.reason(one) for one in asked} == expected
     first.close()
+    first.close()
+    assert said_of(helpers, asked) == expected
+
+
+def test_threads_share_the_helpers(helpers: HelperProcesses) -> None:
+    wait_until(lambda: is_at_work(helpers))
+    asked = signatures()
+    batches = [[*asked[number:], *asked[:number]] for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(lambda batch: said_of(helpers, batch), batches))
+    for answers in said:  # none where another thread was at it: whoever asked checks it as well
+        for one in asked:
+            assert answers[one] in (None, verify_hybrid(*one))
+
+
+def test_no_more_batches_than_there_is_room_for(helpers: HelperProcesses) -> None:
+    wait_until(lambda: is_at_work(helpers))
+    batches = [helpers.open(MANY) for _ in range(verifying.BATCHES_MAX)]
+    assert None not in batches
+    assert helpers.open(MANY) is None
+    for batch in batches:
+        assert batch is not None
+        batch.close()
+        batch.close()
     assert is_at_work(helpers)
+
+
+def test_the_last_in_line_is_checked_by_who_waits(
+    helpers: HelperProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the thread would stand still while there is work for it."""
+    wait_until(lambda: is_at_work(helpers))
+    asked = signatures(2 * verifying.PIECES_EACH * verifying.PIECE)
+    here: list[bytes] = []
+
+    def checked_here(public: HybridPublicKey, message: bytes, *halves: HybridSignature) -> Reason:
+        here.append(message)
+        return verify_hybrid(public, message, *halves)
+
+    monkeypatch.setattr(verifying, "verify_hybrid", checked_here)
+    os.kill(process_of(helpers).pid, signal.SIGSTOP)  # so that all it has is still to come
+    with ThreadPoolExecutor(1) as pool:
+        said = pool.submit(said_of, helpers, asked)
+        wait_until(lambda: len(here) == len(asked) // 2)
+        os.kill(process_of(helpers).pid, signal.SIGCONT)
+        assert said.result() == {one: verify_hybrid(*one) for one in asked}
+    assert here == [one.message for one in asked[: len(asked) // 2 - 1 : -1]]
+
+
+def test_what_a_lost_helper_had_of_other_batches_is_not_waited_for(
+    helpers: HelperProcesses,
+) -> None:
+    wait_until(lambda: is_at_work(helpers))
+    asked = signatures()
+    first, second = helpers.open(MANY), helpers.open(MANY)
+    assert first is not None
+    assert second is not None
+    first.hand(asked)
+    second.hand(asked)
+    process_of(helpers).kill()
+    process_of(helpers).wait()
+    for batch in (second, first):
+        for one in asked:
+            assert batch.reason(one) in (None, verify_hybrid(*one))
+        batch.close()
+    wait_until(lambda: is_at_work(helpers))
+
+
+def test_an_open_batch_keeps_nobody_from_stopping(helpers: HelperProcesses) -> None:
+    wait_until(lambda: is_at_work(helpers))
+    asked = signatures()
+    batch = helpers.open(MANY)
+    assert batch is not None
+    batch.hand(asked)
+    helpers.stop()
+    assert {batch.reason(one) for one in asked} <= {None, *(verify_hybrid(*it) for it in asked)}
+    batch.close()
 
 
 def test_stopped_is_stopped(helpers: HelperProcesses) -> None:
