@@ -37,7 +37,7 @@ class Arrived:
 
     def read_ahead(self, parts: Parts, peer: Peer) -> None:
         """Unpack a batch of this peer's and begin to check it, if it is one."""
-        if self.records is not None or peer.link is not self.state or not peer.waste.is_open():
+        if self.records is not None or peer.link is not self.state:
             return
         begun_s = peer.waste.work_s()
         try:

@@ -68,7 +68,7 @@ def verifiers(directory: DirectoryCore) -> Verifiers:
 
 def know(directory: DirectoryCore, *keys: object) -> None:
     for one in keys:
-        directory.admit(K.KEY, sample(K.KEY, one), PEER, now_ms=AT_MS)  # type: ignore[arg-type]
+        directory.admit(K.KEY, sample(K.KEY, one), PEER, now_ms=AT_MS)
 
 
 def families(count: int = 4) -> tuple[bytes, ...]:
