@@ -95,7 +95,6 @@ class Admission:
 
     def judge_all(self, asked: Sequence[Candidate], now_ms: int) -> list[Judgement]:
         """Decide on each, in order. Never raises because of what the bytes hold."""
-        mark = self._known.published_mark()
         checking = self.verifiers.open(len(asked)) if self.verifiers is not None else None
         if checking is None:
             judged = self._judge_batch(asked, now_ms, at_once=len(asked))
@@ -104,7 +103,7 @@ class Admission:
                 ahead = Ahead(checking, self._known.federation_key)
                 knowing = Admission(self._known, self._trust, ahead)
                 judged = knowing._judge_batch(asked, now_ms, at_once=READ_AT_ONCE)
-        return [_marked(one, mark) for one in judged]
+        return [_named(one) for one in judged]
 
     def _read(self, what: Candidate, now_ms: int) -> Envelope | Judgement:
         remembered = self._known.remembered_refusal(what.digest, now_ms)
@@ -405,10 +404,12 @@ class Admission:
         return Judgement(what, verdict)
 
 
-def _marked(judgement: Judgement, mark: int) -> Judgement:
-    """With what was published when judging began, and the copy that was judged."""
-    name = judgement.candidate.copy_id or judgement.verdict.copy_id
-    return replace(judgement, mark=mark, verdict=replace(judgement.verdict, copy_id=name))
+def _named(judgement: Judgement) -> Judgement:
+    """Its verdict tells which copy was judged."""
+    name, verdict = judgement.candidate.copy_id, judgement.verdict
+    if name is None or verdict.copy_id is not None:
+        return judgement
+    return replace(judgement, verdict=replace(verdict, copy_id=name))
 
 
 def _keys_relied_on(

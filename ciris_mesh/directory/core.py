@@ -171,8 +171,10 @@ class DirectoryCore(StoreReading):
         friends = self._friends()
         room, again = RELEASES_MAX, 0
         while pending:
+            with self._state:
+                mark = self._published.mark  # what was published by now, judging can read
             judged = self._admission.judge_all(pending, now_ms)
-            placed = self._place(judged, friends, durable=durable)
+            placed = self._place(judged, friends, mark, durable=durable)
             with self._state:
                 self._take_note(placed, verdicts)
                 self._deferred.date(now_ms)
@@ -198,7 +200,9 @@ class DirectoryCore(StoreReading):
                 verdict = Verdict(Outcome.DUPLICATE, Reason.NONE, what.kind, envelope_id)
                 self._take_note(Placed(settled=[(what, verdict)]), verdicts)
 
-    def _place(self, judged: list[Judgement], friends: frozenset[str], *, durable: bool) -> Placed:
+    def _place(
+        self, judged: list[Judgement], friends: frozenset[str], mark: int, *, durable: bool
+    ) -> Placed:
         with self._state:
             if self._placing.is_settled(judged):
                 return self._placing.place(judged)
@@ -206,7 +210,7 @@ class DirectoryCore(StoreReading):
         def job() -> Placed:
             with self._state:
                 self._placing.befriend(friends)
-                placed = self._placing.place(judged, friends)
+                placed = self._placing.place(judged, friends, mark)
                 self._save_digests()
             return placed
 
@@ -291,11 +295,6 @@ class DirectoryCore(StoreReading):
         """Rooted stewards, as far as committed."""
         with self._state:
             return self._stewards
-
-    def published_mark(self) -> int:
-        """Grows with every token published; what was published by then can be read."""
-        with self._state:
-            return self._published.mark
 
     def first_contact_key(self, key_id: str) -> HybridPublicKey | None:
         """The key in the first-contact pool."""

@@ -63,7 +63,6 @@ class Judgement:
             it could not stand there.
         names: what questions find the row by, on every shelf.
         published: what it publishes when it gets there, as `published_by`.
-        mark: how much had been published when judging began.
         vouched: rows it names, of a vouch by whom the configuration lists.
     """
 
@@ -79,7 +78,6 @@ class Judgement:
     relied_on: tuple[Name, ...] = ()
     names: tuple[str, ...] = ()
     published: tuple[str, ...] = ()
-    mark: int = 0
     vouched: tuple[Name, ...] = ()
 
 
@@ -112,10 +110,6 @@ class Known(Protocol):
 
     def stewards(self) -> frozenset[str]:
         """Keys with a chain of stewards to a configured root."""
-        ...
-
-    def published_mark(self) -> int:
-        """Grows with every token published; what was published by then can be read."""
         ...
 
     def first_contact_key(self, key_id: str) -> HybridPublicKey | None:

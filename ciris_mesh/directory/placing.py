@@ -90,6 +90,7 @@ class Placing:
         self._stands: dict[Name, Shelf] = {}
         self._stood_for: dict[str, HybridPublicKey | None] = {}
         self._ours: list[Name] = []  # those written by one of ours
+        self._mark = 0  # how much had been published when they were judged
 
     def is_settled(self, judged: Sequence[Judgement]) -> bool:
         """True when there is nothing to write for any of them."""
@@ -98,13 +99,16 @@ class Placing:
             for judgement in judged
         )
 
-    def place(self, judged: Sequence[Judgement], friends: Container[str] = ()) -> Placed:
+    def place(
+        self, judged: Sequence[Judgement], friends: Container[str] = (), mark: int = 0
+    ) -> Placed:
         """Write. Called inside a transaction, with the state lock held.
 
         Args:
             friends: whose records no quota counts.
+            mark: how much had been published when judging began.
         """
-        placed, self._ours = Placed(), []
+        placed, self._ours, self._mark = Placed(), [], mark
         rows = [one.row for one in judged if one.row is not None]
         self._stands = shelves_of(self._store, [(row.kind, row.envelope_id) for row in rows])
         self._stood_for = {
@@ -241,7 +245,7 @@ class Placing:
                 self._leave_pool(digest)
 
     def _wait(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
-        if self._came_meanwhile(entry.waits_for, judgement.mark):
+        if self._came_meanwhile(entry.waits_for):
             placed.again.append(judgement.candidate)
             return
         self._keep_waiting(judgement.candidate, entry, placed)
@@ -252,7 +256,7 @@ class Placing:
 
         What came out of the pool goes back in any case: there it is looked for to be judged again.
         """
-        is_early = self._came_meanwhile(entry.waits_for, judgement.mark)
+        is_early = self._came_meanwhile(entry.waits_for)
         if is_early:
             placed.again.append(judgement.candidate)
         if judgement.candidate.is_waiting or not is_early:
@@ -270,9 +274,9 @@ class Placing:
         else:
             self._deferred.refresh(entry)
 
-    def _came_meanwhile(self, tokens: tuple[str, ...], mark: int) -> bool:
+    def _came_meanwhile(self, tokens: tuple[str, ...]) -> bool:
         is_coming = not self._publishing.isdisjoint(tokens)
-        return bool(tokens) and (is_coming or self._log.any_since(mark, tokens))
+        return bool(tokens) and (is_coming or self._log.any_since(self._mark, tokens))
 
     def _meet(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
         verdict = judgement.verdict
