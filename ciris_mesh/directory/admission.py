@@ -109,7 +109,7 @@ class Admission:
         remembered = self._known.remembered_refusal(what.digest, now_ms)
         if remembered is not None and not self._may_bring_more(what, remembered.envelope_id):
             verdict = self._refused_before(what, remembered)
-            return Judgement(replace(what, copy_id=remembered.copy_id), verdict)
+            return Judgement(what._replace(copy_id=remembered.copy_id), verdict)
         try:
             return parse_envelope(what.kind, what.raw)
         except MalformedRecord as error:
@@ -146,7 +146,7 @@ class Admission:
         self, what: Candidate, envelope: Envelope, held: Container[Name], now_ms: int
     ) -> Judgement:
         name = copy_id(what.kind, envelope.envelope_id, envelope.signers)
-        what = replace(what, copy_id=name)
+        what = what._replace(copy_id=name)
         if (what.kind, envelope.envelope_id) in held:
             duplicate = _verdict(envelope, Outcome.DUPLICATE)
             if is_cosigned(what.kind) and is_attributed(what.source):
@@ -237,7 +237,9 @@ class Admission:
                     return self._refuse(what, _found(envelope, finding), now_ms)
                 may_bridge, verdict = True, _found(envelope, finding)
         if verdict.outcome is Outcome.ADMITTED and not envelope.tier_local:
-            verdict = _found(envelope, judge_standing(envelope, facts, self._trust))
+            finding = judge_standing(envelope, facts, self._trust)
+            if not finding.is_fine:
+                verdict = _found(envelope, finding)
             may_bridge = is_registry
         elif verdict.reason is Reason.SIGNER_UNKNOWN and is_cosigned(what.kind):
             verdict, signers, proven = self._judge_known_part(envelope, verdict, proven, facts)
@@ -255,7 +257,7 @@ class Admission:
             waits_for = verdict.waits_for if signers or what.is_waiting else ()
             why = replace(judgement.verdict, reason=verdict.reason, detail=verdict.detail)
             entry = _beside(what, envelope, waits_for, proven)
-            return replace(judgement, verdict=why, entry=entry)
+            return judgement._replace(verdict=why, entry=entry)
         return self._shelve_truth(what, envelope, signers, facts, now_ms)
 
     def _shelve_truth(
@@ -280,7 +282,7 @@ class Admission:
         detail = f"not kept, for they do not count: {', '.join(left_out)}"
         verdict = replace(judgement.verdict, detail=detail)
         entry = _beside(what, envelope, sifted.waits_for, what.proven.union(signers))
-        return replace(judgement, verdict=verdict, entry=entry)
+        return judgement._replace(verdict=verdict, entry=entry)
 
     def _shelve(
         self,
@@ -291,11 +293,11 @@ class Admission:
         facts: ShelfFacts,
         now_ms: int,
     ) -> Judgement:
-        is_truth = shelf is Shelf.FEDERATION
+        is_truth, name = shelf is Shelf.FEDERATION, (envelope.kind, envelope.envelope_id)
         tokens = tokens_of(envelope) if is_truth else ()
         return Judgement(
             what,
-            _verdict(envelope, Outcome.ADMITTED),
+            Verdict(Outcome.ADMITTED, Reason.NONE, *name, copy_id=what.copy_id),
             row=_row(envelope, shelf, signers, now_ms),
             public=public_key_of(envelope),
             is_root=envelope.kind is EnvelopeKind.KEY and is_root(envelope, self._trust),
@@ -304,7 +306,7 @@ class Admission:
             relied_on=facts.relied_on,
             names=names_of(envelope),
             published=published_by(envelope, tokens) if is_truth else (),
-            vouched=self._vouched(envelope) if shelf is Shelf.FEDERATION else (),
+            vouched=self._vouched(envelope) if is_truth else (),
         )
 
     def _vouched(self, envelope: Envelope) -> tuple[Name, ...]:
@@ -409,7 +411,7 @@ def _named(judgement: Judgement) -> Judgement:
     name, verdict = judgement.candidate.copy_id, judgement.verdict
     if name is None or verdict.copy_id is not None:
         return judgement
-    return replace(judgement, verdict=replace(verdict, copy_id=name))
+    return judgement._replace(verdict=replace(verdict, copy_id=name))
 
 
 def _keys_relied_on(
