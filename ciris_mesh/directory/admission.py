@@ -238,8 +238,7 @@ class Admission:
                 may_bridge, verdict = True, _found(envelope, finding)
         if verdict.outcome is Outcome.ADMITTED and not envelope.tier_local:
             finding = judge_standing(envelope, facts, self._trust)
-            if not finding.is_fine:
-                verdict = _found(envelope, finding)
+            verdict = verdict if finding.is_fine else _found(envelope, finding)
             may_bridge = is_registry
         elif verdict.reason is Reason.SIGNER_UNKNOWN and is_cosigned(what.kind):
             verdict, signers, proven = self._judge_known_part(envelope, verdict, proven, facts)

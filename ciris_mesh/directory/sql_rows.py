@@ -14,15 +14,8 @@ from typing import Final
 
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.buckets import BucketDigest
-from ciris_mesh.directory.sql_references import (
-    INSERT_RECORD,
-    ROW,
-    VALUES_MAX,
-    References,
-    Sql,
-    stored_row,
-    strings,
-)
+from ciris_mesh.directory.sql_inserts import Sql
+from ciris_mesh.directory.sql_references import ROW, VALUES_MAX, References, stored_row, strings
 from ciris_mesh.directory.store import PooledEntry, SavedBuckets, fair_share
 from ciris_mesh.records.cosigning import copy_id, is_cosigned
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
@@ -167,15 +160,12 @@ class SqlRows(References):
 
     def insert(self, row: StoredRow) -> None:
         """See Store."""
-        name = KINDS[row.kind].number, row.envelope_id
-        signers = json.dumps(row.signers)
-        values = (*name, row.shelf, row.seq, row.subject, signers, row.admitted_at_ms)
-        self._insert(INSERT_RECORD, [values])
-        self._insert(
-            "INSERT INTO envelope SELECT position, ? FROM record "
-            "WHERE kind = ? AND envelope_id = ?",
-            [(row.envelope, *name)],
+        inserts, number, id_ = self._inserting(), KINDS[row.kind].number, row.envelope_id
+        shelf, signers = int(row.shelf), _json(row.signers)
+        inserts.records.append(
+            (number, id_, shelf, row.seq, row.subject, signers, row.admitted_at_ms)
         )
+        inserts.envelopes.append(((row.kind, id_), row.envelope))
 
     def raise_shelf(self, row: StoredRow) -> None:
         """See Store."""
@@ -187,7 +177,7 @@ class SqlRows(References):
         )
         self._write(
             "UPDATE record SET shelf = ?, signers = ? WHERE kind = ? AND envelope_id = ?",
-            (row.shelf, json.dumps(row.signers), *name),
+            (row.shelf, _json(row.signers), *name),
         )
 
     def pool_entries(self) -> list[PooledEntry]:
@@ -272,6 +262,11 @@ class SqlRows(References):
             f"ON CONFLICT ({self._bucket_key}) DO UPDATE SET dirty = 1 WHERE bucket.dirty = 0",
             [(number, bucket, b"") for bucket in buckets],
         )
+
+
+@lru_cache(_SIGNERS_REMEMBERED)
+def _json(signers: tuple[str, ...]) -> str:
+    return json.dumps(signers)
 
 
 @lru_cache(_SIGNERS_REMEMBERED)
