@@ -57,8 +57,9 @@ _ROOTED: Final = "rooted"
 _MEMBER: Final = "member"
 _SAME: Final = "same"
 _BRIDGED: Final = "bridged"
+_SAME_MARK: Final = f"{_SAME}:"
 #: Nobody waits for these.
-_FOUND_ONLY: Final = (f"{_VOUCHED}:", f"{_STEWARD}:", f"{_SAME}:", f"{_BRIDGED}:")
+_FOUND_ONLY: Final = (f"{_VOUCHED}:", f"{_STEWARD}:", _SAME_MARK, f"{_BRIDGED}:")
 
 _K: Final = EnvelopeKind
 _COLUMNS: Final[Mapping[EnvelopeKind, tuple[str, ...]]] = MappingProxyType(
@@ -125,7 +126,7 @@ def bridged_token(voucher: str, kind: EnvelopeKind, envelope_id: bytes) -> str:
 
 def is_same_token(token: str) -> bool:
     """True for the token that records which say the same share."""
-    return token.startswith(f"{_SAME}:")
+    return token.startswith(_SAME_MARK)
 
 
 def tokens_of(envelope: Envelope) -> tuple[str, ...]:
