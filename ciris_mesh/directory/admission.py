@@ -24,7 +24,7 @@ from dataclasses import replace
 from typing import Final
 
 from ciris_mesh.directory.ahead import Ahead
-from ciris_mesh.directory.base import Shelf, StoredRow
+from ciris_mesh.directory.base import Shelf
 from ciris_mesh.directory.joining import Joining
 from ciris_mesh.directory.judgement import (
     DEFERRED,
@@ -35,24 +35,22 @@ from ciris_mesh.directory.judgement import (
     ShelfFacts,
     is_attributed,
 )
+from ciris_mesh.directory.shelving import shelve
 from ciris_mesh.directory.store import Name, PooledEntry
 from ciris_mesh.directory.verifying import Verifiers
 from ciris_mesh.errors import MalformedRecord
-from ciris_mesh.records.checks import KeyLookup, outcome_of, public_key_of, verify
+from ciris_mesh.records.checks import KeyLookup, outcome_of, verify
 from ciris_mesh.records.cosigning import copy_id, is_cosigned, only_signed_by
 from ciris_mesh.records.envelope import Envelope, one_spelling_problem, parse_envelope
 from ciris_mesh.records.hybrid import (
     HybridPolicy,
 )
 from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, EnvelopeKind
-from ciris_mesh.records.names import names_of
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
-from ciris_mesh.records.rules.base import Finding, Trust, text
-from ciris_mesh.records.rules.keys import is_root
+from ciris_mesh.records.rules.base import Finding, Trust
 from ciris_mesh.records.rules.table import judge_content, judge_standing
 from ciris_mesh.records.timestamps import to_unix_ms
-from ciris_mesh.records.tokens import bridged_token, key_token, published_by, tokens_of
-from ciris_mesh.records.vouches import vouch_of
+from ciris_mesh.records.tokens import bridged_token, key_token
 
 #: CEG 0.7: what is dated more than five minutes ahead of the receiver's clock does not count yet.
 SKEW_MS: Final = 300_000
@@ -166,9 +164,10 @@ class Admission:
         """
         if what.source.path == "registry":
             return True
-        if envelope_id is None or what.source.path not in ("peer", "import"):
+        vouchers = self._trust.vouchers
+        if not vouchers or envelope_id is None or what.source.path not in ("peer", "import"):
             return False
-        tokens = (bridged_token(one, what.kind, envelope_id) for one in self._trust.vouchers)
+        tokens = (bridged_token(one, what.kind, envelope_id) for one in vouchers)
         return any(next(self._known.named(token), None) is not None for token in tokens)
 
     def _refused_before(self, what: Candidate, remembered: Verdict) -> Verdict:
@@ -251,13 +250,39 @@ class Admission:
             verdict = _verdict(envelope, Outcome.DEFERRED, Reason.TIME_AHEAD)
             return Judgement(what, verdict, entry=_deferred(what, envelope, verdict, proven))
         if is_bridged:
-            judgement = self._shelve(what, envelope, Shelf.BRIDGED, signers, facts, now_ms)
-            # Unknown signers may stay so for ever; what waited for them already goes on waiting.
-            waits_for = verdict.waits_for if signers or what.is_waiting else ()
-            why = replace(judgement.verdict, reason=verdict.reason, detail=verdict.detail)
-            entry = _beside(what, envelope, waits_for, proven)
-            return judgement._replace(verdict=why, entry=entry)
-        return self._shelve_truth(what, envelope, signers, facts, now_ms)
+            return self._shelve_bridged(what, envelope, verdict, signers, proven, facts, now_ms)
+        put = self._shelve_truth if is_cosigned(what.kind) else self._shelve_whole
+        return put(what, envelope, signers, facts, now_ms)
+
+    def _shelve_bridged(
+        self,
+        what: Candidate,
+        envelope: Envelope,
+        lacks: Verdict,
+        signers: tuple[str, ...],
+        proven: frozenset[str],
+        facts: ShelfFacts,
+        now_ms: int,
+    ) -> Judgement:
+        """Onto the bridged shelf, and why it may stand on no other."""
+        shelved = shelve(what, envelope, Shelf.BRIDGED, signers, facts, self._trust, now_ms)
+        # Unknown signers may stay so for ever; what waited for them already goes on waiting.
+        waits_for = lacks.waits_for if signers or what.is_waiting else ()
+        verdict = replace(shelved.verdict, reason=lacks.reason, detail=lacks.detail)
+        entry = _beside(what, envelope, waits_for, proven)
+        return shelved._replace(verdict=verdict, entry=entry)
+
+    def _shelve_whole(
+        self,
+        what: Candidate,
+        envelope: Envelope,
+        signers: tuple[str, ...],
+        facts: ShelfFacts,
+        now_ms: int,
+    ) -> Judgement:
+        """Its id covers who signed, so nobody added a signature that does not count."""
+        shelf = Shelf.LOCAL if envelope.tier_local else Shelf.FEDERATION
+        return shelve(what, envelope, shelf, signers, facts, self._trust, now_ms)
 
     def _shelve_truth(
         self,
@@ -268,51 +293,18 @@ class Admission:
         now_ms: int,
     ) -> Judgement:
         """Onto the federation shelf with those of these verified signers who count."""
-        if envelope.tier_local:
-            return self._shelve(what, envelope, Shelf.LOCAL, signers, facts, now_ms)
         joining = Joining(facts, self._trust, self._known.is_trusted)
         sifted = joining.sift(envelope, signers)
         assert sifted.ready, "a rule was content with signers who do not count"
         left_out = sorted(set(envelope.signers).difference(sifted.ready))
         if not left_out:
-            return self._shelve(what, envelope, Shelf.FEDERATION, signers, facts, now_ms)
+            return shelve(what, envelope, Shelf.FEDERATION, signers, facts, self._trust, now_ms)
         kept = only_signed_by(envelope, sifted.ready)
-        judgement = self._shelve(what, kept, Shelf.FEDERATION, kept.signers, facts, now_ms)
+        judgement = shelve(what, kept, Shelf.FEDERATION, kept.signers, facts, self._trust, now_ms)
         detail = f"not kept, for they do not count: {', '.join(left_out)}"
         verdict = replace(judgement.verdict, detail=detail)
         entry = _beside(what, envelope, sifted.waits_for, what.proven.union(signers))
         return judgement._replace(verdict=verdict, entry=entry)
-
-    def _shelve(
-        self,
-        what: Candidate,
-        envelope: Envelope,
-        shelf: Shelf,
-        signers: tuple[str, ...],
-        facts: ShelfFacts,
-        now_ms: int,
-    ) -> Judgement:
-        is_truth, name = shelf is Shelf.FEDERATION, (envelope.kind, envelope.envelope_id)
-        tokens = tokens_of(envelope) if is_truth else ()
-        return Judgement(
-            what,
-            Verdict(Outcome.ADMITTED, Reason.NONE, *name, copy_id=what.copy_id),
-            row=_row(envelope, shelf, signers, now_ms),
-            public=public_key_of(envelope),
-            is_root=envelope.kind is EnvelopeKind.KEY and is_root(envelope, self._trust),
-            tokens=tokens,
-            key_ids=_keys_relied_on(envelope, signers, facts),
-            relied_on=facts.relied_on,
-            names=names_of(envelope),
-            published=published_by(envelope, tokens) if is_truth else (),
-            vouched=self._vouched(envelope) if is_truth else (),
-        )
-
-    def _vouched(self, envelope: Envelope) -> tuple[Name, ...]:
-        vouch = vouch_of(envelope)
-        if vouch is None or self._trust.vouchers.isdisjoint(envelope.signers):
-            return ()
-        return tuple((vouch.kind, one) for one in vouch.ids)
 
     def _judge_known_part(
         self, envelope: Envelope, verdict: Verdict, proven: frozenset[str], facts: ShelfFacts
@@ -377,7 +369,7 @@ class Admission:
         *,
         keys: KeyLookup | None = None,
     ) -> tuple[Verdict, tuple[str, ...]]:
-        if envelope.signers and proven.issuperset(envelope.signers):
+        if proven and envelope.signers and proven.issuperset(envelope.signers):
             return _verdict(envelope, Outcome.ADMITTED), envelope.signers
         problem = one_spelling_problem(envelope)
         if problem is not None:
@@ -413,14 +405,6 @@ def _named(judgement: Judgement) -> Judgement:
     return judgement._replace(verdict=replace(verdict, copy_id=name))
 
 
-def _keys_relied_on(
-    envelope: Envelope, signers: tuple[str, ...], facts: ShelfFacts
-) -> tuple[str, ...]:
-    """A key record brings the key of its owner along."""
-    own = {text(envelope, "key_id")} if envelope.kind is EnvelopeKind.KEY else set()
-    return tuple(name for name in dict.fromkeys((*signers, *facts.key_ids)) if name not in own)
-
-
 def _owner(envelope: Envelope) -> str:
     column = "key_id" if envelope.kind is EnvelopeKind.KEY else "identity_key_id"
     return str(envelope.record.get(column))
@@ -453,19 +437,6 @@ def _signed_ms(envelope: Envelope) -> int:
 
 def _refused(envelope: Envelope, reason: Reason) -> Verdict:
     return _verdict(envelope, Outcome.REFUSED, reason)
-
-
-def _row(envelope: Envelope, shelf: Shelf, signers: tuple[str, ...], now_ms: int) -> StoredRow:
-    return StoredRow(
-        kind=envelope.kind,
-        envelope_id=envelope.envelope_id,
-        shelf=shelf,
-        seq=envelope.seq,
-        subject=envelope.subject,
-        signers=signers,
-        envelope=envelope.raw,
-        admitted_at_ms=now_ms,
-    )
 
 
 def _beside(

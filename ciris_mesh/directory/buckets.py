@@ -111,8 +111,9 @@ class BucketDigests:
         self._noted.difference_update(buckets)
 
     def note(self, buckets: Iterable[int]) -> list[int]:
-        """Say that the store is about to have these as out of date. Returns those it does not yet:
-        while much comes in, and nobody compares, that is soon none.
+        """Say that the store is about to have these as out of date. Returns those it does not yet.
+
+        While much comes in, and nobody compares, that is soon none.
         """
         news = [number for number in buckets if number not in self._noted]
         self._noted.update(news)

@@ -217,10 +217,8 @@ class DirectoryCore(StoreReading):
         return self._commit.run(job, durable=durable)
 
     def _take_note(self, placed: Placed, verdicts: dict[bytes, Verdict]) -> None:
-        counted = Counter((what.source.path, it.outcome, it.reason) for what, it in placed.settled)
-        for (path, outcome, reason), count in counted.items():
-            self._outcomes[path, outcome.value, reason.value] += count
         for what, verdict in placed.settled:
+            self._outcomes[what.source.path, verdict.outcome.value, verdict.reason.value] += 1
             before = verdicts.get(what.digest)
             if before is None or not before.outcome.is_change:
                 verdicts[what.digest] = verdict
@@ -467,9 +465,8 @@ class DirectoryCore(StoreReading):
                 self._store.save_buckets(kind, clean)
                 digests.mark_saved(clean)
         for kind in {kind for kind, _ in self._touched}:
-            touched = [bucket for k, bucket in self._touched if k is kind]
-            if news := self._digests[kind].note(touched):
-                self._store.mark_buckets(kind, news)
+            news = self._digests[kind].note(bucket for k, bucket in self._touched if k is kind)
+            self._store.mark_buckets(kind, news)
 
     def _committed(self) -> None:
         with self._state:

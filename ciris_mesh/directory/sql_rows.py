@@ -257,11 +257,12 @@ class SqlRows(References):
     def mark_buckets(self, kind: EnvelopeKind, buckets: Iterable[int]) -> None:
         """See Store."""
         number = KINDS[kind].number
-        self._write_many(
-            "INSERT INTO bucket (kind, bucket, count, digest, dirty) VALUES (?, ?, 0, ?, 1) "
-            f"ON CONFLICT ({self._bucket_key}) DO UPDATE SET dirty = 1 WHERE bucket.dirty = 0",
-            [(number, bucket, b"") for bucket in buckets],
-        )
+        if rows := [(number, bucket, b"") for bucket in buckets]:
+            self._write_many(
+                "INSERT INTO bucket (kind, bucket, count, digest, dirty) VALUES (?, ?, 0, ?, 1) "
+                f"ON CONFLICT ({self._bucket_key}) DO UPDATE SET dirty = 1 WHERE bucket.dirty = 0",
+                rows,
+            )
 
 
 @lru_cache(_SIGNERS_REMEMBERED)

@@ -44,7 +44,7 @@ _K: Final = EnvelopeKind
 
 def name(word: str, *values: str) -> str:
     """The name of records about `values`, in the order the table above has them."""
-    parts = (value.replace("\\", "\\\\").replace("|", "\\|") for value in values)
+    parts = [value.replace("\\", "\\\\").replace("|", "\\|") for value in values]
     return f"{word}={'|'.join(parts)}"
 
 
