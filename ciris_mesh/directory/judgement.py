@@ -178,6 +178,7 @@ class ShelfFacts:
         self._known = known
         self._found: list[Name | None] = []
         self._viewed: dict[tuple[str, Any], _Viewed] = {}
+        self._nothing: set[str] = set()  # tokens that no record answers to; some are asked twice
         self.key_ids: dict[str, None] = {}
 
     @property
@@ -194,12 +195,17 @@ class ShelfFacts:
 
     def named(self, token: str) -> Iterator[Envelope]:
         """See rules.base.Facts."""
+        if token in self._nothing:
+            return
         search = len(self._found)
         self._found.append(None)
+        is_nothing = True
         for envelope in self._known.named(token):
-            self._found[search] = envelope.kind, envelope.envelope_id
+            self._found[search], is_nothing = (envelope.kind, envelope.envelope_id), False
             yield envelope
         self._found[search] = None
+        if is_nothing:
+            self._nothing.add(token)
 
     def views(self, token: str, read: Callable[[Envelope], _View]) -> Iterator[_View]:
         """See rules.base.Facts."""
