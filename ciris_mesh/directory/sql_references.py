@@ -80,9 +80,8 @@ class References(ABC):
             for at in range(0, len(asked), VALUES_MAX):
                 part = asked[at : at + VALUES_MAX]
                 rows = self._read(
-                    "SELECT envelope_id, position FROM record "
-                    f"WHERE kind = ? AND envelope_id IN ({','.join('?' * len(part))})",
-                    (KINDS[kind].number, *part),
+                    f"SELECT envelope_id, position FROM record WHERE {among(kind, part)}",
+                    tuple(part),
                 )
                 found |= {(kind, envelope_id): position for envelope_id, position in rows}
         return found
@@ -277,6 +276,15 @@ class References(ABC):
             "UPDATE record SET introduced = 1 WHERE kind = ? AND envelope_id = ?",
             map(_values, names),
         )
+
+
+def among(kind: EnvelopeKind, ids: Sequence[bytes]) -> str:
+    """The condition for rows of these ids, which are to be bound.
+
+    The kind is written out: as a variable it might fit an index that is for one kind alone, so
+    SQLite would compile the statement again for each execution.
+    """
+    return f"kind = {KINDS[kind].number} AND envelope_id IN ({','.join('?' * len(ids))})"
 
 
 def _values(name: Name) -> Sql:

@@ -15,7 +15,14 @@ from typing import Final
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.buckets import BucketDigest
 from ciris_mesh.directory.sql_inserts import Sql
-from ciris_mesh.directory.sql_references import ROW, VALUES_MAX, References, stored_row, strings
+from ciris_mesh.directory.sql_references import (
+    ROW,
+    VALUES_MAX,
+    References,
+    among,
+    stored_row,
+    strings,
+)
 from ciris_mesh.directory.store import PooledEntry, SavedBuckets, fair_share
 from ciris_mesh.records.cosigning import copy_id, is_cosigned
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
@@ -50,10 +57,7 @@ class SqlRows(References):
         """See Store."""
         found: dict[bytes, StoredRow] = {}
         for part in _parts(ids):
-            rows = self._read(
-                f"SELECT {ROW} WHERE kind = ? AND envelope_id IN ({_marks(part)})",
-                (KINDS[kind].number, *part),
-            )
+            rows = self._read(f"SELECT {ROW} WHERE {among(kind, part)}", tuple(part))
             found.update((row.envelope_id, row) for row in map(stored_row, rows))
         return found
 
@@ -62,9 +66,7 @@ class SqlRows(References):
         found: dict[bytes, Shelf] = {}
         for part in _parts(ids):
             rows = self._read(
-                "SELECT envelope_id, shelf FROM record "
-                f"WHERE kind = ? AND envelope_id IN ({_marks(part)})",
-                (KINDS[kind].number, *part),
+                f"SELECT envelope_id, shelf FROM record WHERE {among(kind, part)}", tuple(part)
             )
             found.update((envelope_id, Shelf(shelf)) for envelope_id, shelf in rows)
         return found
@@ -283,7 +285,3 @@ def _parts(ids: Iterable[bytes], at_most: int = VALUES_MAX) -> Iterator[list[byt
     remaining = iter(ids)
     while part := list(islice(remaining, at_most)):
         yield part
-
-
-def _marks(values: Sequence[bytes]) -> str:
-    return ",".join("?" * len(values))
