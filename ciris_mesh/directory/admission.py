@@ -45,7 +45,7 @@ from ciris_mesh.records.envelope import Envelope, one_spelling_problem, parse_en
 from ciris_mesh.records.hybrid import (
     HybridPolicy,
 )
-from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, EnvelopeKind
+from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, KINDS, EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rules.base import Finding, Trust
 from ciris_mesh.records.rules.table import judge_content, judge_standing
@@ -431,6 +431,8 @@ def _found(envelope: Envelope, finding: Finding) -> Verdict:
 def _signed_ms(envelope: Envelope) -> int:
     """The latest time the record claims to have been made or signed at, in Unix ms."""
     signed_at = envelope.record.get("scrub_timestamp")
+    if signed_at == envelope.record[KINDS[envelope.kind].seq_field]:
+        return envelope.seq
     signed_ms = to_unix_ms(signed_at) if isinstance(signed_at, str) else 0
     return max(envelope.seq, signed_ms)
 

@@ -174,6 +174,8 @@ class ShelfFacts:
     stopped at. Who reads to the end has not found what it looked for.
     """
 
+    __slots__ = ("_found", "_known", "_nothing", "_viewed", "key_ids")
+
     def __init__(self, known: Known) -> None:
         self._known = known
         self._found: list[Name | None] = []

@@ -28,19 +28,11 @@ def shelve(
     """It goes onto this shelf with these signers, who were verified."""
     is_truth, is_key = shelf is Shelf.FEDERATION, envelope.kind is EnvelopeKind.KEY
     tokens = tokens_of(envelope) if is_truth else ()
-    row = StoredRow(
-        kind=envelope.kind,
-        envelope_id=envelope.envelope_id,
-        shelf=shelf,
-        seq=envelope.seq,
-        subject=envelope.subject,
-        signers=signers,
-        envelope=envelope.raw,
-        admitted_at_ms=now_ms,
-    )
+    kind, envelope_id, seq = envelope.kind, envelope.envelope_id, envelope.seq
+    row = StoredRow(kind, envelope_id, shelf, seq, envelope.subject, signers, envelope.raw, now_ms)
     return Judgement(
         what,
-        Verdict(Outcome.ADMITTED, Reason.NONE, row.kind, row.envelope_id, copy_id=what.copy_id),
+        Verdict(Outcome.ADMITTED, Reason.NONE, kind, envelope_id, copy_id=what.copy_id),
         row=row,
         public=public_key_of(envelope),
         is_root=is_key and is_root(envelope, trust),
