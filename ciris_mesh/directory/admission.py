@@ -24,7 +24,7 @@ from dataclasses import replace
 from typing import Final
 
 from ciris_mesh.directory.ahead import Ahead, read_batch
-from ciris_mesh.directory.base import Shelf, StoredRow
+from ciris_mesh.directory.base import Shelf
 from ciris_mesh.directory.foresight import Foreseen
 from ciris_mesh.directory.joining import Joining
 from ciris_mesh.directory.judgement import (
@@ -36,24 +36,22 @@ from ciris_mesh.directory.judgement import (
     ShelfFacts,
     is_attributed,
 )
+from ciris_mesh.directory.shelving import shelve
 from ciris_mesh.directory.store import Name, PooledEntry
 from ciris_mesh.directory.verifying import Verifiers
 from ciris_mesh.errors import MalformedRecord
-from ciris_mesh.records.checks import KeyLookup, outcome_of, public_key_of, verify
+from ciris_mesh.records.checks import KeyLookup, outcome_of, verify
 from ciris_mesh.records.cosigning import copy_id, is_cosigned, only_signed_by
 from ciris_mesh.records.envelope import Envelope, one_spelling_problem, parse_envelope
 from ciris_mesh.records.hybrid import (
     HybridPolicy,
 )
-from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, EnvelopeKind
-from ciris_mesh.records.names import names_of
+from ciris_mesh.records.kinds import BOOTSTRAP_KINDS, KINDS, EnvelopeKind
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
-from ciris_mesh.records.rules.base import Finding, Trust, text
-from ciris_mesh.records.rules.keys import is_root
+from ciris_mesh.records.rules.base import Finding, Trust
 from ciris_mesh.records.rules.table import judge_content, judge_standing
 from ciris_mesh.records.timestamps import to_unix_ms
-from ciris_mesh.records.tokens import bridged_token, key_token, published_by, tokens_of
-from ciris_mesh.records.vouches import vouch_of
+from ciris_mesh.records.tokens import bridged_token, key_token
 
 #: CEG 0.7: what is dated more than five minutes ahead of the receiver's clock does not count yet.
 SKEW_MS: Final = 300_000
@@ -98,7 +96,6 @@ class Admission:
         Args:
             foreseen: the first of `asked`, read ahead. Closed when this returns.
         """
-        mark = self._known.published_mark()
         ahead = self.begin(len(asked)) if foreseen is None else foreseen.ahead
         if ahead is None:
             judged = self._judge_batch(asked, now_ms, ())
@@ -107,7 +104,7 @@ class Admission:
                 knowing = Admission(self._known, self._trust, ahead)
                 read = () if foreseen is None else foreseen.read
                 judged = knowing._judge_batch(asked, now_ms, read)
-        return [_marked(one, mark) for one in judged]
+        return [_named(one) for one in judged]
 
     def begin(self, count: int) -> Ahead | None:
         """Have signatures of so many candidates checked; None when nobody is there for that."""
@@ -118,7 +115,7 @@ class Admission:
         remembered = self._known.remembered_refusal(what.digest, now_ms)
         if remembered is not None and not self._may_bring_more(what, remembered.envelope_id):
             verdict = self._refused_before(what, remembered)
-            return Judgement(replace(what, copy_id=remembered.copy_id), verdict)
+            return Judgement(what._replace(copy_id=remembered.copy_id), verdict)
         try:
             return parse_envelope(what.kind, what.raw)
         except MalformedRecord as error:
@@ -147,7 +144,7 @@ class Admission:
         self, what: Candidate, envelope: Envelope, held: Container[Name], now_ms: int
     ) -> Judgement:
         name = copy_id(what.kind, envelope.envelope_id, envelope.signers)
-        what = replace(what, copy_id=name)
+        what = what._replace(copy_id=name)
         if (what.kind, envelope.envelope_id) in held:
             duplicate = _verdict(envelope, Outcome.DUPLICATE)
             if is_cosigned(what.kind) and is_attributed(what.source):
@@ -167,9 +164,10 @@ class Admission:
         """
         if what.source.path == "registry":
             return True
-        if envelope_id is None or what.source.path not in ("peer", "import"):
+        vouchers = self._trust.vouchers
+        if not vouchers or envelope_id is None or what.source.path not in ("peer", "import"):
             return False
-        tokens = (bridged_token(one, what.kind, envelope_id) for one in self._trust.vouchers)
+        tokens = (bridged_token(one, what.kind, envelope_id) for one in vouchers)
         return any(next(self._known.named(token), None) is not None for token in tokens)
 
     def _refused_before(self, what: Candidate, remembered: Verdict) -> Verdict:
@@ -238,7 +236,8 @@ class Admission:
                     return self._refuse(what, _found(envelope, finding), now_ms)
                 may_bridge, verdict = True, _found(envelope, finding)
         if verdict.outcome is Outcome.ADMITTED and not envelope.tier_local:
-            verdict = _found(envelope, judge_standing(envelope, facts, self._trust))
+            finding = judge_standing(envelope, facts, self._trust)
+            verdict = verdict if finding.is_fine else _found(envelope, finding)
             may_bridge = is_registry
         elif verdict.reason is Reason.SIGNER_UNKNOWN and is_cosigned(what.kind):
             verdict, signers, proven = self._judge_known_part(envelope, verdict, proven, facts)
@@ -251,13 +250,39 @@ class Admission:
             verdict = _verdict(envelope, Outcome.DEFERRED, Reason.TIME_AHEAD)
             return Judgement(what, verdict, entry=_deferred(what, envelope, verdict, proven))
         if is_bridged:
-            judgement = self._shelve(what, envelope, Shelf.BRIDGED, signers, facts, now_ms)
-            # Unknown signers may stay so for ever; what waited for them already goes on waiting.
-            waits_for = verdict.waits_for if signers or what.is_waiting else ()
-            why = replace(judgement.verdict, reason=verdict.reason, detail=verdict.detail)
-            entry = _beside(what, envelope, waits_for, proven)
-            return replace(judgement, verdict=why, entry=entry)
-        return self._shelve_truth(what, envelope, signers, facts, now_ms)
+            return self._shelve_bridged(what, envelope, verdict, signers, proven, facts, now_ms)
+        put = self._shelve_truth if is_cosigned(what.kind) else self._shelve_whole
+        return put(what, envelope, signers, facts, now_ms)
+
+    def _shelve_bridged(
+        self,
+        what: Candidate,
+        envelope: Envelope,
+        lacks: Verdict,
+        signers: tuple[str, ...],
+        proven: frozenset[str],
+        facts: ShelfFacts,
+        now_ms: int,
+    ) -> Judgement:
+        """Onto the bridged shelf, and why it may stand on no other."""
+        shelved = shelve(what, envelope, Shelf.BRIDGED, signers, facts, self._trust, now_ms)
+        # Unknown signers may stay so for ever; what waited for them already goes on waiting.
+        waits_for = lacks.waits_for if signers or what.is_waiting else ()
+        verdict = replace(shelved.verdict, reason=lacks.reason, detail=lacks.detail)
+        entry = _beside(what, envelope, waits_for, proven)
+        return shelved._replace(verdict=verdict, entry=entry)
+
+    def _shelve_whole(
+        self,
+        what: Candidate,
+        envelope: Envelope,
+        signers: tuple[str, ...],
+        facts: ShelfFacts,
+        now_ms: int,
+    ) -> Judgement:
+        """Its id covers who signed, so nobody added a signature that does not count."""
+        shelf = Shelf.LOCAL if envelope.tier_local else Shelf.FEDERATION
+        return shelve(what, envelope, shelf, signers, facts, self._trust, now_ms)
 
     def _shelve_truth(
         self,
@@ -268,51 +293,18 @@ class Admission:
         now_ms: int,
     ) -> Judgement:
         """Onto the federation shelf with those of these verified signers who count."""
-        if envelope.tier_local:
-            return self._shelve(what, envelope, Shelf.LOCAL, signers, facts, now_ms)
         joining = Joining(facts, self._trust, self._known.is_trusted)
         sifted = joining.sift(envelope, signers)
         assert sifted.ready, "a rule was content with signers who do not count"
         left_out = sorted(set(envelope.signers).difference(sifted.ready))
         if not left_out:
-            return self._shelve(what, envelope, Shelf.FEDERATION, signers, facts, now_ms)
+            return shelve(what, envelope, Shelf.FEDERATION, signers, facts, self._trust, now_ms)
         kept = only_signed_by(envelope, sifted.ready)
-        judgement = self._shelve(what, kept, Shelf.FEDERATION, kept.signers, facts, now_ms)
+        judgement = shelve(what, kept, Shelf.FEDERATION, kept.signers, facts, self._trust, now_ms)
         detail = f"not kept, for they do not count: {', '.join(left_out)}"
         verdict = replace(judgement.verdict, detail=detail)
         entry = _beside(what, envelope, sifted.waits_for, what.proven.union(signers))
-        return replace(judgement, verdict=verdict, entry=entry)
-
-    def _shelve(
-        self,
-        what: Candidate,
-        envelope: Envelope,
-        shelf: Shelf,
-        signers: tuple[str, ...],
-        facts: ShelfFacts,
-        now_ms: int,
-    ) -> Judgement:
-        is_truth = shelf is Shelf.FEDERATION
-        tokens = tokens_of(envelope) if is_truth else ()
-        return Judgement(
-            what,
-            _verdict(envelope, Outcome.ADMITTED),
-            row=_row(envelope, shelf, signers, now_ms),
-            public=public_key_of(envelope),
-            is_root=envelope.kind is EnvelopeKind.KEY and is_root(envelope, self._trust),
-            tokens=tokens,
-            key_ids=_keys_relied_on(envelope, signers, facts),
-            relied_on=facts.relied_on,
-            names=names_of(envelope),
-            published=published_by(envelope, tokens) if is_truth else (),
-            vouched=self._vouched(envelope) if shelf is Shelf.FEDERATION else (),
-        )
-
-    def _vouched(self, envelope: Envelope) -> tuple[Name, ...]:
-        vouch = vouch_of(envelope)
-        if vouch is None or self._trust.vouchers.isdisjoint(envelope.signers):
-            return ()
-        return tuple((vouch.kind, one) for one in vouch.ids)
+        return judgement._replace(verdict=verdict, entry=entry)
 
     def _judge_known_part(
         self, envelope: Envelope, verdict: Verdict, proven: frozenset[str], facts: ShelfFacts
@@ -377,7 +369,7 @@ class Admission:
         *,
         keys: KeyLookup | None = None,
     ) -> tuple[Verdict, tuple[str, ...]]:
-        if envelope.signers and proven.issuperset(envelope.signers):
+        if proven and envelope.signers and proven.issuperset(envelope.signers):
             return _verdict(envelope, Outcome.ADMITTED), envelope.signers
         problem = one_spelling_problem(envelope)
         if problem is not None:
@@ -405,18 +397,12 @@ class Admission:
         return Judgement(what, verdict)
 
 
-def _marked(judgement: Judgement, mark: int) -> Judgement:
-    """With what was published when judging began, and the copy that was judged."""
-    name = judgement.candidate.copy_id or judgement.verdict.copy_id
-    return replace(judgement, mark=mark, verdict=replace(judgement.verdict, copy_id=name))
-
-
-def _keys_relied_on(
-    envelope: Envelope, signers: tuple[str, ...], facts: ShelfFacts
-) -> tuple[str, ...]:
-    """A key record brings the key of its owner along."""
-    own = {text(envelope, "key_id")} if envelope.kind is EnvelopeKind.KEY else set()
-    return tuple(name for name in dict.fromkeys((*signers, *facts.key_ids)) if name not in own)
+def _named(judgement: Judgement) -> Judgement:
+    """Its verdict tells which copy was judged."""
+    name, verdict = judgement.candidate.copy_id, judgement.verdict
+    if name is None or verdict.copy_id is not None:
+        return judgement
+    return judgement._replace(verdict=replace(verdict, copy_id=name))
 
 
 def _owner(envelope: Envelope) -> str:
@@ -445,25 +431,14 @@ def _found(envelope: Envelope, finding: Finding) -> Verdict:
 def _signed_ms(envelope: Envelope) -> int:
     """The latest time the record claims to have been made or signed at, in Unix ms."""
     signed_at = envelope.record.get("scrub_timestamp")
+    if signed_at == envelope.record[KINDS[envelope.kind].seq_field]:
+        return envelope.seq
     signed_ms = to_unix_ms(signed_at) if isinstance(signed_at, str) else 0
     return max(envelope.seq, signed_ms)
 
 
 def _refused(envelope: Envelope, reason: Reason) -> Verdict:
     return _verdict(envelope, Outcome.REFUSED, reason)
-
-
-def _row(envelope: Envelope, shelf: Shelf, signers: tuple[str, ...], now_ms: int) -> StoredRow:
-    return StoredRow(
-        kind=envelope.kind,
-        envelope_id=envelope.envelope_id,
-        shelf=shelf,
-        seq=envelope.seq,
-        subject=envelope.subject,
-        signers=signers,
-        envelope=envelope.raw,
-        admitted_at_ms=now_ms,
-    )
 
 
 def _beside(

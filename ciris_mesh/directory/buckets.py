@@ -82,6 +82,7 @@ class BucketDigests:
         self._buckets = [saved.get(number, EMPTY_BUCKET) for number in range(BUCKET_COUNT)]
         self._dirty = set(dirty)
         self._unsaved: set[int] = set()
+        self._noted = set(self._dirty)
         self._whole: SetDigest | None = None
 
     def mark(self, buckets: Iterable[int]) -> None:
@@ -107,3 +108,13 @@ class BucketDigests:
     def mark_saved(self, buckets: Iterable[int]) -> None:
         """Say that these digests are in the store now."""
         self._unsaved.difference_update(buckets)
+        self._noted.difference_update(buckets)
+
+    def note(self, buckets: Iterable[int]) -> list[int]:
+        """Say that the store is about to have these as out of date. Returns those it does not yet.
+
+        While much comes in, and nobody compares, that is soon none.
+        """
+        news = [number for number in buckets if number not in self._noted]
+        self._noted.update(news)
+        return news

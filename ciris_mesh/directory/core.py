@@ -182,11 +182,13 @@ class DirectoryCore(StoreReading):
         friends = self._friends()
         room, again = RELEASES_MAX, 0
         while pending:
+            with self._state:
+                mark = self._published.mark  # what was published by now, judging can read
             if foreseen is None:
                 judged = self._admission.judge_all(pending, now_ms)
             else:
                 judged, foreseen = self._admission.judge_all(pending, now_ms, foreseen), None
-            placed = self._place(judged, friends, durable=durable)
+            placed = self._place(judged, friends, mark, durable=durable)
             with self._state:
                 self._take_note(placed, verdicts)
                 self._deferred.date(now_ms)
@@ -212,7 +214,9 @@ class DirectoryCore(StoreReading):
                 verdict = Verdict(Outcome.DUPLICATE, Reason.NONE, what.kind, envelope_id)
                 self._take_note(Placed(settled=[(what, verdict)]), verdicts)
 
-    def _place(self, judged: list[Judgement], friends: frozenset[str], *, durable: bool) -> Placed:
+    def _place(
+        self, judged: list[Judgement], friends: frozenset[str], mark: int, *, durable: bool
+    ) -> Placed:
         with self._state:
             if self._placing.is_settled(judged):
                 return self._placing.place(judged)
@@ -220,7 +224,7 @@ class DirectoryCore(StoreReading):
         def job() -> Placed:
             with self._state:
                 self._placing.befriend(friends)
-                placed = self._placing.place(judged, friends)
+                placed = self._placing.place(judged, friends, mark)
                 self._save_digests()
             return placed
 
@@ -305,11 +309,6 @@ class DirectoryCore(StoreReading):
         """Rooted stewards, as far as committed."""
         with self._state:
             return self._stewards
-
-    def published_mark(self) -> int:
-        """Grows with every token published; what was published by then can be read."""
-        with self._state:
-            return self._published.mark
 
     def first_contact_key(self, key_id: str) -> HybridPublicKey | None:
         """The key in the first-contact pool."""
@@ -466,7 +465,8 @@ class DirectoryCore(StoreReading):
                 self._store.save_buckets(kind, clean)
                 digests.mark_saved(clean)
         for kind in {kind for kind, _ in self._touched}:
-            self._store.mark_buckets(kind, [bucket for k, bucket in self._touched if k is kind])
+            news = self._digests[kind].note(bucket for k, bucket in self._touched if k is kind)
+            self._store.mark_buckets(kind, news)
 
     def _committed(self) -> None:
         with self._state:

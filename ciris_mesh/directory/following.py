@@ -324,10 +324,6 @@ class _Afresh:
         """See judgement.Known."""
         return self._directory.stewards()
 
-    def published_mark(self) -> int:
-        """See judgement.Known."""
-        return self._directory.published_mark()
-
     def first_contact_key(self, key_id: str) -> HybridPublicKey | None:
         """See judgement.Known."""
         return None

@@ -45,8 +45,9 @@ class Introductions:
 
     def note(self, name: Name, key_ids: Iterable[str], others: Iterable[Name]) -> None:
         """A row was written; it relied on these keys and rows."""
-        keys = map(self._key_name, key_ids)
-        relied = dict.fromkeys(one for one in (*keys, *others) if one not in (None, name))
+        relied = dict.fromkeys([*map(self._key_name, key_ids), *others])
+        for known in (None, name):
+            relied.pop(known, None)
         self._store.rely(name, [one for one in relied if one is not None][:RELIED_MAX])
 
     def know(self, key_id: str, name: Name) -> None:

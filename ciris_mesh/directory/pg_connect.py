@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, LiteralString, TypeVar
 from urllib.parse import urlsplit
 
-from ciris_mesh.directory.sql_references import Sql
+from ciris_mesh.directory.sql_inserts import Sql
 from ciris_mesh.errors import DirectoryError, LifecycleError, StoreUnreachable
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ciris_mesh.directory.pg_connect import SCHEMA, bound, connect, short_name, shown, statement
 from ciris_mesh.directory.schema import MIGRATIONS, TABLES, Migrating, Migration
-from ciris_mesh.directory.sql_references import Sql
+from ciris_mesh.directory.sql_inserts import Sql
 from ciris_mesh.errors import DirectoryError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from ciris_mesh.directory.buckets import bucket_of
 from ciris_mesh.directory.introducing import Introductions
 from ciris_mesh.directory.judgement import DEFERRED, FIRST_CONTACT, Candidate, Judgement
 from ciris_mesh.directory.pools import DeferredPool, FirstContactPool, PublishedLog
-from ciris_mesh.directory.quotas import Quotas
+from ciris_mesh.directory.quotas import Quotas, same_token
 from ciris_mesh.directory.rooting import Rooting
 from ciris_mesh.directory.store import Name, PooledEntry, Store, shelves_of
 from ciris_mesh.records.cosigning import is_cosigned
@@ -90,6 +90,7 @@ class Placing:
         self._stands: dict[Name, Shelf] = {}
         self._stood_for: dict[str, HybridPublicKey | None] = {}
         self._ours: list[Name] = []  # those written by one of ours
+        self._mark = 0  # how much had been published when they were judged
 
     def is_settled(self, judged: Sequence[Judgement]) -> bool:
         """True when there is nothing to write for any of them."""
@@ -98,13 +99,16 @@ class Placing:
             for judgement in judged
         )
 
-    def place(self, judged: Sequence[Judgement], friends: Container[str] = ()) -> Placed:
+    def place(
+        self, judged: Sequence[Judgement], friends: Container[str] = (), mark: int = 0
+    ) -> Placed:
         """Write. Called inside a transaction, with the state lock held.
 
         Args:
             friends: whose records no quota counts.
+            mark: how much had been published when judging began.
         """
-        placed, self._ours = Placed(), []
+        placed, self._ours, self._mark = Placed(), [], mark
         rows = [one.row for one in judged if one.row is not None]
         self._stands = shelves_of(self._store, [(row.kind, row.envelope_id) for row in rows])
         self._stood_for = {
@@ -161,20 +165,21 @@ class Placing:
         self._leave_pool(judgement.candidate.digest)
         stands = self._stands.get((row.kind, row.envelope_id))
         known = self._stood_for.get(row.subject) if _is_key(row) else None
-        verdict = judgement.verdict
+        verdict, source = judgement.verdict, judgement.candidate.source
+        same = same_token(judgement.tokens)
         if judgement.joins is not None:
             self._write(row, placed, is_new=False)
-            self._note_reliance(judgement, row, friends)
+            self._note_reliance(judgement, row, is_ours=self._quotas.is_ours(row, friends))
         elif stands is not None and stands >= row.shelf:
             verdict = replace(verdict, outcome=Outcome.DUPLICATE)
         elif known is not None and judgement.public not in (None, known):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.KEY_CONFLICT)
-        elif self._quotas.is_said_enough(row, judgement.tokens):
+        elif self._quotas.is_said_enough(row, same):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=Reason.SAID_OFTEN_ENOUGH)
-        elif reason := self._quotas.problem(row, judgement.candidate.source, friends):
+        elif reason := self._quotas.problem(row, source, friends):
             verdict = replace(verdict, outcome=Outcome.REFUSED, reason=reason)
         else:
-            if self._quotas.times_said(judgement.tokens):
+            if self._quotas.times_said(same):
                 verdict = replace(verdict, outcome=Outcome.SUPERSEDED)
             elif stands is not None:
                 verdict = replace(verdict, outcome=Outcome.UPGRADED)
@@ -182,27 +187,26 @@ class Placing:
                 self._quotas.release(row)
             self._write(row, placed, is_new=stands is None)
             self._publish(judgement, row, placed, is_first_key=known is None)
-            self._store.publish(row, judgement.names)
-            self._quotas.charge(row, judgement.candidate.source, friends)
-            self._note_reliance(judgement, row, friends)
+            is_ours = self._quotas.is_ours(row, friends)  # by now: a root roots itself
+            self._quotas.charge(row, source, is_ours=is_ours)
+            self._note_reliance(judgement, row, is_ours=is_ours)
         placed.settled.append((judgement.candidate, verdict))
         return verdict
 
-    def _note_reliance(self, judgement: Judgement, row: StoredRow, friends: Container[str]) -> None:
+    def _note_reliance(self, judgement: Judgement, row: StoredRow, *, is_ours: bool) -> None:
         if row.shelf is Shelf.FEDERATION:
             name = row.kind, row.envelope_id
             self._introductions.note(name, judgement.key_ids, judgement.relied_on)
-            if self._quotas.is_ours(row, friends):
+            if is_ours:
                 self._ours.append(name)
 
     def _publish(
         self, judgement: Judgement, row: StoredRow, placed: Placed, *, is_first_key: bool
     ) -> None:
         """Let the row be found, and who waits for it know. A key is news once."""
-        if row.shelf is not Shelf.FEDERATION:
-            return
-        self._store.publish(row, judgement.tokens)
-        self._let_know(judgement, row, placed, is_first_key=is_first_key)
+        self._store.publish(row, (*judgement.tokens, *judgement.names))
+        if row.shelf is Shelf.FEDERATION:
+            self._let_know(judgement, row, placed, is_first_key=is_first_key)
 
     def _let_know(
         self, judgement: Judgement, row: StoredRow, placed: Placed, *, is_first_key: bool
@@ -241,7 +245,7 @@ class Placing:
                 self._leave_pool(digest)
 
     def _wait(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
-        if self._came_meanwhile(entry.waits_for, judgement.mark):
+        if self._came_meanwhile(entry.waits_for):
             placed.again.append(judgement.candidate)
             return
         self._keep_waiting(judgement.candidate, entry, placed)
@@ -252,7 +256,7 @@ class Placing:
 
         What came out of the pool goes back in any case: there it is looked for to be judged again.
         """
-        is_early = self._came_meanwhile(entry.waits_for, judgement.mark)
+        is_early = self._came_meanwhile(entry.waits_for)
         if is_early:
             placed.again.append(judgement.candidate)
         if judgement.candidate.is_waiting or not is_early:
@@ -270,9 +274,9 @@ class Placing:
         else:
             self._deferred.refresh(entry)
 
-    def _came_meanwhile(self, tokens: tuple[str, ...], mark: int) -> bool:
+    def _came_meanwhile(self, tokens: tuple[str, ...]) -> bool:
         is_coming = not self._publishing.isdisjoint(tokens)
-        return bool(tokens) and (is_coming or self._log.any_since(mark, tokens))
+        return bool(tokens) and (is_coming or self._log.any_since(self._mark, tokens))
 
     def _meet(self, judgement: Judgement, entry: PooledEntry, placed: Placed) -> None:
         verdict = judgement.verdict

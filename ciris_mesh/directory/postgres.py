@@ -30,7 +30,8 @@ from ciris_mesh.directory.pg_connect import (
 )
 from ciris_mesh.directory.pg_schema import NODE_LOCK, migrate, register, set_up_session
 from ciris_mesh.directory.readerpool import ReaderPool
-from ciris_mesh.directory.sql_references import ROW, Sql, stored_row
+from ciris_mesh.directory.sql_inserts import Inserts, Sql
+from ciris_mesh.directory.sql_references import ROW, stored_row
 from ciris_mesh.directory.sql_rows import SqlRows
 from ciris_mesh.errors import DirectoryError, StoreUnreachable
 from ciris_mesh.records.kinds import KINDS
@@ -91,6 +92,8 @@ class PostgresStore(SqlRows):
             too_slow=f"{shown(url)} takes too long to answer; look at its server",
         )
         self._bound: dict[int, Connection] = {}  # thread -> the connection its transaction is on
+        self._writing_thread: int | None = None
+        self._inserts = Inserts()
         found = self._read("SELECT EXISTS (SELECT FROM hidden WHERE node = ?)", (self.number,))
         self.hides = bool(found[0][0])
 
@@ -100,11 +103,16 @@ class PostgresStore(SqlRows):
         writer = self.reach.patiently(self._begin)
         try:
             with self._binding(writer), translated(self.url):
+                self._writing_thread = threading.get_ident()
                 yield
+                self._write_inserts()
                 writer.execute("COMMIT")
         except BaseException:
             self._give_up(writer)
             raise
+        finally:
+            self._writing_thread = None
+            self._inserts = Inserts()
 
     def insert(self, row: StoredRow) -> None:
         """See Store. A row this node hid makes room: its bytes were not what they should be."""
@@ -265,14 +273,21 @@ class PostgresStore(SqlRows):
         with self._own().cursor() as cursor:
             cursor.executemany(statement(sql), [bound(row) for row in rows])
 
+    def _inserting(self) -> Inserts:
+        assert self._writing_thread == threading.get_ident(), "writes need a transaction"
+        return self._inserts
+
     def _own(self) -> Connection:
         connection = self._bound.get(threading.get_ident())
         assert connection is not None, "writes need a transaction"
+        self._write_inserts()
         return connection
 
     def _read(self, sql: str, values: Sql = ()) -> list[Sql]:
         own = self._bound.get(threading.get_ident())
         if own is not None:
+            if self._writing_thread == threading.get_ident():  # and does not only look
+                self._write_inserts()
             with translated(self.url):
                 return list(plain(own.execute(statement(sql), bound(values)).fetchall()))
 

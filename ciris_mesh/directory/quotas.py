@@ -50,9 +50,19 @@ def is_ours(kind: EnvelopeKind, signers: Sequence[str], is_friend: Callable[[str
     Except where anybody may add a signature under the same id: there one of ours is enough, or
     adding one would keep the record from being passed on.
     """
+    if len(signers) == 1:
+        return is_friend(signers[0])
     if is_cosigned(kind):
         return any(map(is_friend, signers))
     return bool(signers) and all(map(is_friend, signers))
+
+
+def same_token(tokens: Sequence[str]) -> str | None:
+    """The one by which rows that say the same as one with these tokens are counted."""
+    for one in tokens:
+        if is_same_token(one):
+            return one
+    return None
 
 
 class Quotas:
@@ -69,7 +79,7 @@ class Quotas:
         if row.shelf is Shelf.BRIDGED:
             is_full = self._bridged(source) >= self._limits.bridged_rows_per_source
             return Reason.BRIDGED_QUOTA if is_full and source != COPIED else Reason.NONE
-        if not self._is_charged(row, source, friends):
+        if not _is_charged(row, source, is_ours=self.is_ours(row, friends)):
             return Reason.NONE
         signer, peer = row.signers[0], source.peer
         if self._signed(signer) >= self._limits.stranger_rows_per_signer:
@@ -78,38 +88,37 @@ class Quotas:
             return Reason.PEER_QUOTA
         return Reason.NONE
 
-    def times_said(self, tokens: Sequence[str]) -> int:
-        """How many rows say what a row with these tokens says; counted up to SAME_MAX."""
-        same = next(filter(is_same_token, tokens), None)
+    def times_said(self, same: str | None) -> int:
+        """How many rows say what a row with this `same_token` says; counted up to SAME_MAX."""
         return len(self._store.subjects(same, limit=SAME_MAX, after=0)) if same else 0
 
-    def is_said_enough(self, row: StoredRow, tokens: Sequence[str]) -> bool:
+    def is_said_enough(self, row: StoredRow, same: str | None) -> bool:
         """Is what this row says here often enough, each time by as many signers or more?
 
         Leaving signatures out of a partner record makes others of the same content, which anybody
         can do. They must not keep out the one with more: of those there are at most `SIGNERS_MAX`.
         """
-        same = next(filter(is_same_token, tokens), None)
         if same is None:
             return False
         held = self._store.named(same, limit=SAME_MAX + SIGNERS_MAX, after=0)
         most = max((len(one.signers) for _, one in held), default=0)
         return len(held) >= SAME_MAX and len(row.signers) <= most
 
-    def charge(self, row: StoredRow, source: Source, friends: Container[str]) -> None:
-        """Count a row that was just written."""
+    def charge(self, row: StoredRow, source: Source, *, is_ours: bool) -> None:
+        """Count a row that was just written, by one of ours or not."""
         if row.shelf is Shelf.BRIDGED:
             label = bridged_label(source)
             count = self._bridged(source)
             self._store.note_stranger(row, label, label)
             self._counts["peer", label] = count + 1
             return
-        if not self._is_charged(row, source, friends):
+        if not _is_charged(row, source, is_ours=is_ours):
             return
         signer, peer = row.signers[0], source.peer
-        counted = {("signer", signer): self._signed(signer), ("peer", peer): self._brought(peer)}
+        signed, brought = self._signed(signer), self._brought(peer)
         self._store.note_stranger(row, peer, signer)
-        self._counts |= {key: count + 1 for key, count in counted.items()}
+        self._counts["signer", signer] = signed + 1
+        self._counts["peer", peer] = brought + 1
 
     def release(self, row: StoredRow) -> None:
         """A row leaves the bridged shelf: it is nobody's share there any more."""
@@ -121,35 +130,34 @@ class Quotas:
         """Count afresh: some rows are no stranger's any more."""
         self._counts.clear()
 
-    def _is_charged(self, row: StoredRow, source: Source, friends: Container[str]) -> bool:
-        """What peers bring, unless it is by somebody we know or the peer's own."""
-        if source.path != "peer" or row.shelf is not Shelf.FEDERATION:
-            return False
-        if source.peer in row.signers:
-            return False
-        return not self.is_ours(row, friends)
-
     def is_ours(self, row: StoredRow, friends: Container[str]) -> bool:
         """Said by friends, or by rooted keys."""
         return is_ours(row.kind, row.signers, lambda name: name in friends or name in self._rooted)
 
     def _signed(self, signer: str) -> int:
-        limit = self._limits.stranger_rows_per_signer
-        return self._count("signer", signer, lambda: self._store.strangers_by(signer, limit=limit))
+        limit, read = self._limits.stranger_rows_per_signer, self._store.strangers_by
+        return self._count("signer", signer, read, limit)
 
     def _brought(self, peer: str) -> int:
         limit = self._limits.stranger_rows_per_peer
-        return self._count("peer", peer, lambda: self._store.strangers_of(peer, limit=limit))
+        return self._count("peer", peer, self._store.strangers_of, limit)
 
     def _bridged(self, source: Source) -> int:
         label, limit = bridged_label(source), self._limits.bridged_rows_per_source
-        return self._count("peer", label, lambda: self._store.strangers_of(label, limit=limit))
+        return self._count("peer", label, self._store.strangers_of, limit)
 
-    def _count(self, what: str, name: str, read: Callable[[], int]) -> int:
+    def _count(self, what: str, name: str, read: Callable[..., int], limit: int) -> int:
         known = self._counts.get((what, name))
         if known is not None:
             return known
         if len(self._counts) >= COUNTS_MAX:
             self._counts.clear()
-        self._counts[what, name] = count = read()
+        self._counts[what, name] = count = read(name, limit=limit)
         return count
+
+
+def _is_charged(row: StoredRow, source: Source, *, is_ours: bool) -> bool:
+    """What peers bring, unless it is by somebody we know or the peer's own."""
+    if is_ours or source.path != "peer" or row.shelf is not Shelf.FEDERATION:
+        return False
+    return source.peer not in row.signers

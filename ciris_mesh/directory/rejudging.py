@@ -37,14 +37,14 @@ def judge_again(admission: Admission, row: StoredRow, now_ms: int) -> Judgement:
     judgement = admission.judge_known(what, envelope, now_ms)
     ours = judgement.row
     if ours is None:
-        return replace(judgement, entry=None)
+        return judgement._replace(entry=None)
     known = replace(row, admitted_at_ms=ours.admitted_at_ms, introduced=ours.introduced)
     if row.shelf is Shelf.BRIDGED:  # what it lacked may have come since
         known = replace(known, shelf=ours.shelf, signers=ours.signers)
     if known != ours:
         verdict = Verdict(Outcome.REFUSED, Reason.ROW_DIFFERS, row.kind, row.envelope_id)
         return Judgement(what, verdict)
-    return replace(judgement, row=row, entry=None)
+    return judgement._replace(row=row, entry=None)
 
 
 def lacked(admission: Admission, row: StoredRow, now_ms: int) -> Verdict | None:

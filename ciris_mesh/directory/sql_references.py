@@ -9,9 +9,10 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Final
 
 from ciris_mesh.directory.base import RowHead, Shelf, StoredRow
+from ciris_mesh.directory.sql_inserts import INSERT_RECORD, Inserts, Sql
 from ciris_mesh.directory.store import Name
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 
@@ -32,16 +33,19 @@ VALUES_MAX: Final = 900
 #: A row's position by its name.
 _POSITION: Final = "(SELECT position FROM record WHERE kind = ? AND envelope_id = ?)"
 
-INSERT_RECORD: Final = (
-    "INSERT INTO record (kind, envelope_id, shelf, seq, subject, signers, admitted_at_ms) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?)"
-)
-
-Sql = tuple[Any, ...]
-
 
 class References(ABC):
-    """What an engine has to add, and the operations of `Store` on references."""
+    """What an engine has to add, and the operations of `Store` on references.
+
+    Inserts are kept back (`Inserts`): an engine calls `_write_inserts` before it runs any other
+    statement of the transaction, and at its end.
+    """
+
+    _inserts: Inserts  # of the running transaction, not executed yet
+
+    @abstractmethod
+    def _inserting(self) -> Inserts:
+        """Where inserts of the running transaction go."""
 
     @abstractmethod
     def _write(self, sql: str, values: Sql) -> None:
@@ -51,17 +55,36 @@ class References(ABC):
     def _write_many(self, sql: str, rows: Iterable[Sql]) -> None:
         """As `_write`, once for each of `rows`, in order."""
 
-    def _insert(self, sql: str, rows: Iterable[Sql]) -> None:
-        """As `_write_many`, of inserts at which nothing looks before the next read or other write.
-
-        An engine may keep them until then, and run those of one statement together:
-        `INSERT_RECORD` before all others, which refer to what it inserts and to nothing else.
-        """
-        self._write_many(sql, rows)
-
     @abstractmethod
     def _read(self, sql: str, values: Sql = ()) -> list[Sql]:
         """Inside the running transaction when this thread has one."""
+
+    def _write_inserts(self) -> None:
+        """Execute what was kept back."""
+        inserts = self._inserts
+        if inserts.is_empty:
+            return
+        self._inserts = Inserts()
+        if inserts.records:
+            self._write_many(INSERT_RECORD, inserts.records)
+        for sql, rows in inserts.placed(self._positions(inserts.names())):
+            if rows:
+                self._write_many(sql, rows)
+
+    def _positions(self, names: Iterable[Name]) -> dict[Name, int]:
+        ids: dict[EnvelopeKind, list[bytes]] = {}
+        for kind, envelope_id in names:
+            ids.setdefault(kind, []).append(envelope_id)
+        found: dict[Name, int] = {}
+        for kind, asked in ids.items():
+            for at in range(0, len(asked), VALUES_MAX):
+                part = asked[at : at + VALUES_MAX]
+                rows = self._read(
+                    f"SELECT envelope_id, position FROM record WHERE {among(kind, part)}",
+                    tuple(part),
+                )
+                found |= {(kind, envelope_id): position for envelope_id, position in rows}
+        return found
 
     @abstractmethod
     def _stream(self, sql: str, values: Sql = ()) -> AbstractContextManager[Iterator[Sql]]:
@@ -76,10 +99,8 @@ class References(ABC):
 
     def publish(self, row: StoredRow, tokens: Sequence[str]) -> None:
         """See Store."""
-        self._insert(
-            "INSERT INTO answer SELECT ?, position FROM record "
-            "WHERE kind = ? AND envelope_id = ? ON CONFLICT DO NOTHING",
-            [(self._name(token), KINDS[row.kind].number, row.envelope_id) for token in tokens],
+        self._inserting().answers.append(
+            ((row.kind, row.envelope_id), list(map(self._name, tokens)))
         )
 
     def named(self, token: str, *, limit: int, after: int) -> list[tuple[int, StoredRow]]:
@@ -188,11 +209,7 @@ class References(ABC):
 
     def note_stranger(self, row: StoredRow, peer: str, signer: str) -> None:
         """See Store."""
-        self._insert(
-            "INSERT INTO stranger SELECT position, ?, ? FROM record "
-            "WHERE kind = ? AND envelope_id = ? ON CONFLICT DO NOTHING",
-            [(peer, signer, KINDS[row.kind].number, row.envelope_id)],
-        )
+        self._inserting().strangers.append(((row.kind, row.envelope_id), peer, signer))
 
     def charged_to(self, name: Name) -> str:
         """See Store."""
@@ -234,10 +251,7 @@ class References(ABC):
 
     def rely(self, name: Name, on: Sequence[Name]) -> None:
         """See Store."""
-        self._insert(
-            f"INSERT INTO relied VALUES ({_POSITION}, {_POSITION}) ON CONFLICT DO NOTHING",
-            [(*_values(name), *_values(other)) for other in on],
-        )
+        self._inserting().relied.append((name, on))
 
     def not_introduced(self, names: Sequence[Name]) -> list[Name]:
         """See Store."""
@@ -262,6 +276,15 @@ class References(ABC):
             "UPDATE record SET introduced = 1 WHERE kind = ? AND envelope_id = ?",
             map(_values, names),
         )
+
+
+def among(kind: EnvelopeKind, ids: Sequence[bytes]) -> str:
+    """The condition for rows of these ids, which are to be bound.
+
+    The kind is written out: as a variable it might fit an index that is for one kind alone, so
+    SQLite would compile the statement again for each execution.
+    """
+    return f"kind = {KINDS[kind].number} AND envelope_id IN ({','.join('?' * len(ids))})"
 
 
 def _values(name: Name) -> Sql:

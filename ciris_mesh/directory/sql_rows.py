@@ -14,12 +14,12 @@ from typing import Final
 
 from ciris_mesh.directory.base import Shelf, Source, StoredRow
 from ciris_mesh.directory.buckets import BucketDigest
+from ciris_mesh.directory.sql_inserts import Sql
 from ciris_mesh.directory.sql_references import (
-    INSERT_RECORD,
     ROW,
     VALUES_MAX,
     References,
-    Sql,
+    among,
     stored_row,
     strings,
 )
@@ -57,10 +57,7 @@ class SqlRows(References):
         """See Store."""
         found: dict[bytes, StoredRow] = {}
         for part in _parts(ids):
-            rows = self._read(
-                f"SELECT {ROW} WHERE kind = ? AND envelope_id IN ({_marks(part)})",
-                (KINDS[kind].number, *part),
-            )
+            rows = self._read(f"SELECT {ROW} WHERE {among(kind, part)}", tuple(part))
             found.update((row.envelope_id, row) for row in map(stored_row, rows))
         return found
 
@@ -69,9 +66,7 @@ class SqlRows(References):
         found: dict[bytes, Shelf] = {}
         for part in _parts(ids):
             rows = self._read(
-                "SELECT envelope_id, shelf FROM record "
-                f"WHERE kind = ? AND envelope_id IN ({_marks(part)})",
-                (KINDS[kind].number, *part),
+                f"SELECT envelope_id, shelf FROM record WHERE {among(kind, part)}", tuple(part)
             )
             found.update((envelope_id, Shelf(shelf)) for envelope_id, shelf in rows)
         return found
@@ -167,15 +162,12 @@ class SqlRows(References):
 
     def insert(self, row: StoredRow) -> None:
         """See Store."""
-        name = KINDS[row.kind].number, row.envelope_id
-        signers = json.dumps(row.signers)
-        values = (*name, row.shelf, row.seq, row.subject, signers, row.admitted_at_ms)
-        self._insert(INSERT_RECORD, [values])
-        self._insert(
-            "INSERT INTO envelope SELECT position, ? FROM record "
-            "WHERE kind = ? AND envelope_id = ?",
-            [(row.envelope, *name)],
+        inserts, number, id_ = self._inserting(), KINDS[row.kind].number, row.envelope_id
+        shelf, signers = int(row.shelf), _json(row.signers)
+        inserts.records.append(
+            (number, id_, shelf, row.seq, row.subject, signers, row.admitted_at_ms)
         )
+        inserts.envelopes.append(((row.kind, id_), row.envelope))
 
     def raise_shelf(self, row: StoredRow) -> None:
         """See Store."""
@@ -187,7 +179,7 @@ class SqlRows(References):
         )
         self._write(
             "UPDATE record SET shelf = ?, signers = ? WHERE kind = ? AND envelope_id = ?",
-            (row.shelf, json.dumps(row.signers), *name),
+            (row.shelf, _json(row.signers), *name),
         )
 
     def pool_entries(self) -> list[PooledEntry]:
@@ -267,11 +259,17 @@ class SqlRows(References):
     def mark_buckets(self, kind: EnvelopeKind, buckets: Iterable[int]) -> None:
         """See Store."""
         number = KINDS[kind].number
-        self._write_many(
-            "INSERT INTO bucket (kind, bucket, count, digest, dirty) VALUES (?, ?, 0, ?, 1) "
-            f"ON CONFLICT ({self._bucket_key}) DO UPDATE SET dirty = 1 WHERE bucket.dirty = 0",
-            [(number, bucket, b"") for bucket in buckets],
-        )
+        if rows := [(number, bucket, b"") for bucket in buckets]:
+            self._write_many(
+                "INSERT INTO bucket (kind, bucket, count, digest, dirty) VALUES (?, ?, 0, ?, 1) "
+                f"ON CONFLICT ({self._bucket_key}) DO UPDATE SET dirty = 1 WHERE bucket.dirty = 0",
+                rows,
+            )
+
+
+@lru_cache(_SIGNERS_REMEMBERED)
+def _json(signers: tuple[str, ...]) -> str:
+    return json.dumps(signers)
 
 
 @lru_cache(_SIGNERS_REMEMBERED)
@@ -287,7 +285,3 @@ def _parts(ids: Iterable[bytes], at_most: int = VALUES_MAX) -> Iterator[list[byt
     remaining = iter(ids)
     while part := list(islice(remaining, at_most)):
         yield part
-
-
-def _marks(values: Sequence[bytes]) -> str:
-    return ",".join("?" * len(values))

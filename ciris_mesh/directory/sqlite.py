@@ -25,7 +25,7 @@ from ciris_mesh.directory.dbfile import (
 from ciris_mesh.directory.pools import PoolLimits
 from ciris_mesh.directory.readerpool import ReaderPool
 from ciris_mesh.directory.schema import check_tables, migrate
-from ciris_mesh.directory.sql_references import INSERT_RECORD, Sql
+from ciris_mesh.directory.sql_inserts import Inserts, Sql
 from ciris_mesh.directory.sql_rows import SqlRows
 from ciris_mesh.errors import DirectoryError
 from ciris_mesh.records.rules.base import Trust
@@ -83,7 +83,7 @@ class SqliteStore(SqlRows):
             too_slow=f"{path} does not answer; check the disk",
         )
         self._writing_thread: int | None = None
-        self._inserts: dict[str, list[Sql]] = {}  # of the running transaction, not executed yet
+        self._inserts = Inserts()
         self._is_full = False
 
     @contextmanager
@@ -103,7 +103,7 @@ class SqliteStore(SqlRows):
                 raise
             finally:
                 self._writing_thread = None
-                self._inserts.clear()
+                self._inserts = Inserts()
 
     def close(self) -> None:
         """See Store. Writes the log back into the file, so a copy of the file is complete."""
@@ -121,23 +121,18 @@ class SqliteStore(SqlRows):
             self._is_full = full
 
     def _write(self, sql: str, values: Sql) -> None:
+        assert self._writing_thread == threading.get_ident(), "writes need a transaction"
         self._write_inserts()
         self._writer.execute(sql, values)
 
     def _write_many(self, sql: str, rows: Iterable[Sql]) -> None:
+        assert self._writing_thread == threading.get_ident(), "writes need a transaction"
         self._write_inserts()
         self._writer.executemany(sql, rows)
 
-    def _insert(self, sql: str, rows: Iterable[Sql]) -> None:
-        """Kept until somebody looks: a call costs as much as the row, and a batch has hundreds."""
+    def _inserting(self) -> Inserts:
         assert self._writing_thread == threading.get_ident(), "writes need a transaction"
-        self._inserts.setdefault(sql, []).extend(rows)
-
-    def _write_inserts(self) -> None:
-        assert self._writing_thread == threading.get_ident(), "writes need a transaction"
-        inserts, self._inserts = self._inserts, {}
-        for sql in sorted(inserts, key=INSERT_RECORD.__ne__):
-            self._writer.executemany(sql, inserts[sql])
+        return self._inserts
 
     def _read(self, sql: str, values: Sql = ()) -> list[Sql]:
         if self._writing_thread == threading.get_ident():

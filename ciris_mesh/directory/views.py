@@ -59,6 +59,8 @@ class Views:
                     view = read(parse_envelope(kind, row.envelope))
                     self._keep(place, view, row)
                     yield (kind, envelope_id), view
+            if len(page) < IDS_PAGE:
+                return
 
     def _keep(self, place: _Place, view: Any, row: StoredRow) -> None:
         size_bytes = max(VIEW_BYTES_MIN, len(row.envelope) - SIGNATURE_BYTES * len(row.signers))

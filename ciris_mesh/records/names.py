@@ -44,15 +44,16 @@ _K: Final = EnvelopeKind
 
 def name(word: str, *values: str) -> str:
     """The name of records about `values`, in the order the table above has them."""
-    parts = (value.replace("\\", "\\\\").replace("|", "\\|") for value in values)
+    parts = [value.replace("\\", "\\\\").replace("|", "\\|") for value in values]
     return f"{word}={'|'.join(parts)}"
 
 
 def names_of(envelope: Envelope) -> tuple[str, ...]:
     """What this record is found by, on whichever shelf it stands. Each once."""
-    day = last_day(envelope)
-    ends = [] if day is None else [end_name(envelope.kind, day)]
-    return tuple(dict.fromkeys([*_NAMES[envelope.kind](envelope), *ends]))
+    found = _NAMES[envelope.kind](envelope)
+    if (day := last_day(envelope)) is not None:
+        found = [*found, end_name(envelope.kind, day)]
+    return tuple(dict.fromkeys(found))
 
 
 def last_day(envelope: Envelope) -> int | None:

@@ -140,6 +140,8 @@ class Reason(StrEnum):
     ORGANIZATION_UNKNOWN = "organization_unknown"
     NOT_ORG_ADMIN = "not_org_admin"
 
+    __hash__ = str.__hash__  # see EnvelopeKind
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

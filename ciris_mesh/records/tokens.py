@@ -57,10 +57,13 @@ _ROOTED: Final = "rooted"
 _MEMBER: Final = "member"
 _SAME: Final = "same"
 _BRIDGED: Final = "bridged"
+_SAME_MARK: Final = f"{_SAME}:"
 #: Nobody waits for these.
-_FOUND_ONLY: Final = (f"{_VOUCHED}:", f"{_STEWARD}:", f"{_SAME}:", f"{_BRIDGED}:")
+_FOUND_ONLY: Final = (f"{_VOUCHED}:", f"{_STEWARD}:", _SAME_MARK, f"{_BRIDGED}:")
 
 _K: Final = EnvelopeKind
+#: Kinds of which several records may say the same.
+_REPEATED: Final = (_K.ATTESTATION, _K.PARTNER_RECORD)
 _COLUMNS: Final[Mapping[EnvelopeKind, tuple[str, ...]]] = MappingProxyType(
     {
         _K.KEY: ("key_id",),
@@ -125,7 +128,7 @@ def bridged_token(voucher: str, kind: EnvelopeKind, envelope_id: bytes) -> str:
 
 def is_same_token(token: str) -> bool:
     """True for the token that records which say the same share."""
-    return token.startswith(f"{_SAME}:")
+    return token.startswith(_SAME_MARK)
 
 
 def tokens_of(envelope: Envelope) -> tuple[str, ...]:
@@ -190,13 +193,15 @@ def _vouched_rows(envelope: Envelope) -> Iterator[str]:
 
 def _sameness(envelope: Envelope) -> tuple[str, ...]:
     """Source: records-and-protocol.md, section 1.3 (structural de-duplication) and 4.1."""
+    if envelope.kind not in _REPEATED:
+        return ()
     record, inner = envelope.record, envelope.record.get(KINDS[envelope.kind].envelope_field or "")
     if envelope.kind is _K.PARTNER_RECORD:
         content = hashlib.sha256(jcs(inner)).hexdigest()
         revision = record["revision"]
         assert isinstance(revision, JsonNumber), "the field table says so"
         values = [str(record["license_id"]), revision.token, content]
-    elif envelope.kind is _K.ATTESTATION and record["attestation_type"] in REFERRING_TYPES:
+    elif record["attestation_type"] in REFERRING_TYPES:
         reference = inner.get(REFERENCE_MEMBER) if isinstance(inner, dict) else None
         values = [str(reference), str(record["attestation_type"]), str(record["attesting_key_id"])]
     else:
@@ -205,5 +210,5 @@ def _sameness(envelope: Envelope) -> tuple[str, ...]:
 
 
 def _spelled(word: str, *values: str) -> str:
-    parts = (value.replace("\\", "\\\\").replace("|", "\\|") for value in values)
+    parts = [value.replace("\\", "\\\\").replace("|", "\\|") for value in values]
     return f"{word}:{'|'.join(parts)}"

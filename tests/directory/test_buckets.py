@@ -119,3 +119,15 @@ def test_a_digest_that_is_out_of_date_is_not_saved(bucket: int) -> None:
     assert bucket in digests.unsaved()
     rows.add(bytes([bucket]) * 32, digests)
     assert bucket not in digests.unsaved()
+
+
+def test_the_store_is_told_once_that_a_digest_is_out_of_date() -> None:
+    rows = Rows()
+    digests = BucketDigests(rows.bucket, {}, [3])
+    assert digests.note([3, 4]) == [4], "it has 3 so already"
+    assert digests.note([3, 4]) == []
+    digests.mark([4])
+    digests.current()
+    digests.mark_saved(digests.unsaved())
+    assert digests.note([4]) == [4], "it has had a current one since"
+    assert digests.note([3, 4, 5]) == [3, 5]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,20 +13,28 @@ import pytest
 
 from ciris_mesh.directory.base import Shelf, StoredRow
 from ciris_mesh.directory.memory import MemoryStore
+from ciris_mesh.directory.postgres import PostgresStore
 from ciris_mesh.directory.sqlite import SqliteStore
 from ciris_mesh.directory.store import Name, Store
+from ciris_mesh.errors import DirectoryError
 from ciris_mesh.records.kinds import EnvelopeKind
+from support.postgres import lent_database
 
 K = EnvelopeKind
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    opened: Store = (
-        MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "records.db")
-    )
-    yield opened
-    opened.close()
+    with ExitStack() as stack:
+        opened: Store
+        if request.param == "memory":
+            opened = MemoryStore()
+        elif request.param == "sqlite":
+            opened = SqliteStore(tmp_path / "records.db")
+        else:
+            opened = PostgresStore(stack.enter_context(lent_database()), node="here")
+        stack.callback(opened.close)
+        yield opened
 
 
 def row(number: int, shelf: Shelf = Shelf.FEDERATION) -> StoredRow:
@@ -103,6 +114,89 @@ def test_what_was_taken_back_comes_with_no_later_transaction(tmp_path: Path) -> 
     with store.transaction(durable=False):
         store.insert(row(2))
     assert [found.seq for _, found in store.rows(None, limit=9, after=0)] == [2]
+    store.close()
+
+
+def test_what_was_taken_back_comes_with_no_later_transaction_of_a_server() -> None:
+    with lent_database() as url:
+        store = PostgresStore(url, node="here")
+        with pytest.raises(TakenBackError):
+            insert_and_fail(store)
+        with store.transaction(durable=False):
+            store.insert(row(2))
+        assert [found.seq for _, found in store.rows(None, limit=9, after=0)] == [2]
+        store.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def keeping(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[SqliteStore | PostgresStore]:
+    """A store that keeps inserts back."""
+    with ExitStack() as stack:
+        opened: SqliteStore | PostgresStore
+        if request.param == "sqlite":
+            opened = SqliteStore(tmp_path / "records.db")
+        else:
+            opened = PostgresStore(stack.enter_context(lent_database()), node="here")
+        stack.callback(opened.close)
+        yield opened
+
+
+def test_who_reads_meanwhile_neither_sees_nor_writes_what_is_kept_back(
+    keeping: SqliteStore | PostgresStore,
+) -> None:
+    with keeping.transaction(durable=False):
+        keeping.insert(row(1))
+        keeping.publish(row(1), ["token:x"])
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(keeping.get, *name(1)).result() is None
+        assert not keeping._inserts.is_empty
+    assert keeping._inserts.is_empty
+    assert keeping.get(*name(1)) == row(1)
+    assert len(keeping.named("token:x", limit=9, after=0)) == 1
+
+
+def test_who_has_no_transaction_writes_nothing(keeping: SqliteStore | PostgresStore) -> None:
+    writes: list[Callable[[], None]] = [
+        lambda: keeping.insert(row(1)),
+        lambda: keeping.publish(row(1), ["token:x"]),
+        lambda: keeping.rely(name(1), [name(2)]),
+        lambda: keeping.raise_shelf(row(1)),
+    ]
+    for write in writes:
+        with pytest.raises(AssertionError, match="writes need a transaction"):
+            write()
+    assert keeping._inserts.is_empty
+
+
+def rely_on_nothing(store: Store) -> None:
+    with store.transaction(durable=False):
+        store.insert(row(1))
+        store.rely(name(1), [name(2)])
+
+
+def test_a_row_that_is_nowhere_can_be_relied_on_by_none(
+    keeping: SqliteStore | PostgresStore,
+) -> None:
+    with pytest.raises((sqlite3.Error, DirectoryError)):
+        rely_on_nothing(keeping)
+    assert keeping.get(*name(1)) is None
+
+
+def test_a_transaction_of_many_rows_takes_a_few_statements(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "records.db")
+    asked: list[str] = []
+    with store.transaction(durable=False):
+        store.insert(row(200))
+    store._writer.set_trace_callback(asked.append)
+    with store.transaction(durable=False):
+        for number in range(100):
+            store.insert(row(number))
+            store.publish(row(number), ["token:x", f"token:{number}"])
+            store.rely(name(number), [name(200)])
+    store._writer.set_trace_callback(None)
+    assert len([one for one in asked if one.startswith("SELECT")]) == 1, "where all of them are"
     store.close()
 
 

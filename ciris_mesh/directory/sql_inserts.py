@@ -1,0 +1,77 @@
+"""Inserts of one transaction, kept back until somebody looks or it ends.
+
+A call costs as much as the row, and a batch has hundreds: so those of one statement run together.
+Rows name each other by kind and envelope id while they are kept; records are inserted first, then
+one look finds the positions of all that is named, and the others are inserted by those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ciris_mesh.directory.store import Name
+
+Sql = tuple[Any, ...]
+
+INSERT_RECORD: Final = (
+    "INSERT INTO record (kind, envelope_id, shelf, seq, subject, signers, admitted_at_ms) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+@dataclass(slots=True)
+class Inserts:
+    """What is to be inserted.
+
+    Attributes:
+        records: values of `INSERT_RECORD`.
+        envelopes: rows and their bytes.
+        answers: rows and what they answer to.
+        strangers: rows, who brought them and who signed them.
+        relied: rows and those they relied on.
+    """
+
+    records: list[Sql] = field(default_factory=list)
+    envelopes: list[tuple[Name, bytes]] = field(default_factory=list)
+    answers: list[tuple[Name, Sequence[str]]] = field(default_factory=list)
+    strangers: list[tuple[Name, str, str]] = field(default_factory=list)
+    relied: list[tuple[Name, Sequence[Name]]] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Is there nothing to do?"""
+        return not (self.records or self.answers or self.strangers or self.relied)
+
+    def names(self) -> set[Name]:
+        """All rows that are spoken of."""
+        found = {name for name, _ in self.envelopes}
+        found.update(name for name, _ in self.answers)
+        found.update(name for name, _, _ in self.strangers)
+        for name, on in self.relied:
+            found.add(name)
+            found.update(on)
+        return found
+
+    def placed(self, at: Mapping[Name, int]) -> Iterator[tuple[str, list[Sql]]]:
+        """Statements and their rows, once it is known where everything is.
+
+        A row that is nowhere has no position, which no table takes.
+        """
+        yield (
+            "INSERT INTO envelope VALUES (?, ?)",
+            [(at.get(name), raw) for name, raw in self.envelopes],
+        )
+        yield (
+            "INSERT INTO answer VALUES (?, ?) ON CONFLICT DO NOTHING",
+            [(token, at.get(name)) for name, tokens in self.answers for token in tokens],
+        )
+        yield (
+            "INSERT INTO stranger VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            [(at.get(name), peer, signer) for name, peer, signer in self.strangers],
+        )
+        yield (
+            "INSERT INTO relied VALUES (?, ?) ON CONFLICT DO NOTHING",
+            [(at.get(name), at.get(other)) for name, on in self.relied for other in on],
+        )
