@@ -32,7 +32,7 @@ from ciris_mesh.records.hybrid import (
     is_self_certifying,
     verify_hybrid,
 )
-from ciris_mesh.records.jsontext import JsonValue, parse_json
+from ciris_mesh.records.jsontext import parse_json
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind, KindSpec, SignatureStyle
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rows import ROW_HASH_FIELD
@@ -229,7 +229,7 @@ def public_key_of(envelope: Envelope) -> HybridPublicKey | None:
 
     Unverified: ask `verify` before trusting it.
     """
-    return _published_key(envelope.record) if envelope.kind is EnvelopeKind.KEY else None
+    return envelope.public
 
 
 def public_key_in(raw: bytes) -> HybridPublicKey | None:
@@ -242,10 +242,6 @@ def public_key_in(raw: bytes) -> HybridPublicKey | None:
     record = wrapper.get(KINDS[EnvelopeKind.KEY].wrapper_field) if isinstance(wrapper, dict) else 0
     if not isinstance(record, dict):
         raise MalformedRecord(Reason.WRONG_WRAPPER, "no key record")
-    return _published_key(record)
-
-
-def _published_key(record: Mapping[str, JsonValue]) -> HybridPublicKey | None:
     ed25519 = record.get("pubkey_ed25519_base64")
     mldsa65 = record.get("pubkey_ml_dsa_65_base64")
     if not isinstance(ed25519, str) or not isinstance(mldsa65, str):
@@ -311,7 +307,7 @@ def _columns_signed(question: _Question) -> _Finding:
 
 
 def _key_id(question: _Question) -> _Finding:
-    public = public_key_of(question.envelope)
+    public = question.envelope.public
     key_id = str(question.envelope.record["key_id"])
     if public is None:
         return _Finding(
@@ -360,7 +356,7 @@ def _signer_known(question: _Question) -> _Finding:
 
 def _signer_key(question: _Question, key_id: str) -> HybridPublicKey | None:
     if question.envelope.kind is EnvelopeKind.KEY and key_id == question.envelope.record["key_id"]:
-        return public_key_of(question.envelope)
+        return question.envelope.public
     return question.keys(key_id)
 
 
