@@ -79,13 +79,15 @@ def hash_of(typed: dict[str, JsonValue]) -> bytes:
 
 
 def printed(kind: EnvelopeKind, typed: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """`as_persisted`, of a `typed_row`."""
-    left_out = _MAY_BE_LEFT_OUT[kind]
-    return {
-        name: value
-        for name, value in typed.items()
-        if name not in left_out or not _is_left_out(left_out[name], value)
-    }
+    """`as_persisted`, of a `typed_row`: the same object where that leaves nothing out."""
+    left_out = [
+        field.name
+        for field in _MAY_BE_LEFT_OUT[kind]
+        if field.name in typed and _is_left_out(field, typed[field.name])
+    ]
+    if not left_out:
+        return typed
+    return {name: value for name, value in typed.items() if name not in left_out}
 
 
 def envelope_id(kind: EnvelopeKind, wrapper: dict[str, JsonValue]) -> bytes:
@@ -161,15 +163,17 @@ def _spelled_time(value: JsonValue) -> JsonValue:
 def _spelled_float(value: JsonValue) -> JsonValue:
     if not isinstance(value, JsonNumber):
         return value
-    if len(value.token) <= _REMEMBERED_CHARS_MAX:
-        return _spelled_number(value)
-    return _spelled_number.__wrapped__(value)
+    is_short = len(value.token) <= _REMEMBERED_CHARS_MAX
+    token = _known_float(value.token) if is_short else _float_token(value.token)
+    return value if token == value.token else JsonNumber(token)
 
 
-@lru_cache(maxsize=_REMEMBERED)
-def _spelled_number(value: JsonNumber) -> JsonNumber:
-    number = float(value.token)
-    return JsonNumber(rust_float(number)) if math.isfinite(number) else value
+def _float_token(token: str) -> str:
+    number = float(token)
+    return rust_float(number) if math.isfinite(number) else token
+
+
+_known_float = lru_cache(maxsize=_REMEMBERED)(_float_token)
 
 
 def _spelled_members(value: JsonValue) -> JsonValue:
@@ -191,12 +195,12 @@ _COLUMNS: Final[dict[EnvelopeKind, tuple[_Column, ...]]] = {
     for kind, spec in KINDS.items()
 }
 
-_MAY_BE_LEFT_OUT: Final[dict[EnvelopeKind, dict[str, Field]]] = {
-    kind: {
-        field.name: field
+_MAY_BE_LEFT_OUT: Final[dict[EnvelopeKind, tuple[Field, ...]]] = {
+    kind: tuple(
+        field
         for field in spec.fields
         if field.presence in (Presence.OPTIONAL, Presence.OMIT_DEFAULT)
-    }
+    )
     for kind, spec in KINDS.items()
 }
 
