@@ -53,6 +53,11 @@ _SPEAKER_COLUMNS: Final[Mapping[EnvelopeKind, str]] = {
     EnvelopeKind.REVOCATION: "revoking_key_id",
 }
 
+#: Python looks a member of an enum up by a long way; `Reason.NONE` alone is false.
+_ADMITTED: Final = Outcome.ADMITTED
+_REQUIRE_HYBRID: Final = HybridPolicy.REQUIRE_HYBRID
+_KEY: Final = EnvelopeKind.KEY
+
 _MALFORMED: Final = frozenset(
     {
         Reason.TOO_LARGE,
@@ -150,8 +155,8 @@ class _Question:
 
 def outcome_of(reason: Reason) -> Outcome:
     """The outcome a reason leads to: its group in `Reason`."""
-    if reason is Reason.NONE:
-        return Outcome.ADMITTED
+    if not reason:
+        return _ADMITTED
     if reason in _MALFORMED:
         return Outcome.MALFORMED
     return Outcome.DEFERRED if reason in _DEFERRED else Outcome.REFUSED
@@ -181,7 +186,7 @@ def verify(
     Returns:
         ADMITTED, REFUSED, DEFERRED (with `waits_for`) or MALFORMED. Never raises.
     """
-    effective = policy if envelope.tier_local else HybridPolicy.REQUIRE_HYBRID
+    effective = policy if envelope.tier_local else _REQUIRE_HYBRID
     question = _Question(envelope, keys, effective, pinned or {}, proven, check, message)
     return _conclude(envelope.kind, envelope, _findings(question))
 
@@ -253,7 +258,7 @@ def _conclude(
     kind: EnvelopeKind, envelope: Envelope | None, findings: Sequence[_Finding]
 ) -> Verification:
     last = findings[-1]
-    failed = last.reason is not Reason.NONE
+    failed = bool(last.reason)
     verdict = Verdict(
         outcome_of(last.reason),
         last.reason,
@@ -272,7 +277,7 @@ def _findings(question: _Question) -> list[_Finding]:
     for look in _CHECKS[question.envelope.kind]:
         finding = look(question)
         found.append(finding)
-        if finding.reason is not Reason.NONE:
+        if finding.reason:
             return found
     return [*found, *_signatures(question)]
 
@@ -355,8 +360,9 @@ def _signer_known(question: _Question) -> _Finding:
 
 
 def _signer_key(question: _Question, key_id: str) -> HybridPublicKey | None:
-    if question.envelope.kind is EnvelopeKind.KEY and key_id == question.envelope.record["key_id"]:
-        return question.envelope.public
+    envelope = question.envelope
+    if envelope.kind is _KEY and key_id == envelope.record["key_id"]:
+        return envelope.public
     return question.keys(key_id)
 
 
@@ -372,9 +378,9 @@ def _signatures(question: _Question) -> list[_Finding]:
             continue
         public = question.signer_keys[claim.key_id]
         reason = check(public, message, claim.signature, question.policy)
-        if reason is Reason.CLASSICAL_SIGNATURE_INVALID:
-            return [_Finding("ed25519", reason, claim.key_id)]
-        if reason is not Reason.NONE:
+        if reason:
+            if reason is Reason.CLASSICAL_SIGNATURE_INVALID:
+                return [_Finding("ed25519", reason, claim.key_id)]
             return [_FINE["ed25519"], _Finding("ml_dsa_65", reason, claim.key_id)]
         is_pending |= claim.signature.mldsa65 is None
     if is_pending:

@@ -69,12 +69,31 @@ _INTEGER_MAX: Final = 2**64 - 1
 _INTEGER: Final = re.compile(r"0|[1-9][0-9]{0,19}")
 _HEX32: Final = re.compile(r"[0-9a-f]{64}")
 
-_Column = tuple[str, Field, bool, Callable[[JsonValue], bool] | None]
+#: Python looks a member of an enum up by a long way: a thousand instructions each time.
+_OPTIONAL: Final = Presence.OPTIONAL
+_REQUIRED: Final = Presence.REQUIRED
+_AUTHORITY: Final = SignatureStyle.AUTHORITY
+_STEWARDS: Final = SignatureStyle.STEWARDS
+_KEY: Final = EnvelopeKind.KEY
+_ATTESTATION: Final = EnvelopeKind.ATTESTATION
+
+_Column = tuple[str, Field, Presence, bool, Callable[[JsonValue], bool] | None]
 
 _CLASSICAL: Final = "ed25519_signature_base64"
 _POST_QUANTUM: Final = "mldsa65_signature_base64"
-_SCRUB_CLASSICAL: Final = "scrub_signature_classical"
-_SCRUB_POST_QUANTUM: Final = "scrub_signature_pqc"
+
+#: The columns of the signer and of both halves, of kinds with their signature in the record.
+_INSIDE: Final[dict[SignatureStyle, tuple[str, str, str]]] = {
+    SignatureStyle.SCRUB: (
+        "scrub_key_id",
+        "scrub_signature_classical",
+        "scrub_signature_pqc",
+    ),
+    SignatureStyle.OPERATIONAL: ("attesting_key_id", _CLASSICAL, _POST_QUANTUM),
+}
+_SIGNED_INSIDE: Final = {
+    kind: _INSIDE[spec.style] for kind, spec in KINDS.items() if spec.style in _INSIDE
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +168,8 @@ def parse_envelope(kind: EnvelopeKind, raw: bytes) -> Envelope:
         seq=max(0, timestamps.to_unix_ms(_text(record, spec.seq_field))),
         subject=_subject(spec, record),
         claims=claims,
-        tier_local=kind is EnvelopeKind.ATTESTATION and record.get("tier") == "local",
-        public=_public_key(decoded) if kind is EnvelopeKind.KEY else None,
+        tier_local=kind is _ATTESTATION and record.get("tier") == "local",
+        public=_public_key(decoded) if kind is _KEY else None,
     )
 
 
@@ -207,12 +226,12 @@ def piped(values: Sequence[str]) -> str:
 def _check_columns(kind: EnvelopeKind, record: dict[str, JsonValue]) -> dict[str, bytes]:
     """What is in the columns of base64."""
     decoded = {}
-    for name, column, is_text, is_of_type in _COLUMNS[kind]:
+    for name, column, presence, is_text, is_of_type in _COLUMNS[kind]:
         value = record.get(name)
         if is_text and isinstance(value, str):
             continue
-        if value is None and (name not in record or column.presence is Presence.OPTIONAL):
-            if column.presence is Presence.REQUIRED:
+        if value is None and (presence is _OPTIONAL or name not in record):
+            if presence is _REQUIRED:
                 raise MalformedRecord(Reason.MISSING_MEMBER, name)
             continue
         if is_of_type is None:
@@ -286,13 +305,14 @@ _IS_OF_TYPE: Final[dict[FieldType, Callable[[JsonValue], bool] | None]] = {
     FieldType.ANY: lambda value: True,
 }
 
-#: What is asked of each column: its name, its row of the kinds table, whether any text will do, and
-#: what is asked of its value's type.
+#: What is asked of each column: its name, its row of the kinds table, when it is there, whether any
+#: text will do, and what is asked of its value's type.
 _COLUMNS: Final[dict[EnvelopeKind, tuple[_Column, ...]]] = {
     kind: tuple(
         (
             column.name,
             column,
+            column.presence,
             column.type is FieldType.STRING and column.allowed is None,
             _IS_OF_TYPE[column.type],
         )
@@ -319,21 +339,18 @@ def _claims(
     record: dict[str, JsonValue],
     decoded: dict[str, bytes],
 ) -> tuple[Claim, ...]:
-    match spec.style:
-        case SignatureStyle.SCRUB:
-            halves = decoded[_SCRUB_CLASSICAL], decoded.get(_SCRUB_POST_QUANTUM)
-            return (Claim(_text(record, "scrub_key_id"), HybridSignature(*halves)),)
-        case SignatureStyle.OPERATIONAL:
-            halves = decoded[_CLASSICAL], decoded.get(_POST_QUANTUM)
-            return (Claim(_text(record, "attesting_key_id"), HybridSignature(*halves)),)
-        case SignatureStyle.AUTHORITY:
-            return _listed_claims(wrapper, AUTHORITY_MEMBER, "key_id")
-        case SignatureStyle.STEWARDS:
-            if not _is_integer(wrapper.get(THRESHOLD_MEMBER)):
-                raise MalformedRecord(Reason.WRONG_TYPE, f"{THRESHOLD_MEMBER} is no integer")
-            if STEWARD_SIGNATURES_MEMBER not in wrapper:
-                raise MalformedRecord(Reason.MISSING_MEMBER, STEWARD_SIGNATURES_MEMBER)
-            return _listed_claims(wrapper, STEWARD_SIGNATURES_MEMBER, "member_id")
+    inside = _SIGNED_INSIDE.get(spec.kind)
+    if inside is not None:
+        signer, classical, post_quantum = inside
+        signature = HybridSignature(decoded[classical], decoded.get(post_quantum))
+        return (Claim(_text(record, signer), signature),)
+    if spec.style is _AUTHORITY:
+        return _listed_claims(wrapper, AUTHORITY_MEMBER, "key_id")
+    if not _is_integer(wrapper.get(THRESHOLD_MEMBER)):
+        raise MalformedRecord(Reason.WRONG_TYPE, f"{THRESHOLD_MEMBER} is no integer")
+    if STEWARD_SIGNATURES_MEMBER not in wrapper:
+        raise MalformedRecord(Reason.MISSING_MEMBER, STEWARD_SIGNATURES_MEMBER)
+    return _listed_claims(wrapper, STEWARD_SIGNATURES_MEMBER, "member_id")
 
 
 def _listed_claims(wrapper: dict[str, JsonValue], member: str, id_member: str) -> tuple[Claim, ...]:
@@ -380,9 +397,9 @@ def _wrapper_problem(spec: KindSpec, envelope: Envelope) -> str | None:
     if not wrapper.keys() <= known:
         return f"unknown wrapper member {next(it for it in wrapper if it not in known)!r}"
     problem = claims_problem(envelope)
-    if problem is None and spec.style is SignatureStyle.AUTHORITY:
+    if problem is None and spec.style is _AUTHORITY:
         return _entries_problem(AUTHORITY_MEMBER, "key_id", wrapper.get(AUTHORITY_MEMBER))
-    if problem is None and spec.style is SignatureStyle.STEWARDS:
+    if problem is None and spec.style is _STEWARDS:
         entries = wrapper[STEWARD_SIGNATURES_MEMBER]
         problem = _entries_problem(STEWARD_SIGNATURES_MEMBER, "member_id", entries)
         return problem or _threshold_problem(envelope)

@@ -63,12 +63,12 @@ def typed_row(kind: EnvelopeKind, record: dict[str, JsonValue]) -> dict[str, Jso
     What `persist_row_hash` and `as_persisted` start from, for whoever needs both.
     """
     row: dict[str, JsonValue] = {}
-    for name, field, spell in _COLUMNS[kind]:
+    for name, default, spell in _COLUMNS[kind]:
         if name in record:
             value = record[name]
             row[name] = value if spell is None else spell(value)
-        elif field.presence is Presence.MATERIALIZED:
-            row[name] = default_value(field)
+        elif default is not None:
+            row[name] = default_value(default)
     return row
 
 
@@ -81,9 +81,7 @@ def hash_of(typed: dict[str, JsonValue]) -> bytes:
 def printed(kind: EnvelopeKind, typed: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """`as_persisted`, of a `typed_row`: the same object where that leaves nothing out."""
     left_out = [
-        field.name
-        for field in _MAY_BE_LEFT_OUT[kind]
-        if field.name in typed and _is_left_out(field, typed[field.name])
+        name for name, default in _MAY_BE_LEFT_OUT[kind] if name in typed and typed[name] == default
     ]
     if not left_out:
         return typed
@@ -108,7 +106,7 @@ def envelope_id(kind: EnvelopeKind, wrapper: dict[str, JsonValue]) -> bytes:
 
 def is_wrapper_named(kind: EnvelopeKind) -> bool:
     """True for kinds 11 to 13, whose id covers the whole wrapper instead of the row."""
-    return KINDS[kind].style in (SignatureStyle.OPERATIONAL, SignatureStyle.STEWARDS)
+    return kind in _WRAPPER_NAMED
 
 
 def original_content_hash(inner: JsonValue) -> str:
@@ -150,12 +148,6 @@ def rust_float(value: float) -> str:
     return f"{minus}{digits[0]}{tail}e{point - 1:+d}"
 
 
-def _is_left_out(field: Field, value: JsonValue) -> bool:
-    if field.presence is Presence.OPTIONAL:
-        return value is None
-    return field.presence is Presence.OMIT_DEFAULT and value == default_value(field)
-
-
 def _spelled_time(value: JsonValue) -> JsonValue:
     return _normalized(value) if isinstance(value, str) else value
 
@@ -187,22 +179,37 @@ _SPELLED: Final[dict[FieldType, Callable[[JsonValue], JsonValue]]] = {
 }
 
 
-_Column = tuple[str, Field, Callable[[JsonValue], JsonValue] | None]
+def _always_written(field: Field) -> Field | None:
+    return field if field.presence is Presence.MATERIALIZED else None
 
-#: Of each column its name, its row of the kinds table, and what spells its values.
+
+_Column = tuple[str, Field | None, Callable[[JsonValue], JsonValue] | None]
+
+#: Of each column its name, its row of the kinds table if it is always written, and what spells its
+#: values.
 _COLUMNS: Final[dict[EnvelopeKind, tuple[_Column, ...]]] = {
-    kind: tuple((field.name, field, _SPELLED.get(field.type)) for field in spec.fields)
+    kind: tuple(
+        (field.name, _always_written(field), _SPELLED.get(field.type)) for field in spec.fields
+    )
     for kind, spec in KINDS.items()
 }
 
-_MAY_BE_LEFT_OUT: Final[dict[EnvelopeKind, tuple[Field, ...]]] = {
+#: The columns that may be missing, and the value that is left out: null, where they are optional.
+_MAY_BE_LEFT_OUT: Final[dict[EnvelopeKind, tuple[tuple[str, JsonValue], ...]]] = {
     kind: tuple(
-        field
+        (field.name, default_value(field))
         for field in spec.fields
         if field.presence in (Presence.OPTIONAL, Presence.OMIT_DEFAULT)
     )
     for kind, spec in KINDS.items()
 }
+
+
+_WRAPPER_NAMED: Final = frozenset(
+    kind
+    for kind, spec in KINDS.items()
+    if spec.style in (SignatureStyle.OPERATIONAL, SignatureStyle.STEWARDS)
+)
 
 
 def _member(entry: JsonValue) -> JsonValue:

@@ -38,7 +38,7 @@ _NEVER_MIRRORED: Final = frozenset(
 
 def authority_message(kind: EnvelopeKind, row_hash: bytes) -> bytes:
     """The bytes every signer of a record of kinds 4 to 10 signs. `row_hash` has 32 bytes."""
-    return AUTHORITY_DOMAIN + b"\0" + kind.value.encode("ascii") + b"\0" + row_hash
+    return AUTHORITY_DOMAIN + b"\0" + kind.encode("ascii") + b"\0" + row_hash
 
 
 def signed_message(kind: EnvelopeKind, record: dict[str, JsonValue], row_hash: bytes) -> bytes:
@@ -106,7 +106,7 @@ def mirror_problem(
     inner = record.get(spec.envelope_field)
     if not isinstance(inner, dict):
         return f"{spec.envelope_field} is no object"
-    if inner.get(RECORD_KIND_MEMBER) != kind.value:
+    if inner.get(RECORD_KIND_MEMBER) != kind:
         return f"{RECORD_KIND_MEMBER} is not {kind.value!r}"
     if not inner.keys().isdisjoint(_NEVER_SIGNED[kind]):
         return f"{min(inner.keys() & _NEVER_SIGNED[kind])} cannot be part of what is signed"

@@ -45,7 +45,7 @@ class Finding:
     @property
     def is_fine(self) -> bool:
         """True when nothing speaks against the record."""
-        return self.reason is Reason.NONE
+        return not self.reason  # `Reason.NONE` alone is false
 
 
 FINE: Final = Finding()
