@@ -25,6 +25,7 @@ from ciris_mesh.records.envelope import (
     one_spelling_problem,
     parse_envelope,
 )
+from ciris_mesh.records.frozen import guarded_by_types
 from ciris_mesh.records.hybrid import (
     HybridPolicy,
     HybridPublicKey,
@@ -113,6 +114,7 @@ class _Finding(NamedTuple):
     waits_for: tuple[str, ...] = ()
 
 
+@guarded_by_types
 @dataclass(frozen=True, slots=True)
 class Verification:
     """The verdict, what led to it in order, and whose signatures were verified.

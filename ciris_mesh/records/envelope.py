@@ -17,6 +17,7 @@ from typing import Final
 
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records import timestamps
+from ciris_mesh.records.frozen import guarded_by_types
 from ciris_mesh.records.hybrid import HybridPublicKey, HybridSignature
 from ciris_mesh.records.jsontext import JsonNumber, JsonValue, parse_json
 from ciris_mesh.records.kinds import (
@@ -96,6 +97,7 @@ _SIGNED_INSIDE: Final = {
 }
 
 
+@guarded_by_types
 @dataclass(frozen=True, slots=True)
 class Claim:
     """One signature and who it claims to be by. Unverified."""
@@ -104,6 +106,7 @@ class Claim:
     signature: HybridSignature
 
 
+@guarded_by_types
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """One record as received, readable but unverified.

@@ -18,6 +18,7 @@ import orjson
 import rfc8785
 
 from ciris_mesh.errors import MalformedRecord
+from ciris_mesh.records.frozen import guarded_by_types
 from ciris_mesh.records.outcome import Reason
 
 #: Half of serde_json's 128: records nest about six deep, and every walk here recurses.
@@ -27,6 +28,7 @@ DEPTH_MAX: Final = 64
 SAFE_INTEGER_MAX: Final = 2**53 - 1
 
 
+@guarded_by_types
 @dataclass(frozen=True, slots=True)
 class JsonNumber:
     """A number as it was written. Equal when spelled alike: `1.0` differs from `1`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ciris_mesh.records.frozen import guarded_by_types
 from ciris_mesh.records.kinds import EnvelopeKind
 
 
@@ -141,6 +142,7 @@ class Reason(StrEnum):
     NOT_ORG_ADMIN = "not_org_admin"
 
 
+@guarded_by_types
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The one answer to "may this come in?".
