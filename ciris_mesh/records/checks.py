@@ -13,20 +13,19 @@ The checks run in a fixed order, cheap ones first, and stop at the first that fa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.envelope import (
-    Claim,
     Envelope,
     claims_problem,
     decode_base64,
     one_spelling_problem,
     parse_envelope,
 )
+from ciris_mesh.records.frozen import guarded_by_types
 from ciris_mesh.records.hybrid import (
     HybridPolicy,
     HybridPublicKey,
@@ -34,8 +33,8 @@ from ciris_mesh.records.hybrid import (
     is_self_certifying,
     verify_hybrid,
 )
-from ciris_mesh.records.jsontext import JsonValue, parse_json
-from ciris_mesh.records.kinds import KINDS, EnvelopeKind, SignatureStyle
+from ciris_mesh.records.jsontext import parse_json
+from ciris_mesh.records.kinds import KINDS, EnvelopeKind, KindSpec, SignatureStyle
 from ciris_mesh.records.outcome import Outcome, Reason, Verdict
 from ciris_mesh.records.rows import ROW_HASH_FIELD
 from ciris_mesh.records.signing import mirror_problem, signed_message
@@ -54,6 +53,11 @@ _SPEAKER_COLUMNS: Final[Mapping[EnvelopeKind, str]] = {
     EnvelopeKind.ATTESTATION: "attesting_key_id",
     EnvelopeKind.REVOCATION: "revoking_key_id",
 }
+
+#: Python looks a member of an enum up by a long way; `Reason.NONE` alone is false.
+_ADMITTED: Final = Outcome.ADMITTED
+_REQUIRE_HYBRID: Final = HybridPolicy.REQUIRE_HYBRID
+_KEY: Final = EnvelopeKind.KEY
 
 _MALFORMED: Final = frozenset(
     {
@@ -110,6 +114,7 @@ class _Finding(NamedTuple):
     waits_for: tuple[str, ...] = ()
 
 
+@guarded_by_types
 @dataclass(frozen=True, slots=True)
 class Verification:
     """The verdict, what led to it in order, and whose signatures were verified.
@@ -129,8 +134,10 @@ class Verification:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Question:
+    """What is asked, and what answering it has found so far."""
+
     envelope: Envelope
     keys: KeyLookup
     policy: HybridPolicy
@@ -138,20 +145,20 @@ class _Question:
     proven: Collection[str]
     check: SignatureCheck | None
     known_message: bytes | None
+    signer_keys: dict[str, HybridPublicKey] = field(default_factory=dict)
 
-    @cached_property
     def message(self) -> bytes:
         """What the signatures are taken over; of kinds 1 to 3 the content hash is too."""
-        if self.known_message is not None:
-            return self.known_message
-        envelope = self.envelope
-        return signed_message(envelope.kind, envelope.record, envelope.row_hash)
+        if self.known_message is None:
+            envelope = self.envelope
+            self.known_message = signed_message(envelope.kind, envelope.record, envelope.row_hash)
+        return self.known_message
 
 
 def outcome_of(reason: Reason) -> Outcome:
     """The outcome a reason leads to: its group in `Reason`."""
-    if reason is Reason.NONE:
-        return Outcome.ADMITTED
+    if not reason:
+        return _ADMITTED
     if reason in _MALFORMED:
         return Outcome.MALFORMED
     return Outcome.DEFERRED if reason in _DEFERRED else Outcome.REFUSED
@@ -181,7 +188,7 @@ def verify(
     Returns:
         ADMITTED, REFUSED, DEFERRED (with `waits_for`) or MALFORMED. Never raises.
     """
-    effective = policy if envelope.tier_local else HybridPolicy.REQUIRE_HYBRID
+    effective = policy if envelope.tier_local else _REQUIRE_HYBRID
     question = _Question(envelope, keys, effective, pinned or {}, proven, check, message)
     return _conclude(envelope.kind, envelope, _findings(question))
 
@@ -199,12 +206,12 @@ def verify_bytes(
         envelope = parse_envelope(kind, raw)
     except MalformedRecord as error:
         finding = _Finding("structure", Reason(error.reason), error.detail)
-        return _conclude(kind, None, iter([finding]))
+        return _conclude(kind, None, [finding])
     passed = [_Finding("structure")]
     problem = one_spelling_problem(envelope)
     if problem is not None:
         finding = _Finding("one_spelling", Reason.NOT_ONE_SPELLING, problem)
-        return _conclude(kind, envelope, iter([finding]), passed)
+        return _conclude(kind, envelope, [*passed, finding])
     passed.append(_Finding("one_spelling"))
     result = verify(envelope, keys, policy=policy, pinned=pinned)
     return Verification(result.verdict, (*passed, *result.findings), result.signers)
@@ -218,7 +225,7 @@ def verify_classical(envelope: Envelope, keys: KeyLookup) -> Verification:
     """
     if any(claim.signature.mldsa65 is not None for claim in envelope.claims):
         finding = _Finding("first_half", Reason.NOT_ONE_SPELLING, "it carries a whole signature")
-        return _conclude(envelope.kind, envelope, iter([finding]))
+        return _conclude(envelope.kind, envelope, [finding])
     policy = HybridPolicy.ALLOW_CLASSICAL_PENDING
     question = _Question(envelope, keys, policy, {}, (), None, None)
     return _conclude(envelope.kind, envelope, _findings(question))
@@ -229,7 +236,7 @@ def public_key_of(envelope: Envelope) -> HybridPublicKey | None:
 
     Unverified: ask `verify` before trusting it.
     """
-    return _published_key(envelope.record) if envelope.kind is EnvelopeKind.KEY else None
+    return envelope.public
 
 
 def public_key_in(raw: bytes) -> HybridPublicKey | None:
@@ -242,10 +249,6 @@ def public_key_in(raw: bytes) -> HybridPublicKey | None:
     record = wrapper.get(KINDS[EnvelopeKind.KEY].wrapper_field) if isinstance(wrapper, dict) else 0
     if not isinstance(record, dict):
         raise MalformedRecord(Reason.WRONG_WRAPPER, "no key record")
-    return _published_key(record)
-
-
-def _published_key(record: Mapping[str, JsonValue]) -> HybridPublicKey | None:
     ed25519 = record.get("pubkey_ed25519_base64")
     mldsa65 = record.get("pubkey_ml_dsa_65_base64")
     if not isinstance(ed25519, str) or not isinstance(mldsa65, str):
@@ -254,18 +257,10 @@ def _published_key(record: Mapping[str, JsonValue]) -> HybridPublicKey | None:
 
 
 def _conclude(
-    kind: EnvelopeKind,
-    envelope: Envelope | None,
-    findings: Iterator[_Finding],
-    passed: Sequence[_Finding] = (),
+    kind: EnvelopeKind, envelope: Envelope | None, findings: Sequence[_Finding]
 ) -> Verification:
-    found = list(passed)
-    last = _Finding("")
-    for last in findings:
-        found.append(last)
-        if last.reason is not Reason.NONE:
-            break
-    failed = last.reason is not Reason.NONE
+    last = findings[-1]
+    failed = bool(last.reason)
     verdict = Verdict(
         outcome_of(last.reason),
         last.reason,
@@ -275,33 +270,26 @@ def _conclude(
         last.waits_for,
     )
     signers = envelope.signers if envelope is not None and not failed else ()
-    return Verification(verdict, tuple(found), signers)
+    return Verification(verdict, tuple(findings), signers)
 
 
-def _findings(question: _Question) -> Iterator[_Finding]:
+def _findings(question: _Question) -> list[_Finding]:
+    """What was looked at, up to what failed."""
+    found = []
+    for look in _CHECKS[question.envelope.kind]:
+        finding = look(question)
+        found.append(finding)
+        if finding.reason:
+            return found
+    return [*found, *_signatures(question)]
+
+
+def _row_hash(question: _Question) -> _Finding:
     envelope = question.envelope
-    yield _row_hash(envelope)
-    if KINDS[envelope.kind].style is SignatureStyle.SCRUB:
-        yield _content_hash(question)
-    if KINDS[envelope.kind].envelope_field is not None:
-        problem = mirror_problem(envelope.kind, envelope.record, envelope.row)
-        reason = Reason.NONE if problem is None else Reason.COLUMNS_NOT_SIGNED
-        yield _Finding("columns_signed", reason, problem or "")
-    if envelope.kind is EnvelopeKind.KEY:
-        yield _key_id(question)
-    yield _signer_allowed(envelope)
-    missing = tuple(name for name in envelope.signers if _signer_key(question, name) is None)
-    if missing:
-        tokens = tuple(map(key_token, missing))
-        yield _Finding("signer_known", Reason.SIGNER_UNKNOWN, ", ".join(missing), tokens)
-    yield _Finding("signer_known")
-    yield from _signatures(question)
-
-
-def _row_hash(envelope: Envelope) -> _Finding:
     sent = envelope.record.get(ROW_HASH_FIELD)
-    is_other = sent not in (None, "", envelope.row_hash.hex())
-    return _Finding("row_hash", detail="the hash sent along is wrong and ignored" * is_other)
+    if sent in (None, "", envelope.row_hash.hex()):
+        return _FINE["row_hash"]
+    return _Finding("row_hash", detail="the hash sent along is wrong and ignored")
 
 
 def _content_hash(question: _Question) -> _Finding:
@@ -309,16 +297,24 @@ def _content_hash(question: _Question) -> _Finding:
     # taking either would give one signed content two ids.
     envelope = question.envelope
     try:
-        computed = hashlib.sha256(question.message).hexdigest()
+        computed = hashlib.sha256(question.message()).hexdigest()
     except MalformedRecord as error:
         return _Finding("content_hash", Reason(error.reason), error.detail)
     if envelope.record["original_content_hash"] != computed:
         return _Finding("content_hash", Reason.CONTENT_HASH_MISMATCH, f"computed {computed}")
-    return _Finding("content_hash")
+    return _FINE["content_hash"]
+
+
+def _columns_signed(question: _Question) -> _Finding:
+    envelope = question.envelope
+    problem = mirror_problem(envelope.kind, envelope.record, envelope.row)
+    if problem is not None:
+        return _Finding("columns_signed", Reason.COLUMNS_NOT_SIGNED, problem)
+    return _FINE["columns_signed"]
 
 
 def _key_id(question: _Question) -> _Finding:
-    public = public_key_of(question.envelope)
+    public = question.envelope.public
     key_id = str(question.envelope.record["key_id"])
     if public is None:
         return _Finding(
@@ -335,10 +331,11 @@ def _key_id(question: _Question) -> _Finding:
             Reason.KEY_ID_NOT_SELF_CERTIFYING,
             "the id is not that of these keys, and nothing is pinned for it",
         )
-    return _Finding("key_id")
+    return _FINE["key_id"]
 
 
-def _signer_allowed(envelope: Envelope) -> _Finding:
+def _signer_allowed(question: _Question) -> _Finding:
+    envelope = question.envelope
     if not envelope.claims:
         return _Finding("signer_allowed", Reason.SIGNATURE_MISSING, "nobody signed this")
     problem = claims_problem(envelope)
@@ -347,40 +344,79 @@ def _signer_allowed(envelope: Envelope) -> _Finding:
     speaker = _SPEAKER_COLUMNS.get(envelope.kind)
     if speaker is not None and envelope.record[speaker] != envelope.claims[0].key_id:
         return _Finding("signer_allowed", Reason.SIGNER_NOT_ALLOWED, f"{speaker} did not sign")
-    return _Finding("signer_allowed")
+    return _FINE["signer_allowed"]
+
+
+def _signer_known(question: _Question) -> _Finding:
+    missing = []
+    for name in question.envelope.signers:
+        public = _signer_key(question, name)
+        if public is None:
+            missing.append(name)
+        else:
+            question.signer_keys[name] = public
+    if missing:
+        tokens = tuple(map(key_token, missing))
+        return _Finding("signer_known", Reason.SIGNER_UNKNOWN, ", ".join(missing), tokens)
+    return _FINE["signer_known"]
 
 
 def _signer_key(question: _Question, key_id: str) -> HybridPublicKey | None:
-    if question.envelope.kind is EnvelopeKind.KEY and key_id == question.envelope.record["key_id"]:
-        return public_key_of(question.envelope)
+    envelope = question.envelope
+    if envelope.kind is _KEY and key_id == envelope.record["key_id"]:
+        return envelope.public
     return question.keys(key_id)
 
 
-def _signatures(question: _Question) -> Iterator[_Finding]:
-    envelope = question.envelope
+def _signatures(question: _Question) -> list[_Finding]:
     try:
-        message = question.message
+        message = question.message()
     except MalformedRecord as error:
-        yield _Finding("ed25519", Reason(error.reason), error.detail)
-        return
+        return [_Finding("ed25519", Reason(error.reason), error.detail)]
+    check = question.check or verify_hybrid
     is_pending = False
-    for claim in envelope.claims:
+    for claim in question.envelope.claims:
         if claim.key_id in question.proven:
             continue
-        reason = _signature_reason(question, claim, message)
-        if reason is Reason.CLASSICAL_SIGNATURE_INVALID:
-            yield _Finding("ed25519", reason, claim.key_id)
-        elif reason is not Reason.NONE:
-            yield _Finding("ed25519")
-            yield _Finding("ml_dsa_65", reason, claim.key_id)
+        public = question.signer_keys[claim.key_id]
+        reason = check(public, message, claim.signature, question.policy)
+        if reason:
+            if reason is Reason.CLASSICAL_SIGNATURE_INVALID:
+                return [_Finding("ed25519", reason, claim.key_id)]
+            return [_FINE["ed25519"], _Finding("ml_dsa_65", reason, claim.key_id)]
         is_pending |= claim.signature.mldsa65 is None
-    yield _Finding("ed25519")
-    yield _Finding("ml_dsa_65", detail="pending" * is_pending)
+    if is_pending:
+        return [_FINE["ed25519"], _Finding("ml_dsa_65", detail="pending")]
+    return [_FINE["ed25519"], _FINE["ml_dsa_65"]]
 
 
-def _signature_reason(question: _Question, claim: Claim, message: bytes) -> Reason:
-    public = _signer_key(question, claim.key_id)
-    if public is None:
-        return Reason.SIGNER_UNKNOWN
-    check = question.check or verify_hybrid
-    return check(public, message, claim.signature, question.policy)
+_Look = Callable[[_Question], _Finding]
+
+
+def _checks_of(spec: KindSpec) -> tuple[_Look, ...]:
+    looks: list[_Look] = [_row_hash]
+    if spec.style is SignatureStyle.SCRUB:
+        looks.append(_content_hash)
+    if spec.envelope_field is not None:
+        looks.append(_columns_signed)
+    if spec.kind is EnvelopeKind.KEY:
+        looks.append(_key_id)
+    return (*looks, _signer_allowed, _signer_known)
+
+
+#: What is looked at before the signatures, in this order.
+_CHECKS: Final = {kind: _checks_of(spec) for kind, spec in KINDS.items()}
+
+_FINE: Final = {
+    name: _Finding(name)
+    for name in (
+        "row_hash",
+        "content_hash",
+        "columns_signed",
+        "key_id",
+        "signer_allowed",
+        "signer_known",
+        "ed25519",
+        "ml_dsa_65",
+    )
+}

@@ -30,12 +30,16 @@ from ciris_mesh.records.kinds import KINDS, EnvelopeKind, SignatureStyle
 #: to fall into the same bucket. The other 24 bytes are SHA-256: who grinds them gains nothing.
 COPY_HEAD_BYTES: Final = 8
 
+_COSIGNED: Final = frozenset(
+    kind for kind, spec in KINDS.items() if spec.style is SignatureStyle.AUTHORITY
+)
+
 _COPY_DOMAIN: Final = b"ciris-mesh/copy/v1\0"
 
 
 def is_cosigned(kind: EnvelopeKind) -> bool:
     """True for kinds 4 to 10: the only ones whose signers may grow under one id."""
-    return KINDS[kind].style is SignatureStyle.AUTHORITY
+    return kind in _COSIGNED
 
 
 def copy_id(kind: EnvelopeKind, envelope_id: bytes, signers: Iterable[str]) -> bytes:

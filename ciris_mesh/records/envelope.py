@@ -10,16 +10,15 @@ from __future__ import annotations
 import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import pairwise
 from typing import Final
 
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records import timestamps
-from ciris_mesh.records.canonical import jcs_number
-from ciris_mesh.records.hybrid import HybridSignature
+from ciris_mesh.records.frozen import guarded_by_types
+from ciris_mesh.records.hybrid import HybridPublicKey, HybridSignature
 from ciris_mesh.records.jsontext import JsonNumber, JsonValue, parse_json
 from ciris_mesh.records.kinds import (
     ED25519_SIGNATURE_BYTES,
@@ -41,6 +40,12 @@ from ciris_mesh.records.rows import (
     printed,
     typed_row,
 )
+from ciris_mesh.records.spelling import (
+    columns_problem,
+    difference,
+    is_canonical_base64,
+    is_sorted_set,
+)
 
 #: A signed record is about 10 kB (a key: two 4.4 kB halves of base64). 64 KiB leaves room for
 #: fourteen signers, and a Deliver of 512 KiB always carries at least eight records.
@@ -48,10 +53,6 @@ ENVELOPE_BYTES_MAX: Final = 64 * 1024
 
 #: Quorums are counted in tens at most; also bounds the signature checks one envelope can cost.
 SIGNERS_MAX: Final = 16
-
-#: Judging a record asks for each of its three or four signatures and keys up to five times. Enough
-#: for the records that a few threads judge at once; 2 MB if each fills a whole envelope.
-_BASE64_REMEMBERED: Final = 16
 
 #: How many an envelope has room for: each takes 4,574 bytes (4,412 of base64 for ML-DSA-65, 88 for
 #: Ed25519, 74 of names and quotes) and its key id of about 25, so 14 leave 1 kB for the record.
@@ -61,24 +62,42 @@ AUTHORITY_MEMBER: Final = "authority"
 STEWARD_SIGNATURES_MEMBER: Final = "steward_signatures"
 THRESHOLD_MEMBER: Final = "threshold"
 
+#: Coding a record for the wire asks for each of its keys and signatures up to five times. Enough
+#: for the records that a few threads look at at once; 2 MB if each fills a whole envelope.
+_BASE64_REMEMBERED: Final = 16
+
 _INTEGER_MAX: Final = 2**64 - 1
 _INTEGER: Final = re.compile(r"0|[1-9][0-9]{0,19}")
-_SHORT_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,14}")
 _HEX32: Final = re.compile(r"[0-9a-f]{64}")
 
-#: Columns of these types have one spelling, by their type or in the row (`_row_problems`).
-_ONE_SPELLING: Final = frozenset(
-    {FieldType.STRING, FieldType.TIMESTAMP, FieldType.HEX32, FieldType.BOOLEAN, FieldType.FLOAT}
-)
+#: Python looks a member of an enum up by a long way: a thousand instructions each time.
+_OPTIONAL: Final = Presence.OPTIONAL
+_REQUIRED: Final = Presence.REQUIRED
+_AUTHORITY: Final = SignatureStyle.AUTHORITY
+_STEWARDS: Final = SignatureStyle.STEWARDS
+_KEY: Final = EnvelopeKind.KEY
+_ATTESTATION: Final = EnvelopeKind.ATTESTATION
 
-_Column = tuple[str, Field, Callable[[JsonValue], bool]]
+_Column = tuple[str, Field, Presence, bool, Callable[[JsonValue], bool] | None]
 
 _CLASSICAL: Final = "ed25519_signature_base64"
 _POST_QUANTUM: Final = "mldsa65_signature_base64"
-_SCRUB_CLASSICAL: Final = "scrub_signature_classical"
-_SCRUB_POST_QUANTUM: Final = "scrub_signature_pqc"
+
+#: The columns of the signer and of both halves, of kinds with their signature in the record.
+_INSIDE: Final[dict[SignatureStyle, tuple[str, str, str]]] = {
+    SignatureStyle.SCRUB: (
+        "scrub_key_id",
+        "scrub_signature_classical",
+        "scrub_signature_pqc",
+    ),
+    SignatureStyle.OPERATIONAL: ("attesting_key_id", _CLASSICAL, _POST_QUANTUM),
+}
+_SIGNED_INSIDE: Final = {
+    kind: _INSIDE[spec.style] for kind, spec in KINDS.items() if spec.style in _INSIDE
+}
 
 
+@guarded_by_types
 @dataclass(frozen=True, slots=True)
 class Claim:
     """One signature and who it claims to be by. Unverified."""
@@ -87,6 +106,7 @@ class Claim:
     signature: HybridSignature
 
 
+@guarded_by_types
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """One record as received, readable but unverified.
@@ -99,6 +119,8 @@ class Envelope:
         subject: names what the row is about; parts are joined by `|`, escaped with a backslash.
         claims: the signatures found, in their order on the wire.
         tier_local: an attestation that says of itself it must not leave this node.
+        public: the key a `key` record publishes, when it has both halves. Unverified as well.
+        signers: the key ids that claim to have signed.
     """
 
     kind: EnvelopeKind
@@ -112,11 +134,11 @@ class Envelope:
     subject: str
     claims: tuple[Claim, ...] = field(repr=False)
     tier_local: bool
+    public: HybridPublicKey | None = field(default=None, repr=False, compare=False)
+    signers: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def signers(self) -> tuple[str, ...]:
-        """The key ids that claim to have signed."""
-        return tuple([claim.key_id for claim in self.claims])
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "signers", tuple([claim.key_id for claim in self.claims]))
 
 
 def parse_envelope(kind: EnvelopeKind, raw: bytes) -> Envelope:
@@ -134,8 +156,8 @@ def parse_envelope(kind: EnvelopeKind, raw: bytes) -> Envelope:
     record = wrapper.get(spec.wrapper_field) if isinstance(wrapper, dict) else None
     if not isinstance(wrapper, dict) or not isinstance(record, dict):
         raise MalformedRecord(Reason.WRONG_WRAPPER, f'expected {{"{spec.wrapper_field}": {{...}}}}')
-    _check_columns(kind, record)
-    claims = _claims(spec, wrapper, record)
+    decoded = _check_columns(kind, record)
+    claims = _claims(spec, wrapper, record, decoded)
     typed = typed_row(kind, record)
     row_hash = hash_of(typed)
     return Envelope(
@@ -149,7 +171,8 @@ def parse_envelope(kind: EnvelopeKind, raw: bytes) -> Envelope:
         seq=max(0, timestamps.to_unix_ms(_text(record, spec.seq_field))),
         subject=_subject(spec, record),
         claims=claims,
-        tier_local=kind is EnvelopeKind.ATTESTATION and record.get("tier") == "local",
+        tier_local=kind is _ATTESTATION and record.get("tier") == "local",
+        public=_public_key(decoded) if kind is _KEY else None,
     )
 
 
@@ -158,7 +181,12 @@ def one_spelling_problem(envelope: Envelope) -> str | None:
 
     Source: design.md, "One signed content, one id".
     """
-    return next(_spelling_problems(envelope), None)
+    spec = KINDS[envelope.kind]
+    return (
+        _wrapper_problem(spec, envelope)
+        or _row_problem(spec, envelope)
+        or columns_problem(spec, envelope.record)
+    )
 
 
 def claims_problem(envelope: Envelope) -> str | None:
@@ -166,7 +194,7 @@ def claims_problem(envelope: Envelope) -> str | None:
     signers = envelope.signers
     if len(signers) > SIGNERS_MAX:
         return f"{len(signers)} signers exceed the limit of {SIGNERS_MAX}"
-    if not _is_sorted_set(list(signers)):
+    if not is_sorted_set(signers):
         return "signers must be sorted by key id, each once"
     return None
 
@@ -190,24 +218,45 @@ def encode_base64(data: bytes) -> str:
     return b2a_base64(data, newline=False).decode("ascii")
 
 
-def _check_columns(kind: EnvelopeKind, record: dict[str, JsonValue]) -> None:
-    for name, column, is_of_type in _COLUMNS[kind]:
+def piped(values: Sequence[str]) -> str:
+    """The values joined by `|`, and any `|` or backslash in them escaped with a backslash."""
+    text = "|".join(values)
+    if "\\" not in text and text.count("|") == len(values) - 1:
+        return text
+    return "|".join([it.replace("\\", "\\\\").replace("|", "\\|") for it in values])
+
+
+def _check_columns(kind: EnvelopeKind, record: dict[str, JsonValue]) -> dict[str, bytes]:
+    """What is in the columns of base64."""
+    decoded = {}
+    for name, column, presence, is_text, is_of_type in _COLUMNS[kind]:
         value = record.get(name)
-        if value is None and (name not in record or column.presence is Presence.OPTIONAL):
-            if column.presence is Presence.REQUIRED:
+        if is_text and isinstance(value, str):
+            continue
+        if value is None and (presence is _OPTIONAL or name not in record):
+            if presence is _REQUIRED:
                 raise MalformedRecord(Reason.MISSING_MEMBER, name)
             continue
-        if not is_of_type(value):
+        if is_of_type is None:
+            decoded[name] = _decoded(column, value)
+        elif not is_of_type(value):
             raise MalformedRecord(Reason.WRONG_TYPE, f"{name} is no {column.type.value}")
         if column.allowed is not None and value not in column.allowed:
             raise MalformedRecord(Reason.VALUE_NOT_ALLOWED, f"{name} is none of its values")
-        if column.length_bytes is not None and isinstance(value, str):
-            size_bytes = len(decode_base64(value))
-            if size_bytes != column.length_bytes:
-                raise MalformedRecord(
-                    Reason.VALUE_NOT_ALLOWED,
-                    f"{name} has {size_bytes} bytes, not {column.length_bytes}",
-                )
+    return decoded
+
+
+def _decoded(column: Field, value: JsonValue) -> bytes:
+    try:
+        data = decode_base64(value) if isinstance(value, str) else None
+    except ValueError:
+        data = None
+    if data is None:
+        raise MalformedRecord(Reason.WRONG_TYPE, f"{column.name} is no {column.type.value}")
+    if column.length_bytes is not None and len(data) != column.length_bytes:
+        detail = f"{column.name} has {len(data)} bytes, not {column.length_bytes}"
+        raise MalformedRecord(Reason.VALUE_NOT_ALLOWED, detail)
+    return data
 
 
 def _is_string(value: JsonValue) -> bool:
@@ -217,13 +266,6 @@ def _is_string(value: JsonValue) -> bool:
 def _is_time(value: JsonValue) -> bool:
     try:
         return isinstance(value, str) and bool(timestamps.normalize(value))
-    except ValueError:
-        return False
-
-
-def _is_base64(value: JsonValue) -> bool:
-    try:
-        return isinstance(value, str) and decode_base64(value) is not None
     except ValueError:
         return False
 
@@ -247,11 +289,11 @@ def _is_member(value: JsonValue) -> bool:
     )
 
 
-_IS_OF_TYPE: Final[dict[FieldType, Callable[[JsonValue], bool]]] = {
+_IS_OF_TYPE: Final[dict[FieldType, Callable[[JsonValue], bool] | None]] = {
     FieldType.STRING: _is_string,
     FieldType.TIMESTAMP: _is_time,
     FieldType.HEX32: lambda value: isinstance(value, str) and bool(_HEX32.fullmatch(value)),
-    FieldType.BASE64: _is_base64,
+    FieldType.BASE64: None,  # see `_decoded`
     FieldType.INTEGER: _is_integer,
     FieldType.FLOAT: _is_float,
     FieldType.BOOLEAN: lambda value: isinstance(value, bool),
@@ -266,14 +308,20 @@ _IS_OF_TYPE: Final[dict[FieldType, Callable[[JsonValue], bool]]] = {
     FieldType.ANY: lambda value: True,
 }
 
-#: What is asked of each column: its name, its row of the kinds table, and of its value's type.
+#: What is asked of each column: its name, its row of the kinds table, when it is there, whether any
+#: text will do, and what is asked of its value's type.
 _COLUMNS: Final[dict[EnvelopeKind, tuple[_Column, ...]]] = {
-    kind: tuple((column.name, column, _IS_OF_TYPE[column.type]) for column in spec.fields)
+    kind: tuple(
+        (
+            column.name,
+            column,
+            column.presence,
+            column.type is FieldType.STRING and column.allowed is None,
+            _IS_OF_TYPE[column.type],
+        )
+        for column in spec.fields
+    )
     for kind, spec in KINDS.items()
-}
-_SPELLED_COLUMNS: Final[dict[EnvelopeKind, tuple[_Column, ...]]] = {
-    kind: tuple(it for it in columns if it[1].type not in _ONE_SPELLING)
-    for kind, columns in _COLUMNS.items()
 }
 
 
@@ -285,26 +333,27 @@ def _text(members: dict[str, JsonValue], name: str) -> str:
 
 
 def _subject(spec: KindSpec, record: dict[str, JsonValue]) -> str:
-    parts = (_text(record, name) for name in spec.primary_key)
-    return "|".join(part.replace("\\", "\\\\").replace("|", "\\|") for part in parts)
+    return piped([_text(record, name) for name in spec.primary_key])
 
 
 def _claims(
-    spec: KindSpec, wrapper: dict[str, JsonValue], record: dict[str, JsonValue]
+    spec: KindSpec,
+    wrapper: dict[str, JsonValue],
+    record: dict[str, JsonValue],
+    decoded: dict[str, bytes],
 ) -> tuple[Claim, ...]:
-    match spec.style:
-        case SignatureStyle.SCRUB:
-            return (_claim(record, "scrub_key_id", _SCRUB_CLASSICAL, _SCRUB_POST_QUANTUM),)
-        case SignatureStyle.OPERATIONAL:
-            return (_claim(record, "attesting_key_id", _CLASSICAL, _POST_QUANTUM),)
-        case SignatureStyle.AUTHORITY:
-            return _listed_claims(wrapper, AUTHORITY_MEMBER, "key_id")
-        case SignatureStyle.STEWARDS:
-            if not _is_integer(wrapper.get(THRESHOLD_MEMBER)):
-                raise MalformedRecord(Reason.WRONG_TYPE, f"{THRESHOLD_MEMBER} is no integer")
-            if STEWARD_SIGNATURES_MEMBER not in wrapper:
-                raise MalformedRecord(Reason.MISSING_MEMBER, STEWARD_SIGNATURES_MEMBER)
-            return _listed_claims(wrapper, STEWARD_SIGNATURES_MEMBER, "member_id")
+    inside = _SIGNED_INSIDE.get(spec.kind)
+    if inside is not None:
+        signer, classical, post_quantum = inside
+        signature = HybridSignature(decoded[classical], decoded.get(post_quantum))
+        return (Claim(_text(record, signer), signature),)
+    if spec.style is _AUTHORITY:
+        return _listed_claims(wrapper, AUTHORITY_MEMBER, "key_id")
+    if not _is_integer(wrapper.get(THRESHOLD_MEMBER)):
+        raise MalformedRecord(Reason.WRONG_TYPE, f"{THRESHOLD_MEMBER} is no integer")
+    if STEWARD_SIGNATURES_MEMBER not in wrapper:
+        raise MalformedRecord(Reason.MISSING_MEMBER, STEWARD_SIGNATURES_MEMBER)
+    return _listed_claims(wrapper, STEWARD_SIGNATURES_MEMBER, "member_id")
 
 
 def _listed_claims(wrapper: dict[str, JsonValue], member: str, id_member: str) -> tuple[Claim, ...]:
@@ -315,16 +364,23 @@ def _listed_claims(wrapper: dict[str, JsonValue], member: str, id_member: str) -
     for entry in entries:
         if not isinstance(entry, dict):
             raise MalformedRecord(Reason.WRONG_TYPE, f"an entry of {member} is no object")
-        claims.append(_claim(entry, id_member, _CLASSICAL, _POST_QUANTUM))
+        claims.append(_claim(entry, id_member))
     return tuple(claims)
 
 
-def _claim(members: dict[str, JsonValue], signer: str, classical: str, pqc: str) -> Claim:
+def _claim(entry: dict[str, JsonValue], signer: str) -> Claim:
     mldsa65 = None
-    if members.get(pqc) is not None:
-        mldsa65 = _signature(members, pqc, MLDSA65_SIGNATURE_BYTES)
-    ed25519 = _signature(members, classical, ED25519_SIGNATURE_BYTES)
-    return Claim(_text(members, signer), HybridSignature(ed25519, mldsa65))
+    if entry.get(_POST_QUANTUM) is not None:
+        mldsa65 = _signature(entry, _POST_QUANTUM, MLDSA65_SIGNATURE_BYTES)
+    ed25519 = _signature(entry, _CLASSICAL, ED25519_SIGNATURE_BYTES)
+    return Claim(_text(entry, signer), HybridSignature(ed25519, mldsa65))
+
+
+def _public_key(decoded: dict[str, bytes]) -> HybridPublicKey | None:
+    mldsa65 = decoded.get("pubkey_ml_dsa_65_base64")
+    return (
+        HybridPublicKey(decoded["pubkey_ed25519_base64"], mldsa65) if mldsa65 is not None else None
+    )
 
 
 def _signature(members: dict[str, JsonValue], name: str, size_bytes: int) -> bytes:
@@ -339,124 +395,59 @@ def _signature(members: dict[str, JsonValue], name: str, size_bytes: int) -> byt
     return signature
 
 
-def _spelling_problems(envelope: Envelope) -> Iterator[str]:
-    spec = KINDS[envelope.kind]
-    yield from _wrapper_problems(spec, envelope)
-    yield from _row_problems(spec, envelope)
-    for name, column, _ in _SPELLED_COLUMNS[spec.kind]:
-        value = envelope.record.get(name)
-        if column.type is FieldType.BASE64 and isinstance(value, str):
-            if not _is_canonical_base64(value):
-                yield f"{name} is not canonical base64"
-        elif column.type is FieldType.STRING_LIST and isinstance(value, list):
-            if not _is_sorted_set(value):
-                yield f"{name} must be sorted, each value once"
-        else:
-            problem = _number_problem(value, name)
-            if problem is not None:
-                yield problem
-
-
-def _wrapper_problems(spec: KindSpec, envelope: Envelope) -> Iterator[str]:
-    known = {spec.wrapper_field, *_WRAPPER_MEMBERS[spec.style]}
-    for name in envelope.wrapper:
-        if name not in known:
-            yield f"unknown wrapper member {name!r}"
+def _wrapper_problem(spec: KindSpec, envelope: Envelope) -> str | None:
+    wrapper, known = envelope.wrapper, _WRAPPER_MEMBERS[spec.kind]
+    if not wrapper.keys() <= known:
+        return f"unknown wrapper member {next(it for it in wrapper if it not in known)!r}"
     problem = claims_problem(envelope)
-    if problem is not None:
-        yield problem
-    for member in (AUTHORITY_MEMBER, STEWARD_SIGNATURES_MEMBER):
-        entries = envelope.wrapper.get(member)
-        if isinstance(entries, list):
-            yield from _entry_problems(member, entries)
-    if spec.style is SignatureStyle.STEWARDS:
-        # Unsigned yet inside the id: bounded, or one record could come under endless ids.
-        threshold = envelope.wrapper[THRESHOLD_MEMBER]
-        reachable = [JsonNumber(str(n + 1)) for n in range(len(envelope.claims))]
-        if reachable and threshold not in reachable:
-            yield f"{THRESHOLD_MEMBER} must lie between 1 and the number of signatures"
+    if problem is None and spec.style is _AUTHORITY:
+        return _entries_problem(AUTHORITY_MEMBER, "key_id", wrapper.get(AUTHORITY_MEMBER))
+    if problem is None and spec.style is _STEWARDS:
+        entries = wrapper[STEWARD_SIGNATURES_MEMBER]
+        problem = _entries_problem(STEWARD_SIGNATURES_MEMBER, "member_id", entries)
+        return problem or _threshold_problem(envelope)
+    return problem
 
 
-def _entry_problems(member: str, entries: list[JsonValue]) -> Iterator[str]:
-    signer = "key_id" if member == AUTHORITY_MEMBER else "member_id"
-    for entry in entries:
-        if not isinstance(entry, dict) or entry.keys() - {signer, _CLASSICAL, _POST_QUANTUM}:
-            yield f"unknown member in an entry of {member}"
-            continue
+def _entries_problem(member: str, signer: str, entries: JsonValue) -> str | None:
+    for entry in entries if isinstance(entries, list) else ():
+        if not isinstance(entry, dict) or not entry.keys() <= {signer, _CLASSICAL, _POST_QUANTUM}:
+            return f"unknown member in an entry of {member}"
         for name in (_CLASSICAL, _POST_QUANTUM):
             value = entry.get(name, "")
-            if not isinstance(value, str) or not _is_canonical_base64(value):
-                yield f"{name} is not canonical base64"
-
-
-def _row_problems(spec: KindSpec, envelope: Envelope) -> Iterator[str]:
-    record = envelope.record
-    row = envelope.row
-    for name in record:
-        if name not in row:
-            known = spec.field(name) is not None
-            yield f"{name} must be left out here" if known else f"unknown member {name!r}"
-    for name in row:
-        if name == ROW_HASH_FIELD:
-            continue
-        if name not in record:
-            yield f"{name} is missing; it is always written"
-        elif record[name] != row[name]:
-            yield f"{name} is not in its normal spelling"
-    # Where the id covers the whole wrapper it covers the hash sent along, so that must be right.
-    if is_wrapper_named(envelope.kind) and record.get(ROW_HASH_FIELD) != envelope.row_hash.hex():
-        yield f"{ROW_HASH_FIELD} is not this row's hash"
-
-
-def _number_problem(value: JsonValue, where: str) -> str | None:
-    if isinstance(value, dict):
-        for name, item in value.items():
-            if not isinstance(item, str):
-                problem = _number_problem(item, f"{where}.{name}")
-                if problem is not None:
-                    return problem
-    elif isinstance(value, list):
-        for item in value:
-            problem = _number_problem(item, where)
-            if problem is not None:
-                return problem
-    elif isinstance(value, JsonNumber) and not _is_jcs_number(value):
-        return f"{where}: {value.token[:40]} is not how JCS spells that number"
+            if not isinstance(value, str) or not is_canonical_base64(value):
+                return f"{name} is not canonical base64"
     return None
 
 
-def _is_jcs_number(number: JsonNumber) -> bool:
-    if _SHORT_INTEGER.fullmatch(number.token):
-        return True
-    try:
-        return jcs_number(number) == number.token
-    except MalformedRecord:
-        return False
+def _threshold_problem(envelope: Envelope) -> str | None:
+    # Unsigned yet inside the id: bounded, or one record could come under endless ids.
+    threshold = envelope.wrapper[THRESHOLD_MEMBER]
+    reachable = [JsonNumber(str(n + 1)) for n in range(len(envelope.claims))]
+    if reachable and threshold not in reachable:
+        return f"{THRESHOLD_MEMBER} must lie between 1 and the number of signatures"
+    return None
 
 
-def _is_canonical_base64(text: str) -> bool:
-    """No unused bits are set: they are in the last four characters, if anywhere.
-
-    That it is base64 at all was seen when it was read, and decoding 4 kB is dear.
-    """
-    last = text[-4:]
-    try:
-        return encode_base64(a2b_base64(last, strict_mode=True)) == last
-    except ValueError:
-        return False
-
-
-def _is_sorted_set(values: list[JsonValue] | list[str]) -> bool:
-    """Ascending by UTF-16 code units, each once (CEG section 0.9.2.1)."""
-    if len(values) < 2:
-        return True
-    units = [value.encode("utf-16-be") for value in values if isinstance(value, str)]
-    return all(one < other for one, other in pairwise(units))
+def _row_problem(spec: KindSpec, envelope: Envelope) -> str | None:
+    record, row = envelope.record, envelope.row
+    if record != row:  # mostly equal, which is quickly seen
+        problem = difference(spec, record, row)
+        if problem is not None:
+            return problem
+    # Where the id covers the whole wrapper it covers the hash sent along, so that must be right.
+    if is_wrapper_named(envelope.kind) and record.get(ROW_HASH_FIELD) != envelope.row_hash.hex():
+        return f"{ROW_HASH_FIELD} is not this row's hash"
+    return None
 
 
-_WRAPPER_MEMBERS: Final[dict[SignatureStyle, tuple[str, ...]]] = {
+_SIGNATURES_BESIDE: Final[dict[SignatureStyle, tuple[str, ...]]] = {
     SignatureStyle.SCRUB: (),
     SignatureStyle.OPERATIONAL: (),
     SignatureStyle.AUTHORITY: (AUTHORITY_MEMBER,),
     SignatureStyle.STEWARDS: (STEWARD_SIGNATURES_MEMBER, THRESHOLD_MEMBER),
+}
+_WRAPPER_MEMBERS: Final[dict[EnvelopeKind, frozenset[str]]] = {
+    kind: frozenset({spec.wrapper_field, *_SIGNATURES_BESIDE[spec.style]})
+    for kind, spec in KINDS.items()
 }

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import (
 )
 
 from ciris_mesh.errors import LocalProtocolError
+from ciris_mesh.records.frozen import guarded_by_types
 from ciris_mesh.records.kinds import (
     ED25519_PUBLIC_BYTES,
     ED25519_SIGNATURE_BYTES,
@@ -59,6 +60,7 @@ _SMALL_ORDER_Y: Final = frozenset(
 )
 
 
+@guarded_by_types
 @dataclass(frozen=True, slots=True)
 class HybridPublicKey:
     """Both public halves: 32 bytes of Ed25519, 1952 bytes of ML-DSA-65.
@@ -81,6 +83,7 @@ class HybridPublicKey:
         return hashlib.sha256(self.ed25519 + self.mldsa65).digest()
 
 
+@guarded_by_types
 @dataclass(frozen=True, slots=True)
 class HybridSignature:
     """The Ed25519 half (64 bytes) and the ML-DSA-65 half (3309 bytes), None while pending."""

@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeAlias, cast
 
+import orjson
 import rfc8785
 
 from ciris_mesh.errors import MalformedRecord
+from ciris_mesh.records.frozen import guarded_by_types
 from ciris_mesh.records.outcome import Reason
 
 #: Half of serde_json's 128: records nest about six deep, and every walk here recurses.
@@ -26,6 +28,7 @@ DEPTH_MAX: Final = 64
 SAFE_INTEGER_MAX: Final = 2**53 - 1
 
 
+@guarded_by_types
 @dataclass(frozen=True, slots=True)
 class JsonNumber:
     """A number as it was written. Equal when spelled alike: `1.0` differs from `1`."""
@@ -49,6 +52,50 @@ def parse_json(text: bytes, *, depth_max: int = DEPTH_MAX) -> JsonValue:
     Raises:
         MalformedRecord: `too_deep`, `duplicate_member`, or `not_json` for everything else.
     """
+    try:
+        return _read_back(text, depth_max)
+    except (_NotAsWrittenError, orjson.JSONDecodeError, orjson.JSONEncodeError):
+        pass
+    return _parse(text, depth_max)
+
+
+def _read_back(text: bytes, depth_max: int) -> JsonValue:
+    """What `_parse` says, for two fifths of its price, where `orjson` writes these very bytes.
+
+    Whatever it read into a text: if that is written as the same text again, no member came twice,
+    no string was spelled in another way, and each number has the spelling `orjson` gives it.
+    """
+    value = orjson.loads(text)
+    if orjson.dumps(value) != text:
+        raise _NotAsWrittenError
+    kept: JsonValue = _with_tokens(value, depth_max)
+    return kept
+
+
+def _with_tokens(value: Any, depth_max: int) -> Any:
+    """Numbers become their tokens, in place."""
+    places: Iterable[tuple[Any, Any]]
+    if isinstance(value, dict):
+        places = value.items()
+    elif isinstance(value, list):
+        places = enumerate(value)
+    elif value is None or isinstance(value, bool | str):
+        return value
+    else:
+        return JsonNumber(orjson.dumps(value).decode("ascii"))
+    if depth_max <= 0:
+        raise _NotAsWrittenError
+    for place, item in places:
+        if type(item) is not str:  # a call less for each of the most
+            value[place] = _with_tokens(item, depth_max - 1)
+    return value
+
+
+class _NotAsWrittenError(Exception):
+    """This text is left to the standard library."""
+
+
+def _parse(text: bytes, depth_max: int) -> JsonValue:
     if _is_deeper(text, depth_max):
         raise MalformedRecord(Reason.TOO_DEEP, f"nested over {depth_max} levels")
     try:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from ciris_mesh.records.envelope import Envelope
+from ciris_mesh.records.envelope import Envelope, piped
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.records.timestamps import to_unix_ns
 
@@ -40,20 +40,21 @@ _DAY_NS: Final = 86_400 * 1_000_000_000
 _ENDS: Final = ("valid_until", "expires_at")
 
 _K: Final = EnvelopeKind
+_ATTESTATION_ENVELOPE: Final = KINDS[EnvelopeKind.ATTESTATION].envelope_field or ""
 
 
 def name(word: str, *values: str) -> str:
     """The name of records about `values`, in the order the table above has them."""
-    parts = [value.replace("\\", "\\\\").replace("|", "\\|") for value in values]
-    return f"{word}={'|'.join(parts)}"
+    return f"{word}={piped(values)}"
 
 
 def names_of(envelope: Envelope) -> tuple[str, ...]:
     """What this record is found by, on whichever shelf it stands. Each once."""
-    found = _NAMES[envelope.kind](envelope)
-    if (day := last_day(envelope)) is not None:
-        found = [*found, end_name(envelope.kind, day)]
-    return tuple(dict.fromkeys(found))
+    names = _NAMES[envelope.kind](envelope)
+    day = last_day(envelope)
+    if day is not None:
+        names.append(end_name(envelope.kind, day))
+    return tuple(dict.fromkeys(names))
 
 
 def last_day(envelope: Envelope) -> int | None:
@@ -72,13 +73,13 @@ def end_name(kind: EnvelopeKind, day: int) -> str:
 
 def reference_of(attestation: Envelope) -> str:
     """The attestation this one takes back; "" when it names none."""
-    inner = attestation.record[KINDS[_K.ATTESTATION].envelope_field or ""]
+    inner = attestation.record[_ATTESTATION_ENVELOPE]
     reference = inner.get(REFERENCE_MEMBER) if isinstance(inner, dict) else None
     return reference if isinstance(reference, str) else ""
 
 
 def _by(word: str, *columns: str) -> Callable[[Envelope], list[str]]:
-    return lambda envelope: [name(word, *(str(envelope.record[it]) for it in columns))]
+    return lambda envelope: [name(word, *[str(envelope.record[it]) for it in columns])]
 
 
 def _of_key(envelope: Envelope) -> list[str]:

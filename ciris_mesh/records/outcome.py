@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ciris_mesh.records.frozen import guarded_by_types
 from ciris_mesh.records.kinds import EnvelopeKind
 
 
@@ -143,6 +144,7 @@ class Reason(StrEnum):
     __hash__ = str.__hash__  # see EnvelopeKind
 
 
+@guarded_by_types
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The one answer to "may this come in?".

@@ -63,12 +63,12 @@ def typed_row(kind: EnvelopeKind, record: dict[str, JsonValue]) -> dict[str, Jso
     What `persist_row_hash` and `as_persisted` start from, for whoever needs both.
     """
     row: dict[str, JsonValue] = {}
-    for name, field, spell in _COLUMNS[kind]:
+    for name, default, spell in _COLUMNS[kind]:
         if name in record:
             value = record[name]
             row[name] = value if spell is None else spell(value)
-        elif field.presence is Presence.MATERIALIZED:
-            row[name] = default_value(field)
+        elif default is not None:
+            row[name] = default_value(default)
     return row
 
 
@@ -79,13 +79,13 @@ def hash_of(typed: dict[str, JsonValue]) -> bytes:
 
 
 def printed(kind: EnvelopeKind, typed: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """`as_persisted`, of a `typed_row`."""
-    left_out = _MAY_BE_LEFT_OUT[kind]
-    return {
-        name: value
-        for name, value in typed.items()
-        if name not in left_out or not _is_left_out(left_out[name], value)
-    }
+    """`as_persisted`, of a `typed_row`: the same object where that leaves nothing out."""
+    left_out = [
+        name for name, default in _MAY_BE_LEFT_OUT[kind] if name in typed and typed[name] == default
+    ]
+    if not left_out:
+        return typed
+    return {name: value for name, value in typed.items() if name not in left_out}
 
 
 def envelope_id(kind: EnvelopeKind, wrapper: dict[str, JsonValue]) -> bytes:
@@ -106,7 +106,7 @@ def envelope_id(kind: EnvelopeKind, wrapper: dict[str, JsonValue]) -> bytes:
 
 def is_wrapper_named(kind: EnvelopeKind) -> bool:
     """True for kinds 11 to 13, whose id covers the whole wrapper instead of the row."""
-    return KINDS[kind].style in (SignatureStyle.OPERATIONAL, SignatureStyle.STEWARDS)
+    return kind in _WRAPPER_NAMED
 
 
 def original_content_hash(inner: JsonValue) -> str:
@@ -148,12 +148,6 @@ def rust_float(value: float) -> str:
     return f"{minus}{digits[0]}{tail}e{point - 1:+d}"
 
 
-def _is_left_out(field: Field, value: JsonValue) -> bool:
-    if field.presence is Presence.OPTIONAL:
-        return value is None
-    return field.presence is Presence.OMIT_DEFAULT and value == default_value(field)
-
-
 def _spelled_time(value: JsonValue) -> JsonValue:
     return _normalized(value) if isinstance(value, str) else value
 
@@ -161,15 +155,17 @@ def _spelled_time(value: JsonValue) -> JsonValue:
 def _spelled_float(value: JsonValue) -> JsonValue:
     if not isinstance(value, JsonNumber):
         return value
-    if len(value.token) <= _REMEMBERED_CHARS_MAX:
-        return _spelled_number(value)
-    return _spelled_number.__wrapped__(value)
+    is_short = len(value.token) <= _REMEMBERED_CHARS_MAX
+    token = _known_float(value.token) if is_short else _float_token(value.token)
+    return value if token == value.token else JsonNumber(token)
 
 
-@lru_cache(maxsize=_REMEMBERED)
-def _spelled_number(value: JsonNumber) -> JsonNumber:
-    number = float(value.token)
-    return JsonNumber(rust_float(number)) if math.isfinite(number) else value
+def _float_token(token: str) -> str:
+    number = float(token)
+    return rust_float(number) if math.isfinite(number) else token
+
+
+_known_float = lru_cache(maxsize=_REMEMBERED)(_float_token)
 
 
 def _spelled_members(value: JsonValue) -> JsonValue:
@@ -183,22 +179,37 @@ _SPELLED: Final[dict[FieldType, Callable[[JsonValue], JsonValue]]] = {
 }
 
 
-_Column = tuple[str, Field, Callable[[JsonValue], JsonValue] | None]
+def _always_written(field: Field) -> Field | None:
+    return field if field.presence is Presence.MATERIALIZED else None
 
-#: Of each column its name, its row of the kinds table, and what spells its values.
+
+_Column = tuple[str, Field | None, Callable[[JsonValue], JsonValue] | None]
+
+#: Of each column its name, its row of the kinds table if it is always written, and what spells its
+#: values.
 _COLUMNS: Final[dict[EnvelopeKind, tuple[_Column, ...]]] = {
-    kind: tuple((field.name, field, _SPELLED.get(field.type)) for field in spec.fields)
+    kind: tuple(
+        (field.name, _always_written(field), _SPELLED.get(field.type)) for field in spec.fields
+    )
     for kind, spec in KINDS.items()
 }
 
-_MAY_BE_LEFT_OUT: Final[dict[EnvelopeKind, dict[str, Field]]] = {
-    kind: {
-        field.name: field
+#: The columns that may be missing, and the value that is left out: null, where they are optional.
+_MAY_BE_LEFT_OUT: Final[dict[EnvelopeKind, tuple[tuple[str, JsonValue], ...]]] = {
+    kind: tuple(
+        (field.name, default_value(field))
         for field in spec.fields
         if field.presence in (Presence.OPTIONAL, Presence.OMIT_DEFAULT)
-    }
+    )
     for kind, spec in KINDS.items()
 }
+
+
+_WRAPPER_NAMED: Final = frozenset(
+    kind
+    for kind, spec in KINDS.items()
+    if spec.style in (SignatureStyle.OPERATIONAL, SignatureStyle.STEWARDS)
+)
 
 
 def _member(entry: JsonValue) -> JsonValue:

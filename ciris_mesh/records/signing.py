@@ -8,7 +8,8 @@ Source: design.md, "Signatures and admission".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from operator import eq
 from typing import Final
 
 from ciris_mesh.errors import MalformedRecord
@@ -37,7 +38,7 @@ _NEVER_MIRRORED: Final = frozenset(
 
 def authority_message(kind: EnvelopeKind, row_hash: bytes) -> bytes:
     """The bytes every signer of a record of kinds 4 to 10 signs. `row_hash` has 32 bytes."""
-    return AUTHORITY_DOMAIN + b"\0" + kind.value.encode("ascii") + b"\0" + row_hash
+    return AUTHORITY_DOMAIN + b"\0" + kind.encode("ascii") + b"\0" + row_hash
 
 
 def signed_message(kind: EnvelopeKind, record: dict[str, JsonValue], row_hash: bytes) -> bytes:
@@ -99,67 +100,66 @@ def mirror_problem(
     Args:
         row: `as_persisted` of the record, from whoever has it.
     """
-    return next(_mirror_problems(kind, record, row), None)
-
-
-def _mirror_problems(
-    kind: EnvelopeKind, record: dict[str, JsonValue], row: dict[str, JsonValue] | None
-) -> Iterator[str]:
     spec = KINDS[kind]
     if spec.envelope_field is None:
-        return
+        return None
     inner = record.get(spec.envelope_field)
     if not isinstance(inner, dict):
-        yield f"{spec.envelope_field} is no object"
-        return
-    if inner.get(RECORD_KIND_MEMBER) != kind.value:
-        yield f"{RECORD_KIND_MEMBER} is not {kind.value!r}"
+        return f"{spec.envelope_field} is no object"
+    if inner.get(RECORD_KIND_MEMBER) != kind:
+        return f"{RECORD_KIND_MEMBER} is not {kind.value!r}"
     if not inner.keys().isdisjoint(_NEVER_SIGNED[kind]):
-        for name in sorted(inner.keys() & _NEVER_SIGNED[kind]):
-            yield f"{name} cannot be part of what is signed"
-    yield from _column_problems(spec, as_persisted(kind, record) if row is None else row, inner)
-
-
-def _column_problems(
-    spec: KindSpec, row: dict[str, JsonValue], inner: dict[str, JsonValue]
-) -> Iterator[str]:
-    for column in mirrored_columns(spec):
-        name = column.name
-        if name in row:
-            if column.type is FieldType.STRING and inner.get(name) == row[name]:
-                continue  # as most are
-        elif name not in inner:
-            continue
-        problem = _column_problem(column, row, inner)
-        if problem is not None:
-            yield problem
+        return f"{min(inner.keys() & _NEVER_SIGNED[kind])} cannot be part of what is signed"
+    return _column_problem(kind, as_persisted(kind, record) if row is None else row, inner)
 
 
 def _column_problem(
-    column: Field, row: dict[str, JsonValue], inner: dict[str, JsonValue]
+    kind: EnvelopeKind, row: dict[str, JsonValue], inner: dict[str, JsonValue]
 ) -> str | None:
-    name = column.name
-    if name in row:
-        if name not in inner:
-            return f"{name} is not signed"
-        return None if _is_same(column, row[name], inner[name]) else f"{name} differs"
-    if name not in inner:
-        return None
-    is_default = column.presence is Presence.OMIT_DEFAULT and inner[name] == default_value(column)
-    return None if is_default else f"{name} is signed but absent from the row"
+    for name, column, is_same in _COMPARED[kind]:
+        if name in row:
+            if is_same is None and inner.get(name) == row[name]:
+                continue  # as most are
+            if name not in inner:
+                return f"{name} is not signed"
+            if is_same is None or not is_same(row[name], inner[name]):
+                return f"{name} differs"
+        elif name in inner:
+            is_omitted = column.presence is Presence.OMIT_DEFAULT
+            if not is_omitted or inner[name] != default_value(column):
+                return f"{name} is signed but absent from the row"
+    return None
 
 
-def _is_same(column: Field, value: JsonValue, mirrored: JsonValue) -> bool:
-    match column.type, value, mirrored:
-        case FieldType.TIMESTAMP, str(), str():
-            try:
-                return timestamps.normalize(value) == timestamps.normalize(mirrored)
-            except ValueError:
-                return False
-        case FieldType.FLOAT, JsonNumber(token), JsonNumber(signed_token):
-            return float(token) == float(signed_token)
-        case _:
-            return value == mirrored
+def _is_same_time(value: JsonValue, mirrored: JsonValue) -> bool:
+    if not isinstance(value, str) or not isinstance(mirrored, str):
+        return value == mirrored
+    try:
+        return timestamps.normalize(value) == timestamps.normalize(mirrored)
+    except ValueError:
+        return False
+
+
+def _is_same_float(value: JsonValue, mirrored: JsonValue) -> bool:
+    if not isinstance(value, JsonNumber) or not isinstance(mirrored, JsonNumber):
+        return value == mirrored
+    return float(value.token) == float(mirrored.token)
+
+
+_IsSame = Callable[[JsonValue, JsonValue], bool]
+
+#: What compares values where it takes more than a look at text.
+_IS_SAME: Final[dict[FieldType, _IsSame | None]] = {
+    FieldType.STRING: None,
+    FieldType.TIMESTAMP: _is_same_time,
+    FieldType.FLOAT: _is_same_float,
+}
+
+#: Of each mirrored column its name, its row of the kinds table, and what compares its values.
+_COMPARED: Final[dict[EnvelopeKind, tuple[tuple[str, Field, _IsSame | None], ...]]] = {
+    kind: tuple((column.name, column, _IS_SAME.get(column.type, eq)) for column in columns)
+    for kind, columns in _MIRRORED.items()
+}
 
 
 def _signed_form(column: Field, value: JsonValue) -> JsonValue:

@@ -43,18 +43,7 @@ def normalize(text: str) -> str:
     Raises:
         ValueError: not such a time, no such day, or outside the years 0000 to 9999 in UTC.
     """
-    return _normalize_again(text) if len(text) <= _REMEMBERED_CHARS_MAX else _normalize(text)
-
-
-def _normalize(text: str) -> str:
-    if _seconds_of(text) is not None and not text.endswith(".000Z"):
-        return text
-    seconds, fraction_ns, is_leap = _read(text)
-    return _date_and_clock(seconds, is_leap=is_leap) + _shortest_fraction(fraction_ns) + "Z"
-
-
-#: Judging a record asks a dozen times for the form of two or three times, and what they are.
-_normalize_again = lru_cache(maxsize=_REMEMBERED)(_normalize)
+    return _known(text)[0] if len(text) <= _REMEMBERED_CHARS_MAX else _form_and_ns(text)[0]
 
 
 def is_normalized(text: str) -> bool:
@@ -71,8 +60,7 @@ def to_unix_ns(text: str) -> int:
     Raises:
         ValueError: as `normalize`.
     """
-    seconds, fraction_ns, is_leap = _read(text)
-    return (seconds + is_leap) * _NS_PER_S + fraction_ns
+    return _known(text)[1] if len(text) <= _REMEMBERED_CHARS_MAX else _form_and_ns(text)[1]
 
 
 def to_unix_ms(text: str) -> int:
@@ -94,6 +82,20 @@ def ceg(ms: int) -> str:
     """The form signed envelopes use: always three fraction digits. Raises as `from_unix_ms`."""
     seconds, rest_ms = _split_ms(ms)
     return f"{_date_and_clock(seconds)}.{rest_ms:03}Z"
+
+
+def _form_and_ns(text: str) -> tuple[str, int]:
+    """What `normalize` and `to_unix_ns` say, by a shorter way for what nearly all records use."""
+    short_s = _seconds_of(text)
+    if short_s is not None and not text.endswith(".000Z"):
+        return text, short_s * _NS_PER_S + int(text[20:23] or 0) * _NS_PER_MS
+    seconds, fraction_ns, is_leap = _parse(text)
+    form = _date_and_clock(seconds, is_leap=is_leap) + _shortest_fraction(fraction_ns) + "Z"
+    return form, (seconds + is_leap) * _NS_PER_S + fraction_ns
+
+
+#: Judging a record asks a dozen times for the form of two or three times, and what they are.
+_known = lru_cache(maxsize=_REMEMBERED)(_form_and_ns)
 
 
 def _split_ms(ms: int) -> tuple[int, int]:
@@ -121,14 +123,6 @@ def _parse(text: str) -> tuple[int, int, bool]:
     if not _FIRST_S <= seconds <= _LAST_S:
         raise ValueError("time outside the years 0000 to 9999")
     return seconds, int(((found[7] or "") + "000000000")[:9]), is_leap
-
-
-def _read(text: str) -> tuple[int, int, bool]:
-    """As `_parse`, by a shorter way for the two spellings nearly all records use."""
-    seconds = _seconds_of(text)
-    if seconds is None:
-        return _parse(text)
-    return seconds, int(text[20:23] or 0) * _NS_PER_MS, False
 
 
 def _seconds_of(text: str) -> int | None:

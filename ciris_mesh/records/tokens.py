@@ -37,7 +37,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ciris_mesh.records.canonical import jcs
-from ciris_mesh.records.envelope import Envelope
+from ciris_mesh.records.envelope import Envelope, piped
 from ciris_mesh.records.jsontext import JsonNumber
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 from ciris_mesh.records.provenance import STEWARD_TYPE, identity_types
@@ -62,8 +62,12 @@ _SAME_MARK: Final = f"{_SAME}:"
 _FOUND_ONLY: Final = (f"{_VOUCHED}:", f"{_STEWARD}:", _SAME_MARK, f"{_BRIDGED}:")
 
 _K: Final = EnvelopeKind
+_KEY: Final = EnvelopeKind.KEY
+_ATTESTATION: Final = EnvelopeKind.ATTESTATION
+_PARTNER_RECORD: Final = EnvelopeKind.PARTNER_RECORD
+_GROUPS: Final = frozenset({EnvelopeKind.FAMILY, EnvelopeKind.COMMUNITY})
 #: Kinds of which several records may say the same.
-_REPEATED: Final = (_K.ATTESTATION, _K.PARTNER_RECORD)
+_REPEATED: Final = (_ATTESTATION, _PARTNER_RECORD)
 _COLUMNS: Final[Mapping[EnvelopeKind, tuple[str, ...]]] = MappingProxyType(
     {
         _K.KEY: ("key_id",),
@@ -83,12 +87,12 @@ _COLUMNS: Final[Mapping[EnvelopeKind, tuple[str, ...]]] = MappingProxyType(
 
 def token(kind: EnvelopeKind, *values: str) -> str:
     """The token of records of `kind` with these values in the columns above."""
-    return _spelled(kind.value, *values)
+    return _spelled(kind, *values)
 
 
 def key_token(key_id: str) -> str:
     """The token of the key records of `key_id`."""
-    return _spelled(EnvelopeKind.KEY.value, key_id)
+    return _spelled(_KEY, key_id)
 
 
 def self_key_token(key_id: str) -> str:
@@ -140,12 +144,12 @@ def _names(envelope: Envelope) -> tuple[str, ...]:
     columns = _COLUMNS.get(envelope.kind)
     if columns is None:
         return ()
-    own = token(envelope.kind, *(str(envelope.record[name]) for name in columns))
     record = envelope.record
-    if envelope.kind is _K.ATTESTATION and record["attestation_type"] == DELEGATES_TO:
+    own = token(envelope.kind, *[str(record[name]) for name in columns])
+    if envelope.kind is _ATTESTATION and record["attestation_type"] == DELEGATES_TO:
         pair = str(record["attesting_key_id"]), str(record["attested_key_id"])
         return own, delegation_token(*pair)
-    if envelope.kind is _K.KEY:
+    if envelope.kind is _KEY:
         types = identity_types(str(record["identity_type"]))
         return own, *_key_tokens(str(record["key_id"]), str(record["scrub_key_id"]), types)
     return (own,)
@@ -160,13 +164,13 @@ def published_by(envelope: Envelope, tokens: Sequence[str] | None = None) -> tup
         tokens: `tokens_of` of the record, from whoever has them.
     """
     answers = tokens_of(envelope) if tokens is None else tokens
-    found = tuple(one for one in answers if not one.startswith(_FOUND_ONLY))
-    return (*found, *_member_tokens(envelope))
+    found = tuple([one for one in answers if not one.startswith(_FOUND_ONLY)])
+    return (*found, *_member_tokens(envelope)) if envelope.kind in _GROUPS else found
 
 
 def _member_tokens(envelope: Envelope) -> Iterator[str]:
     members = envelope.record.get("members")
-    if envelope.kind not in (_K.FAMILY, _K.COMMUNITY) or not isinstance(members, list):
+    if not isinstance(members, list):
         return
     group_id = str(envelope.record[_COLUMNS[envelope.kind][0]])
     for member in members:
@@ -196,7 +200,7 @@ def _sameness(envelope: Envelope) -> tuple[str, ...]:
     if envelope.kind not in _REPEATED:
         return ()
     record, inner = envelope.record, envelope.record.get(KINDS[envelope.kind].envelope_field or "")
-    if envelope.kind is _K.PARTNER_RECORD:
+    if envelope.kind is _PARTNER_RECORD:
         content = hashlib.sha256(jcs(inner)).hexdigest()
         revision = record["revision"]
         assert isinstance(revision, JsonNumber), "the field table says so"
@@ -210,5 +214,4 @@ def _sameness(envelope: Envelope) -> tuple[str, ...]:
 
 
 def _spelled(word: str, *values: str) -> str:
-    parts = [value.replace("\\", "\\\\").replace("|", "\\|") for value in values]
-    return f"{word}:{'|'.join(parts)}"
+    return word + ":" + piped(values)

@@ -41,6 +41,7 @@ VOUCHABLE: Final = frozenset(
     }
 )
 
+_ATTESTATION: Final = EnvelopeKind.ATTESTATION
 _REGISTRY: Final = "registry_key_id"
 _KIND: Final = "vouched_kind"
 _IDS: Final = "vouched_ids"
@@ -74,7 +75,7 @@ class Vouch:
 
 def is_vouch(envelope: Envelope) -> bool:
     """Does an attestation claim to be one? A withdrawal repeats the dimension and is none."""
-    if envelope.kind is not EnvelopeKind.ATTESTATION:
+    if envelope.kind is not _ATTESTATION:
         return False
     is_score = envelope.record["attestation_type"] == "scores"
     return is_score and _said(envelope).get("dimension") == VOUCH_DIMENSION

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ciris_mesh.errors import MalformedRecord
+from ciris_mesh.records import jsontext
 from ciris_mesh.records.canonical import compact
 from ciris_mesh.records.jsontext import (
     DEPTH_MAX,
@@ -172,6 +174,94 @@ def test_depth_is_judged_before_parsing(pieces: list[bytes]) -> None:
     except MalformedRecord:
         return
     assert _depth(value) <= 3
+
+
+def generally(text: bytes, depth_max: int = DEPTH_MAX) -> JsonValue | str:
+    """What the standard library makes of it, or how it is refused."""
+    try:
+        return jsontext._parse(text, depth_max)
+    except MalformedRecord as error:
+        return str(error)
+
+
+def quickly(text: bytes, depth_max: int = DEPTH_MAX) -> JsonValue | str:
+    try:
+        return parse_json(text, depth_max=depth_max)
+    except MalformedRecord as error:
+        return str(error)
+
+
+def is_same(one: JsonValue, other: JsonValue) -> bool:
+    """Equal, of the same types, and members in the same order: `True` is not 1."""
+    return one == other and repr(one) == repr(other)
+
+
+#: Doubles and integers as `orjson` spells them and as it does not, at the borders of both.
+plain_numbers = (
+    st.floats(allow_nan=False, allow_infinity=False)
+    | st.integers(-(2**65), 2**65)
+    | st.sampled_from([0.0, -0.0, 1e16, 1e-7, 5e-324, 2**63, 2**64 - 1, 2**64, -(2**63)])
+)
+plain_values = st.recursive(
+    st.none() | st.booleans() | st.text(max_size=8) | plain_numbers,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=12,
+)
+
+
+@given(values)
+def test_both_ways_of_reading_say_the_same_of_any_value(value: JsonValue) -> None:
+    text = compact(value)
+    assert is_same(quickly(text), generally(text))
+
+
+@given(plain_values, st.booleans(), st.sampled_from([(",", ":"), (", ", ": ")]))
+def test_both_say_the_same_of_what_python_writes(
+    value: object, ensure_ascii: bool, separators: tuple[str, str]
+) -> None:
+    written = json.dumps(value, ensure_ascii=ensure_ascii, separators=separators)
+    text = written.encode("utf-8", "surrogatepass")
+    assert is_same(quickly(text), generally(text))
+
+
+@given(plain_values)
+def test_both_say_the_same_of_what_orjson_writes(value: object) -> None:
+    try:
+        text = orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return
+    assert is_same(quickly(text), generally(text))
+
+
+_PIECES = [
+    *(b"{", b"}", b"[", b"]", b",", b":", b" ", b'"', b'"a"', b'"a":', b'"b":', b"\\", b"\\u00"),
+    *(b"0", b"-", b"1", b".", b"e", b"E", b"+", b"-0", b"1.0", b"1e5", b"18446744073709551615"),
+    *(b"null", b"true", b"NaN", b"\x7f", b"\xc3\xa9", b"\xed\xa0\x80", b"\\ud800", b"\n", b"\x00"),
+]
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=12), st.integers(0, 4))
+def test_both_say_the_same_of_anything(pieces: list[bytes], depth_max: int) -> None:
+    text = b"".join(pieces)
+    assert is_same(quickly(text, depth_max), generally(text, depth_max))
+
+
+@given(st.lists(st.sampled_from([b'"a":1', b'"a":2', b'"b":"x"', b'"c":[]', b'"d":{}'])))
+def test_both_say_the_same_of_members_that_may_come_twice(members: list[bytes]) -> None:
+    text = b"{" + b",".join(members) + b"}"
+    assert is_same(quickly(text), generally(text))
+
+
+def test_what_orjson_writes_is_read_without_the_standard_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(text: bytes, depth_max: int) -> JsonValue:
+        raise AssertionError(text)
+
+    monkeypatch.setattr(jsontext, "_parse", refuse)
+    assert parse_json(b'{"a":[1.5,-7,"x",null,true,{}]}') == {
+        "a": [JsonNumber("1.5"), JsonNumber("-7"), "x", None, True, {}]
+    }
 
 
 def _depth(value: JsonValue) -> int:

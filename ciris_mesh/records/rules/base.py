@@ -20,6 +20,7 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 
 from ciris_mesh.records import timestamps
 from ciris_mesh.records.envelope import Envelope
+from ciris_mesh.records.frozen import guarded_by_types
 from ciris_mesh.records.hybrid import HybridPublicKey
 from ciris_mesh.records.jsontext import JsonValue
 from ciris_mesh.records.kinds import KINDS
@@ -27,6 +28,7 @@ from ciris_mesh.records.outcome import Reason
 from ciris_mesh.records.tokens import key_token
 
 
+@guarded_by_types
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A rule's answer; reason NONE means fine. What kind of no it is, the reason says.
@@ -45,7 +47,7 @@ class Finding:
     @property
     def is_fine(self) -> bool:
         """True when nothing speaks against the record."""
-        return self.reason is Reason.NONE
+        return not self.reason  # `Reason.NONE` alone is false
 
 
 FINE: Final = Finding()
@@ -125,6 +127,7 @@ class Facts(Protocol):
         ...
 
 
+@guarded_by_types
 @dataclass(frozen=True, slots=True)
 class Counted:
     """Whose signatures around one record can matter. More of them as facts arrive, never fewer.
