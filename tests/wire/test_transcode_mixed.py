@@ -218,6 +218,28 @@ def test_a_run_is_what_encoding_its_decoding_gives_again(piece: bytes) -> None:
     assert bool(runs) is (same and len(piece) >= 80)
 
 
+@given(st.one_of(_pieces, transcode.items.map(lambda item: item[1])))
+@example(b"")
+@example(b'"')
+@example(LETTERS[:-1])
+@example(b'"' + LETTERS[:-1] + b'"')
+@example(LETTERS + b'"')
+@example(b'"' + LETTERS)
+@example(LETTERS[:-1] + b'"' + LETTERS)
+@example(b'""' * 40 + LETTERS + b'""')
+@settings(max_examples=500)
+def test_the_cut_is_made_where_splitting_at_quotation_marks_would_make_it(raw: bytes) -> None:
+    pieces, runs = raw.split(b'"'), []
+    for at, piece in enumerate(pieces):
+        if len(piece) >= 80 and mixed.cut(piece)[1]:
+            pieces[at] = b"\xff"
+            runs.append(b64decode(piece))
+    if b"\xff" in raw:
+        assert mixed.cut(raw) == (raw, [])
+    else:
+        assert mixed.cut(raw) == (b'"'.join(pieces) + b"\xff", runs)
+
+
 def test_forms_may_be_mixed_in_one_batch() -> None:
     items = ((KIND, b"raw"), (KIND, b"deflated"), (KIND, b"a" + b64encode(b"bytes") + b"z"))
     written = batch(

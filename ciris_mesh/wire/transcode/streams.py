@@ -127,7 +127,7 @@ class Sink:
             level, zlib.DEFLATED, _RAW_DEFLATE, _MEMORY, strategy, DICTIONARY
         )
         low = deflate.compress(lengths + self.ops + self.nums + self.text) + deflate.flush()
-        return bytes([TABLE_VERSION]) + low + bytes(self.raw)
+        return b"".join((bytes([TABLE_VERSION]), low, self.raw))
 
 
 class _Stream:
@@ -155,11 +155,11 @@ class _Stream:
 
     def varint(self, bytes_max: int) -> int:
         number = 0
-        for place in range(bytes_max):
+        for shift in range(0, 7 * bytes_max, 7):
             byte = self.byte()
-            number |= (byte & 0x7F) << (7 * place)
             if byte < 0x80:
-                return number
+                return number | byte << shift
+            number |= (byte & 0x7F) << shift
         raise BatchRefused(BatchReason.BAD_VALUE, f"a number of more than {bytes_max} bytes")
 
 
