@@ -66,7 +66,8 @@ class Naming:
         for start in range(0, len(ids), ROWS_AT_ONCE):
             part = ids[start : start + ROWS_AT_ONCE]
             found = self._rows(peer, kind, part)
-            yield from ((one, found.get(one)) for one in part)
+            for one in part:
+                yield one, found.get(one)
 
     def _rows(self, peer: str, kind: EnvelopeKind, ids: Sequence[bytes]) -> dict[bytes, StoredRow]:
         if not self.is_by_copy(peer, kind):

@@ -9,6 +9,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import Final
 
 from ciris_mesh.directory.base import RowHead, Shelf, StoredRow
@@ -26,6 +27,10 @@ _HEAD: Final = (
 )
 
 _KIND_OF: Final = {spec.number: kind for kind, spec in KINDS.items()}
+_SHELF_OF: Final = {int(shelf): shelf for shelf in Shelf}
+
+#: Few sign much: most rows have signers that were just looked at.
+_STRINGS_REMEMBERED: Final = 256
 
 #: SQLite's oldest supported limit is 999 variables in a statement.
 VALUES_MAX: Final = 900
@@ -298,6 +303,7 @@ def _head(row: Sql) -> RowHead:
     return RowHead(kind, envelope_id, seq, subject, strings(signers), bool(introduced))
 
 
+@lru_cache(_STRINGS_REMEMBERED)
 def strings(text: str) -> tuple[str, ...]:
     """A column that holds a JSON list of strings."""
     return tuple(json.loads(text))
@@ -309,7 +315,7 @@ def stored_row(row: Sql) -> StoredRow:
     return StoredRow(
         kind=_KIND_OF[kind],
         envelope_id=envelope_id,
-        shelf=Shelf(shelf),
+        shelf=_SHELF_OF[shelf],
         seq=seq,
         subject=subject,
         signers=strings(signers),

@@ -75,7 +75,8 @@ class Exchange:
         link = peer.link
         carried: AnyMessage = message
         if isinstance(message, Deliver) and link.capabilities & CAPABILITY_RECORDS:
-            carried = records_of(message, is_slow=link.is_slow) or message
+            slow, knows = link.is_slow, link.capabilities
+            carried = records_of(message, is_slow=slow, capabilities=knows) or message
         try:
             self._parts.say(link, carried)
         except NoAir as error:

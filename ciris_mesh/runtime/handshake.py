@@ -28,6 +28,7 @@ from ciris_mesh.runtime.bindings import BindingStore, address_of
 from ciris_mesh.runtime.recoding import batch_of, key_record_of
 from ciris_mesh.transport.base import Address, LinkId
 from ciris_mesh.wire.mesh import (
+    CAPABILITY_MIXED,
     CAPABILITY_PREVIEWS,
     CAPABILITY_TAKES_NOTHING,
     DAY_MAX,
@@ -48,7 +49,9 @@ from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
 WIRE_VERSIONS: Final = (0x01, 0x02, 0x81)
 
 #: What of 0x81, beyond the handshake and digests, this build speaks.
-CAPABILITIES: Final = CAPABILITY_RECORDS | CAPABILITY_RECONCILE | CAPABILITY_PREVIEWS
+CAPABILITIES: Final = (
+    CAPABILITY_RECORDS | CAPABILITY_RECONCILE | CAPABILITY_PREVIEWS | CAPABILITY_MIXED
+)
 
 NO_DIGEST: Final = bytes(8)
 

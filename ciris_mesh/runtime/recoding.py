@@ -4,7 +4,8 @@ A Deliver spells each byte in up to four characters; a Records carries the same 
 transcoded batch. Only what travels differs: sessions give and take Delivers either way.
 
 Coding costs time on both sides and saves a third of the bytes. On a slow link every byte is dear;
-on a fast one it is the other way round, so records travel there as they are.
+on a fast one it is the other way round, so records travel there as they are, their base64 as bytes
+where the peer can read that.
 """
 
 from __future__ import annotations
@@ -15,25 +16,42 @@ from typing import Final
 
 from ciris_mesh.errors import BatchRefused
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.wire.mesh import CAPABILITY_MIXED
 from ciris_mesh.wire.mesh_records import Records
 from ciris_mesh.wire.messages import Deliver
-from ciris_mesh.wire.transcode import BatchReason, decode_batch, encode_batch, plain_batch
+from ciris_mesh.wire.transcode import (
+    BatchReason,
+    decode_batch,
+    encode_batch,
+    mixed_batch,
+    plain_batch,
+)
 
 #: Rounds of Summaries have no number.
 NO_ROUND: Final = 0
 
 
-def batch_of(items: Sequence[tuple[EnvelopeKind, bytes]], *, is_slow: bool) -> bytes:
+def batch_of(
+    items: Sequence[tuple[EnvelopeKind, bytes]], *, is_slow: bool, capabilities: int = 0
+) -> bytes:
     """Code envelopes for a link.
+
+    Args:
+        capabilities: what both ends of it state in their hellos.
 
     Raises:
         LocalProtocolError: more than one batch holds.
     """
-    return encode_batch(items) if is_slow else plain_batch(items)
+    if is_slow:
+        return encode_batch(items)
+    return mixed_batch(items) if capabilities & CAPABILITY_MIXED else plain_batch(items)
 
 
-def records_of(deliver: Deliver, *, is_slow: bool) -> Records | None:
+def records_of(deliver: Deliver, *, is_slow: bool, capabilities: int = 0) -> Records | None:
     """The same as a Records; None when there is nothing in it, for a batch cannot name a kind.
+
+    Args:
+        capabilities: as of `batch_of`.
 
     Raises:
         LocalProtocolError: more than one batch holds. What a coordinator serves never is.
@@ -41,7 +59,7 @@ def records_of(deliver: Deliver, *, is_slow: bool) -> Records | None:
     if not deliver.envelopes:
         return None
     items = [(deliver.kind, envelope) for envelope in deliver.envelopes]
-    return Records(NO_ROUND, batch_of(items, is_slow=is_slow))
+    return Records(NO_ROUND, batch_of(items, is_slow=is_slow, capabilities=capabilities))
 
 
 def key_record_of(offered: bytes) -> bytes:

@@ -376,7 +376,8 @@ class Reconciling:
                 round_.unacked.append(Unacked(round_.round_id, named))
                 round_.sent.update(kind for kind, _ in named)
                 envelopes = [(kind, envelope) for kind, _, envelope in batch]
-                coded = batch_of(envelopes, is_slow=round_.state.is_slow)
+                slow, knows = round_.state.is_slow, round_.state.capabilities
+                coded = batch_of(envelopes, is_slow=slow, capabilities=knows)
                 self._parts.try_say(round_.state, Records(round_.round_id, coded))
         if not round_.outgoing:
             self._all_sent(peer, round_)

@@ -198,6 +198,7 @@ NODE_GROUPS: Final = (
         "trailing_bytes": "Goes on behind its end.",
         "too_many_records": "Holds more records than a batch may.",
         "too_many_operations": "Takes more steps to unpack than a batch may.",
+        "too_many_runs": "A record is in more pieces than one of a batch may be.",
         "unknown_operation": "A step there is not.",
         "bad_reference": "Refers to something that was not there.",
         "bad_value": "A value that cannot be.",

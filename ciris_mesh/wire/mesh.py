@@ -48,6 +48,8 @@ PREVIEW_BATCH_BYTES_MAX: Final = 356
 CAPABILITY_PREVIEWS: Final = 1 << 2
 #: Capability bit of a Hello: "I take none of your records; offer me none".
 CAPABILITY_TAKES_NOTHING: Final = 1 << 3
+#: Capability bit of a Hello: "I read mixed records", `wire.transcode.mixed`.
+CAPABILITY_MIXED: Final = 1 << 4
 
 CAPABILITIES_MAX: Final = 2**16 - 1
 DAY_MAX: Final = 2**16 - 1

@@ -13,7 +13,7 @@ from fuzz import link_targets as links
 from ciris_mesh.errors import DecodeError
 from ciris_mesh.records.kinds import EnvelopeKind
 from ciris_mesh.wire import codec, mesh, mesh_records
-from ciris_mesh.wire.transcode import decode_batch, encode_batch
+from ciris_mesh.wire.transcode import decode_batch, encode_batch, mixed_batch
 from support.transcode import deflated, hold
 
 Target = Callable[[bytes], None]
@@ -31,9 +31,9 @@ def streams(data: bytes) -> None:
 
 
 def verbatim(data: bytes) -> None:
-    """Envelopes of any bytes through the encoder."""
+    """Envelopes of any bytes through the encoders."""
     items = tuple((kind, data[skip:]) for skip, kind in enumerate(tuple(EnvelopeKind)[:3]))
-    assert decode_batch(encode_batch(items)) == items
+    assert decode_batch(encode_batch(items)) == decode_batch(mixed_batch(items)) == items
 
 
 def json_frame(data: bytes) -> None:

@@ -18,6 +18,7 @@ from ciris_mesh.wire.transcode import (
     BatchReason,
     decode_batch,
     encode_batch,
+    mixed_batch,
 )
 from ciris_mesh.wire.transcode.grammar import Shape
 from ciris_mesh.wire.transcode.shapes import WRAPPERS
@@ -78,7 +79,7 @@ def hold(data: bytes) -> None:
         return
     assert len(items) <= LIMITS.records
     assert all(len(raw) <= LIMITS.record_bytes for _, raw in items)
-    assert decode_batch(encode_batch(items)) == items
+    assert decode_batch(encode_batch(items)) == decode_batch(mixed_batch(items)) == items
 
 
 @cache

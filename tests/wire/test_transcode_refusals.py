@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 import zlib
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,10 +12,17 @@ from hypothesis import strategies as st
 
 from ciris_mesh.errors import BatchRefused, DecodeError
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.wire.transcode import LIMITS, BatchLimits, BatchReason, decode_batch, encode_batch
+from ciris_mesh.wire.transcode import (
+    LIMITS,
+    BatchLimits,
+    BatchReason,
+    decode_batch,
+    encode_batch,
+    mixed_batch,
+)
 from ciris_mesh.wire.transcode.grammar import Op
 from ciris_mesh.wire.transcode.shapes import KIND_NUMBERS, WRAPPERS
-from support.transcode import batch, deflated, hold, inflated, valid_records, varint
+from support.transcode import Item, batch, deflated, hold, inflated, valid_records, varint
 
 R = BatchReason
 KEY, ATTESTATION, FAMILY, LOCATION = (
@@ -26,7 +34,7 @@ KEY, ATTESTATION, FAMILY, LOCATION = (
         EnvelopeKind.LOCATION_PROOF,
     )
 )
-DEFLATED, RAW = 0x20, 0x40
+DEFLATED, RAW, MIXED = 0x20, 0x40, 0x60
 REST, PREDICTED, ABSENT, OTHER, JUMP = 0, 1, 2, 3, 4
 
 
@@ -81,7 +89,46 @@ REFUSED: dict[str, tuple[bytes, BatchReason]] = {
     "kind 0": (batch([0]), R.UNKNOWN_KIND),
     "kind 14": (batch([14]), R.UNKNOWN_KIND),
     "kind 31, deflated": (batch([DEFLATED + 31]), R.UNKNOWN_KIND),
-    "both deflated and raw": (batch([DEFLATED + RAW + KEY]), R.UNKNOWN_OPERATION),
+    "kind 31, mixed": (batch([MIXED + 31], [0], b"\xff"), R.UNKNOWN_KIND),
+    "a mixed record without numbers": (batch([MIXED + KEY]), R.TRUNCATED),
+    "a mixed record without a text": (batch([MIXED + KEY], [0]), R.TRUNCATED),
+    "a mixed record that lacks its last text": (
+        batch([MIXED + KEY], [1, 1], b"a\xff", b"r"), R.TRUNCATED
+    ),
+    "a mixed record that lacks a size": (
+        batch([MIXED + KEY], [2, 1], b"\xff\xff", b"r"), R.TRUNCATED
+    ),
+    "a mixed record whose run ends early": (
+        batch([MIXED + KEY], [1, 9], b"\xff\xff", bytes(8)), R.TRUNCATED
+    ),
+    "65 runs in a record": (
+        batch([MIXED + KEY], [65, *[1] * 65], b"\xff" * 66, bytes(65)), R.TOO_MANY_RUNS
+    ),
+    "100 million runs": (batch([MIXED + KEY], varint(2**27)), R.TOO_MANY_RUNS),
+    "a run of 200 megabytes": (
+        batch([MIXED + KEY], [1, *varint(2**28 - 1)], b"\xff\xff"), R.RECORD_TOO_LARGE
+    ),
+    "a run that is too long when spelled": (
+        batch([MIXED + KEY], [1, *varint(49_153)], b"\xff\xff", bytes(49_153)), R.RECORD_TOO_LARGE
+    ),
+    "runs that are too long together": (
+        batch([MIXED + KEY], [2, *varint(24_576), *varint(24_577)], b"\xff" * 3, bytes(49_153)),
+        R.RECORD_TOO_LARGE,
+    ),
+    "text that is too long beside a run": (
+        batch([MIXED + KEY], [1, 1], b"a" * 65_533 + b"\xff\xff", b"r"), R.RECORD_TOO_LARGE
+    ),
+    "text that is too long behind a run": (
+        batch([MIXED + KEY], [1, 1], b"\xff" + b"a" * 65_533 + b"\xff", b"r"), R.RECORD_TOO_LARGE
+    ),
+    "a text nothing asks for behind a mixed record": (
+        batch([MIXED + KEY], [0], b"a\xff\xff"), R.TRAILING_BYTES
+    ),
+    "257 mixed records": (batch([MIXED + KEY] * 257, [0] * 257, b"\xff" * 257), R.TOO_MANY_RECORDS),
+    "33 mixed records of 64 KiB": (
+        batch([MIXED + KEY] * 33, [1, *varint(49_152)] * 33, b"\xff\xff" * 33, bytes(49_152 * 33)),
+        R.TOO_LARGE,
+    ),
     "a high bit": (batch([0x80 + KEY]), R.UNKNOWN_KIND),
     "257 records": (batch([RAW + KEY] * 257, [0] * 257), R.TOO_MANY_RECORDS),
     "a record of 64 KiB and one": (
@@ -262,6 +309,14 @@ def test_what_is_just_allowed_is_taken() -> None:
     assert decode_batch(batch(nested, text=b"\xff" * 62))
     assert decode_batch(batch(value(Op.NUMBER), text=b"1" * 64 + b"\xff"))
     assert decode_batch(batch(value(Op.SIGNATURE), raw=bytes(3253) + b"\x37" + bytes(55)))
+    full = batch(
+        [MIXED + KEY] * 32, [1, *varint(49_152)] * 32, b"\xff\xff" * 32, bytes(49_152 * 32)
+    )
+    assert sum(len(raw) for _, raw in decode_batch(full)) == 2 * 1024 * 1024
+    runs = batch([MIXED + KEY] * 256, [64, *[1] * 64] * 256, b"\xff" * (65 * 256), bytes(64 * 256))
+    assert decode_batch(runs) == ((EnvelopeKind.KEY, b"AA==" * 64),) * 256
+    assert decode_batch(batch([MIXED + KEY], [1, 1], b"a" * 65_532 + b"\xff\xff", b"r"))
+    assert decode_batch(batch([MIXED + KEY], [0], b"\xff")) == ((EnvelopeKind.KEY, b""),)
 
 
 def test_limits_are_the_callers() -> None:
@@ -277,8 +332,9 @@ def test_limits_are_the_callers() -> None:
         assert caught.value.reason == reason
 
 
-def test_a_batch_cut_anywhere_is_refused() -> None:
-    whole = encode_batch(valid_records()[20:23])
+@pytest.mark.parametrize("code", [encode_batch, mixed_batch])
+def test_a_batch_cut_anywhere_is_refused(code: Callable[[Sequence[Item]], bytes]) -> None:
+    whole = code(valid_records()[20:23])
     for length in range(0, len(whole), 7):
         with pytest.raises(BatchRefused) as caught:
             decode_batch(whole[:length])
@@ -313,9 +369,9 @@ def test_no_bytes_do_more_than_be_refused(hostile: bytes) -> None:
     hold(b"\x01" + hostile)
 
 
-_ops = st.lists(st.sampled_from([*range(23), 32, DEFLATED + KEY, RAW + KEY]), max_size=60).map(
-    bytes
-)
+_ops = st.lists(
+    st.sampled_from([*range(23), 32, DEFLATED + KEY, RAW + KEY, MIXED + KEY]), max_size=60
+).map(bytes)
 _nums = st.lists(st.integers(0, 20) | st.just(0x80), max_size=30).map(bytes)
 _text = st.lists(st.sampled_from([b"", b"a", b"1", "é".encode(), b"\xc3"]), max_size=20).map(
     lambda texts: b"".join(text + b"\xff" for text in texts)
@@ -337,7 +393,7 @@ def test_no_damage_to_a_real_batch_does_more_than_be_refused(
     item: tuple[EnvelopeKind, bytes], data: st.DataObject
 ) -> None:
     """Damage inside the deflated part, where bits outside it would seldom reach."""
-    low, raw = inflated(encode_batch([item]))
+    low, raw = inflated(data.draw(st.sampled_from([encode_batch, mixed_batch]))([item]))
     at = data.draw(st.integers(0, len(low) - 1))
     count = data.draw(st.integers(0, 3))
     low = low[:at] + data.draw(st.binary(max_size=3)) + low[at + count :]

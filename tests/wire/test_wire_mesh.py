@@ -90,6 +90,9 @@ GOLDEN: dict[str, MeshMessage] = {
     "hello of a leaf that serves three kinds": dataclasses.replace(
         HELLO, kinds=(EnvelopeKind.KEY, EnvelopeKind.REVOCATION, EnvelopeKind.PARTNER_RECORD)
     ),
+    "hello that states records, reconciliation, previews and mixed records": dataclasses.replace(
+        HELLO, capabilities=0x0017
+    ),
     "binding wanted": BindingWanted(),
     "binding offer": BindingOffer(bytes(range(40)), b'{"record":{}}'),
     "binding offer without a key": BindingOffer(b"\xff", b""),

@@ -10,10 +10,16 @@ in `wire/WIRE.md`.
     atoms     texts that are really bytes: parts and back
     derive    what follows from the rest of a record
     streams   four streams, their container and its limits; known, what can be referred to
+    mixed     records for fast links: as they are, with base64 as bytes
     writing, reading, batch
 """
 
-from ciris_mesh.wire.transcode.batch import decode_batch, encode_batch, plain_batch
+from ciris_mesh.wire.transcode.batch import (
+    decode_batch,
+    encode_batch,
+    mixed_batch,
+    plain_batch,
+)
 from ciris_mesh.wire.transcode.grammar import BatchReason
 from ciris_mesh.wire.transcode.shapes import TABLE_VERSION
 from ciris_mesh.wire.transcode.streams import LIMITS, BatchLimits
@@ -25,5 +31,6 @@ __all__ = [
     "BatchReason",
     "decode_batch",
     "encode_batch",
+    "mixed_batch",
     "plain_batch",
 ]

@@ -15,8 +15,10 @@ from ciris_mesh.errors import BatchRefused, LocalProtocolError, MalformedRecord
 from ciris_mesh.records.canonical import compact
 from ciris_mesh.records.jsontext import JsonValue, parse_json
 from ciris_mesh.records.kinds import EnvelopeKind
+from ciris_mesh.wire.transcode import mixed
 from ciris_mesh.wire.transcode.grammar import (
     DEFLATED_RECORD,
+    MIXED_RECORD,
     RAW_RECORD,
     RECORD_FORMS,
     SHAPED_RECORD,
@@ -25,7 +27,15 @@ from ciris_mesh.wire.transcode.grammar import (
 from ciris_mesh.wire.transcode.known import Known
 from ciris_mesh.wire.transcode.reading import Reader
 from ciris_mesh.wire.transcode.shapes import KIND_NUMBERS
-from ciris_mesh.wire.transcode.streams import LIMITS, OPERATIONS_MAX, BatchLimits, Sink, Source
+from ciris_mesh.wire.transcode.streams import (
+    HASTY,
+    LIMITS,
+    OPERATIONS_MAX,
+    QUICK,
+    BatchLimits,
+    Sink,
+    Source,
+)
 from ciris_mesh.wire.transcode.writing import CannotCode, Writer
 
 Item: TypeAlias = tuple[EnvelopeKind, bytes]
@@ -63,7 +73,22 @@ def plain_batch(items: Sequence[Item], *, limits: BatchLimits = LIMITS) -> bytes
     sink = Sink()
     for kind, raw in items:
         _write_deflated(sink, kind, raw)
-    return sink.pack(hastily=True)
+    return sink.pack(HASTY)
+
+
+def mixed_batch(items: Sequence[Item], *, limits: BatchLimits = LIMITS) -> bytes:
+    """As `plain_batch`, for half its time at both ends and an eighth fewer bytes; see `mixed`.
+
+    Not every node reads it.
+
+    Raises:
+        LocalProtocolError: as `encode_batch`.
+    """
+    _check_limits(items, limits)
+    sink = Sink()
+    for kind, raw in items:
+        _write_mixed(sink, kind, raw)
+    return sink.pack(QUICK)
 
 
 def decode_batch(batch: bytes, *, limits: BatchLimits = LIMITS) -> tuple[Item, ...]:
@@ -103,7 +128,7 @@ def _read(source: Source, known: Known) -> Item:
         return kind, source.verbatim(source.num())
     if form == RAW_RECORD:
         return kind, source.raw(source.num())
-    raise BatchRefused(BatchReason.UNKNOWN_OPERATION, str(head))
+    return kind, mixed.read(source)
 
 
 def _check_limits(items: Sequence[Item], limits: BatchLimits) -> None:
@@ -160,6 +185,19 @@ def _write_deflated(sink: Sink, kind: EnvelopeKind, raw: bytes) -> None:
     sink.ops.append(KIND_NUMBERS[kind] + DEFLATED_RECORD)
     sink.num(len(raw))
     sink.text += raw
+
+
+def _write_mixed(sink: Sink, kind: EnvelopeKind, raw: bytes) -> None:
+    text, runs = mixed.cut(raw)
+    if not runs:
+        _write_deflated(sink, kind, raw)
+        return
+    sink.ops.append(KIND_NUMBERS[kind] + MIXED_RECORD)
+    sink.num(len(runs))
+    for run in runs:
+        sink.num(len(run))
+        sink.raw += run
+    sink.text += text
 
 
 def _write_raw(sink: Sink, kind: EnvelopeKind, raw: bytes) -> None:

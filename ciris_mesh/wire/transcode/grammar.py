@@ -60,6 +60,7 @@ PLAIN_LAST: Final = Op.OBJECT
 SHAPED_RECORD: Final = 0x00
 DEFLATED_RECORD: Final = 0x20  # num bytes, which lie in the text stream
 RAW_RECORD: Final = 0x40  # num bytes, which lie in the raw stream
+MIXED_RECORD: Final = 0x60  # num runs, num bytes of each; the rest is `mixed`
 RECORD_FORMS: Final = 0x60
 
 
@@ -74,6 +75,7 @@ class BatchReason(StrEnum):
     TRAILING_BYTES = "trailing_bytes"
     TOO_MANY_RECORDS = "too_many_records"
     TOO_MANY_OPERATIONS = "too_many_operations"
+    TOO_MANY_RUNS = "too_many_runs"
     RECORD_TOO_LARGE = "record_too_large"
     TOO_DEEP = "too_deep"
     UNKNOWN_OPERATION = "unknown_operation"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from ciris_mesh.errors import BatchRefused
 from ciris_mesh.wire.transcode.grammar import BatchReason
@@ -35,8 +35,17 @@ _VARINT_BYTES_MAX: Final = 10
 #: Numbers count bytes, digits, entries or ids, none above 2**28 - 1.
 _NUM_BYTES_MAX: Final = 4
 _RAW_DEFLATE: Final = -15
-_LEVEL: Final = 9
 _MEMORY: Final = 9
+
+#: How hard deflate tries: its level and its strategy.
+Press: TypeAlias = tuple[int, int]
+#: Until nothing smaller is found.
+SMALL: Final[Press] = (9, zlib.Z_DEFAULT_STRATEGY)
+#: What repeats at first sight. Leaves a tenth more of envelopes without their base64 than `SMALL`,
+#: in half the time; less of it than `HASTY`, in less time.
+QUICK: Final[Press] = (3, zlib.Z_DEFAULT_STRATEGY)
+#: Nothing that repeats is looked for: right where hardly anything does.
+HASTY: Final[Press] = (9, zlib.Z_HUFFMAN_ONLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,23 +119,15 @@ class Sink:
         for stream, length in zip(streams, mark, strict=True):
             del stream[length:]
 
-    def pack(self, *, hastily: bool = False) -> bytes:
-        """The batch.
-
-        Args:
-            hastily: look for nothing that repeats, which is most of the time that deflating takes.
-        """
+    def pack(self, press: Press = SMALL) -> bytes:
+        """The batch."""
         lengths = varint(len(self.ops)) + varint(len(self.nums))
+        level, strategy = press
         deflate = zlib.compressobj(
-            _LEVEL,
-            zlib.DEFLATED,
-            _RAW_DEFLATE,
-            _MEMORY,
-            zlib.Z_HUFFMAN_ONLY if hastily else zlib.Z_DEFAULT_STRATEGY,
-            DICTIONARY,
+            level, zlib.DEFLATED, _RAW_DEFLATE, _MEMORY, strategy, DICTIONARY
         )
         low = deflate.compress(lengths + self.ops + self.nums + self.text) + deflate.flush()
-        return bytes([TABLE_VERSION]) + low + bytes(self.raw)
+        return b"".join((bytes([TABLE_VERSION]), low, self.raw))
 
 
 class _Stream:
@@ -154,11 +155,11 @@ class _Stream:
 
     def varint(self, bytes_max: int) -> int:
         number = 0
-        for place in range(bytes_max):
+        for shift in range(0, 7 * bytes_max, 7):
             byte = self.byte()
-            number |= (byte & 0x7F) << (7 * place)
             if byte < 0x80:
-                return number
+                return number | byte << shift
+            number |= (byte & 0x7F) << shift
         raise BatchRefused(BatchReason.BAD_VALUE, f"a number of more than {bytes_max} bytes")
 
 
@@ -222,6 +223,13 @@ class Source:
 
     def words(self) -> str:
         """The next text."""
+        try:
+            return self.piece().decode("utf-8")
+        except UnicodeDecodeError:
+            raise BatchRefused(BatchReason.BAD_VALUE, "a text is not UTF-8") from None
+
+    def piece(self) -> bytes:
+        """The next text, which may be no UTF-8."""
         data, start = self._text.data, self._text.at
         end = data.find(TEXT_END, start, start + self._left + 1)
         if end < 0:
@@ -229,10 +237,7 @@ class Source:
             raise BatchRefused(BatchReason.TRUNCATED, "a text does not end")
         self.spend(end - start)
         self._text.at = end + 1
-        try:
-            return data[start:end].decode("utf-8")
-        except UnicodeDecodeError:
-            raise BatchRefused(BatchReason.BAD_VALUE, "a text is not UTF-8") from None
+        return data[start:end]
 
     def verbatim(self, count: int) -> bytes:
         """Bytes of the text stream as they are."""
