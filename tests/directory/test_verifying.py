@@ -232,9 +232,9 @@ def test_the_last_in_line_is_checked_by_who_waits(
     asked = signatures(2 * verifying.PIECES_EACH * verifying.PIECE)
     here: list[bytes] = []
 
-    def checked_here(public: HybridPublicKey, message: bytes, *halves: HybridSignature) -> Reason:
+    def checked_here(public: HybridPublicKey, message: bytes, signature: HybridSignature) -> Reason:
         here.append(message)
-        return verify_hybrid(public, message, *halves)
+        return verify_hybrid(public, message, signature)
 
     monkeypatch.setattr(verifying, "verify_hybrid", checked_here)
     os.kill(process_of(helpers).pid, signal.SIGSTOP)  # so that all it has is still to come
