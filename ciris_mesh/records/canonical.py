@@ -31,6 +31,8 @@ _SORTED: Final = (
     orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 )
 
+_SAFE_DIGITS: Final = len(str(SAFE_INTEGER_MAX))
+
 _WORDS: Final = {None: "null", True: "true", False: "false"}
 
 _Quote = Callable[[str], str]
@@ -194,7 +196,7 @@ def _doubles(value: JsonValue) -> Any:
 
 
 def _double(token: str) -> float | int:
-    if len(token) <= len(str(SAFE_INTEGER_MAX)) and token.lstrip("-").isdigit():
+    if len(token) <= _SAFE_DIGITS and token.lstrip("-").isdigit():
         integer = int(token)
         if abs(integer) <= SAFE_INTEGER_MAX:
             return integer

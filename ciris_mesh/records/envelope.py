@@ -62,8 +62,8 @@ AUTHORITY_MEMBER: Final = "authority"
 STEWARD_SIGNATURES_MEMBER: Final = "steward_signatures"
 THRESHOLD_MEMBER: Final = "threshold"
 
-#: Coding a record for the wire asks for each of its keys and signatures up to five times. Enough
-#: for the records that a few threads look at at once; 2 MB if each fills a whole envelope.
+#: Coding a key record for the wire asks for its keys four times. Enough for the records that a few
+#: threads look at at once; 2 MB if each fills a whole envelope.
 _BASE64_REMEMBERED: Final = 16
 
 _INTEGER_MAX: Final = 2**64 - 1

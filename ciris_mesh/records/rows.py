@@ -149,7 +149,10 @@ def rust_float(value: float) -> str:
 
 
 def _spelled_time(value: JsonValue) -> JsonValue:
-    return _normalized(value) if isinstance(value, str) else value
+    try:
+        return timestamps.normalize(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _spelled_float(value: JsonValue) -> JsonValue:
@@ -218,14 +221,6 @@ def _member(entry: JsonValue) -> JsonValue:
     known = {name: entry[name] for name in MEMBER_FIELDS if name in entry}
     if known.get("role", "") is None:
         del known["role"]
-    joined_at = known.get("joined_at")
-    if isinstance(joined_at, str):
-        known["joined_at"] = _normalized(joined_at)
+    if "joined_at" in known:
+        known["joined_at"] = _spelled_time(known["joined_at"])
     return known
-
-
-def _normalized(text: str) -> str:
-    try:
-        return timestamps.normalize(text)
-    except ValueError:
-        return text

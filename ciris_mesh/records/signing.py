@@ -135,7 +135,8 @@ def _is_same_time(value: JsonValue, mirrored: JsonValue) -> bool:
     if not isinstance(value, str) or not isinstance(mirrored, str):
         return value == mirrored
     try:
-        return timestamps.normalize(value) == timestamps.normalize(mirrored)
+        form = timestamps.normalize(value)
+        return form == mirrored or form == timestamps.normalize(mirrored)
     except ValueError:
         return False
 

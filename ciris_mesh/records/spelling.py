@@ -18,7 +18,7 @@ from ciris_mesh.records.rows import ROW_HASH_FIELD
 
 _SHORT_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,14}")
 
-#: Columns of these types have one spelling, by their type or in the row (`_row_problems`).
+#: Columns of these types have one spelling, by their type or in the row (`difference`).
 _ONE_SPELLING: Final = frozenset(
     {FieldType.STRING, FieldType.TIMESTAMP, FieldType.HEX32, FieldType.BOOLEAN, FieldType.FLOAT}
 )

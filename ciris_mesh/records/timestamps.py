@@ -65,7 +65,8 @@ def to_unix_ns(text: str) -> int:
 
 def to_unix_ms(text: str) -> int:
     """Whole milliseconds since 1970 in UTC, rounded down. Raises as `normalize`."""
-    return to_unix_ns(text) // _NS_PER_MS
+    known = _known(text) if len(text) <= _REMEMBERED_CHARS_MAX else _form_and_ns(text)
+    return known[1] // _NS_PER_MS
 
 
 def from_unix_ms(ms: int) -> str:
