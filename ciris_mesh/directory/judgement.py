@@ -186,7 +186,7 @@ class ShelfFacts:
     @property
     def relied_on(self) -> tuple[Name, ...]:
         """Kind and envelope id of the records searches stopped at."""
-        return tuple(one for one in self._found if one is not None)
+        return tuple([one for one in self._found if one is not None])
 
     def public_key(self, key_id: str) -> HybridPublicKey | None:
         """See rules.base.Facts."""

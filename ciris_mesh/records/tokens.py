@@ -62,6 +62,7 @@ _SAME_MARK: Final = f"{_SAME}:"
 _FOUND_ONLY: Final = (f"{_VOUCHED}:", f"{_STEWARD}:", _SAME_MARK, f"{_BRIDGED}:")
 
 _K: Final = EnvelopeKind
+_WITH_MEMBERS: Final = (_K.FAMILY, _K.COMMUNITY)
 #: Kinds of which several records may say the same.
 _REPEATED: Final = (_K.ATTESTATION, _K.PARTNER_RECORD)
 _COLUMNS: Final[Mapping[EnvelopeKind, tuple[str, ...]]] = MappingProxyType(
@@ -160,13 +161,15 @@ def published_by(envelope: Envelope, tokens: Sequence[str] | None = None) -> tup
         tokens: `tokens_of` of the record, from whoever has them.
     """
     answers = tokens_of(envelope) if tokens is None else tokens
-    found = tuple(one for one in answers if not one.startswith(_FOUND_ONLY))
-    return (*found, *_member_tokens(envelope))
+    found = [one for one in answers if not one.startswith(_FOUND_ONLY)]
+    if envelope.kind in _WITH_MEMBERS:
+        found += _member_tokens(envelope)
+    return tuple(found)
 
 
 def _member_tokens(envelope: Envelope) -> Iterator[str]:
     members = envelope.record.get("members")
-    if envelope.kind not in (_K.FAMILY, _K.COMMUNITY) or not isinstance(members, list):
+    if not isinstance(members, list):
         return
     group_id = str(envelope.record[_COLUMNS[envelope.kind][0]])
     for member in members:
