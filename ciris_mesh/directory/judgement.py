@@ -22,11 +22,11 @@ FIRST_CONTACT: Final = "first_contact"
 
 _View = TypeVar("_View")
 
-# Candidates and judgements are tuples: a frozen dataclass sets its fields one by one, past itself,
-# and takes three times as long to make; one is made of each for every record that comes.
-
 _ATTRIBUTED_BY_PEER: Final = frozenset({"peer", "registry"})
 _PATHS: Final = _ATTRIBUTED_BY_PEER | {"own", "import", "unattributed"}
+
+# Candidates and judgements are tuples: a frozen dataclass sets its fields one by one, past itself,
+# and takes three times as long to make; one is made of each for every record that comes.
 
 
 class Candidate(NamedTuple):
