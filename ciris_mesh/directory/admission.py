@@ -144,7 +144,7 @@ class Admission:
         self, what: Candidate, envelope: Envelope, held: Container[Name], now_ms: int
     ) -> Judgement:
         name = copy_id(what.kind, envelope.envelope_id, envelope.signers)
-        what = what._replace(copy_id=name)
+        what = Candidate(*what[:-1], name)  # the copy id is the last
         if (what.kind, envelope.envelope_id) in held:
             duplicate = _verdict(envelope, Outcome.DUPLICATE)
             if is_cosigned(what.kind) and is_attributed(what.source):

@@ -22,11 +22,11 @@ FIRST_CONTACT: Final = "first_contact"
 
 _View = TypeVar("_View")
 
-# Candidates and judgements are tuples: a frozen dataclass sets its fields one by one, past itself,
-# and takes three times as long to make; one is made of each for every record that comes.
-
 _ATTRIBUTED_BY_PEER: Final = frozenset({"peer", "registry"})
 _PATHS: Final = _ATTRIBUTED_BY_PEER | {"own", "import", "unattributed"}
+
+# Candidates and judgements are tuples: a frozen dataclass sets its fields one by one, past itself,
+# and takes three times as long to make; one is made of each for every record that comes.
 
 
 class Candidate(NamedTuple):
@@ -186,7 +186,7 @@ class ShelfFacts:
     @property
     def relied_on(self) -> tuple[Name, ...]:
         """Kind and envelope id of the records searches stopped at."""
-        return tuple(one for one in self._found if one is not None)
+        return tuple([one for one in self._found if one is not None])
 
     def public_key(self, key_id: str) -> HybridPublicKey | None:
         """See rules.base.Facts."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from ciris_mesh.directory.base import RowHead, Shelf, StoredRow
-from ciris_mesh.directory.sql_inserts import INSERT_RECORD, Inserts, Sql
+from ciris_mesh.directory.sql_inserts import Inserts, Sql
 from ciris_mesh.directory.store import Name
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
 
@@ -70,8 +70,8 @@ class References(ABC):
         if inserts.is_empty:
             return
         self._inserts = Inserts()
-        if inserts.records:
-            self._write_many(INSERT_RECORD, inserts.records)
+        for sql, values in inserts.statements():
+            self._write(sql, values)
         for sql, rows in inserts.placed(self._positions(inserts.names())):
             if rows:
                 self._write_many(sql, rows)

@@ -127,3 +127,29 @@ def test_a_judgement_looks_once_and_relies_on_what_each_search_stopped_at(
     assert facts.relied_on == (named[2], named[0]), "who read to the end found nothing"
     list(facts.views(TOKEN, Reader()))
     assert asked == [TOKEN] * 2, "what is read of a record is another matter"
+
+
+def test_a_search_that_found_nothing_is_not_made_again_and_others_are(
+    directory: DirectoryCore,
+) -> None:
+    asked: list[str] = []
+
+    class Watched:
+        """The directory, and for which tokens records were asked."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(directory, name)
+
+        def named(self, token: str) -> object:
+            asked.append(token)
+            return directory.named(token)
+
+    facts, nobody = ShelfFacts(cast(DirectoryCore, Watched())), self_key_token("nobody")
+    assert [list(facts.named(nobody)) for _ in range(3)] == [[], [], []]
+    assert asked == [nobody]
+    for _ in range(2):
+        assert next(facts.named(TOKEN)).record["identity_ref"] == "0"
+        assert len(list(facts.named(TOKEN))) == COUNT
+    assert asked == [nobody, *[TOKEN] * 4]
+    assert {kind for kind, _ in facts.relied_on} == {K.KEY}
+    assert len(facts.relied_on) == 2, "who read to the end found nothing"

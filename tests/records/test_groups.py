@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -297,3 +298,20 @@ def test_each_kind_names_its_groups() -> None:
         assert parse_envelope(
             kind, made(kind, group_columns(kind, "x", {"members": ROSTER}), "alice").raw
         ).record[column]
+
+
+def test_a_roster_is_read_once_and_never_taken_for_another() -> None:
+    one = made(K.FAMILY, family(), "alice")
+    group = read_group(one)
+    assert read_group(one) is group
+    assert read_group(countersigned(one, "bob")) == group
+    other = replace(one, record={**one.record, "consensus_protocol": "majority"})
+    assert other.raw == one.raw
+    assert read_group(other).protocol != group.protocol
+    bad = replace(one, record={**one.record, "consensus_protocol": "nonsense:9"})
+    for _ in range(2):
+        with pytest.raises(MalformedRecord):
+            read_group(bad)
+    for n in range(20):  # more than are kept
+        read_group(made(K.FAMILY, family(family_name=f"{n}"), "alice"))
+    assert read_group(one) == group

@@ -13,8 +13,7 @@ records-and-protocol.md, sections 1.3, 4.1 and 4.1a.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Final
 
 from ciris_mesh.errors import MalformedRecord
@@ -49,43 +48,13 @@ _REMOVALS: Final[Mapping[EnvelopeKind, EnvelopeKind]] = {
     _FAMILY: EnvelopeKind.FAMILY_MEMBERSHIP_REVOCATION,
     _COMMUNITY: EnvelopeKind.COMMUNITY_MEMBERSHIP_REVOCATION,
 }
-#: Rosters judged at once, by a few threads; 500 kB if each fills a whole envelope.
-_ROSTERS_AT_HAND: Final = 8
 _GROUP_OF: Final = {removal: kind for kind, removal in _REMOVALS.items()}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Asked:
-    """A roster that is judged; the same one only as long as it is the same object."""
-
-    envelope: Envelope
-
-    def __hash__(self) -> int:
-        return hash(self.envelope.raw)
-
-    def __eq__(self, other: object) -> bool:
-        assert isinstance(other, _Asked)
-        return self.envelope.record is other.envelope.record
-
-
-@lru_cache(_ROSTERS_AT_HAND)
-def _read(asked: _Asked) -> Group:
-    return read_group(asked.envelope)
-
-
-def _group(envelope: Envelope) -> Group:
-    """What a roster says. Each of its three rules asks, and reading it takes as long as they do.
-
-    Raises:
-        MalformedRecord: as `read_group`.
-    """
-    return _read(_Asked(envelope))
 
 
 def content(envelope: Envelope, trust: Trust) -> Finding:
     """The roster can be read: protocol, members each once, a founder, a policy that holds."""
     try:
-        _group(envelope)
+        read_group(envelope)
     except MalformedRecord as error:
         return refused(Reason(error.reason), error.detail)
     return FINE
@@ -93,12 +62,13 @@ def content(envelope: Envelope, trust: Trust) -> Finding:
 
 def standing(envelope: Envelope, facts: Facts, trust: Trust) -> Finding:
     """Those who may decide did, members are known, and live where the community is."""
-    return first(_objections(_group(envelope), envelope, facts))
+    group = read_group(envelope)
+    return first(_objections(group, envelope, facts))
 
 
 def counted(envelope: Envelope, facts: Facts, trust: Trust) -> Counted:
     """Who votes: in the roster itself where it founds the group, else in those before it."""
-    group = _group(envelope)
+    group = read_group(envelope)
     if group.is_founding:
         return Counted(group.voters.intersection(envelope.signers))
     voters = _voters(_before(group, _rosters(group.kind, group.group_id, facts)))
