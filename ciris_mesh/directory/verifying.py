@@ -44,10 +44,12 @@ BATCH_MIN: Final = 16
 BUSY_SIGNATURES: Final = 100
 BUSY_S: Final = 10.0
 
-#: Signatures handed over at once, and pieces a helper has before it: some 25 ms of work, since
-#: nobody looks after it while a batch is written to disk.
+#: Signatures handed over at once, and pieces a helper has before it: two, so that it need not wait
+#: for the next, and of much up to some 25 ms of work, since nobody looks after it while a batch is
+#: written to disk.
 PIECE: Final = 8
-PIECES_EACH: Final = 6
+PIECES_MIN: Final = 2
+PIECES_MAX: Final = 6
 
 #: 6 kB a signature, so that a helper's pieces fit into its socket and handing over waits for
 #: nobody. The kernel gives what it allows (`net.core.wmem_max`, mostly 208 kB, twice); with less,
@@ -212,13 +214,18 @@ class HelperProcesses:
             for helper in self._helpers:
                 while helper.pieces and helper.has_answer():
                     helper.take()
-                while self._left and len(helper.pieces) < PIECES_EACH and helper.is_ready():
+                while self._left and self._has_room(helper) and helper.is_ready():
                     piece = list(islice(self._left, PIECE))
                     for ask in piece:
                         del self._left[ask]
                     helper.hand(piece)
         except (OSError, EOFError, ValueError) as error:
             self._failed(error)
+
+    def _has_room(self, helper: _Helper) -> bool:
+        """May it have another piece? Of the last ones no more than are left to who waits for it."""
+        pieces = len(helper.pieces)
+        return pieces < PIECES_MIN or (pieces < PIECES_MAX and len(self._left) > pieces * PIECE)
 
     def _failed(self, error: Exception) -> None:
         logger.warning("verifiers.failed, checking without them: %s", error)

@@ -8,8 +8,6 @@ second, the same signed content could travel under many ids.
 from __future__ import annotations
 
 import re
-from binascii import Error as Base64Error
-from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,6 +15,7 @@ from typing import Final
 
 from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records import timestamps
+from ciris_mesh.records.base64text import decoded, letters_of
 from ciris_mesh.records.frozen import guarded_by_types
 from ciris_mesh.records.hybrid import HybridPublicKey, HybridSignature
 from ciris_mesh.records.jsontext import JsonNumber, JsonValue, parse_json
@@ -207,15 +206,12 @@ def decode_base64(text: str) -> bytes:
         ValueError: another alphabet, missing padding or stray characters. Unused bits that are
             not zero pass; `one_spelling_problem` refuses those.
     """
-    try:
-        return a2b_base64(text, strict_mode=True)
-    except (Base64Error, ValueError):
-        raise ValueError("not base64") from None
+    return decoded(text)
 
 
 def encode_base64(data: bytes) -> str:
     """Encode as RFC 4648 section 4 text, padded."""
-    return b2a_base64(data, newline=False).decode("ascii")
+    return letters_of(data).decode("ascii")
 
 
 def piped(values: Sequence[str]) -> str:

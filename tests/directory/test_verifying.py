@@ -229,7 +229,7 @@ def test_the_last_in_line_is_checked_by_who_waits(
 ) -> None:
     """Or the thread would stand still while there is work for it."""
     wait_until(lambda: is_at_work(helpers))
-    asked = signatures(2 * verifying.PIECES_EACH * verifying.PIECE)
+    asked = signatures(2 * verifying.PIECES_MAX * verifying.PIECE)
     here: list[bytes] = []
 
     def checked_here(public: HybridPublicKey, message: bytes, signature: HybridSignature) -> Reason:

@@ -263,7 +263,7 @@ def test_a_run_is_paid_for_before_it_is_spelled(
     monkeypatch: pytest.MonkeyPatch, size: int, room: int
 ) -> None:
     hostile = batch([MIXED], [1, *varint(size)], b"a" * room + b"\xff\xff", bytes(size))
-    monkeypatch.setattr(mixed, "b2a_base64", lambda *_args, **_more: pytest.fail("spelled"))
+    monkeypatch.setattr(mixed, "letters_of", lambda *_args, **_more: pytest.fail("spelled"))
     with pytest.raises(BatchRefused) as caught:
         decode_batch(hostile)
     assert caught.value.reason == BatchReason.RECORD_TOO_LARGE

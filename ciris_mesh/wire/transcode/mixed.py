@@ -11,10 +11,10 @@ and the rest, one envelope much like the last, deflates to a fifth.
 
 from __future__ import annotations
 
-from binascii import a2b_base64, b2a_base64
 from typing import Final
 
 from ciris_mesh.errors import BatchRefused
+from ciris_mesh.records.base64text import exact, letters_of
 from ciris_mesh.wire.transcode.grammar import BatchReason
 from ciris_mesh.wire.transcode.streams import Source
 from ciris_mesh.wire.transcode.words import TEXT_END
@@ -41,7 +41,7 @@ def cut(raw: bytes) -> tuple[bytes, list[bytes]]:
         return raw, runs
     texts, done = [], 0
     for start, end in _long_pieces(raw)[:RUNS_MAX]:
-        run = _spelled_by(raw[start:end])
+        run = exact(raw[start:end])
         if run is not None:
             runs.append(run)
             texts.append(raw[done:start])
@@ -64,7 +64,7 @@ def read(source: Source) -> bytes:
         parts.append(source.piece())
         size = source.num()
         source.spend((size + 2) // 3 * 4 - size)
-        parts.append(b2a_base64(source.raw(size), newline=False))
+        parts.append(letters_of(source.raw(size)))
     parts.append(source.piece())
     return b"".join(parts)
 
@@ -85,19 +85,3 @@ def _long_pieces(raw: bytes) -> list[tuple[int, int]]:
             found.append((start, mark))
         start = mark + 1
     return found
-
-
-def _spelled_by(piece: bytes) -> bytes | None:
-    """The bytes for which base64 has exactly these letters; None when there are none.
-
-    Strict decoding takes only letters and no padding but at the end, so that all but the last four
-    are as an encoder writes them; to compare those as well would take a third longer.
-    """
-    if len(piece) % 4:
-        return None
-    try:
-        data = a2b_base64(piece, strict_mode=True)
-        last = a2b_base64(piece[-4:], strict_mode=True)
-    except ValueError:
-        return None
-    return data if b2a_base64(last, newline=False) == piece[-4:] else None
