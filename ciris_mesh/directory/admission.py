@@ -111,6 +111,11 @@ class Admission:
         checking = self.verifiers.open(count) if self.verifiers is not None else None
         return Ahead(checking, self._known.federation_key) if checking is not None else None
 
+    def expect(self, count: int) -> None:
+        """So many are on their way."""
+        if self.verifiers is not None:
+            self.verifiers.expect(count)
+
     def _read(self, what: Candidate, now_ms: int) -> Envelope | Judgement:
         remembered = self._known.remembered_refusal(what.digest, now_ms)
         if remembered is not None and not self._may_bring_more(what, remembered.envelope_id):

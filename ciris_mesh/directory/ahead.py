@@ -32,6 +32,9 @@ Read = TypeVar("Read", bound=Envelope | Judgement | None)
 class Ahead:
     """Hands signatures over, and knows about them when they are asked about.
 
+    What was handed over is known again by being the same object, which is kept here: to hash a
+    signature and what it stands under would be a fiftieth of judging.
+
     Args:
         checking: where they are checked.
         keys: the keys that are here.
@@ -40,7 +43,8 @@ class Ahead:
     def __init__(self, checking: Checking, keys: KeyLookup) -> None:
         self._checking = checking
         self._keys = keys
-        self._messages: dict[bytes, bytes] = {}  # by the bytes of the envelope
+        self._messages: dict[int, tuple[bytes, bytes]] = {}  # by identity of an envelope's bytes
+        self._signed: dict[int, Signed] = {}  # by identity of the signature
 
     def hand(self, envelopes: Iterable[Envelope]) -> None:
         """Have these checked while others are read."""
@@ -48,13 +52,15 @@ class Ahead:
         for envelope in envelopes:
             with suppress(MalformedRecord):  # judging says of what
                 message = signed_message(envelope.kind, envelope.record, envelope.row_hash)
-                self._messages[envelope.raw] = message
-                signed += self._signed(envelope, message)
+                self._messages[id(envelope.raw)] = envelope.raw, message
+                signed += self._signatures(envelope, message)
+        self._signed.update((id(one.signature), one) for one in signed)
         self._checking.hand(signed)
 
     def message(self, envelope: Envelope) -> bytes | None:
         """`signed_message` of an envelope of which the signatures were handed over."""
-        return self._messages.get(envelope.raw)
+        raw, message = self._messages.get(id(envelope.raw), (None, None))
+        return message if raw is envelope.raw else None
 
     def check(
         self,
@@ -64,14 +70,18 @@ class Ahead:
         policy: HybridPolicy,
     ) -> Reason:
         """As `verify_hybrid`, of which this is the answer."""
-        known = self._checking.reason(Signed(public, message, signature))
-        return verify_hybrid(public, message, signature, policy) if known is None else known
+        one = self._signed.get(id(signature))
+        if one is not None and one == (public, message, signature):
+            known = self._checking.reason(one)
+            if known is not None:
+                return known
+        return verify_hybrid(public, message, signature, policy)
 
     def close(self) -> None:
         """No more is asked. Idempotent."""
         self._checking.close()
 
-    def _signed(self, envelope: Envelope, message: bytes) -> Iterator[Signed]:
+    def _signatures(self, envelope: Envelope, message: bytes) -> Iterator[Signed]:
         """Signatures of both halves by keys that are here, or by the key that is published."""
         own = public_key_of(envelope)
         for claim in envelope.claims:

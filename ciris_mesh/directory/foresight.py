@@ -31,6 +31,10 @@ class Opens(Protocol):
         """For so many candidates; None when nobody is there for that."""
         ...
 
+    def expect(self, count: int) -> None:
+        """So many are on their way."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Foreseen:
@@ -51,6 +55,10 @@ class Foresight:
         self._opens = opens
         self._lock = threading.Lock()  # guards the field below
         self._foreseen: list[Foreseen] = []
+
+    def expect(self, count: int) -> None:
+        """About so many records are on their way, so that whoever checks them gets ready."""
+        self._opens.expect(count)
 
     def read(
         self, kind: EnvelopeKind, envelopes: Sequence[bytes], source: Source, now_ms: int

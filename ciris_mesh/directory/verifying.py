@@ -91,7 +91,9 @@ class Checking(Protocol):
         ...
 
     def reason(self, one: Signed) -> Reason | None:
-        """What `verify_hybrid` says of one that was handed over; None when nobody knows."""
+        """What `verify_hybrid` says of one that was handed over, the very object; None when
+        nobody knows.
+        """
         ...
 
     def close(self) -> None:
@@ -101,6 +103,10 @@ class Checking(Protocol):
 
 class Verifiers(Protocol):
     """Checks signatures beside whoever judges what they stand under."""
+
+    def expect(self, count: int) -> None:
+        """About so many are on their way. Does not wait."""
+        ...
 
     def open(self, count: int) -> Checking | None:
         """Begin a batch of about so many signatures; None when that is no use."""
@@ -131,6 +137,15 @@ class HelperProcesses:
         self._recent: deque[tuple[float, int]] = deque()
         self._rests_until_s = 0.0
         self._is_stopped = False
+
+    def expect(self, count: int) -> None:
+        """See Verifiers. A helper takes as long to start as a batch does to be judged without."""
+        if count >= BUSY_SIGNATURES:
+            with self._lock:
+                try:
+                    self._start_if_busy(count)
+                except OSError as error:
+                    self._failed(error)
 
     def open(self, count: int) -> Checking | None:
         """See Verifiers."""
@@ -185,9 +200,10 @@ class HelperProcesses:
         """A batch is over: what of it was not begun is nobody's any more."""
         with self._lock:
             self._batches -= 1
-            for ask in asks:
-                self._left.pop(ask, None)
-            self._go_on()
+            if self._left:
+                for ask in asks:
+                    self._left.pop(ask, None)
+                self._go_on()
 
     def reap(self) -> None:
         """See Verifiers."""
@@ -270,19 +286,19 @@ class _Batch:
 
     def __init__(self, helpers: HelperProcesses) -> None:
         self._helpers = helpers
-        self._asks: dict[Signed, _Ask] = {}
+        self._asks: dict[int, _Ask] = {}  # by identity of what was asked, which they keep
         self._answered = 0
         self._is_closed = False
 
     def hand(self, asked: Iterable[Signed]) -> None:
         """See Checking."""
-        new = {one: _Ask(one) for one in asked if one not in self._asks}
+        new = {id(one): _Ask(one) for one in asked if id(one) not in self._asks}
         self._asks.update(new)
         self._helpers.take(new.values())
 
     def reason(self, one: Signed) -> Reason | None:
         """See Checking."""
-        ask = self._asks.get(one)
+        ask = self._asks.get(id(one))
         if ask is None:
             return None
         self._answered += 1

@@ -14,8 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 from ciris_mesh.errors import MalformedRecord
-from ciris_mesh.records import timestamps
-from ciris_mesh.records.base64text import decoded, letters_of
+from ciris_mesh.records import base64text, timestamps
 from ciris_mesh.records.frozen import guarded_by_types
 from ciris_mesh.records.hybrid import HybridPublicKey, HybridSignature
 from ciris_mesh.records.jsontext import JsonNumber, JsonValue, parse_json
@@ -206,12 +205,12 @@ def decode_base64(text: str) -> bytes:
         ValueError: another alphabet, missing padding or stray characters. Unused bits that are
             not zero pass; `one_spelling_problem` refuses those.
     """
-    return decoded(text)
+    return base64text.decoded(text)
 
 
 def encode_base64(data: bytes) -> str:
     """Encode as RFC 4648 section 4 text, padded."""
-    return letters_of(data).decode("ascii")
+    return base64text.letters_of(data).decode("ascii")
 
 
 def piped(values: Sequence[str]) -> str:
@@ -244,7 +243,7 @@ def _check_columns(kind: EnvelopeKind, record: dict[str, JsonValue]) -> dict[str
 
 def _decoded(column: Field, value: JsonValue) -> bytes:
     try:
-        data = decode_base64(value) if isinstance(value, str) else None
+        data = base64text.decoded(value) if isinstance(value, str) else None
     except ValueError:
         data = None
     if data is None:
@@ -381,7 +380,7 @@ def _public_key(decoded: dict[str, bytes]) -> HybridPublicKey | None:
 
 def _signature(members: dict[str, JsonValue], name: str, size_bytes: int) -> bytes:
     try:
-        signature = decode_base64(_text(members, name))
+        signature = base64text.decoded(_text(members, name))
     except ValueError:
         raise MalformedRecord(Reason.WRONG_TYPE, f"{name} is no base64") from None
     if len(signature) != size_bytes:

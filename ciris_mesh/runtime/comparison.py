@@ -58,3 +58,9 @@ def split(ours: Digests, theirs: Digests) -> tuple[list[EnvelopeKind], list[Enve
         if entry.kind in other:
             (equal if other[entry.kind] == entry else differ).append(entry.kind)
     return equal, differ
+
+
+def beyond(ours: Digests, theirs: Digests) -> int:
+    """How many more records the peer named than we have, of kinds of which it has more."""
+    own = {entry.kind: entry.count for entry in ours.entries}
+    return sum(max(0, it.count - own[it.kind]) for it in theirs.entries if it.kind in own)

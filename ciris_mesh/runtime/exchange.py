@@ -15,7 +15,7 @@ from typing import Final
 from ciris_mesh.errors import MeshError, NoAir, TransportError
 from ciris_mesh.protocol.report import BoundedBy, InSync, RoundReport
 from ciris_mesh.records.kinds import KINDS, EnvelopeKind
-from ciris_mesh.runtime.comparison import own_digests, split
+from ciris_mesh.runtime.comparison import beyond, own_digests, split
 from ciris_mesh.runtime.coordinator import ReplicationCoordinator
 from ciris_mesh.runtime.events import RoundOutcome
 from ciris_mesh.runtime.handshake import LinkState, reconciles
@@ -219,6 +219,7 @@ class Exchange:
         ours = self._own_digests(peer, state, named, reply=not theirs.reply)
         equal, differ = split(ours, theirs)
         state.theirs, state.differ = theirs, frozenset(differ)
+        state.beyond = beyond(ours, theirs)
         if self._parts.air is not None:
             self._parts.air.compared(state, ours, theirs)
         state.compared = tuple(sorted(equal + differ, key=_wire_order))

@@ -97,6 +97,7 @@ class LinkState:
         key_id: who it is, once a binding was verified; None until then.
         nonce: ours; drawn for this link alone.
         theirs: what the peer said last of its views; None before the first comparison.
+        beyond: how many more records that was than we have, of kinds of which it has more.
         compared: kinds that both ends named in a comparison, in wire order.
         differ: those of which the digests differed in the last.
         interface: the name of the first hop's, where that is known.
@@ -127,6 +128,7 @@ class LinkState:
     binding_sent: bool = False
     unattributed_frames: int = 0
     theirs: Digests | None = None
+    beyond: int = 0
     compared: tuple[EnvelopeKind, ...] = ()
     differ: frozenset[EnvelopeKind] = frozenset()
     early: Digests | None = None

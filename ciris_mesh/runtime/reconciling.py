@@ -66,8 +66,8 @@ from ciris_mesh.wire.mesh_reconcile import SALT_BYTES, Failed, ReconcileMessage,
 from ciris_mesh.wire.mesh_records import ROUND_MAX, Records, Taken
 from ciris_mesh.wire.messages import Deliver
 
-#: Batches under way: one that the peer works off, one it reads ahead, one that travels meanwhile.
-BATCHES_MAX: Final = 3
+#: Batches under way: one is worked off, one read ahead, two travel, since one often came too late.
+BATCHES_MAX: Final = 4
 
 #: Summaries of 1,000 records are eight minutes of LoRa: once a day, if reconciling fails.
 SLOW_FALL_BACK_S: Final = 86_400.0
@@ -249,6 +249,8 @@ class Reconciling:
         exchange = Exchange(state.salt(), self._parts.limits)
         round_ = MeshRound(state, exchange, role, kinds, differ, generations, now_s)
         peer.round = round_
+        if not state.is_slow:
+            self._parts.directory.foresight.expect(state.beyond)
         self._parts.when_still(
             state.link,
             self._no_progress_timeout_s,

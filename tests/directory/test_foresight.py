@@ -49,6 +49,10 @@ class Verifiers:
 
     def __init__(self) -> None:
         self.batches: list[Checked] = []
+        self.expected: list[int] = []
+
+    def expect(self, count: int) -> None:
+        self.expected.append(count)
 
     def open(self, count: int) -> Checked:
         self.batches.append(Checked())
@@ -175,9 +179,18 @@ def test_what_breaks_while_reading_takes_no_room(
     assert len(verifiers.batches) == count + 1
 
 
+def test_what_is_expected_is_said_to_who_checks(
+    directory: DirectoryCore, verifiers: Verifiers
+) -> None:
+    directory.foresight.expect(500)
+    assert verifiers.expected == [500]
+    assert verifiers.batches == []
+
+
 def test_without_verifiers_nothing_is_read(directory: DirectoryCore) -> None:
     know(directory, alice())
     raws = families()
+    directory.foresight.expect(500)
     look_ahead(directory, raws)
     assert directory.foresight.find(raws, PEER) is None
     assert outcomes(admitted(directory, raws)) == [Outcome.ADMITTED] * 4

@@ -125,6 +125,20 @@ def test_a_node_that_gets_little_starts_none() -> None:
     helpers.stop()
 
 
+def test_a_helper_starts_when_much_is_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifying, "IDLE_S", 240.0)
+    helpers = HelperProcesses(1)
+    helpers.expect(verifying.BUSY_SIGNATURES - 1)
+    assert helpers._helpers == []
+    helpers.expect(verifying.BUSY_SIGNATURES)
+    assert len(helpers._helpers) == 1
+    helpers.expect(verifying.BUSY_SIGNATURES)
+    assert len(helpers._helpers) == 1, "as many as there are to be"
+    helpers.stop()
+    helpers.expect(verifying.BUSY_SIGNATURES)
+    assert helpers._helpers == []
+
+
 def test_a_helper_ends_when_nothing_comes_and_another_starts_when_there_is_work(
     helpers: HelperProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +194,7 @@ def test_a_helper_that_cannot_start_is_done_without(
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     assert helpers.open(MANY) is None
+    helpers.expect(verifying.BUSY_SIGNATURES)
     assert helpers._helpers == []
 
 
@@ -303,6 +318,9 @@ class Ahead:
     def __init__(self) -> None:
         self.asked: list[Signed] = []
         self.is_open = False
+
+    def expect(self, count: int) -> None:
+        """Nothing has to start."""
 
     def open(self, count: int) -> Ahead | None:
         self.is_open = count >= BATCH_MIN

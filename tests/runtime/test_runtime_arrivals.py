@@ -17,12 +17,13 @@ from ciris_mesh.runtime import arrivals
 from ciris_mesh.runtime.allowance import ANSWERING_BURST_S
 from ciris_mesh.runtime.node import Node
 from ciris_mesh.runtime.recoding import delivers_of
+from ciris_mesh.wire.mesh_reconcile import More, Sketch
 from ciris_mesh.wire.mesh_records import Records, Taken
 from ciris_mesh.wire.transcode import plain_batch
 from support.keys import key
 from support.mesh import Mesh, ScriptedPeer, held, settle
 from support.records import sample
-from support.scripted_rounds import BOTH, connected, drops, id_of
+from support.scripted_rounds import BOTH, SALT, Held, connected, drops, id_of
 from support.waiting import wait_until
 
 FAMILY = EnvelopeKind.FAMILY
@@ -249,3 +250,26 @@ def test_of_a_peer_nothing_is_taken_from_nothing_is_read(
     bob.hear(Taken)
     settle(alice)
     assert [one for one in seen.log if "read" in one] == []
+
+
+# -- before anything comes -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_who_checks_hears_of_what_is_on_its_way(
+    mesh: Mesh, alice: Node, bob: ScriptedPeer, monkeypatch: pytest.MonkeyPatch, is_slow: bool
+) -> None:
+    """When a round begins; where records come one by one there is time enough."""
+    expected: list[int] = []
+    monkeypatch.setattr(alice.directory.foresight, "expect", expected.append)
+    link = mesh.peer("alice", "bob").link
+    assert link is not None
+    link.is_slow = is_slow
+    his: Held = {**held(alice), FAMILY: frozenset(bytes([n]) * 32 for n in range(200))}
+    bob.say(bob.digests(dict(his), reply=False))
+    bob.hear_reply()
+    settle(alice)
+    assert expected == []
+    bob.say(Sketch(7, SALT, 24, False, (1,), tuple(range(1, 25))))
+    bob.hear(More)
+    assert expected == ([] if is_slow else [200])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ciris_mesh.directory.base import SetDigest
 from ciris_mesh.directory.buckets import digest_of
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.runtime.comparison import DIGEST_BYTES, own_digests, salted, split
+from ciris_mesh.runtime.comparison import DIGEST_BYTES, beyond, own_digests, salted, split
 from ciris_mesh.wire.frame import try_unwrap, wrap
 from ciris_mesh.wire.mesh import Digests, KindDigest
 
@@ -80,3 +80,15 @@ def test_split_says_nothing_of_kinds_only_one_side_named() -> None:
 def test_the_same_digest_with_another_count_differs() -> None:
     mine, theirs = KindDigest(ONE, 1, bytes(8)), KindDigest(ONE, 2, bytes(8))
     assert split(Digests((mine,), False), Digests((theirs,), True)) == ([], [ONE])
+
+
+def test_what_a_peer_has_beyond_ours_is_counted_by_kind() -> None:
+    """What we have more of another kind says nothing about it."""
+    some = [bytes([n]) * 32 for n in range(9)]
+    ours = digests({ONE: frozenset(some[:2]), TWO: frozenset(some)})
+    theirs = digests({ONE: frozenset(some[:7]), TWO: frozenset(some[:1]), THREE: frozenset(some)})
+    assert beyond(ours, theirs) == 5 + 9
+    assert beyond(theirs, ours) == 8
+    assert beyond(ours, ours) == 0
+    unnamed = Digests(tuple(it for it in theirs.entries if it.kind is not THREE), reply=True)
+    assert beyond(unnamed, theirs) == 0
