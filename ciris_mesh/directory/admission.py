@@ -116,6 +116,10 @@ class Admission:
         if self.verifiers is not None:
             self.verifiers.expect(count)
 
+    def is_of_use(self) -> bool:
+        """Would anybody check signatures ahead?"""
+        return self.verifiers is not None and self.verifiers.is_of_use()
+
     def _read(self, what: Candidate, now_ms: int) -> Envelope | Judgement:
         remembered = self._known.remembered_refusal(what.digest, now_ms)
         if remembered is not None and not self._may_bring_more(what, remembered.envelope_id):
@@ -138,6 +142,12 @@ class Admission:
         first = [one or read(what) for what, one in zip(asked, foreseen, strict=False)]
         names = [(one.kind, one.envelope_id) for one in first if isinstance(one, Envelope)]
         held = set(self._known.on_federation_shelf(names))
+        if self._ahead is not None and first:
+            self._ahead.hand_rest(
+                one
+                for one in first
+                if isinstance(one, Envelope) and (one.kind, one.envelope_id) not in held
+            )
         rest, rest_held = read_batch(asked[len(first) :], read, self._known, self._ahead)
         held |= rest_held
         return [

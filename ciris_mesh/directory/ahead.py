@@ -57,6 +57,14 @@ class Ahead:
         self._signed.update((id(one.signature), one) for one in signed)
         self._checking.hand(signed)
 
+    def hand_rest(self, envelopes: Iterable[Envelope]) -> None:
+        """Of envelopes that were handed over, those whose keys came in since."""
+        self.hand(
+            one
+            for one in envelopes
+            if any(id(claim.signature) not in self._signed for claim in one.claims)
+        )
+
     def message(self, envelope: Envelope) -> bytes | None:
         """`signed_message` of an envelope of which the signatures were handed over."""
         raw, message = self._messages.get(id(envelope.raw), (None, None))

@@ -135,7 +135,7 @@ class DirectoryCore(StoreReading):
     ) -> list[Verdict]:
         """As `admit`, one verdict each in order, with one commit for the batch."""
         now_ms = self._plausible(now_ms)
-        foreseen = self.foresight.find(envelopes, source)
+        foreseen = self.foresight.find(kind, envelopes, source)
         asked = foreseen.asked if foreseen else [candidate(kind, it, source) for it in envelopes]
         digests = {what.digest for what in asked}
         due = [

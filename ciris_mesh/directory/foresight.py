@@ -20,8 +20,12 @@ from ciris_mesh.errors import MalformedRecord
 from ciris_mesh.records.envelope import Envelope, parse_envelope
 from ciris_mesh.records.kinds import EnvelopeKind
 
-#: Batches read ahead at a time: one for each worker of the node, and 3 MB each at most.
-FORESEEN_MAX: Final = 4
+#: Frames read ahead at a time, 2 MB of records each at most: for each worker of the node one that
+#: is judged and one that comes after it. Beyond, frames are read in their turn.
+FORESEEN_MAX: Final = 8
+
+#: Of one source: the one whose turn it is, and the next.
+EACH_MAX: Final = 2
 
 
 class Opens(Protocol):
@@ -35,61 +39,89 @@ class Opens(Protocol):
         """So many are on their way."""
         ...
 
+    def is_of_use(self) -> bool:
+        """Is there anybody who would check?"""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Foreseen:
     """A batch that was read. `envelopes` are the very object that will be asked with."""
 
+    kind: EnvelopeKind
     envelopes: Sequence[bytes]
-    source: Source
     asked: tuple[Candidate, ...]
     read: tuple[Envelope | None, ...]
     ahead: Ahead
 
 
+class Place:
+    """Room for one frame that is read ahead. Whoever got it gives it back."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.foreseen: list[Foreseen] = []
+
+
 class Foresight:
-    """The batches that were read ahead. Thread-safe."""
+    """The frames that are read ahead. Thread-safe."""
 
     def __init__(self, known: Known, opens: Opens) -> None:
         self._known = known
         self._opens = opens
-        self._lock = threading.Lock()  # guards the field below
-        self._foreseen: list[Foreseen] = []
+        self._lock = threading.Lock()  # guards the field below and what is in it
+        self._places: list[Place] = []
 
     def expect(self, count: int) -> None:
         """About so many records are on their way, so that whoever checks them gets ready."""
         self._opens.expect(count)
 
-    def read(
-        self, kind: EnvelopeKind, envelopes: Sequence[bytes], source: Source, now_ms: int
-    ) -> None:
-        """Read what will be asked soon; nothing happens when there is no use or no room."""
+    def place(self, source: Source) -> Place | None:
+        """Room for a frame of this source; None when there is none, or nobody to check it."""
+        if not self._opens.is_of_use():
+            return None
         with self._lock:
-            if len(self._foreseen) >= FORESEEN_MAX:
-                return
+            its = sum(one.source == source for one in self._places)
+            if its >= EACH_MAX or len(self._places) >= FORESEEN_MAX:
+                return None
+            self._places.append(Place(source))
+            return self._places[-1]
+
+    def read(
+        self, place: Place, kind: EnvelopeKind, envelopes: Sequence[bytes], now_ms: int
+    ) -> None:
+        """Read what will be asked soon, and begin to check it."""
         ahead = self._opens.begin(len(envelopes))
         if ahead is None:
             return
         try:
-            asked = tuple(candidate(kind, envelope, source) for envelope in envelopes)
+            asked = tuple(candidate(kind, envelope, place.source) for envelope in envelopes)
             read, _ = read_batch(asked, lambda what: self._glance(what, now_ms), self._known, ahead)
         except BaseException:
             ahead.close()
             raise
         with self._lock:
-            self._foreseen.append(Foreseen(envelopes, source, asked, tuple(read), ahead))
+            place.foreseen.append(Foreseen(kind, envelopes, asked, tuple(read), ahead))
+            is_given_back = place not in self._places
+        if is_given_back:
+            self.give_back(place)
 
-    def find(self, envelopes: Sequence[bytes], source: Source) -> Foreseen | None:
-        """What was read of exactly this, until it is forgotten."""
+    def find(
+        self, kind: EnvelopeKind, envelopes: Sequence[bytes], source: Source
+    ) -> Foreseen | None:
+        """What was read of exactly this, until its place is given back."""
         with self._lock:
-            its = (one for one in self._foreseen if one.envelopes is envelopes)
-            return next((one for one in its if one.source == source), None)
+            for place in self._places:
+                for one in place.foreseen:
+                    if one.envelopes is envelopes and one.kind is kind and place.source == source:
+                        return one
+        return None
 
-    def forget(self, envelopes: Sequence[bytes]) -> None:
-        """It will not be asked, or has been. Idempotent."""
+    def give_back(self, place: Place) -> None:
+        """The frame had its turn, or will not get one. Idempotent."""
         with self._lock:
-            over = [one for one in self._foreseen if one.envelopes is envelopes]
-            self._foreseen = [one for one in self._foreseen if one not in over]
+            self._places = [one for one in self._places if one is not place]
+            over, place.foreseen = place.foreseen, []
         for one in over:
             one.ahead.close()
 

@@ -69,21 +69,22 @@ class Inserts:
     def placed(self, at: Mapping[Name, int]) -> Iterator[tuple[str, list[Sql]]]:
         """Statements and their rows, once it is known where everything is.
 
-        A row that is nowhere has no position, which no table takes.
+        Raises:
+            KeyError: a row that is nowhere is spoken of: a bug in the caller.
         """
         yield (
             "INSERT INTO envelope VALUES (?, ?)",
-            [(at.get(name), raw) for name, raw in self.envelopes],
+            [(at[name], raw) for name, raw in self.envelopes],
         )
         yield (
             "INSERT INTO answer VALUES (?, ?) ON CONFLICT DO NOTHING",
-            [(token, at.get(name)) for name, tokens in self.answers for token in tokens],
+            [(token, at[name]) for name, tokens in self.answers for token in tokens],
         )
         yield (
             "INSERT INTO stranger VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            [(at.get(name), peer, signer) for name, peer, signer in self.strangers],
+            [(at[name], peer, signer) for name, peer, signer in self.strangers],
         )
         yield (
             "INSERT INTO relied VALUES (?, ?) ON CONFLICT DO NOTHING",
-            [(at.get(name), at.get(other)) for name, on in self.relied for other in on],
+            [(at[name], at[other]) for name, on in self.relied for other in on],
         )

@@ -18,7 +18,6 @@ import marshal
 import os
 import select
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -51,10 +50,12 @@ PIECE: Final = 8
 PIECES_MIN: Final = 2
 PIECES_MAX: Final = 6
 
-#: 6 kB a signature, so that a helper's pieces fit into its socket and handing over waits for
-#: nobody. The kernel gives what it allows (`net.core.wmem_max`, mostly 208 kB, twice); with less,
-#: whoever hands over waits for a few signatures, and no longer than for an answer.
+#: 6 kB a signature. The kernel gives what it allows (`net.core.wmem_max`, mostly 208 kB, twice), of
+#: which half is room for bytes; a helper is never handed more than fits, so nobody waits for it.
 BUFFER_BYTES: Final = 512 * 1024
+
+#: Keys and signature of both halves, and what stands between them in a message to a helper.
+_HALVES_BYTES: Final = 32 + 1952 + 64 + 3309 + 64
 
 #: Batches open at a time: of each worker one that is judged and one that is read ahead.
 BATCHES_MAX: Final = 8
@@ -110,6 +111,10 @@ class Verifiers(Protocol):
 
     def open(self, count: int) -> Checking | None:
         """Begin a batch of about so many signatures; None when that is no use."""
+        ...
+
+    def is_of_use(self) -> bool:
+        """Is there anybody who would check?"""
         ...
 
     def reap(self) -> None:
@@ -184,9 +189,10 @@ class HelperProcesses:
         while True:
             with self._lock:
                 self._go_on()
-                mine = self._chosen(ask)
-                if ask.reason is not None or not (mine or ask.helper in self._helpers):
+                is_coming = ask in self._left or ask.helper in self._helpers
+                if ask.reason is not None or not is_coming:
                     return ask.reason
+                mine = self._chosen(ask)
                 busy = [helper.fd for helper in self._helpers if helper.pieces]
             if mine is not None:
                 mine.reason = verify_hybrid(*mine.signed)
@@ -205,6 +211,11 @@ class HelperProcesses:
                     self._left.pop(ask, None)
                 self._go_on()
 
+    def is_of_use(self) -> bool:
+        """See Verifiers."""
+        with self._lock:
+            return bool(self._helpers) and self._batches < BATCHES_MAX
+
     def reap(self) -> None:
         """See Verifiers."""
         with self._lock:
@@ -217,12 +228,10 @@ class HelperProcesses:
             self._end()
 
     def _chosen(self, ask: _Ask) -> _Ask | None:
-        if ask.reason is not None or not self._left:
-            return None
-        if ask not in self._left:
-            return self._left.popitem()[0]
-        del self._left[ask]
-        return ask
+        if ask in self._left:
+            del self._left[ask]
+            return ask
+        return self._left.popitem()[0] if self._left else None
 
     def _go_on(self) -> None:
         """Take the answers that are there, and give out work."""
@@ -231,7 +240,9 @@ class HelperProcesses:
                 while helper.pieces and helper.has_answer():
                     helper.take()
                 while self._left and self._has_room(helper) and helper.is_ready():
-                    piece = list(islice(self._left, PIECE))
+                    piece = helper.takes(list(islice(self._left, PIECE)))
+                    if not piece:
+                        break
                     for ask in piece:
                         del self._left[ask]
                     helper.hand(piece)
@@ -273,10 +284,11 @@ class HelperProcesses:
 class _Ask:
     """One signature that somebody wants checked. Only what is in it is shared between threads."""
 
-    __slots__ = ("helper", "reason", "signed")
+    __slots__ = ("helper", "reason", "signed", "size_bytes")
 
     def __init__(self, signed: Signed) -> None:
         self.signed = signed
+        self.size_bytes = _HALVES_BYTES + len(signed.message)
         self.reason: Reason | None = None  # known by now
         self.helper: _Helper | None = None  # who was asked
 
@@ -292,6 +304,8 @@ class _Batch:
 
     def hand(self, asked: Iterable[Signed]) -> None:
         """See Checking."""
+        if self._is_closed:
+            return
         new = {id(one): _Ask(one) for one in asked if id(one) not in self._asks}
         self._asks.update(new)
         self._helpers.take(new.values())
@@ -325,7 +339,7 @@ class _Helper:
         self._is_ready = False
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(ANSWER_S))
+        self._room_bytes = ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2
         self._connection = Connection(ours.detach())
         self._answers = select.poll()  # `Connection.poll` makes one anew at each look
         self._answers.register(self.fd, select.POLLIN)
@@ -354,6 +368,19 @@ class _Helper:
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
+    def takes(self, asks: list[_Ask]) -> list[_Ask]:
+        """The first of these for which there is room; one at least, if it has nothing to do."""
+        left_bytes = self._room_bytes - sum(
+            ask.size_bytes for piece in self.pieces for ask in piece
+        )
+        fits = 0
+        for ask in asks:
+            left_bytes -= ask.size_bytes
+            if left_bytes < 0:
+                break
+            fits += 1
+        return asks[: fits if self.pieces else max(1, fits)]
+
     def hand(self, piece: list[_Ask]) -> None:
         work = [
             (*_halves(one), one.signature.ed25519, one.signature.mldsa65)
@@ -372,6 +399,8 @@ class _Helper:
         from ciris_mesh.directory.verifier import REASONS
 
         piece, said = self.pieces.popleft(), self._connection.recv_bytes()
+        if len(said) != len(piece) or any(one >= len(REASONS) for one in said):
+            raise ValueError(f"{said!r} is no answer to {len(piece)} signatures")
         for ask, one in zip(piece, said, strict=True):
             ask.reason = REASONS[one]
 
@@ -397,11 +426,6 @@ def _wait(fds: Iterable[int], timeout_s: float) -> float:
     begun_s = time.monotonic()
     answers.poll(min(timeout_s, LOOK_S) * 1000)
     return time.monotonic() - begun_s
-
-
-def _timeval(time_s: float) -> bytes:
-    """As `struct timeval` of C: two longs."""
-    return struct.pack("@ll", int(time_s), int(time_s % 1 * 1_000_000))
 
 
 def _halves(one: Signed) -> tuple[bytes, bytes, bytes]:

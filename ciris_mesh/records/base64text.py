@@ -2,7 +2,7 @@
 
 Most of a record is signatures in base64, and the standard library takes 13 us to read one. In one
 `pybase64` reads it and writes it again: what comes out as the very same letters was read as any
-reader must. What does not is left to the standard library, which is strict.
+reader must. What does not is left to the standard library, and to what it should refuse.
 """
 
 from __future__ import annotations
@@ -28,14 +28,20 @@ def decoded(text: str) -> bytes:
     """What `text` spells.
 
     Raises:
-        ValueError: another alphabet, missing padding or stray characters. Unused bits that are
-            not zero pass.
+        ValueError: another alphabet, padding that is missing or too much, or stray characters.
+            Unused bits that are not zero pass.
     """
     try:
         data = exact(text.encode("ascii"))
-        return a2b_base64(text, strict_mode=True) if data is None else data
+        if data is not None:
+            return data
+        # Older Pythons take padding behind whole letters for nothing, with which anybody
+        # could give a signed record other bytes (CPython issue 118314).
+        if len(text) % 4 == 0 and not text.endswith("==="):
+            return a2b_base64(text, strict_mode=True)
     except (Base64Error, ValueError):
-        raise ValueError("not base64") from None
+        pass
+    raise ValueError("not base64")
 
 
 def letters_of(data: bytes) -> bytes:

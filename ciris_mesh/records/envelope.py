@@ -117,7 +117,8 @@ class Envelope:
         subject: names what the row is about; parts are joined by `|`, escaped with a backslash.
         claims: the signatures found, in their order on the wire.
         tier_local: an attestation that says of itself it must not leave this node.
-        public: the key a `key` record publishes, when it has both halves. Unverified as well.
+        public: the key a `key` record publishes, when it has both halves. Unverified as well. Found
+            when the bytes are read: `replace` takes it along.
         signers: the key ids that claim to have signed.
     """
 

@@ -45,7 +45,7 @@ ID_COLUMNS: Final[Mapping[EnvelopeKind, str]] = {
     EnvelopeKind.COMMUNITY: "community_key_id",
 }
 
-#: Rosters judged at once, by a few threads; 500 kB if each fills a whole envelope.
+#: Rosters judged at once, by a few threads; 10 MB if each fills a whole envelope with odd content.
 _ROSTERS_AT_HAND: Final = 8
 
 _SUBKIND: Final = "cohort_subkind"

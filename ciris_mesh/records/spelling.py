@@ -93,6 +93,8 @@ _BEFORE_TWO: Final = frozenset("AQgw")
 
 def is_canonical_base64(text: str) -> bool:
     """No unused bits are set. That it is base64 at all was seen when it was read."""
+    if len(text) % 4:
+        return False
     if not text.endswith("="):
         return True
     return text[-3] in _BEFORE_TWO if text.endswith("==") else text[-2] in _BEFORE_ONE

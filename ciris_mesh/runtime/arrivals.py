@@ -7,9 +7,11 @@ is said or counted for it: its turn comes, and what is wrong with it is found ag
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from ciris_mesh.directory.base import Source
+from ciris_mesh.directory.foresight import Place
 from ciris_mesh.errors import BatchRefused, RemoteProtocolError
 from ciris_mesh.runtime.handshake import LinkState
 from ciris_mesh.runtime.parts import Parts
@@ -25,21 +27,46 @@ class Arrived:
     """A frame. Touched on its strand alone.
 
     Attributes:
+        strand: whose tasks come in its order; where its link's frames went when it came.
         records, delivers: of a batch that was unpacked before its turn.
+        place: where it is read ahead; given back when its turn is over, or it will not get one.
         spent_s: how long that took, so that a batch of no use is paid for whole.
     """
 
     state: LinkState
+    strand: Hashable
     raw: bytes
     records: Records | None = None
     delivers: tuple[Deliver, ...] = ()
+    place: Place | None = None
     spent_s: float = 0.0
 
-    def read_ahead(self, parts: Parts, peer: Peer) -> None:
-        """Unpack a batch of this peer's and begin to check it, if it is one."""
-        if self.records is not None or peer.link is not self.state:
-            return
+    def read_ahead(self, parts: Parts, peer: Peer) -> float:
+        """Unpack a batch of this peer's and begin to check it, if it is one and there is room.
+
+        Returns:
+            Processor seconds it took just now.
+        """
+        takes = peer.config.direction.takes
+        if self.place is not None or peer.link is not self.state or not takes:
+            return 0.0
+        self.place = parts.directory.foresight.place(Source("peer", peer.config.key_id))
+        if self.place is None:
+            return 0.0
         begun_s = peer.waste.work_s()
+        try:
+            self._unpack()
+            self._read(parts, peer, self.place)
+        finally:
+            self.spent_s = peer.waste.work_s() - begun_s
+        return self.spent_s
+
+    def forget(self, parts: Parts) -> None:
+        """Its turn is over, or it will not get one. Idempotent."""
+        if self.place is not None:
+            parts.directory.foresight.give_back(self.place)
+
+    def _unpack(self) -> None:
         try:
             unwrapped = try_unwrap(self.raw)
             if unwrapped is not None and isinstance(unwrapped.message, Records):
@@ -47,13 +74,11 @@ class Arrived:
                 self.records = unwrapped.message
         except (RemoteProtocolError, BatchRefused):
             pass  # it is unpacked again in its turn, and refused then
-        source, now_ms = Source("peer", peer.config.key_id), parts.wall_ms()
-        for deliver in self.delivers:
-            if deliver.kind in self.state.kinds & peer.config.kinds and peer.config.direction.takes:
-                parts.directory.foresight.read(deliver.kind, deliver.envelopes, source, now_ms)
-        self.spent_s = peer.waste.work_s() - begun_s
 
-    def forget(self, parts: Parts) -> None:
-        """Its turn is over, whatever became of it."""
+    def _read(self, parts: Parts, peer: Peer, place: Place) -> None:
+        now_ms = parts.wall_ms()
         for deliver in self.delivers:
-            parts.directory.foresight.forget(deliver.envelopes)
+            kind = deliver.kind
+            is_served = kind in self.state.kinds & peer.config.kinds
+            if is_served and parts.bridge.is_worth_taking(peer.config.key_id, kind):
+                parts.directory.foresight.read(place, kind, deliver.envelopes, now_ms)

@@ -133,18 +133,19 @@ class Links:
             self._parts.transport.hang_up(link)
 
     def _queue_frame(self, state: LinkState, raw: bytes) -> bool:
-        strand, frame = self._strand(state), Arrived(state, raw)
-        if not self._reserve(strand, frame):
+        frame = Arrived(state, self._strand(state), raw)
+        if not self._reserve(frame):
             return False
         try:
-            self._parts.pool.submit(strand, lambda: self._work_off(strand, frame))
+            self._parts.pool.submit(frame.strand, lambda: self._work_off(frame))
         except LifecycleError as error:
-            self._release(strand, frame)
+            self._release(frame)
+            frame.forget(self._parts)
             return not isinstance(error, BackPressure)  # else we are stopping, and so is the link
         return True
 
-    def _reserve(self, strand: Hashable, frame: Arrived) -> bool:
-        size_bytes = len(frame.raw)
+    def _reserve(self, frame: Arrived) -> bool:
+        strand, size_bytes = frame.strand, len(frame.raw)
         with self._lock:
             if self._queued_bytes + size_bytes > QUEUED_BYTES_MAX:
                 return False
@@ -155,7 +156,8 @@ class Links:
             self._queued.setdefault(strand, deque()).append(frame)
             return True
 
-    def _release(self, strand: Hashable, frame: Arrived) -> None:
+    def _release(self, frame: Arrived) -> None:
+        strand = frame.strand
         with self._lock:
             self._queued_bytes -= len(frame.raw)
             self._shares[strand] -= len(frame.raw)
@@ -163,17 +165,32 @@ class Links:
             if not self._queued[strand]:
                 del self._shares[strand], self._queued[strand]
 
-    def _work_off(self, strand: Hashable, frame: Arrived) -> None:
-        self._release(strand, frame)
+    def _work_off(self, frame: Arrived) -> None:
+        self._release(frame)
         try:
             self._frame(frame)
         finally:
             frame.forget(self._parts)
 
-    def _next(self, state: LinkState) -> Arrived | None:
-        """What comes after the frame that is worked off."""
+    def forget_frames(self) -> None:
+        """No worker is left for those that wait."""
         with self._lock:
-            queued = self._queued.get(self._strand(state))
+            left = [frame for queued in self._queued.values() for frame in queued]
+        for frame in left:
+            self._release(frame)
+            frame.forget(self._parts)
+
+    def _read_ahead(self, frame: Arrived, peer: Peer) -> float:
+        """The frame that comes after this one on its strand. Returns seconds spent."""
+        following = self._following(frame)
+        spent_s = following.read_ahead(self._parts, peer) if following else 0.0
+        if following and self._following(frame) is not following:  # the pool had no room for it
+            following.forget(self._parts)
+        return spent_s
+
+    def _following(self, frame: Arrived) -> Arrived | None:
+        with self._lock:
+            queued = self._queued.get(frame.strand)
             return queued[0] if queued else None
 
     def _node_heard(self, event: NodeHeard) -> None:
@@ -341,17 +358,17 @@ class Links:
             self._parts.drops.count("frame_unattributed")
             return
         if not peer.waste.is_open():
+            peer.waste.spend(frame.spent_s)
             self._garbage(state, "batches_for_nothing", f"{len(message.batch)} bytes")
             return
         begun_s = peer.waste.work_s() - frame.spent_s
         is_of_use = False
         try:
             delivers = frame.delivers or delivers_of(message)
-            following = self._next(state)
-            if following is not None:
-                following.read_ahead(self._parts, peer)
-                begun_s += following.spent_s  # it pays for itself
-            is_of_use = self._exchange.took(peer, state, message, delivers)
+            try:
+                begun_s += self._read_ahead(frame, peer)  # which pays for itself
+            finally:
+                is_of_use = self._exchange.took(peer, state, message, delivers)
         except BatchRefused as error:
             self._garbage(state, f"batch_{error.reason}", str(error))
         if not is_of_use:

@@ -34,7 +34,7 @@ from ciris_mesh.runtime.status import (
 )
 from ciris_mesh.transport.base import Address, InterfaceRow, TransferRow, TransportStats
 from ciris_mesh.transport.medium import link_class
-from ciris_mesh.wire.mesh import CAPABILITY_PREVIEWS
+from ciris_mesh.wire.mesh import CAPABILITY_MIXED, CAPABILITY_PREVIEWS
 from ciris_mesh.wire.mesh_reconcile import CAPABILITY_RECONCILE
 from ciris_mesh.wire.mesh_records import CAPABILITY_RECORDS
 
@@ -43,6 +43,7 @@ _CAPABILITY_NAMES = {
     CAPABILITY_RECORDS: "coded records",
     CAPABILITY_RECONCILE: "sketches",
     CAPABILITY_PREVIEWS: "previews",
+    CAPABILITY_MIXED: "mixed records",
 }
 _DAY_MS = 86_400_000
 

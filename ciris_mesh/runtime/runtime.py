@@ -229,6 +229,7 @@ class ReplicationRuntime:
             return max(0.1, deadline_s - time.monotonic())
 
         with ExitStack() as ends:  # last one first, and each whatever became of those before
+            ends.callback(self._links.forget_frames)
             ends.callback(lambda: self._pool.stop(left_s()))
             ends.callback(lambda: self._timer.stop(left_s()))
             ends.callback(lambda: self.transport.stop(left_s()))

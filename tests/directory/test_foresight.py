@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ciris_mesh.directory import foresight as foresight_module
 from ciris_mesh.directory.base import Source
 from ciris_mesh.directory.core import DirectoryCore
-from ciris_mesh.directory.foresight import FORESEEN_MAX
+from ciris_mesh.directory.foresight import EACH_MAX, FORESEEN_MAX, Place
 from ciris_mesh.directory.memory import MemoryDirectory
 from ciris_mesh.directory.verifying import Signed
 from ciris_mesh.records.hybrid import verify_hybrid
@@ -54,6 +54,9 @@ class Verifiers:
     def expect(self, count: int) -> None:
         self.expected.append(count)
 
+    def is_of_use(self) -> bool:
+        return True
+
     def open(self, count: int) -> Checked:
         self.batches.append(Checked())
         return self.batches[-1]
@@ -85,8 +88,18 @@ def forged(raw: bytes) -> bytes:
     return raw[:at] + (b"BBBB" if raw[at : at + 4] == b"AAAA" else b"AAAA") + raw[at + 4 :]
 
 
-def look_ahead(directory: DirectoryCore, raws: Sequence[bytes], source: Source = PEER) -> None:
-    directory.foresight.read(K.FAMILY, raws, source, AT_MS)
+def look_ahead(
+    directory: DirectoryCore, raws: Sequence[bytes], source: Source = PEER
+) -> Place | None:
+    place = directory.foresight.place(source)
+    if place is not None:
+        directory.foresight.read(place, K.FAMILY, raws, AT_MS)
+    return place
+
+
+def give_back(directory: DirectoryCore, place: Place | None) -> None:
+    assert place is not None
+    directory.foresight.give_back(place)
 
 
 def admitted(
@@ -103,14 +116,14 @@ def test_a_batch_is_admitted_by_what_was_checked_ahead(
     directory: DirectoryCore, verifiers: Verifiers
 ) -> None:
     raws = families()
-    look_ahead(directory, raws)
+    place = look_ahead(directory, raws)
     (ahead,) = verifiers.batches
     assert set(ahead.said.values()) == {Reason.NONE}
     assert outcomes(admitted(directory, raws)) == [Outcome.ADMITTED] * 4
     assert verifiers.batches == [ahead], "it was not read again"
     assert set(ahead.asked) == set(ahead.said)
     assert ahead.is_closed
-    directory.foresight.forget(raws)
+    give_back(directory, place)
 
 
 def test_what_does_not_stand_is_refused(directory: DirectoryCore, verifiers: Verifiers) -> None:
@@ -142,9 +155,9 @@ def test_an_answer_stands_for_these_bytes_alone(
 
 def test_what_is_not_asked_is_forgotten(directory: DirectoryCore, verifiers: Verifiers) -> None:
     raws = families()
-    look_ahead(directory, raws)
-    directory.foresight.forget(raws)
-    directory.foresight.forget(raws)
+    place = look_ahead(directory, raws)
+    give_back(directory, place)
+    give_back(directory, place)
     assert verifiers.batches[0].is_closed
     assert outcomes(admitted(directory, raws)) == [Outcome.ADMITTED] * 4
     assert verifiers.batches[0].asked == []
@@ -153,13 +166,35 @@ def test_what_is_not_asked_is_forgotten(directory: DirectoryCore, verifiers: Ver
 def test_no_more_is_read_ahead_than_there_is_room_for(
     directory: DirectoryCore, verifiers: Verifiers
 ) -> None:
-    batches = [families(n + 1) for n in range(FORESEEN_MAX + 1)]
-    for raws in batches:
-        look_ahead(directory, raws)
-    assert len(verifiers.batches) == FORESEEN_MAX
-    directory.foresight.forget(batches[0])
-    look_ahead(directory, batches[-1])
-    assert len(verifiers.batches) == FORESEEN_MAX + 1
+    """Of one source two, so that nobody has all of it; of all of them eight."""
+    peers = [Source("peer", f"peer-{n}") for n in range(FORESEEN_MAX)]
+    first = [directory.foresight.place(peers[0]) for _ in range(EACH_MAX + 1)]
+    assert [one is not None for one in first] == [True, True, False]
+    others = [directory.foresight.place(one) for one in peers[1:]]
+    assert [one is not None for one in others] == [True] * 6 + [False]
+    give_back(directory, first[0])
+    assert directory.foresight.place(peers[-1]) is not None
+    assert directory.foresight.place(peers[-1]) is None
+
+
+def test_what_is_read_when_its_place_is_given_back_is_closed(
+    directory: DirectoryCore, verifiers: Verifiers
+) -> None:
+    place = directory.foresight.place(PEER)
+    assert place is not None
+    give_back(directory, place)
+    directory.foresight.read(place, K.FAMILY, families(), AT_MS)
+    assert verifiers.batches[0].is_closed
+    assert place.foreseen == []
+
+
+def test_an_answer_stands_for_its_kind_alone(
+    directory: DirectoryCore, verifiers: Verifiers
+) -> None:
+    raws = families()
+    look_ahead(directory, raws)
+    found = directory.admit_many(K.COMMUNITY, raws, PEER, now_ms=AT_MS)
+    assert {one.outcome for one in found} == {Outcome.MALFORMED}
 
 
 def test_what_breaks_while_reading_takes_no_room(
@@ -170,13 +205,12 @@ def test_what_breaks_while_reading_takes_no_room(
 
     with monkeypatch.context() as patch:
         patch.setattr(foresight_module, "parse_envelope", breaks)
-        for _ in range(FORESEEN_MAX + 1):
-            with pytest.raises(RuntimeError, match="on purpose"):
-                look_ahead(directory, families())
-    assert all(batch.is_closed for batch in verifiers.batches)
-    count = len(verifiers.batches)
-    look_ahead(directory, families())
-    assert len(verifiers.batches) == count + 1
+        place = directory.foresight.place(PEER)
+        assert place is not None
+        with pytest.raises(RuntimeError, match="on purpose"):
+            directory.foresight.read(place, K.FAMILY, families(), AT_MS)
+    assert verifiers.batches[0].is_closed
+    assert place.foreseen == []
 
 
 def test_what_is_expected_is_said_to_who_checks(
@@ -191,8 +225,7 @@ def test_without_verifiers_nothing_is_read(directory: DirectoryCore) -> None:
     know(directory, alice())
     raws = families()
     directory.foresight.expect(500)
-    look_ahead(directory, raws)
-    assert directory.foresight.find(raws, PEER) is None
+    assert look_ahead(directory, raws) is None, "and nothing is unpacked for it"
     assert outcomes(admitted(directory, raws)) == [Outcome.ADMITTED] * 4
 
 
@@ -218,6 +251,7 @@ def test_a_key_that_came_in_meanwhile_counts(
     assert verifiers.batches[0].said == {}, "whose key is not here can't be checked ahead"
     know(directory, carol())
     assert outcomes(admitted(directory, raws)) == [Outcome.ADMITTED]
+    assert len(verifiers.batches[0].said) == 1, "it was handed over when it was judged"
 
 
 def test_what_is_here_or_was_refused_is_not_checked_again(
@@ -270,11 +304,14 @@ def test_answers_are_the_same_as_without(batches: list[list[tuple[int, int, int]
     for directory in (plain, ahead):
         know(directory, alice(), bob())
     expected = [admitted(plain, raws) for raws in made]
-    said = []
+    said: list[list[Verdict]] = []
+    place: Place | None = None
     for raws, following in zip(made, [*made[1:], ()], strict=True):
-        look_ahead(ahead, following)
+        coming = look_ahead(ahead, following)
         said.append(admitted(ahead, raws))
-        ahead.foresight.forget(raws)
+        if place is not None:
+            give_back(ahead, place)
+        place = coming
     assert said == expected
     assert ahead.outcome_counts() == plain.outcome_counts()
     assert ahead.holdings(K.FAMILY) == plain.holdings(K.FAMILY)

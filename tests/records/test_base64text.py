@@ -15,6 +15,9 @@ _ODD = ("", "=", "====", "AAAA=", "AA==AA==", "AB==", "ABC=", "AAA", "A", "AA-_"
 
 
 def strictly(text: str) -> bytes | None:
+    """As the standard library reads it since it refuses padding behind whole letters."""
+    if len(text) % 4 or text.endswith("==="):
+        return None
     try:
         return a2b_base64(text, strict_mode=True)
     except ValueError:

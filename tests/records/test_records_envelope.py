@@ -354,8 +354,39 @@ def test_base64_must_be_canonical_everywhere() -> None:
     assert "canonical base64" in spelling(K.FAMILY, edited(K.FAMILY, in_authority))
 
 
+@pytest.mark.parametrize("kind", ALL)
+def test_padding_behind_a_whole_signature_makes_no_second_record(kind: EnvelopeKind) -> None:
+    """Nothing has to be signed for it, and nothing else in the record changes."""
+    raw = sample(kind, alice())
+    end = next(raw.index(b'"', at + 4412) for at in _pieces(raw) if raw[at + 4412 :][:1] == b'"')
+    assert parse_envelope(kind, raw)
+    for padding in (b"=", b"==", b"===", b"===="):
+        padded = raw[:end] + padding + raw[end:]
+        assert refusal(kind, padded).reason == "wrong_type"
+
+
+def _pieces(raw: bytes) -> list[int]:
+    return [at + 1 for at, one in enumerate(raw) if one == ord('"')]
+
+
+@pytest.mark.parametrize("member", ["steward_signatures", "authority"])
+def test_an_entry_of_a_signature_list_holds_nothing_else(member: str) -> None:
+    kind = K.PARTNER_RECORD if member == "steward_signatures" else K.FAMILY
+
+    def edit(change: Callable[[Json], None]) -> str:
+        return spelling(kind, edited(kind, lambda wrapper, record: change(wrapper[member][0])))
+
+    assert f"unknown member in an entry of {member}" in edit(lambda entry: entry.update(x="y"))
+    pqc = "mldsa65_signature_base64"
+    assert "canonical base64" in edit(lambda entry: entry.update({pqc: None}))
+
+
 @pytest.mark.parametrize(
-    "text", ["A", "AAA", "AA=A", "AAAA\n", " AAAA", "AA==AA==", "-_8=", "é==="]
+    "text",
+    [
+        *("A", "AAA", "AA=A", "AAAA\n", " AAAA", "AA==AA==", "-_8=", "é==="),
+        *("AAAA=", "AAAA==", "AAAA===", "AAAA====", "AAAAAAA==", "AA==="),
+    ],
 )
 def test_stray_characters_are_no_base64(text: str) -> None:
     with pytest.raises(ValueError, match="base64"):

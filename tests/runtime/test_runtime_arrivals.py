@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
 from ciris_mesh.directory.base import Source
+from ciris_mesh.directory.foresight import Place
+from ciris_mesh.directory.verifying import Signed
 from ciris_mesh.errors import BatchRefused
 from ciris_mesh.records.kinds import EnvelopeKind
-from ciris_mesh.records.outcome import Verdict
+from ciris_mesh.records.outcome import Reason, Verdict
 from ciris_mesh.runtime import arrivals
 from ciris_mesh.runtime.allowance import ANSWERING_BURST_S
 from ciris_mesh.runtime.node import Node
@@ -35,25 +37,52 @@ def bob(mesh: Mesh, alice: Node) -> ScriptedPeer:
     return connected(mesh, BOTH)
 
 
+class Verifiers:
+    """Somebody who checks; what comes of it is tested with the directory."""
+
+    def is_of_use(self) -> bool:
+        return True
+
+    def expect(self, count: int) -> None:
+        pass
+
+    def open(self, count: int) -> Verifiers:
+        return self
+
+    def hand(self, asked: Iterable[Signed]) -> None:
+        pass
+
+    def reason(self, one: Signed) -> Reason | None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+    def reap(self) -> None:
+        pass
+
+
 class Seen:
     """What is done with batches, in order: each named by the numbers of its families."""
 
     def __init__(self, alice: Node, monkeypatch: pytest.MonkeyPatch) -> None:
         self.log: list[str] = []
         directory = alice.directory
-        read, forget = directory.foresight.read, directory.foresight.forget
+        read, give_back = directory.foresight.read, directory.foresight.give_back
+        directory.employ(Verifiers())  # type: ignore[attr-defined]
         admit_many = directory.admit_many
 
         def reading(
-            kind: EnvelopeKind, envelopes: Sequence[bytes], source: Source, now_ms: int
+            place: Place, kind: EnvelopeKind, envelopes: Sequence[bytes], now_ms: int
         ) -> None:
-            assert source == Source("peer", BOB)
+            assert place.source == Source("peer", BOB)
             self.log.append(f"read {named(envelopes)}")
-            read(kind, envelopes, source, now_ms)
+            read(place, kind, envelopes, now_ms)
 
-        def forgetting(envelopes: Sequence[bytes]) -> None:
-            self.log.append(f"forget {named(envelopes)}")
-            forget(envelopes)
+        def giving_back(place: Place) -> None:
+            for one in place.foreseen:
+                self.log.append(f"forget {named(one.envelopes)}")
+            give_back(place)
 
         def admitting(
             kind: EnvelopeKind, envelopes: Sequence[bytes], source: Source, *, now_ms: int
@@ -62,7 +91,7 @@ class Seen:
             return admit_many(kind, envelopes, source, now_ms=now_ms)
 
         monkeypatch.setattr(directory.foresight, "read", reading)
-        monkeypatch.setattr(directory.foresight, "forget", forgetting)
+        monkeypatch.setattr(directory.foresight, "give_back", giving_back)
         monkeypatch.setattr(directory, "admit_many", admitting)
 
 
@@ -189,6 +218,7 @@ def test_a_batch_of_no_use_is_paid_for_whole_and_by_itself(
     mesh: Mesh, alice: Node, bob: ScriptedPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reading it early costs what reading it late does; the batch before it does not pay."""
+    alice.directory.employ(Verifiers())  # type: ignore[attr-defined]
     peer = mesh.peer("alice", "bob")
     bob.say(batch(1))
     bob.hear(Taken)
@@ -250,6 +280,93 @@ def test_of_a_peer_nothing_is_taken_from_nothing_is_read(
     bob.hear(Taken)
     settle(alice)
     assert [one for one in seen.log if "read" in one] == []
+
+
+def test_a_batch_is_judged_though_reading_the_next_fails(
+    alice: Node, bob: ScriptedPeer, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(_message: Records) -> object:
+        raise RuntimeError("broken on purpose")
+
+    monkeypatch.setattr(arrivals, "delivers_of", breaks)
+    with busy(alice, bob, 2):
+        bob.say(batch(0), batch(1))
+    bob.hear(Taken)
+    bob.hear(Taken)
+    settle(alice)
+    assert seen.log == ["admit 0", "admit 1"]
+
+
+def test_a_kind_of_which_too_much_was_refused_is_not_read(
+    alice: Node, bob: ScriptedPeer, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alice.runtime.bridge, "is_worth_taking", lambda _peer, _kind: False)
+    with busy(alice, bob, 2):
+        bob.say(batch(0), batch(1))
+    bob.hear(Taken)
+    bob.hear(Taken)
+    settle(alice)
+    assert seen.log == []
+
+
+def test_without_anybody_to_check_nothing_is_unpacked_early(
+    alice: Node, bob: ScriptedPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unpacks(_message: Records) -> object:
+        raise AssertionError("unpacked")
+
+    monkeypatch.setattr(arrivals, "delivers_of", unpacks)
+    with busy(alice, bob, 2):
+        bob.say(batch(0), batch(1))
+    bob.hear(Taken)
+    bob.hear(Taken)
+    settle(alice)
+    assert held(alice)[FAMILY] == {id_of(family(number)) for number in range(2)}
+
+
+def test_what_was_read_of_a_peer_that_may_not_go_on_is_paid_for(
+    mesh: Mesh, alice: Node, bob: ScriptedPeer, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = mesh.peer("alice", "bob")
+    paid: list[float] = []
+    open_for = [True, False]
+    monkeypatch.setattr(peer.waste, "is_open", lambda: open_for.pop(0))
+    monkeypatch.setattr(peer.waste, "spend", paid.append)
+    with busy(alice, bob, 2):
+        bob.say(batch(0), batch(1))
+    bob.wait_down()
+    settle(alice)
+    assert seen.log == ["read 1", "admit 0", "forget 1"]
+    assert len(paid) == 1
+    assert paid[0] > 0
+
+
+def test_frames_that_get_no_turn_are_forgotten(
+    mesh: Mesh, alice: Node, bob: ScriptedPeer, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node stops while one batch is judged and the next was read."""
+    admit_many, judging, go_on = alice.directory.admit_many, threading.Event(), threading.Event()
+
+    def slowly(
+        kind: EnvelopeKind, envelopes: Sequence[bytes], source: Source, *, now_ms: int
+    ) -> list[Verdict]:
+        judging.set()
+        wait_until(go_on.is_set, "stopping")
+        return admit_many(kind, envelopes, source, now_ms=now_ms)
+
+    monkeypatch.setattr(alice.directory, "admit_many", slowly)
+    with busy(alice, bob, 3):
+        bob.say(batch(0), batch(1), batch(2))
+    wait_until(judging.is_set, "judging")
+    assert len(alice.directory.foresight._places) == 1
+    stopping = threading.Thread(target=alice.stop)
+    stopping.start()
+    pool = alice.runtime._pool
+    wait_until(lambda: pool._stopping, "the pool takes no more")
+    go_on.set()
+    stopping.join()
+    assert alice.directory.foresight._places == []
+    assert alice.runtime._links._queued == {}
 
 
 # -- before anything comes -------------------------------------------------------------------------

@@ -212,7 +212,7 @@ def test_what_a_peers_hello_lacks_and_how_far_its_clock_is_off(mesh: Mesh) -> No
         node.start()
     mesh.wait_converged()
     said = bob(mesh)
-    assert said.lacks == ("coded records", "sketches", "previews")
+    assert said.lacks == ("coded records", "sketches", "previews", "mixed records")
     assert said.skew_days == 0
     back = peer_status(mesh.nodes["bob"], mesh.peer("bob", "alice"))
     assert back.lacks == (), "a node that lacks something misses nothing"
