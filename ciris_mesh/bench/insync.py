@@ -30,6 +30,8 @@ from ciris_mesh.transport.loopback import LoopbackNetwork, LoopbackTransport
 ROUNDS: Final = 60
 #: A store of a million rows is listed once before the first comparison.
 _MEET_TIMEOUT_S: Final = 120.0
+#: Far longer than comparing takes, so that it is asked for once.
+_AGAIN_S: Final = 5.0
 _POLL_S: Final = 0.002
 
 
@@ -136,9 +138,12 @@ def _node(network: LoopbackNetwork, directory: SqliteDirectory) -> Node:
 def _compare(node: Node, peer: Peer) -> None:
     """Let the node compare with its peer once, and wait for the answer."""
     before = peer.checks
-    node.handle.sync()
     deadline_s = time.monotonic() + _MEET_TIMEOUT_S
+    again_s = 0.0
     while peer.checks == before or peer.check_out:
         if time.monotonic() > deadline_s:
             raise OperatorError("a comparison was not answered")
+        if peer.checks == before and time.monotonic() > again_s:
+            node.handle.sync()  # of which nothing comes while another comparison is out
+            again_s = time.monotonic() + _AGAIN_S
         time.sleep(_POLL_S)
