@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Any, Final
 
 from ciris_mesh.directory.store import Name
+from ciris_mesh.errors import DirectoryError
 
 Sql = tuple[Any, ...]
 
@@ -70,21 +71,24 @@ class Inserts:
         """Statements and their rows, once it is known where everything is.
 
         Raises:
-            KeyError: a row that is nowhere is spoken of: a bug in the caller.
+            DirectoryError: a row that is nowhere is spoken of: a bug in the caller.
         """
-        yield (
-            "INSERT INTO envelope VALUES (?, ?)",
-            [(at[name], raw) for name, raw in self.envelopes],
-        )
-        yield (
-            "INSERT INTO answer VALUES (?, ?) ON CONFLICT DO NOTHING",
-            [(token, at[name]) for name, tokens in self.answers for token in tokens],
-        )
-        yield (
-            "INSERT INTO stranger VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            [(at[name], peer, signer) for name, peer, signer in self.strangers],
-        )
-        yield (
-            "INSERT INTO relied VALUES (?, ?) ON CONFLICT DO NOTHING",
-            [(at[name], at[other]) for name, on in self.relied for other in on],
-        )
+        try:
+            yield (
+                "INSERT INTO envelope VALUES (?, ?)",
+                [(at[name], raw) for name, raw in self.envelopes],
+            )
+            yield (
+                "INSERT INTO answer VALUES (?, ?) ON CONFLICT DO NOTHING",
+                [(token, at[name]) for name, tokens in self.answers for token in tokens],
+            )
+            yield (
+                "INSERT INTO stranger VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                [(at[name], peer, signer) for name, peer, signer in self.strangers],
+            )
+            yield (
+                "INSERT INTO relied VALUES (?, ?) ON CONFLICT DO NOTHING",
+                [(at[name], at[other]) for name, on in self.relied for other in on],
+            )
+        except KeyError as error:
+            raise DirectoryError(f"there is no row {error} to say more about") from None

@@ -14,6 +14,7 @@ import pytest
 from ciris_mesh.directory.base import Shelf, StoredRow
 from ciris_mesh.directory.memory import MemoryStore
 from ciris_mesh.directory.postgres import PostgresStore
+from ciris_mesh.directory.sql_inserts import Inserts
 from ciris_mesh.directory.sqlite import SqliteStore
 from ciris_mesh.directory.store import Name, Store
 from ciris_mesh.errors import DirectoryError
@@ -182,6 +183,17 @@ def test_a_row_that_is_nowhere_can_be_relied_on_by_none(
     with pytest.raises((sqlite3.Error, DirectoryError)):
         rely_on_nothing(keeping)
     assert keeping.get(*name(1)) is None
+
+
+@pytest.mark.parametrize("what", ["envelopes", "answers", "strangers", "relied"])
+def test_what_is_said_of_a_row_that_is_nowhere_is_written_for_none(what: str) -> None:
+    """SQLite would give it the next position, which is another row's."""
+    said = {"envelopes": b"", "answers": ["token"], "relied": [name(1)]}
+    inserts = Inserts()
+    values = (name(2), "peer", "signer") if what == "strangers" else (name(2), said[what])
+    getattr(inserts, what).append(values)
+    with pytest.raises(DirectoryError, match="no row"):
+        list(inserts.placed({name(1): 1}))
 
 
 def test_a_transaction_of_many_rows_takes_a_few_statements(tmp_path: Path) -> None:
