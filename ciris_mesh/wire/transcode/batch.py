@@ -8,7 +8,7 @@ correctness.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, TypeAlias
 
 from ciris_mesh.errors import BatchRefused, LocalProtocolError, MalformedRecord
@@ -69,11 +69,7 @@ def plain_batch(items: Sequence[Item], *, limits: BatchLimits = LIMITS) -> bytes
     Raises:
         LocalProtocolError: as `encode_batch`.
     """
-    _check_limits(items, limits)
-    sink = Sink()
-    for kind, raw in items:
-        _write_deflated(sink, kind, raw)
-    return sink.pack(HASTY)
+    return _as_they_are(items, limits, _write_deflated).pack(HASTY)
 
 
 def mixed_batch(items: Sequence[Item], *, limits: BatchLimits = LIMITS) -> bytes:
@@ -84,11 +80,7 @@ def mixed_batch(items: Sequence[Item], *, limits: BatchLimits = LIMITS) -> bytes
     Raises:
         LocalProtocolError: as `encode_batch`.
     """
-    _check_limits(items, limits)
-    sink = Sink()
-    for kind, raw in items:
-        _write_mixed(sink, kind, raw)
-    return sink.pack(QUICK)
+    return _as_they_are(items, limits, _write_mixed).pack(QUICK)
 
 
 def decode_batch(batch: bytes, *, limits: BatchLimits = LIMITS) -> tuple[Item, ...]:
@@ -138,6 +130,16 @@ def _check_limits(items: Sequence[Item], limits: BatchLimits) -> None:
         raise LocalProtocolError(f"a record exceeds {limits.record_bytes} bytes")
     if sum(len(raw) for _, raw in items) > limits.decoded_bytes:
         raise LocalProtocolError(f"a batch exceeds {limits.decoded_bytes} bytes")
+
+
+def _as_they_are(
+    items: Sequence[Item], limits: BatchLimits, write: Callable[[Sink, EnvelopeKind, bytes], None]
+) -> Sink:
+    _check_limits(items, limits)
+    sink = Sink()
+    for kind, raw in items:
+        write(sink, kind, raw)
+    return sink
 
 
 def _encode(items: Sequence[Item], verbatim: Collection[int]) -> bytes:
